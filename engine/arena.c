@@ -1,0 +1,78 @@
+#include "arena.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGN = 64, BLOCK = 64 * 1024 };
+
+struct thaw_arena_block {
+    struct thaw_arena_block *next;
+    size_t size, used; /* Of data, which starts ALIGN bytes after the block. */
+};
+
+static void *block_take(struct thaw_arena_block *block, size_t n) {
+    if (block->size - block->used < n) return NULL;
+    void *p = (char *)block + ALIGN + block->used;
+    block->used += n;
+    return p;
+}
+
+void *thaw_arena_alloc(thaw_arena *arena, size_t n) {
+    if (n > SIZE_MAX / 2) return NULL;
+    n = (n + ALIGN - 1) / ALIGN * ALIGN;
+    void *p = arena->blocks ? block_take(arena->blocks, n) : NULL;
+    if (!p) {
+        size_t size = n > BLOCK ? n : BLOCK;
+        struct thaw_arena_block *block = NULL;
+        if (posix_memalign((void **)&block, ALIGN, ALIGN + size) != 0) return NULL;
+        block->size = size;
+        block->used = 0;
+        /* A big block goes behind the current one, whose rest stays in use. */
+        if (arena->blocks && n > BLOCK) {
+            block->next = arena->blocks->next;
+            arena->blocks->next = block;
+        } else {
+            block->next = arena->blocks;
+            arena->blocks = block;
+        }
+        p = block_take(block, n);
+    }
+    arena->used_bytes += n;
+    return memset(p, 0, n);
+}
+
+void *thaw_arena_array(thaw_arena *arena, size_t count, size_t size) {
+    if (size && count > SIZE_MAX / 2 / size) return NULL;
+    return thaw_arena_alloc(arena, count * size);
+}
+
+char *thaw_arena_string(thaw_arena *arena, const char *text, size_t n) {
+    char *copy = n < SIZE_MAX ? thaw_arena_alloc(arena, n + 1) : NULL;
+    return copy ? memcpy(copy, text, n) : NULL;
+}
+
+char *thaw_arena_printf(thaw_arena *arena, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    char *text = n >= 0 ? thaw_arena_alloc(arena, (size_t)n + 1) : NULL;
+    if (!text) return NULL;
+    va_start(args, format);
+    vsnprintf(text, (size_t)n + 1, format, args);
+    va_end(args);
+    return text;
+}
+
+void thaw_arena_free(thaw_arena *arena) {
+    struct thaw_arena_block *block = arena->blocks;
+    while (block) {
+        struct thaw_arena_block *next = block->next;
+        free(block);
+        block = next;
+    }
+    *arena = (thaw_arena){0};
+}

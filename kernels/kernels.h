@@ -1,0 +1,191 @@
+/* The contract between the engine and the kernels of a backend.
+ *
+ * Dimensions, everywhere:
+ *   N batch   H W input height, width    C input channels
+ *             P Q output height, width   K output channels
+ *             R S filter height, width   G groups
+ * Activations are logically NHWC. Filters arrive as K,C/G,R,S (as ONNX stores them) in float and
+ * are packed by prepare. A backend may keep activations inside the trunk in any physical layout;
+ * only the steps `import` and `export` see plain NHWC memory.
+ *
+ * A trunk operation has two halves. `prepare` runs once, at plan time: it packs weights, picks a
+ * variant, says how many bytes the output and the workspace take, or refuses with a reason. `run`
+ * runs for each batch: it never allocates, synchronises or reads a global. A slot whose prepare is
+ * NULL is an operation that the backend lacks; the planner names the node.
+ *
+ * Kernel functions return 0 or the native library's code. The backend makes the sentence.
+ */
+#ifndef THAW_KERNELS_H
+#define THAW_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum thaw_dtype { THAW_F32, THAW_F16, THAW_BF16, THAW_U8, THAW_I64 } thaw_dtype;
+
+static inline size_t thaw_dtype_bytes(thaw_dtype dtype) {
+    static const uint8_t bytes[] = {4, 2, 2, 1, 8};
+    return bytes[dtype];
+}
+
+/* ---- activations --------------------------------------------------------------------------- */
+
+typedef enum thaw_act {
+    THAW_ACT_NONE,
+    THAW_ACT_CLIP,         /* min(max(x, a), b); Relu is a = 0, b = infinity */
+    THAW_ACT_LEAKY_RELU,   /* x < 0 ? a x : x */
+    THAW_ACT_SIGMOID,      /* 1 / (1 + exp(-x)) */
+    THAW_ACT_SILU,         /* x sigmoid(x) */
+    THAW_ACT_HARD_SIGMOID, /* min(max(a x + b, 0), 1) */
+    THAW_ACT_HARD_SWISH,   /* x hard_sigmoid(x) with a = 1/6, b = 1/2 */
+    THAW_ACT_TANH,
+} thaw_act;
+
+/* What follows a step in the same pass over its output: + residual, then the activation. */
+typedef struct thaw_epilogue {
+    thaw_act act;
+    float a, b;    /* The activation's parameters, as above. */
+    bool residual; /* in[n_in - 1] has the output's shape and is added before the activation. */
+} thaw_epilogue;
+
+/* ---- shapes -------------------------------------------------------------------------------- */
+
+/* A window that slides over H x W. Pads may differ on all four sides. */
+typedef struct thaw_window {
+    int64_t R, S;
+    int64_t stride_h, stride_w;
+    int64_t dilation_h, dilation_w;
+    int64_t pad_top, pad_left, pad_bottom, pad_right;
+} thaw_window;
+
+/* y[n,p,q,k] = b[k] + sum over r,s,c of x[n, p*stride+r*dilation-pad, ..., c] * w[k,c,r,s]. */
+typedef struct thaw_conv_shape {
+    int64_t N, H, W, C, P, Q, K, G;
+    thaw_window window;
+} thaw_conv_shape;
+
+typedef struct thaw_pool_shape {
+    int64_t N, H, W, C, P, Q;
+    thaw_window window;
+    bool max;               /* Maximum; otherwise the mean. */
+    bool count_include_pad; /* Mean only: padding counts in the divisor. */
+} thaw_pool_shape;
+
+/* ---- the trunk ----------------------------------------------------------------------------- */
+
+/* An activation between two steps. Logical shape N,H,W,C; a matrix N,C has H = W = 1. */
+typedef struct thaw_port {
+    int64_t N, H, W, C;
+    size_t bytes; /* Set by the producer's prepare: what the backend's layout needs. */
+    void *layout; /* The backend's own, set by the producer's prepare; lives in the plan's arena. */
+    void *data;   /* Set by the planner before run. */
+} thaw_port;
+
+/* What every slot of the trunk means. x, y are ports; "+ epilogue" is thaw_epilogue. */
+#define THAW_STEP_LIST(X)                                                                         \
+    X(import, "u8 NHWC pixels (caller's memory) -> y = x * scale[c] + shift[c]")                  \
+    X(export, "y (caller's memory, float NHWC, plain) = x")                                       \
+    X(conv, "convolution, + epilogue; w[K,C/G,R,S], b[K] or NULL")                                \
+    X(dense, "y[n,k] = b[k] + sum over c of x[n,c] w[k,c], + epilogue; w as for conv, R = S = 1") \
+    X(pool, "maximum or mean over a window")                                                      \
+    X(global_mean, "y[n,0,0,c] = mean over h,w of x")                                             \
+    X(act, "an activation alone")                                                                 \
+    X(add, "y = x0 + x1, + activation; x1 may be [N,1,1,C] or [N,H,W,1] or [N,1,1,1]")            \
+    X(mul, "y = x0 * x1, + activation; shapes as for add")                                        \
+    X(affine, "y = x * scale[c] + shift[c], + activation: a BN that no conv precedes")            \
+    X(concat, "inputs one after the other along C")                                               \
+    X(pad, "x inside a border of zeros; window's pads")                                           \
+    X(flatten, "y[n, (c*H + h)*W + w] = x[n,h,w,c]: ONNX's order, which is NCHW's")               \
+    X(softmax, "softmax over C")
+
+typedef enum thaw_step_kind {
+#define X(name, text) THAW_STEP_##name,
+    THAW_STEP_LIST(X)
+#undef X
+        THAW_N_STEP_KINDS
+} thaw_step_kind;
+
+/* One fused step of the trunk program. The engine fills the first part, prepare the second. */
+typedef struct thaw_step {
+    thaw_step_kind kind;
+    const char *name; /* The ONNX node, for messages. */
+    thaw_conv_shape conv;
+    thaw_pool_shape pool;
+    thaw_epilogue epilogue;
+    int n_in;
+    thaw_port **in; /* n_in of them. The residual, if any, is the last and dies in this step. */
+    thaw_port *out;
+    const float *w, *b;         /* conv, dense: constant, canonical order; b may be NULL. */
+    const float *scale, *shift; /* import, affine: C of each. */
+
+    bool in_place;          /* Set by prepare: out must share the memory of the last input. */
+    size_t workspace_bytes; /* Set by prepare: needed in run only, shared by all steps. */
+    void *state;            /* The backend's own. */
+} thaw_step;
+
+struct thaw_arena;
+struct thaw_error;
+
+/* What prepare is given. */
+typedef struct thaw_plan_context {
+    struct thaw_arena *arena; /* The plan's: states and packed weights live here. */
+    thaw_dtype compute;       /* Type of activations and packed weights inside the trunk. */
+} thaw_plan_context;
+
+/* What run is given. */
+typedef struct thaw_run_context {
+    void *stream;          /* The backend's; NULL on the CPU. */
+    void *workspace;       /* max of workspace_bytes, aligned to 64. */
+    const uint8_t *pixels; /* import reads: N,H,W,C. */
+    float *features;       /* export writes: N,H,W,C. */
+} thaw_run_context;
+
+typedef struct thaw_trunk_slot {
+    /* Returns 0, or the native code with a sentence in err. */
+    int (*prepare)(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err);
+    int (*run)(const thaw_step *step, const thaw_run_context *context);
+    void (*release)(thaw_step *step); /* May be NULL: nothing outside the arena is held. */
+} thaw_trunk_slot;
+
+/* ---- the top ------------------------------------------------------------------------------- */
+
+/* Rows are samples, D features, K classes; every matrix is row-major, dense, float. */
+typedef struct thaw_top_slots {
+    /* y[M,K] = x[M,D] w[K,D]^T + b[K]. No aliasing. b may be NULL. */
+    int (*dense_forward)(int64_t M, int64_t D, int64_t K, const float *x, const float *w,
+                         const float *b, float *y);
+    /* dw[K,D] = dy[M,K]^T x[M,D];  db[K] = column sums of dy;  dx[M,D] = dy w, NULL: not needed. */
+    int (*dense_backward)(int64_t M, int64_t D, int64_t K, const float *x, const float *w,
+                          const float *dy, float *dx, float *dw, float *db);
+    /* Softmax, cross-entropy and its gradient in one pass.
+     * target distribution: (1 - smoothing) on label[m], smoothing / K everywhere.
+     * loss[m] = weight[label] * -sum t log p; dlogits[M,K] = weight[label] * (p - t) / norm, where
+     * norm is the caller's (the batch's sum of weights). class_weight NULL: ones. dlogits may be
+     * logits itself, or NULL. */
+    int (*softmax_cross_entropy)(int64_t M, int64_t K, const float *logits, const int32_t *label,
+                                 const float *class_weight, float smoothing, float norm,
+                                 float *loss, float *dlogits);
+    /* Decoupled weight decay (Loshchilov & Hutter 2019), bias-corrected moments; step counts
+     * from 1. decay applies to the n values given. */
+    int (*adamw)(int64_t n, float *w, const float *dw, float *m, float *v, float lr, float beta1,
+                 float beta2, float eps, float weight_decay, int64_t step);
+    /* v = momentum v + dw + weight_decay w;  w -= lr v  (PyTorch's SGD, no dampening). */
+    int (*sgd)(int64_t n, float *w, const float *dw, float *v, float lr, float momentum,
+               float weight_decay);
+    /* y[m] = x[index[m]], rows of D. */
+    int (*gather)(int64_t M, int64_t D, const float *x, const int64_t *index, float *y);
+} thaw_top_slots;
+
+/* ---- the table ----------------------------------------------------------------------------- */
+
+typedef struct thaw_kernels {
+    const char *name; /* "cpu", "cuda" */
+    thaw_trunk_slot trunk[THAW_N_STEP_KINDS];
+    thaw_top_slots top;
+} thaw_kernels;
+
+/* oneDNN and short C loops. Uses as many threads as OpenMP is set to. */
+extern const thaw_kernels thaw_cpu_kernels;
+
+#endif
