@@ -25,15 +25,13 @@ thaw_status thaw_fail(thaw_error *err, thaw_status code, const char *format, ...
 
 thaw_status thaw_fail_within(thaw_error *err, thaw_status code, const char *format, ...) {
     if (!err) return code;
-    char inner[THAW_ERROR_TEXT];
-    memcpy(inner, err->text, sizeof inner);
+    char inner[THAW_ERROR_TEXT / 4 * 3]; /* So that prefix and sentence fit in any case. */
+    snprintf(inner, sizeof inner, "%.*s", (int)sizeof inner - 1, err->text);
     va_list args;
     va_start(args, format);
-    int used = vsnprintf(err->text, sizeof err->text, format, args);
+    vsnprintf(err->text, sizeof err->text - sizeof inner - 2, format, args);
     va_end(args);
-    if (used < 0) used = 0;
-    size_t at = (size_t)used < sizeof err->text ? (size_t)used : sizeof err->text - 1;
-    snprintf(err->text + at, sizeof err->text - at, ": %.*s", (int)sizeof inner - 1, inner);
+    strcat(strcat(err->text, ": "), inner);
     make_printable(err->text);
     return err->code;
 }
