@@ -17,7 +17,8 @@ int thaw_edit_distance(const char *a, const char *b) {
     enum { LONGEST = 63 };
     size_t na = strnlen(a, LONGEST), nb = strnlen(b, LONGEST);
     int row[LONGEST + 1];
-    for (size_t j = 0; j <= nb; j++) row[j] = (int)j;
+    for (size_t j = 0; j <= nb; j++)
+        row[j] = (int)j;
     for (size_t i = 1; i <= na; i++) {
         int diagonal = row[0];
         row[0] = (int)i;

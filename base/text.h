@@ -12,8 +12,7 @@ typedef struct thaw_text {
     char text[THAW_TEXT_SIZE];
 } thaw_text;
 
-void thaw_text_add(thaw_text *text, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+void thaw_text_add(thaw_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Levenshtein distance of two words, of which at most 63 characters count. */
 int thaw_edit_distance(const char *a, const char *b);

@@ -30,7 +30,8 @@ static thaw_status find_places(thaw_graph *graph, thaw_cuts *cuts, thaw_error *e
     int *left = thaw_arena_array(graph->arena, (size_t)graph->n_values, sizeof *left);
     cuts->cuts = thaw_arena_array(graph->arena, (size_t)graph->n_nodes + 1, sizeof *cuts->cuts);
     if (!left || !cuts->cuts) return no_memory(err);
-    for (int i = 0; i < graph->n_values; i++) left[i] = graph->values[i].n_uses;
+    for (int i = 0; i < graph->n_values; i++)
+        left[i] = graph->values[i].n_uses;
     add_cut(graph, cuts, graph->values[graph->input].root, -1);
     int pending = 1;
     for (int i = 0; i < graph->n_nodes; i++) {
@@ -134,10 +135,12 @@ static bool is_head(const thaw_graph *graph, int layer) {
 
 static int find_last(const thaw_graph *graph, const thaw_cuts *cuts) {
     int layer = graph->n_nodes - 1;
-    while (layer >= 0 && !(runs(&graph->nodes[layer]) && is_layer(&graph->nodes[layer]))) layer--;
+    while (layer >= 0 && !(runs(&graph->nodes[layer]) && is_layer(&graph->nodes[layer])))
+        layer--;
     if (layer < 0 || !is_head(graph, layer)) return cuts->n - 1;
     int c = cuts->n - 1;
-    while (c > 0 && cuts->cuts[c].node >= layer) c--;
+    while (c > 0 && cuts->cuts[c].node >= layer)
+        c--;
     return c;
 }
 
