@@ -173,23 +173,19 @@ thaw_status thaw_cuts_select(const thaw_graph *graph, const thaw_cuts *cuts, con
                              freeze, cuts->n - 1);
         return *cut = &cuts->cuts[index], THAW_OK;
     }
-    const char *nearest = "last";
-    int best = thaw_edit_distance(freeze, nearest);
+    thaw_nearest nearest = {.word = freeze};
+    thaw_nearest_offer(&nearest, "last");
+    thaw_nearest_offer(&nearest, "none");
     for (int c = 0; c < cuts->n; c++) {
         if (is_called(graph, &cuts->cuts[c], freeze)) return *cut = &cuts->cuts[c], THAW_OK;
-        const char *names[] = {cuts->cuts[c].name, cuts->cuts[c].stage};
-        for (int k = 0; k < 2; k++) {
-            int distance = names[k] ? thaw_edit_distance(freeze, names[k]) : best;
-            if (distance < best) {
-                best = distance;
-                nearest = names[k];
-            }
-        }
+        thaw_nearest_offer(&nearest, cuts->cuts[c].name);
+        if (cuts->cuts[c].stage) thaw_nearest_offer(&nearest, cuts->cuts[c].stage);
     }
-    return thaw_fail(err, THAW_ERR_USAGE,
-                     "freeze = %s: the model has no cut of that name; the nearest is \"%s\" (thaw "
-                     "inspect lists all %d)",
-                     freeze, nearest, cuts->n);
+    return thaw_fail(
+        err, THAW_ERR_USAGE,
+        "freeze = %s: the model has no cut of that name%s%s%s; thaw inspect lists all %d", freeze,
+        nearest.best ? "; did you mean \"" : "", nearest.best ? nearest.best : "",
+        nearest.best ? "\"" : "", cuts->n);
 }
 
 thaw_status thaw_cut_trainable(const thaw_graph *graph, const thaw_cuts *cuts, const thaw_cut *cut,
