@@ -54,7 +54,7 @@ static int take_pair(void *user, const char *section, const char *key, const cha
     char name[NAME_BYTES], source[SOURCE_BYTES];
     if (r->status != THAW_OK) return 0;
     snprintf(name, sizeof name, "%s%s%s", section, *section ? "." : "", key);
-    snprintf(source, sizeof source, "%s:%d", r->name, r->line);
+    snprintf(source, sizeof source, "%.200s:%d", r->name, r->line);
     const thaw__option *row = thaw__options_find(name);
     int *seen = row ? &r->seen[row - thaw__options_row(0)] : NULL;
     if (seen && *seen)
