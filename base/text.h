@@ -1,4 +1,4 @@
-/* Small questions about text: order for people, the nearest known word, strict numbers. */
+/* Small things about text: order for people, the nearest known word, strict numbers, short lists. */
 #ifndef THAW_TEXT_H
 #define THAW_TEXT_H
 
@@ -27,5 +27,15 @@ bool thaw_text_integer(const char *text, int64_t *value);
 
 /* True when the whole text is one finite decimal number with a point, whatever the locale. */
 bool thaw_text_number(const char *text, double *value);
+
+enum { THAW_TEXT_SIZE = 768 };
+
+/* A text of bounded size, for lists in sentences; all zero is empty. What does not fit is cut. */
+typedef struct thaw_text {
+    size_t n;
+    char text[THAW_TEXT_SIZE];
+} thaw_text;
+
+void thaw_text_add(thaw_text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

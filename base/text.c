@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <locale.h>
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,4 +107,13 @@ bool thaw_text_number(const char *text, double *value) {
     if (end == text || *end || !isfinite(x)) return false;
     *value = x;
     return true;
+}
+
+void thaw_text_add(thaw_text *text, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text->text + text->n, sizeof text->text - text->n, format, args);
+    va_end(args);
+    if (n > 0) text->n += (size_t)n;
+    if (text->n >= sizeof text->text) text->n = sizeof text->text - 1;
 }
