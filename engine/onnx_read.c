@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "half.h"
 #include "onnx.pb-c.h"
 #include "ops.h"
 
@@ -163,18 +164,8 @@ static thaw_status read_external(reader *r, const Onnx__TensorProto *t, size_t e
 }
 
 static float float_from_half(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, mantissa = h & 1023;
-    uint32_t bits;
     float f;
-    if (exponent == 31) {
-        bits = sign | 0x7f800000 | mantissa << 13;
-    } else if (exponent == 0) {
-        f = (float)mantissa * 0x1p-24f;
-        return sign ? -f : f;
-    } else {
-        bits = sign | (exponent + 112) << 23 | mantissa << 13;
-    }
-    memcpy(&f, &bits, sizeof f);
+    thaw_float_from_half(&h, 1, &f);
     return f;
 }
 

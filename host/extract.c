@@ -11,8 +11,8 @@
 #include "rng.h"
 
 enum {
-    RING_BATCHES = 3,           /* Decoded ahead of the trunk. */
-    LARGEST_FILE = 512 << 20,   /* No picture is larger; a wrong file must not fill the memory. */
+    RING_BATCHES = 3,         /* Decoded ahead of the trunk. */
+    LARGEST_FILE = 512 << 20, /* No picture is larger; a wrong file must not fill the memory. */
 };
 
 static double now_s(void) {
@@ -79,8 +79,8 @@ typedef struct pipeline {
     int n_running; /* Producers that have not ended. */
     bool failed;   /* The consumer gave up, or a producer hit something other than a bad picture. */
     thaw_error error;
-    uint8_t *pixels;   /* [capacity] pictures. */
-    size_t *picture;   /* [capacity] which picture of the dataset lies there. */
+    uint8_t *pixels;     /* [capacity] pictures. */
+    size_t *picture;     /* [capacity] which picture of the dataset lies there. */
     const char **reason; /* [dataset->n] in the result's arena. */
 } pipeline;
 
@@ -214,7 +214,8 @@ static thaw_status consume(pipeline *p, thaw_trunk **trunk, thaw_backend *backen
             THAW_TRY(thaw_network_plan(p->network, p->options->batch, p->options->compute, backend,
                                        trunk, err));
         THAW_TRY(thaw_trunk_run(*trunk, (int64_t)n, p->pixels + slot * size, features, err));
-        for (size_t k = 0; k < n; k++) keys[k] = p->result->keys[p->picture[slot + k]];
+        for (size_t k = 0; k < n; k++)
+            keys[k] = p->result->keys[p->picture[slot + k]];
         THAW_TRY(thaw_cache_append(p->cache, keys, n, features, err));
         release_batch(p, n);
     }
@@ -244,7 +245,8 @@ static thaw_status run_threads(pipeline *p, thaw_backend *backend, thaw_error *e
     pthread_t threads[256];
     int wanted = backend->threads < 256 ? backend->threads : 256, started = 0;
     p->n_running = wanted;
-    while (started < wanted && pthread_create(&threads[started], NULL, producer, p) == 0) started++;
+    while (started < wanted && pthread_create(&threads[started], NULL, producer, p) == 0)
+        started++;
     pthread_mutex_lock(&p->mutex);
     p->n_running -= wanted - started;
     pthread_mutex_unlock(&p->mutex);
@@ -261,7 +263,8 @@ static thaw_status run_threads(pipeline *p, thaw_backend *backend, thaw_error *e
     pthread_mutex_lock(&p->mutex);
     pthread_cond_broadcast(&p->has_room);
     pthread_mutex_unlock(&p->mutex);
-    for (int t = 0; t < started; t++) pthread_join(threads[t], NULL);
+    for (int t = 0; t < started; t++)
+        pthread_join(threads[t], NULL);
     thaw_trunk_free(trunk);
     free(features);
     free(keys);
@@ -309,8 +312,12 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
                          thaw_cache *cache, thaw_log *log, thaw_extraction *extraction,
                          thaw_error *err) {
     *extraction = (thaw_extraction){0};
-    pipeline p = {.network = network, .dataset = dataset, .options = options, .cache = cache,
-                  .log = log, .result = extraction};
+    pipeline p = {.network = network,
+                  .dataset = dataset,
+                  .options = options,
+                  .cache = cache,
+                  .log = log,
+                  .result = extraction};
     pthread_mutex_init(&p.mutex, NULL);
     pthread_cond_init(&p.has_batch, NULL);
     pthread_cond_init(&p.has_room, NULL);
