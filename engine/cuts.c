@@ -30,7 +30,8 @@ static thaw_status find_places(thaw_graph *graph, thaw_cuts *cuts, thaw_error *e
     int *left = thaw_arena_array(graph->arena, (size_t)graph->n_values, sizeof *left);
     cuts->cuts = thaw_arena_array(graph->arena, (size_t)graph->n_nodes + 1, sizeof *cuts->cuts);
     if (!left || !cuts->cuts) return no_memory(err);
-    for (int i = 0; i < graph->n_values; i++) left[i] = graph->values[i].n_uses;
+    for (int i = 0; i < graph->n_values; i++)
+        left[i] = graph->values[i].n_uses;
     add_cut(graph, cuts, graph->values[graph->input].root, -1);
     int pending = 1;
     for (int i = 0; i < graph->n_nodes; i++) {
@@ -134,10 +135,12 @@ static bool is_head(const thaw_graph *graph, int layer) {
 
 static int find_last(const thaw_graph *graph, const thaw_cuts *cuts) {
     int layer = graph->n_nodes - 1;
-    while (layer >= 0 && !(runs(&graph->nodes[layer]) && is_layer(&graph->nodes[layer]))) layer--;
+    while (layer >= 0 && !(runs(&graph->nodes[layer]) && is_layer(&graph->nodes[layer])))
+        layer--;
     if (layer < 0 || !is_head(graph, layer)) return cuts->n - 1;
     int c = cuts->n - 1;
-    while (c > 0 && cuts->cuts[c].node >= layer) c--;
+    while (c > 0 && cuts->cuts[c].node >= layer)
+        c--;
     return c;
 }
 
@@ -170,23 +173,19 @@ thaw_status thaw_cuts_select(const thaw_graph *graph, const thaw_cuts *cuts, con
                              freeze, cuts->n - 1);
         return *cut = &cuts->cuts[index], THAW_OK;
     }
-    const char *nearest = "last";
-    int best = thaw_edit_distance(freeze, nearest);
+    thaw_nearest nearest = {.word = freeze};
+    thaw_nearest_offer(&nearest, "last");
+    thaw_nearest_offer(&nearest, "none");
     for (int c = 0; c < cuts->n; c++) {
         if (is_called(graph, &cuts->cuts[c], freeze)) return *cut = &cuts->cuts[c], THAW_OK;
-        const char *names[] = {cuts->cuts[c].name, cuts->cuts[c].stage};
-        for (int k = 0; k < 2; k++) {
-            int distance = names[k] ? thaw_edit_distance(freeze, names[k]) : best;
-            if (distance < best) {
-                best = distance;
-                nearest = names[k];
-            }
-        }
+        thaw_nearest_offer(&nearest, cuts->cuts[c].name);
+        if (cuts->cuts[c].stage) thaw_nearest_offer(&nearest, cuts->cuts[c].stage);
     }
-    return thaw_fail(err, THAW_ERR_USAGE,
-                     "freeze = %s: the model has no cut of that name; the nearest is \"%s\" (thaw "
-                     "inspect lists all %d)",
-                     freeze, nearest, cuts->n);
+    return thaw_fail(
+        err, THAW_ERR_USAGE,
+        "freeze = %s: the model has no cut of that name%s%s%s; thaw inspect lists all %d", freeze,
+        nearest.best ? "; did you mean \"" : "", nearest.best ? nearest.best : "",
+        nearest.best ? "\"" : "", cuts->n);
 }
 
 thaw_status thaw_cut_trainable(const thaw_graph *graph, const thaw_cuts *cuts, const thaw_cut *cut,

@@ -58,10 +58,9 @@ void thaw_value_shape_text(const thaw_value *value, char *text, size_t size) {
     if (value->rank <= 0) snprintf(text, size, value->rank ? "unknown shape" : "scalar");
     for (int i = 0; i < value->rank && used < size; i++) {
         const char *times = i ? " x " : "";
-        int n = value->dims[i] == THAW_BATCH
-                    ? snprintf(text + used, size - used, "%sN", times)
-                    : snprintf(text + used, size - used, "%s%lld", times,
-                               (long long)value->dims[i]);
+        int n = value->dims[i] == THAW_BATCH ? snprintf(text + used, size - used, "%sN", times)
+                                             : snprintf(text + used, size - used, "%s%lld", times,
+                                                        (long long)value->dims[i]);
         used += n > 0 ? (size_t)n : 0;
     }
 }
@@ -110,7 +109,8 @@ static thaw_status check_operators(const thaw_graph *graph, thaw_error *err) {
 
 /* Walks back from the output and keeps what it needs. */
 static void mark_live(thaw_graph *graph) {
-    for (int i = 0; i < graph->n_values; i++) graph->values[i].n_uses = 0;
+    for (int i = 0; i < graph->n_values; i++)
+        graph->values[i].n_uses = 0;
     graph->values[graph->values[graph->output].root].n_uses = 1;
     for (int i = graph->n_nodes - 1; i >= 0; i--) {
         thaw_node *node = &graph->nodes[i];

@@ -34,7 +34,7 @@ typedef struct thaw_attr {
     const char *s; /* NULL: not a string. */
     const int64_t *ints;
     const float *floats;
-    size_t n; /* Of ints or floats. */
+    size_t n;   /* Of ints or floats. */
     int tensor; /* Value index, -1: not a tensor. */
 } thaw_attr;
 

@@ -46,8 +46,7 @@ static thaw_status no_memory(const reader *r) {
 
 static int *name_slot(const reader *r, const char *name) {
     size_t at = (size_t)thaw_hash_bytes((thaw_hash){0}, name, strlen(name)).lo & r->names.mask;
-    while (r->names.slots[at] >= 0 &&
-           strcmp(r->graph->values[r->names.slots[at]].name, name) != 0)
+    while (r->names.slots[at] >= 0 && strcmp(r->graph->values[r->names.slots[at]].name, name) != 0)
         at = (at + 1) & r->names.mask;
     return &r->names.slots[at];
 }
@@ -60,7 +59,8 @@ static thaw_status make_tables(reader *r, const Onnx__GraphProto *g) {
     }
     if (n > (size_t)INT32_MAX / 4) return no_memory(r);
     size_t slots = 16;
-    while (slots < 2 * n) slots *= 2;
+    while (slots < 2 * n)
+        slots *= 2;
     thaw_graph *graph = r->graph;
     graph->values = thaw_arena_array(graph->arena, n, sizeof *graph->values);
     r->names.slots = thaw_arena_array(graph->arena, slots, sizeof(int));
@@ -272,7 +272,8 @@ static thaw_status convert_elements(reader *r, const Onnx__TensorProto *t, const
     if (raw && (t->data_type == ONNX_FLOAT || t->data_type == ONNX_INT64)) {
         memcpy(data, raw, (size_t)n * onnx_type_bytes(t->data_type));
     } else if (!raw && t->data_type == ONNX_INT64) {
-        for (int64_t i = 0; i < n; i++) ((int64_t *)data)[i] = t->int64_data[i];
+        for (int64_t i = 0; i < n; i++)
+            ((int64_t *)data)[i] = t->int64_data[i];
     } else {
         for (int64_t i = 0; i < n; i++) {
             double d = raw ? raw_element(raw, t->data_type, i) : typed_element(t, i);
@@ -296,7 +297,8 @@ static thaw_status read_tensor(reader *r, const Onnx__TensorProto *t, thaw_value
         return thaw_fail(r->err, THAW_ERR_UNSUPPORTED, "%s: tensor %s has %zu dimensions",
                          r->model->path, value->name, t->n_dims);
     value->rank = (int)t->n_dims;
-    for (size_t i = 0; i < t->n_dims; i++) value->dims[i] = t->dims[i];
+    for (size_t i = 0; i < t->n_dims; i++)
+        value->dims[i] = t->dims[i];
     int64_t n = thaw_value_elements(value);
     if (n < 0 || n > INT64_MAX / 16)
         return thaw_fail(r->err, THAW_ERR_FORMAT, "%s: tensor %s has an impossible size",
@@ -341,9 +343,7 @@ static thaw_status read_node(reader *r, const Onnx__NodeProto *n, int index) {
     thaw_node *node = &r->graph->nodes[index];
     thaw_arena *arena = r->graph->arena;
     node->type = n->op_type ? n->op_type : "";
-    node->name = n->name && n->name[0] ? n->name
-                 : n->n_output             ? n->output[0]
-                                           : node->type;
+    node->name = n->name && n->name[0] ? n->name : n->n_output ? n->output[0] : node->type;
     node->op = thaw_op_find(n->domain ? n->domain : "", node->type);
     node->n_in = (int)n->n_input;
     node->n_out = (int)n->n_output;
@@ -391,7 +391,8 @@ static thaw_status read_input(reader *r, const Onnx__ValueInfoProto *info, int64
                          "%s: input %s is not a batch of pictures (four dimensions)", model->path,
                          info->name);
     int64_t d[4];
-    for (size_t i = 0; i < 4; i++) d[i] = declared_dim(shape, i);
+    for (size_t i = 0; i < 4; i++)
+        d[i] = declared_dim(shape, i);
     bool nhwc = (d[3] == 3 || d[3] == 1) && d[1] != 3 && d[1] != 1;
     model->channels = nhwc ? d[3] : d[1];
     if (model->channels != 1 && model->channels != 3)
@@ -466,8 +467,7 @@ static thaw_status read_opset(reader *r, const Onnx__ModelProto *m) {
 
 /* ---- the whole ----------------------------------------------------------------------------- */
 
-static thaw_status read_graph(reader *r, const Onnx__ModelProto *m, int64_t height,
-                              int64_t width) {
+static thaw_status read_graph(reader *r, const Onnx__ModelProto *m, int64_t height, int64_t width) {
     const Onnx__GraphProto *g = m->graph;
     THAW_TRY(read_opset(r, m));
     THAW_TRY(make_tables(r, g));
@@ -479,7 +479,8 @@ static thaw_status read_graph(reader *r, const Onnx__ModelProto *m, int64_t heig
     }
     THAW_TRY(read_inputs(r, g, height, width));
     r->graph->n_nodes = (int)g->n_node;
-    for (size_t i = 0; i < g->n_node; i++) THAW_TRY(read_node(r, g->node[i], (int)i));
+    for (size_t i = 0; i < g->n_node; i++)
+        THAW_TRY(read_node(r, g->node[i], (int)i));
     THAW_TRY(read_output(r, g));
     return thaw_graph_infer(r->graph, r->err);
 }
@@ -490,16 +491,16 @@ thaw_status thaw_model_parse(thaw_model *model, const void *bytes, size_t n, con
     model->graph.arena = &model->arena;
     reader r = {.model = model, .graph = &model->graph, .err = err};
     model->path = thaw_arena_printf(&model->arena, "%s", path);
-    if (!model->path) return no_memory(&r);
+    if (!model->path)
+        return thaw_fail(err, THAW_ERR_NOMEM, "%s: not enough memory to read the model", path);
     model->proto = onnx__model_proto__unpack(NULL, n, bytes);
     if (!model->proto || !model->proto->graph || !model->proto->n_opset_import)
         return thaw_fail(err, THAW_ERR_FORMAT,
                          "%s is not an ONNX model, or only a part of one (%zu bytes)", path, n);
     const Onnx__ModelProto *m = model->proto;
-    model->producer = thaw_arena_printf(&model->arena, "%s%s%s",
-                                        m->producer_name ? m->producer_name : "unknown",
-                                        m->producer_version ? " " : "",
-                                        m->producer_version ? m->producer_version : "");
+    model->producer = thaw_arena_printf(
+        &model->arena, "%s%s%s", m->producer_name ? m->producer_name : "unknown",
+        m->producer_version ? " " : "", m->producer_version ? m->producer_version : "");
     if (!model->producer) return no_memory(&r);
     thaw_status status = read_graph(&r, m, height, width);
     if (status == THAW_OK || !err || strstr(err->text, path)) return status;

@@ -10,7 +10,7 @@ typedef struct thaw_model {
     thaw_graph graph;
     struct Onnx__ModelProto *proto; /* The file as it was; thaw_onnx_write copies from it. */
     const char *path;
-    const char *producer; /* "pytorch 2.1"; never NULL. */
+    const char *producer;            /* "pytorch 2.1"; never NULL. */
     int64_t channels, height, width; /* Of the input picture. */
     size_t file_bytes;
 } thaw_model;

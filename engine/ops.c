@@ -127,8 +127,9 @@ static thaw_status infer_slice(thaw_graph *graph, thaw_node *node, thaw_error *e
             return refuse(node, err, "slices along more than one axis");
     }
     const thaw_value *steps = thaw_node_in(graph, node, 4);
-    if (!is_ints(x) || x->rank != 1 || (steps && (!is_ints(steps) || thaw_value_elements(steps) != 1 ||
-                                                  *(const int64_t *)steps->data != 1)))
+    if (!is_ints(x) || x->rank != 1 ||
+        (steps && (!is_ints(steps) || thaw_value_elements(steps) != 1 ||
+                   *(const int64_t *)steps->data != 1)))
         return refuse(node, err, "slices a tensor that is computed from the image");
     int64_t n = x->dims[0];
     for (int i = 0; i < 2; i++) {
@@ -157,8 +158,8 @@ static thaw_status infer_cast(thaw_graph *graph, thaw_node *node, thaw_error *er
     THAW_TRY(infer_same(graph, node, err));
     thaw_value *x = thaw_node_in(graph, node, 0);
     int64_t to = thaw_node_int(node, "to", TO_FLOAT);
-    bool ok = x->dtype == THAW_F32 ? to == TO_FLOAT || to == TO_DOUBLE
-                                   : to == TO_INT32 || to == TO_INT64;
+    bool ok =
+        x->dtype == THAW_F32 ? to == TO_FLOAT || to == TO_DOUBLE : to == TO_INT32 || to == TO_INT64;
     return ok ? THAW_OK : refuse(node, err, "casts between integers and floats");
 }
 
@@ -234,7 +235,8 @@ static thaw_status infer_squeeze(thaw_graph *graph, thaw_node *node, thaw_error 
     int64_t dims[THAW_MAX_RANK];
     for (int i = 0; i < x->rank; i++) {
         bool squeezed = n == 0 && x->dims[i] == 1;
-        for (int k = 0; k < n; k++) squeezed |= axes[k] == i;
+        for (int k = 0; k < n; k++)
+            squeezed |= axes[k] == i;
         if (squeezed && x->dims[i] != 1) return misfit(graph, node, err);
         if (!squeezed) dims[rank++] = x->dims[i];
     }
@@ -488,7 +490,8 @@ int thaw_op_axes(const thaw_graph *graph, const thaw_node *node, int rank,
         int64_t axis = list[i] < 0 ? list[i] + rank : list[i];
         if (axis < 0 || axis >= rank) return -1;
         int k = i;
-        for (; k > 0 && axes[k - 1] > axis; k--) axes[k] = axes[k - 1];
+        for (; k > 0 && axes[k - 1] > axis; k--)
+            axes[k] = axes[k - 1];
         if (k > 0 && axes[k - 1] == axis) return -1;
         axes[k] = (int)axis;
     }
@@ -516,15 +519,15 @@ thaw_status thaw_op_pads(const thaw_graph *graph, const thaw_node *node, thaw_wi
                          thaw_error *err) {
     const thaw_attr *attr = thaw_node_attr(node, "pads"), *mode = thaw_node_attr(node, "mode");
     const thaw_value *in = thaw_node_in(graph, node, 1), *fill = thaw_node_in(graph, node, 2);
-    const int64_t *p = attr && attr->n == 8                                 ? attr->ints
+    const int64_t *p = attr && attr->n == 8                          ? attr->ints
                        : is_ints(in) && thaw_value_elements(in) == 8 ? in->data
-                                                                            : NULL;
+                                                                     : NULL;
     if (!p) return refuse(node, err, "its pads must be eight constant numbers");
     for (int i = 0; i < 8; i++)
         if (p[i] < 0 || p[i] > INT32_MAX || (i % 4 < 2 && p[i]))
             return refuse(node, err, "only height and width can be padded");
-    *window = (thaw_window){.pad_top = p[2], .pad_left = p[3], .pad_bottom = p[6],
-                            .pad_right = p[7]};
+    *window =
+        (thaw_window){.pad_top = p[2], .pad_left = p[3], .pad_bottom = p[6], .pad_right = p[7]};
     if (!(p[2] | p[3] | p[6] | p[7])) return THAW_OK;
     bool zero = thaw_node_float(node, "value", 0) == 0 &&
                 (!fill || (fill->data && fill->dtype == THAW_F32 &&
@@ -594,8 +597,7 @@ thaw_status thaw_op_window(const thaw_graph *graph, const thaw_node *node, thaw_
     }
     if (o.R < 1 || o.S < 1) return refuse(node, err, "it has no kernel_shape");
     const char *auto_pad = mode && mode->s ? mode->s : "NOTSET";
-    if (strcmp(auto_pad, "VALID") == 0)
-        o.pad_top = o.pad_left = o.pad_bottom = o.pad_right = 0;
+    if (strcmp(auto_pad, "VALID") == 0) o.pad_top = o.pad_left = o.pad_bottom = o.pad_right = 0;
     int64_t reach_h = (o.R - 1) * o.dilation_h + 1, reach_w = (o.S - 1) * o.dilation_w + 1;
     if (!slide(node, auto_pad, x->dims[2], reach_h, o.stride_h, &o.pad_top, &o.pad_bottom, P) ||
         !slide(node, auto_pad, x->dims[3], reach_w, o.stride_w, &o.pad_left, &o.pad_right, Q))

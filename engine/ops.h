@@ -13,8 +13,7 @@ typedef struct thaw_op {
     /* Appends the node to a trunk program. NULL: only constants and aliases go through here. */
     thaw_status (*lower)(struct thaw_lowering *lowering, const thaw_node *node, thaw_error *err);
     /* Gradient for training above a cut; NULL: the node can only be frozen. */
-    thaw_status (*backward)(struct thaw_lowering *lowering, const thaw_node *node,
-                            thaw_error *err);
+    thaw_status (*backward)(struct thaw_lowering *lowering, const thaw_node *node, thaw_error *err);
     uint32_t params; /* Bit i: input i is trained when it is constant. */
     int64_t (*flop)(const thaw_graph *graph, const thaw_node *node); /* NULL: one an output. */
 } thaw_op;
@@ -35,8 +34,7 @@ bool thaw_op_clip(const thaw_graph *graph, const thaw_node *node, float *low, fl
 
 /* Axes of a reduction, (un)squeeze: attribute or second input. Normalised to 0..rank-1, ascending.
  * Returns how many (at most THAW_MAX_RANK), -1 when they are not constant or out of range. */
-int thaw_op_axes(const thaw_graph *graph, const thaw_node *node, int rank,
-                 int axes[THAW_MAX_RANK]);
+int thaw_op_axes(const thaw_graph *graph, const thaw_node *node, int rank, int axes[THAW_MAX_RANK]);
 
 /* Pad's eight numbers (top, left, bottom, right of the window); fails unless constant zeros. */
 thaw_status thaw_op_pads(const thaw_graph *graph, const thaw_node *node, thaw_window *window,

@@ -157,6 +157,7 @@ dnnl_memory_desc_t cpu_md(const thaw_port *port, dnnl_data_type_t type, dnnl_for
 
 void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, float *alpha,
                        float *beta) {
+    *alg = dnnl_alg_kind_undef;
     *alpha = epilogue->a;
     *beta = epilogue->b;
     switch (epilogue->act) {
@@ -194,7 +195,6 @@ void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, floa
             *alg = dnnl_eltwise_tanh;
             break;
         case THAW_ACT_NONE:
-            *alg = dnnl_alg_kind_undef;
             break;
     }
 }
