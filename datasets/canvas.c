@@ -267,15 +267,16 @@ static float in_shadow(const canvas *c, float z, int x, int y, vec3 sun, float j
     return 0;
 }
 
-/* How much of the sky the neighbours hide: two rings of four probes. */
+/* How much of the sky the neighbours hide: a near and a far ring of four probes each. */
 static float occluded(const canvas *c, float z, int x, int y, float jitter) {
-    float sum = 0;
+    float sum = 0, dx = cos_turns(jitter * 0.25f), dy = sin_turns(jitter * 0.25f);
     for (int k = 0; k < 8; k++) {
-        float turn = ((float)k + jitter) * 0.25f + (k < 4 ? 0 : 0.125f);
-        float d = (k < 4 ? 0.025f : 0.07f) * c->unit;
-        const sample *s =
-            sample_at(c, (float)x + cos_turns(turn) * d, (float)y + sin_turns(turn) * d);
-        if (!s) continue;
+        float d = (k % 2 ? 0.07f : 0.025f) * c->unit;
+        const sample *s = sample_at(c, (float)x + dx * d, (float)y + dy * d);
+        /* An eighth of a turn on. */
+        float turned = (dx - dy) * 0.70710678f;
+        dy = (dx + dy) * 0.70710678f, dx = turned;
+        if (!s || s->z <= z) continue;
         float above = s->z - z;
         sum += smooth(0.0f, 0.06f, above) * (1 - smooth(0.25f, 0.6f, above));
     }
