@@ -21,21 +21,19 @@ static void foliage(canvas *c, int blades, rng *r) {
     vec3 dark = v3_scale(some_green(r), 0.5f);
     fill_gradient(c, dark, v3_scale(dark, rng_range(r, 0.4f, 1.3f)), 0.6f, 3, r);
     for (int n = rng_int(r, 15, 50); n > 0; n--) {
-        vec3 from = v3(rng_range(r, -1.5f, 1.5f), rng_range(r, -1.5f, 1.3f), rng_range(r, -3, -1));
-        vec3 along = v3(rng_range(r, -1, 1), rng_range(r, -1, 1), 0);
-        petal leaf = {TIP_POINTED,
-                      rng_range(r, .3f, .9f),
-                      rng_range(r, .06f, .25f),
-                      .45f,
-                      .3f,
-                      .curl = rng_range(r, -.2f, .1f),
-                      .cup = .3f};
+        vec3 from = rng_vec(r, v3(-1.5f, -1.5f, -3), v3(1.5f, 1.3f, -1));
+        vec3 along = rng_vec(r, v3(-1, -1, 0), v3(1, 1, 0));
+        petal leaf = {TIP_POINTED, .widest = .45f, .neck = .3f, .cup = .3f};
+        leaf.length = rng_range(r, .3f, .9f);
+        leaf.width = rng_range(r, .06f, .25f);
+        leaf.curl = rng_range(r, -.2f, .1f);
         if (blades) {
             from.y = rng_range(r, -1.6f, -0.3f);
-            along = v3(rng_range(r, -.5f, .5f), 1, 0);
+            along = rng_vec(r, v3(-.5f, 1, 0), v3(.5f, 1, 0));
             leaf.length *= 1.7f, leaf.width = rng_range(r, .02f, .07f);
         }
-        scene_leaf(c, from, along, &leaf, v3_scale(some_green(r), rng_range(r, .5f, 1.3f)), r);
+        vec3 green = some_green(r);
+        scene_leaf(c, from, along, &leaf, v3_scale(green, rng_range(r, .5f, 1.3f)), r);
     }
 }
 
@@ -44,13 +42,13 @@ static void colored_blobs(canvas *c, int n, rng *r) {
     vec3 color = some_color(r);
     for (; n > 0; n--) {
         if (rng_chance(r, 0.3f)) color = some_color(r);
-        frame f =
-            frame_along(v3(rng_range(r, -1.3f, 1.3f), rng_range(r, -1.2f, 1.2f), 0),
-                        v3(0, rng_range(r, 0, 1), 1), v3(0, 1, 0), rng_range(r, 0.06f, 0.35f), 0);
+        vec3 at = rng_vec(r, v3(-1.3f, -1.2f, 0), v3(1.3f, 1.2f, 0));
+        vec3 axis = rng_vec(r, v3(0, 0, 1), v3(0, 1, 1));
+        frame f = frame_along(at, axis, v3(0, 1, 0), rng_range(r, 0.06f, 0.35f), 0);
         material m = plain_material(PATTERN_GRAIN, color, v3_scale(color, 0.7f), color, r);
         blob b = {.depth = 0.1f};
         for (int i = 0; i < 4; i++)
-            b.wave[i] = v3(rng_range(r, -1, 1), rng_range(r, -1, 1), rng_range(r, -1, 1));
+            b.wave[i] = rng_vec(r, v3(-1, -1, -1), v3(1, 1, 1));
         canvas_surface(c, blob_surface, &b, &f, 6, 8, canvas_material(c, &m));
     }
 }
@@ -70,11 +68,13 @@ static void meadow(canvas *c, rng *r) {
 static void ground(canvas *c, rng *r) {
     static const hue hues[] = {UMBER, BROWN, BLACK, CREAM, APRICOT, BROWN};
     vec3 a = vary_color(hue_color(hues[rng_int(r, 0, 5)]), 0.4f, r);
-    fill_gradient(c, a, v3_scale(a, rng_range(r, 0.35f, 0.7f)), 1.2f, rng_range(r, 3, 12), r);
+    vec3 b = v3_scale(a, rng_range(r, 0.35f, 0.7f));
+    fill_gradient(c, a, b, 1.2f, rng_range(r, 3, 12), r);
 }
 
 static void wall(canvas *c, rng *r) {
-    vec3 a = v3_mix(some_color(r), v3_scale(hue_color(WHITE), rng_range(r, 0.1f, 0.9f)), 0.75f);
+    vec3 paint = some_color(r), grey = v3_scale(hue_color(WHITE), rng_range(r, 0.1f, 0.9f));
+    vec3 a = v3_mix(paint, grey, 0.75f);
     fill_gradient(c, a, v3_scale(a, rng_range(r, 0.5f, 1.1f)), 0.2f, 1, r);
 }
 

@@ -36,8 +36,7 @@ static camera choose_camera(rng *r) {
     camera k;
     float warm = rng_range(r, -0.12f, 0.18f), sun = rng_range(r, 0.45f, 1.0f);
     float sky = rng_range(r, 0.3f, 0.55f);
-    k.light.direction =
-        v3_unit(v3(rng_range(r, -0.9f, 0.9f), rng_range(r, 0, 0.9f), rng_range(r, 0.45f, 1.1f)));
+    k.light.direction = v3_unit(rng_vec(r, v3(-0.9f, 0, 0.45f), v3(0.9f, 0.9f, 1.1f)));
     k.light.sun = v3_scale(v3(1 + warm, 1, 1 - warm), sun);
     k.light.sky = v3_scale(v3(0.95f, 1, 1.08f), sky);
     k.light.ground = v3_scale(v3(0.9f, 1, 0.8f), sky * 0.55f);
@@ -55,14 +54,11 @@ static camera choose_camera(rng *r) {
 static void draw_in_front(canvas *c, rng *r) {
     float turn = rng_range(r, 0, 1);
     vec3 edge = v3(1.3f * cos_turns(turn), 1.3f * sin_turns(turn), 2.2f);
-    vec3 goal = v3(rng_range(r, -0.6f, 0.6f), rng_range(r, -0.6f, 0.6f), 2.2f);
-    petal leaf = {TIP_POINTED,
-                  rng_range(r, 0.8f, 1.6f),
-                  rng_range(r, 0.03f, 0.16f),
-                  .4f,
-                  .4f,
-                  .curl = rng_range(r, -0.1f, 0.1f),
-                  .cup = .3f};
+    vec3 goal = rng_vec(r, v3(-0.6f, -0.6f, 2.2f), v3(0.6f, 0.6f, 2.2f));
+    petal leaf = {TIP_POINTED, .widest = .4f, .neck = .4f, .cup = .3f};
+    leaf.length = rng_range(r, 0.8f, 1.6f);
+    leaf.width = rng_range(r, 0.03f, 0.16f);
+    leaf.curl = rng_range(r, -0.1f, 0.1f);
     scene_leaf(c, edge, v3_sub(goal, edge), &leaf, some_green(r), r);
 }
 

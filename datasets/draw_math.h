@@ -103,7 +103,20 @@ static inline int rng_chance(rng *r, float p) {
 }
 /* Around 0, between -1 and 1, mostly small. */
 static inline float rng_bell(rng *r) {
-    return (rng_range(r, -1, 1) + rng_range(r, -1, 1) + rng_range(r, -1, 1)) / 3;
+    float sum = 0;
+    for (int i = 0; i < 3; i++)
+        sum += rng_range(r, -1, 1);
+    return sum / 3;
+}
+
+/* Each coordinate uniform between low's and high's. One call, because C does not say in which order
+ * a compiler evaluates the arguments of v3(rng_range(...), rng_range(...), 0): nothing in the
+ * generator draws two numbers in one list of arguments or initialisers. */
+static inline vec3 rng_vec(rng *r, vec3 low, vec3 high) {
+    float x = rng_range(r, low.x, high.x);
+    float y = rng_range(r, low.y, high.y);
+    float z = rng_range(r, low.z, high.z);
+    return v3(x, y, z);
 }
 
 /* A number in [0, 1) that belongs to the cell (x, y) of the grid named seed. */

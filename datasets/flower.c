@@ -50,17 +50,15 @@ static petal shape_petal(const plant *p, const whorl *w, float share, float turn
     float length = spiral ? mix(w->length, w->inner_length, share) : w->length;
     float rise = spiral ? mix(w->rise, w->inner_rise, share) : w->rise;
     length *= (1 - w->lip * sin_turns(turn)) * (1 + 0.08f * rng_bell(r));
-    return (petal){.tip = w->tip,
-                   .length = length,
-                   .width = w->width * p->wide * (spiral ? mix(1, 0.65f, share) : 1),
-                   .widest = w->widest,
-                   .neck = w->neck,
-                   .rise = rise / 360 + p->rise + 0.02f * rng_bell(r),
-                   .curl = w->curl / 360 + 0.03f * rng_bell(r),
-                   .cup = w->cup * p->cup,
-                   .ruffle = w->ruffle,
-                   .phase = rng_range(r, 0, 1),
-                   .start = w->start * (1 - 0.8f * (spiral ? share : 0))};
+    petal q = {.tip = w->tip, .length = length, .widest = w->widest, .neck = w->neck};
+    q.width = w->width * p->wide * (spiral ? mix(1, 0.65f, share) : 1);
+    q.rise = rise / 360 + p->rise + 0.02f * rng_bell(r);
+    q.curl = w->curl / 360 + 0.03f * rng_bell(r);
+    q.cup = w->cup * p->cup;
+    q.ruffle = w->ruffle;
+    q.phase = rng_range(r, 0, 1);
+    q.start = w->start * (spiral ? 1 - 0.8f * share : 1);
+    return q;
 }
 
 static void draw_whorl(canvas *c, const plant *p, const whorl *w, const frame *f, rng *r) {
@@ -129,8 +127,8 @@ static void draw_centre(canvas *c, const plant *p, const frame *f, rng *r) {
         /* A lathe runs from its rim to its pole, so the rim's colour is the base. */
         material m = plain_material(PATTERN_FLORETS, outside, inside, v3_scale(inside, 0.35f), r);
         m.repeat = 5 + 12 * k->radius;
-        draw_knob(c, f, k->radius * rng_range(r, 0.85f, 1.15f),
-                  k->height * rng_range(r, 0.7f, 1.4f), &m);
+        float radius = k->radius * rng_range(r, 0.85f, 1.15f);
+        draw_knob(c, f, radius, k->height * rng_range(r, 0.7f, 1.4f), &m);
     }
     if (k->kind == CENTRE_KNOB) {
         material m = plain_material(PATTERN_PLAIN, outside, inside, inside, r);
@@ -170,7 +168,7 @@ typedef struct stance {
 static stance choose_stance(const species *s, float least, float most, float spread, rng *r) {
     stance t;
     t.size = rng_range(r, least, most);
-    t.at = v3(spread * rng_range(r, -1, 1), spread * rng_range(r, -1, 1), 0);
+    t.at = rng_vec(r, v3(-spread, -spread, 0), v3(spread, spread, 0));
     float roll = 0.09f * rng_bell(r), pitch = rng_range(r, s->pitch_low, s->pitch_high) / 360;
     vec3 look = look_along(pitch, 0.16f * rng_bell(r));
     float a = cos_turns(roll), b = sin_turns(roll);
@@ -216,12 +214,12 @@ static void draw_leaves(canvas *c, const plant *p, const stance *t, rng *r) {
     if (k == LEAF_NONE) return;
     for (int n = rng_int(r, 1, 6); n > 0; n--) {
         petal leaf = leaf_shape(k, 0.7f + 0.5f * t->size, r);
-        vec3 from = v3(t->at.x + rng_range(r, -0.3f, 0.3f),
-                       t->at.y - t->size * rng_range(r, 0, 1.2f), rng_range(r, -0.9f, -0.5f));
-        vec3 along = v3(rng_range(r, -1, 1), rng_range(r, -0.5f, 1), 0);
+        vec3 from = rng_vec(r, v3(-0.3f, -1.2f * t->size, -0.9f), v3(0.3f, 0, -0.5f));
+        from = v3_add(from, v3(t->at.x, t->at.y, 0));
+        vec3 along = rng_vec(r, v3(-1, -0.5f, 0), v3(1, 1, 0));
         if (k == LEAF_BLADE) {
-            from = v3(t->at.x + rng_range(r, -0.7f, 0.7f), rng_range(r, -1.3f, -0.8f), from.z);
-            along = v3(rng_range(r, -0.4f, 0.4f), 1, rng_range(r, -0.2f, 0.2f));
+            from = rng_vec(r, v3(t->at.x - 0.7f, -1.3f, from.z), v3(t->at.x + 0.7f, -0.8f, from.z));
+            along = rng_vec(r, v3(-0.4f, 1, -0.2f), v3(0.4f, 1, 0.2f));
         }
         scene_leaf(c, from, along, &leaf, vary_color(p->green, 0.25f, r), r);
     }
@@ -246,13 +244,13 @@ static void draw_dome(canvas *c, const plant *p, const stance *t, rng *r) {
     for (int i = 0; i < n; i++) {
         float z = 1 - 2 * s->ball * ((float)i + 0.5f) / (float)n, turn = (float)i * 0.381966f;
         float ring = sqrtf(fmaxf(1 - z * z, 0));
-        vec3 d = v3(ring * cos_turns(turn) + 0.06f * rng_bell(r),
-                    ring * sin_turns(turn) + 0.06f * rng_bell(r), z);
+        vec3 off = rng_vec(r, v3(-0.04f, -0.04f, 0), v3(0.04f, 0.04f, 0));
+        vec3 d = v3_add(v3(ring * cos_turns(turn), ring * sin_turns(turn), z), off);
         vec3 out = v3_along(v3_along(v3_scale(f.x, d.x), f.y, d.y), f.z, d.z);
         vec3 at = v3_along(f.origin, out, rng_range(r, 0.92f, 1.05f));
         if (at.z < f.origin.z - ball * 0.5f) continue; /* Hidden behind the rest. */
-        frame g =
-            frame_along(at, out, t->up, small * rng_range(r, 0.85f, 1.1f), rng_range(r, 0, 1));
+        float size = small * rng_range(r, 0.85f, 1.1f);
+        frame g = frame_along(at, out, t->up, size, rng_range(r, 0, 1));
         draw_head(c, p, &g, r);
         tube stalk = {f.origin, v3_along(f.origin, out, 0.5f), at, small * 0.07f, small * 0.07f};
         scene_stalk(c, &stalk, p->green);

@@ -208,7 +208,7 @@ def main():
     parser.add_argument("--draw", required=True, help="the program thaw-draw")
     parser.add_argument("--out", default="flower_or_not.onnx")
     parser.add_argument("--pictures", type=int, default=3600, help="in each of the two classes")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--bf16", action="store_true", help="faster where the CPU knows bfloat16")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.1, help="highest learning rate")

@@ -9,7 +9,20 @@ static const frame world = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}, {0, 0, 0}};
 static const vec3 upward = {0, 1, 0};
 
 static vec3 somewhere(float spread, rng *r) {
-    return v3(rng_range(r, -spread, spread), rng_range(r, -spread, spread), rng_range(r, -1, 0));
+    return rng_vec(r, v3(-spread, -spread, -1), v3(spread, spread, 0));
+}
+
+/* Anywhere in the picture, looking up by pitch from low to high, in any turn. */
+static frame any_frame(float spread, float low, float high, float size, rng *r) {
+    vec3 at = somewhere(spread, r), axis = look_along(rng_range(r, low, high), 0);
+    return frame_along(at, axis, upward, size, rng_range(r, 0, 1));
+}
+
+/* At a place, looking up by pitch from low to high, leaning a little to a side. */
+static frame standing(vec3 at, float low, float high, float size, rng *r) {
+    float pitch = rng_range(r, low, high);
+    vec3 axis = look_along(pitch, .06f * rng_bell(r));
+    return frame_along(at, axis, upward, size, rng_range(r, 0, 1));
 }
 
 static void put_face(canvas *c, vec3 a, vec3 b, vec3 d, vec3 e, const material *m) {
@@ -19,7 +32,7 @@ static void put_face(canvas *c, vec3 a, vec3 b, vec3 d, vec3 e, const material *
 static void put_ball(canvas *c, const frame *f, float dents, const material *m, rng *r) {
     blob b = {.depth = dents};
     for (int i = 0; i < 4; i++)
-        b.wave[i] = v3(rng_range(r, -.7f, .7f), rng_range(r, -.7f, .7f), rng_range(r, -.7f, .7f));
+        b.wave[i] = rng_vec(r, v3(-.7f, -.7f, -.7f), v3(.7f, .7f, .7f));
     canvas_surface(c, blob_surface, &b, f, 18, 24, canvas_material(c, m));
 }
 
@@ -28,11 +41,11 @@ static void draw_ball(canvas *c, rng *r) {
                                        PATTERN_DOTS, PATTERN_PLAIN};
     for (int n = rng_int(r, 1, 3); n > 0; n--) {
         vec3 color = some_color(r);
-        material m = plain_material(patterns[rng_int(r, 0, 4)], color, color, some_color(r), r);
+        vec3 other = some_color(r);
+        material m = plain_material(patterns[rng_int(r, 0, 4)], color, color, other, r);
         m.repeat = (float)rng_int(r, 2, 7);
         m.gloss = rng_range(r, 0, 0.8f);
-        frame f = frame_along(somewhere(0.5f, r), look_along(rng_range(r, -.5f, .5f), 0), upward,
-                              rng_range(r, 0.25f, 0.75f), rng_range(r, 0, 1));
+        frame f = any_frame(0.5f, -.5f, .5f, rng_range(r, 0.25f, 0.75f), r);
         put_ball(c, &f, 0, &m, r);
     }
 }
@@ -86,10 +99,11 @@ static void draw_wing(canvas *c, const frame *body, float side, int hind, const 
 static void draw_butterfly(canvas *c, rng *r) {
     static const mark marks[] = {MARK_EDGE, MARK_SPOTS, MARK_TIP, MARK_VEINS, MARK_BLOTCH};
     float size = rng_range(r, 0.45f, 0.85f);
-    frame body = frame_along(somewhere(0.3f, r), look_along(rng_range(r, 0, 0.16f), 0), upward,
-                             size, rng_range(r, -0.12f, 0.12f));
+    vec3 at = somewhere(0.3f, r), axis = look_along(rng_range(r, 0, 0.16f), 0);
+    frame body = frame_along(at, axis, upward, size, rng_range(r, -0.12f, 0.12f));
     vec3 color = some_color(r), dark = hue_color(rng_chance(r, 0.6f) ? BLACK : UMBER);
-    material m = plain_material(PATTERN_PETAL, v3_mix(color, some_color(r), 0.4f), color, dark, r);
+    vec3 root = v3_mix(color, some_color(r), 0.4f);
+    material m = plain_material(PATTERN_PETAL, root, color, dark, r);
     m.mark = marks[rng_int(r, 0, 4)];
     m.mark_size = rng_range(r, 0.15f, 0.5f);
     for (int hind = 1; hind >= 0; hind--) {
@@ -113,8 +127,8 @@ static void draw_butterfly(canvas *c, rng *r) {
 static void draw_cloud(canvas *c, rng *r) {
     uint32_t seed = (uint32_t)rng_bits(r);
     vec3 blue = v3_mix(hue_color(BLUE), hue_color(SKY), rng_range(r, 0.2f, 1));
-    vec3 white = v3_mix(hue_color(WHITE), hue_color(rng_chance(r, 0.4f) ? CORAL : SKY),
-                        rng_range(r, 0, 0.5f));
+    vec3 tint = hue_color(rng_chance(r, 0.4f) ? CORAL : SKY);
+    vec3 white = v3_mix(hue_color(WHITE), tint, rng_range(r, 0, 0.5f));
     float scale = rng_range(r, 0.8f, 2.5f), cover = rng_range(r, 0.35f, 0.6f), step = 1 / c->unit;
     for (int y = 0; y < c->height; y++)
         for (int x = 0; x < c->width; x++) {
@@ -158,20 +172,19 @@ static void draw_fruit(canvas *c, rng *r) {
     for (int n = kind == 2 ? rng_int(r, 3, 9) : rng_int(r, 1, 3); n > 0; n--) {
         float size = kind == 2 ? rng_range(r, 0.15f, 0.3f) : rng_range(r, 0.35f, 0.65f);
         vec3 at = somewhere(kind == 2 ? 0.6f : 0.5f, r);
-        frame f = frame_along(at, look_along(rng_range(r, 0.12f, 0.3f), 0.05f * rng_bell(r)),
-                              v3(0, 0, -1), size, rng_range(r, 0, 1));
-        material m =
-            plain_material(PATTERN_GRAIN, vary_color(color, 0.2f, r),
-                           v3_mix(color, hue_color(LIME), rng_range(r, 0, 0.6f)), color, r);
+        frame f = standing(at, 0.12f, 0.3f, size, r);
+        vec3 ripe = vary_color(color, 0.2f, r);
+        vec3 unripe = v3_mix(color, hue_color(LIME), rng_range(r, 0, 0.6f));
+        material m = plain_material(PATTERN_GRAIN, ripe, unripe, color, r);
         m.repeat = 3, m.gloss = 0.7f;
         canvas_surface(c, lathe_surface, &shapes[kind], &f, 18, 24, canvas_material(c, &m));
         tube stalk = {v3_along(at, f.z, 0.5f), v3_along(at, f.z, 1),
                       v3_along(v3_along(at, f.z, 1.25f), f.x, 0.2f), size * 0.05f, size * 0.04f};
         scene_stalk(c, &stalk, hue_color(BROWN));
-        if (rng_chance(r, 0.5f))
-            scene_leaf(c, v3_along(at, f.z, 0.95f), v3(rng_range(r, -1, 1), 0.6f, 0),
-                       &(petal){TIP_POINTED, size * 0.9f, size * 0.25f, .45f, .2f, .curl = -.1f},
-                       some_green(r), r);
+        if (rng_chance(r, 0.5f)) continue;
+        petal leaf = {TIP_POINTED, size * 0.9f, size * 0.25f, .45f, .2f, .curl = -.1f};
+        vec3 along = rng_vec(r, v3(-1, 0.6f, 0), v3(1, 0.6f, 0));
+        scene_leaf(c, v3_along(at, f.z, 0.95f), along, &leaf, some_green(r), r);
     }
 }
 
@@ -180,21 +193,19 @@ static void draw_grass(canvas *c, rng *r) {
     if (rng_chance(r, 0.25f)) green = v3_mix(green, hue_color(GOLD), 0.5f);
     float wide = rng_range(r, 0.015f, 0.06f);
     for (int n = rng_int(r, 60, 140); n > 0; n--) {
-        vec3 from = v3(rng_range(r, -1.4f, 1.4f), rng_range(r, -1.7f, -0.5f), rng_range(r, -1, 1));
-        petal blade = {TIP_POINTED,
-                       rng_range(r, 0.7f, 1.9f),
-                       wide * rng_range(r, .6f, 1.4f),
-                       .2f,
-                       .8f,
-                       .curl = rng_range(r, -.3f, .1f),
-                       .cup = .5f};
-        scene_leaf(c, from, v3(rng_range(r, -.5f, .5f), 1, rng_range(r, -.3f, .3f)), &blade,
-                   vary_color(green, 0.4f, r), r);
+        vec3 from = rng_vec(r, v3(-1.4f, -1.7f, -1), v3(1.4f, -0.5f, 1));
+        vec3 along = rng_vec(r, v3(-.5f, 1, -.3f), v3(.5f, 1, .3f));
+        petal blade = {TIP_POINTED, .widest = .2f, .neck = .8f, .cup = .5f};
+        blade.length = rng_range(r, 0.7f, 1.9f);
+        blade.width = wide * rng_range(r, .6f, 1.4f);
+        blade.curl = rng_range(r, -.3f, .1f);
+        scene_leaf(c, from, along, &blade, vary_color(green, 0.4f, r), r);
     }
 }
 
 static void draw_house(canvas *c, rng *r) {
-    vec3 color = v3_mix(some_color(r), hue_color(rng_chance(r, 0.5f) ? CREAM : BROWN), 0.5f);
+    vec3 paint = some_color(r), base = hue_color(rng_chance(r, 0.5f) ? CREAM : BROWN);
+    vec3 color = v3_mix(paint, base, 0.5f);
     material wall = plain_material(rng_chance(r, 0.5f) ? PATTERN_BRICKS : PATTERN_PLAIN, color,
                                    color, v3_mix(color, hue_color(CREAM), 0.6f), r);
     wall.repeat = (float)rng_int(r, 8, 20);
@@ -206,7 +217,8 @@ static void draw_house(canvas *c, rng *r) {
     put_face(c, v3(x0, y0, 0), v3(x1, y0, 0), v3(x0, y1, 0), v3(x1, y1, 0), &wall);
     put_face(c, v3(x0 - .1f, y1 - .05f, .2f), v3(x1 + .1f, y1 - .05f, .2f),
              v3(x0 + .3f, peak, -.2f), v3(x1 - .3f, peak, -.2f), &roof);
-    vec3 glass = v3_scale(hue_color(rng_chance(r, 0.3f) ? LEMON : SKY), rng_range(r, .1f, .8f));
+    vec3 glass = hue_color(rng_chance(r, 0.3f) ? LEMON : SKY);
+    glass = v3_scale(glass, rng_range(r, .1f, .8f));
     material pane = plain_material(PATTERN_PLAIN, glass, v3_scale(glass, 0.6f), glass, r);
     pane.gloss = 0.6f;
     vec3 white = hue_color(WHITE);
@@ -228,9 +240,11 @@ static void draw_leaves(canvas *c, rng *r) {
     vec3 color = some_green(r);
     if (rng_chance(r, 0.45f)) color = some_color(r); /* Autumn, and gaudy house plants. */
     static const tip tips[] = {TIP_POINTED, TIP_ROUND, TIP_LONG, TIP_NOTCHED};
-    petal leaf = {tips[rng_int(r, 0, 3)],  rng_range(r, .5f, 1.2f), rng_range(r, .1f, .35f),
-                  rng_range(r, .35f, .6f), rng_range(r, .1f, .4f),  .cup = .3f,
-                  .ruffle = .03f};
+    petal leaf = {tips[rng_int(r, 0, 3)], .cup = .3f, .ruffle = .03f};
+    leaf.length = rng_range(r, .5f, 1.2f);
+    leaf.width = rng_range(r, .1f, .35f);
+    leaf.widest = rng_range(r, .35f, .6f);
+    leaf.neck = rng_range(r, .1f, .4f);
     int twig = rng_chance(r, 0.5f);
     float lean = rng_range(r, 0, 1);
     vec3 axis = v3(cos_turns(lean), sin_turns(lean), 0), side = v3(-axis.y, axis.x, 0);
@@ -240,7 +254,7 @@ static void draw_leaves(canvas *c, rng *r) {
         leaf.length *= 0.7f, leaf.width *= 0.7f;
     }
     for (int i = 0, n = rng_int(r, 5, 14); i < n; i++) {
-        vec3 from = somewhere(1, r), along = v3(rng_range(r, -1, 1), rng_range(r, -1, 1), 0);
+        vec3 from = somewhere(1, r), along = rng_vec(r, v3(-1, -1, 0), v3(1, 1, 0));
         if (twig) {
             from = v3_scale(axis, mix(-1.2f, 1.1f, (float)i / (float)n));
             along = v3_along(axis, side, i % 2 ? 1.2f : -1.2f);
@@ -262,12 +276,11 @@ static void draw_mushroom(canvas *c, rng *r) {
     vec3 color = rng_chance(r, 0.5f) ? some_color(r) : hue_color(BROWN);
     for (int n = rng_int(r, 1, 4); n > 0; n--) {
         float size = rng_range(r, 0.25f, 0.6f);
-        vec3 at = v3(rng_range(r, -.7f, .7f), rng_range(r, -.2f, .4f), rng_range(r, -1, 0));
-        frame f = frame_along(at, look_along(rng_range(r, .1f, .25f), .06f * rng_bell(r)),
-                              v3(0, 0, -1), size, rng_range(r, 0, 1));
-        material m =
-            plain_material(rng_chance(r, 0.6f) ? PATTERN_DOTS : PATTERN_GRAIN,
-                           vary_color(color, 0.15f, r), v3_scale(color, 0.6f), hue_color(CREAM), r);
+        vec3 at = rng_vec(r, v3(-.7f, -.2f, -1), v3(.7f, .4f, 0));
+        frame f = standing(at, .1f, .25f, size, r);
+        pattern skin = rng_chance(r, 0.6f) ? PATTERN_DOTS : PATTERN_GRAIN;
+        vec3 own = vary_color(color, 0.15f, r);
+        material m = plain_material(skin, own, v3_scale(color, 0.6f), hue_color(CREAM), r);
         m.repeat = (float)rng_int(r, 3, 6);
         m.gloss = rng_range(r, 0, 0.5f);
         canvas_surface(c, lathe_surface, &caps[kind], &f, 18, 24, canvas_material(c, &m));
@@ -287,8 +300,7 @@ static void draw_parasol(canvas *c, rng *r) {
     m.translucent = 0.4f;
     float size = rng_range(r, 0.5f, 0.95f);
     vec3 at = somewhere(0.3f, r);
-    frame f = frame_along(at, look_along(rng_range(r, -.05f, .24f), .08f * rng_bell(r)), upward,
-                          size, rng_range(r, 0, 1));
+    frame f = standing(at, -.05f, .24f, size, r);
     lathe roof = {5, {1, .85f, .6f, .3f, 0}, {-.1f, .12f, .3f, .4f, .44f}};
     canvas_surface(c, lathe_surface, &roof, &f, 10, 24, canvas_material(c, &m));
     scene_stalk(c, &(tube){v3_along(at, f.z, .5f), at, v3_along(at, f.z, -2.5f), .025f, .025f},
@@ -297,8 +309,7 @@ static void draw_parasol(canvas *c, rng *r) {
 
 static void draw_starfish(canvas *c, rng *r) {
     vec3 color = some_color(r);
-    frame f = frame_along(somewhere(0.3f, r), look_along(rng_range(r, -.05f, .15f), 0), upward,
-                          rng_range(r, 0.45f, 0.85f), rng_range(r, 0, 1));
+    frame f = any_frame(0.3f, -.05f, .15f, rng_range(r, 0.45f, 0.85f), r);
     int arms = rng_chance(r, 0.8f) ? 5 : rng_int(r, 6, 9);
     material m = plain_material(rng_chance(r, 0.5f) ? PATTERN_DOTS : PATTERN_GRAIN, color,
                                 v3_scale(color, 0.6f), v3_mix(color, hue_color(CREAM), 0.6f), r);
@@ -323,8 +334,7 @@ static void draw_stones(canvas *c, rng *r) {
         vec3 grey = v3_scale(v3_mix(color, v3(.3f, .3f, .3f), 0.5f), rng_range(r, 0.5f, 1.1f));
         material m = plain_material(PATTERN_GRAIN, grey, v3_scale(grey, 0.4f), grey, r);
         m.repeat = rng_range(r, 5, 25);
-        frame f = frame_along(somewhere(0.9f, r), look_along(rng_range(r, -.5f, .5f), 0), upward,
-                              rng_range(r, 0.2f, 0.5f), rng_range(r, 0, 1));
+        frame f = any_frame(0.9f, -.5f, .5f, rng_range(r, 0.2f, 0.5f), r);
         f.z = v3_scale(f.z, rng_range(r, 0.5f, 1)), f.x = v3_scale(f.x, rng_range(r, 0.7f, 1.3f));
         put_ball(c, &f, 0.08f, &m, r);
     }

@@ -18,7 +18,8 @@ vec3 look_along(float pitch, float yaw) {
 
 vec3 vary_color(vec3 color, float by, rng *r) {
     float light = 1 + by * rng_bell(r);
-    vec3 off = v3(1 + by * rng_bell(r), 1 + by * rng_bell(r), 1 + by * rng_bell(r));
+    float red = rng_bell(r), green = rng_bell(r), blue = rng_bell(r);
+    vec3 off = v3(1 + by * red, 1 + by * green, 1 + by * blue);
     return v3_scale(v3_mul(color, off), light);
 }
 
@@ -45,7 +46,7 @@ material plain_material(pattern p, vec3 base, vec3 tip, vec3 accent, rng *r) {
 
 void scene_leaf(canvas *c, vec3 from, vec3 along, const petal *shape, vec3 color, rng *r) {
     vec3 x = v3_unit(along);
-    vec3 facing = v3(rng_range(r, -0.7f, 0.7f), rng_range(r, -0.2f, 0.8f), 1);
+    vec3 facing = rng_vec(r, v3(-0.7f, -0.2f, 1), v3(0.7f, 0.8f, 1));
     vec3 y = v3_unit(v3_cross(facing, x));
     frame f = {x, y, v3_cross(x, y), from};
     vec3 light = v3_mix(color, hue_color(LIME), 0.3f);
