@@ -95,9 +95,8 @@ typedef struct thaw_port {
     X(mul, "y = x0 * x1, + activation; shapes as for add")                                        \
     X(affine, "y = x * scale[c] + shift[c], + activation: a BN that no conv precedes")            \
     X(concat, "inputs one after the other along C")                                               \
-    X(pad, "x inside a border of zeros; window's pads")                                           \
-    X(flatten, "y[n, (c*H + h)*W + w] = x[n,h,w,c]: ONNX's order, which is NCHW's")               \
-    X(softmax, "softmax over C")
+    X(pad, "x inside a border of zeros: the pads of conv.window")                                 \
+    X(flatten, "y[n, (c*H + h)*W + w] = x[n,h,w,c]: ONNX's order, which is NCHW's")
 
 typedef enum thaw_step_kind {
 #define X(name, text) THAW_STEP_##name,
@@ -130,6 +129,7 @@ struct thaw_error;
 /* What prepare is given. */
 typedef struct thaw_plan_context {
     struct thaw_arena *arena; /* The plan's: states and packed weights live here. */
+    void *device;             /* The backend's, from open. */
     thaw_dtype compute;       /* Type of activations and packed weights inside the trunk. */
 } thaw_plan_context;
 
@@ -181,6 +181,14 @@ typedef struct thaw_top_slots {
 
 typedef struct thaw_kernels {
     const char *name; /* "cpu", "cuda" */
+    /* Opens device number `index` with `threads` CPU threads (0: all). Returns 0 or the native code
+     * with a sentence in err; on success the caller closes. */
+    int (*open)(int index, int threads, void **device, void **stream, struct thaw_error *err);
+    void (*close)(void *device, void *stream);
+    /* Whether activations of this type are computed natively on this machine. */
+    bool (*computes)(thaw_dtype dtype);
+    /* The library's sentence for a code that run returned; static. */
+    const char *(*explain)(int code);
     thaw_trunk_slot trunk[THAW_N_STEP_KINDS];
     thaw_top_slots top;
 } thaw_kernels;

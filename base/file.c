@@ -1,0 +1,186 @@
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+/* Fails with "cannot VERB 'path': reason" for the errno in code. */
+static thaw_status fail_errno(thaw_error *err, const char *verb, const char *path, int code) {
+    const char *advice = code == ENOSPC || code == EDQUOT
+                             ? "; free some space or choose a folder on another disk"
+                             : "";
+    return thaw_fail(err, THAW_ERR_IO, "cannot %s '%.600s': %s%s", verb, path, strerror(code),
+                     advice);
+}
+
+/* Reads up to n bytes, over short reads and signals. Returns the count or -1 with errno. */
+static ssize_t read_all(int fd, char *bytes, size_t n) {
+    size_t done = 0;
+    while (done < n) {
+        ssize_t got = read(fd, bytes + done, n - done);
+        if (got == 0) break;
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return -1;
+        done += (size_t)got;
+    }
+    return (ssize_t)done;
+}
+
+static thaw_status read_open(int fd, const char *path, size_t limit_bytes, thaw_arena *arena,
+                             char **bytes, size_t *n, thaw_error *err) {
+    struct stat info;
+    if (fstat(fd, &info) != 0) return fail_errno(err, "read", path, errno);
+    if (S_ISDIR(info.st_mode)) return fail_errno(err, "read", path, EISDIR);
+    if (!S_ISREG(info.st_mode))
+        return thaw_fail(err, THAW_ERR_IO, "cannot read '%.600s': it is not a regular file", path);
+    if ((uintmax_t)info.st_size > limit_bytes)
+        return thaw_fail(err, THAW_ERR_FORMAT, "'%.600s' has %jd bytes; at most %zu are read", path,
+                         (intmax_t)info.st_size, limit_bytes);
+    char *buffer = thaw_arena_alloc(arena, (size_t)info.st_size + 1);
+    if (!buffer)
+        return thaw_fail(err, THAW_ERR_NOMEM, "no memory for the %jd bytes of '%.600s'",
+                         (intmax_t)info.st_size, path);
+    ssize_t got = read_all(fd, buffer, (size_t)info.st_size);
+    if (got < 0) return fail_errno(err, "read", path, errno);
+    *bytes = buffer;
+    *n = (size_t)got;
+    return THAW_OK;
+}
+
+thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *arena, char **bytes,
+                           size_t *n, thaw_error *err) {
+    /* Without O_NONBLOCK a pipe that nobody writes to would block here for ever. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return fail_errno(err, "open", path, errno);
+    thaw_status status = read_open(fd, path, limit_bytes, arena, bytes, n, err);
+    close(fd);
+    return status;
+}
+
+static int write_all(int fd, const char *bytes, size_t n) {
+    while (n > 0) {
+        ssize_t put = write(fd, bytes, n);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return -1;
+        bytes += put;
+        n -= (size_t)put;
+    }
+    return 0;
+}
+
+/* Creates temporary with the bytes and moves it to path. Returns 0 or an errno. */
+static int write_and_rename(const char *temporary, const char *path, const void *bytes, size_t n) {
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return errno;
+    int code = write_all(fd, bytes, n) != 0 || fsync(fd) != 0 ? errno : 0;
+    if (close(fd) != 0 && !code) code = errno;
+    if (!code && rename(temporary, path) != 0) code = errno;
+    if (code) unlink(temporary);
+    return code;
+}
+
+thaw_status thaw_file_write(const char *path, const void *bytes, size_t n, thaw_error *err) {
+    char temporary[PATH_MAX];
+    int length = snprintf(temporary, sizeof temporary, "%s.tmp%d", path, (int)gettid());
+    int code =
+        length < (int)sizeof temporary ? write_and_rename(temporary, path, bytes, n) : ENAMETOOLONG;
+    return code ? fail_errno(err, "write", path, code) : THAW_OK;
+}
+
+/* As mkdir, but a folder that is there already is no error. */
+static int make_folder(const char *path) {
+    struct stat info;
+    if (mkdir(path, 0777) == 0) return 0;
+    int code = errno;
+    if (stat(path, &info) == 0) return S_ISDIR(info.st_mode) ? 0 : ENOTDIR;
+    return code;
+}
+
+thaw_status thaw_file_make_folders(const char *path, thaw_error *err) {
+    char part[PATH_MAX];
+    size_t n = strlen(path);
+    if (n == 0 || n >= sizeof part)
+        return fail_errno(err, "make the folder", path, n ? ENAMETOOLONG : ENOENT);
+    memcpy(part, path, n + 1);
+    for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        int code = make_folder(part);
+        if (code) return fail_errno(err, "make the folder", part, code);
+        *slash = '/';
+    }
+    int code = make_folder(part);
+    return code ? fail_errno(err, "make the folder", path, code) : THAW_OK;
+}
+
+char *thaw_file_join(thaw_arena *arena, const char *folder, const char *name) {
+    size_t n = strlen(folder);
+    if (n == 0 || name[0] == '/') return thaw_arena_string(arena, name, strlen(name));
+    return thaw_arena_printf(arena, "%s%s%s", folder, folder[n - 1] == '/' ? "" : "/", name);
+}
+
+/* Cuts the last part off; "." when there is none left. */
+static void cut_last(char *path) {
+    char *slash = strrchr(path, '/');
+    if (!slash)
+        strcpy(path, ".");
+    else
+        slash[slash == path] = '\0';
+}
+
+thaw_status thaw_file_free_bytes(const char *path, uint64_t *bytes, thaw_error *err) {
+    char existing[PATH_MAX];
+    size_t n = strlen(path);
+    if (n == 0 || n >= sizeof existing)
+        return fail_errno(err, "look at the disk of", path, n ? ENAMETOOLONG : ENOENT);
+    memcpy(existing, path, n + 1);
+    struct statvfs disk;
+    while (statvfs(existing, &disk) != 0) {
+        if (errno != ENOENT || !strcmp(existing, ".") || !strcmp(existing, "/"))
+            return fail_errno(err, "look at the disk of", existing, errno);
+        cut_last(existing);
+    }
+    *bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    return THAW_OK;
+}
+
+static void put_field(FILE *out, const char *text) {
+    if (!text[strcspn(text, ",\"\r\n")]) {
+        fputs(text, out);
+        return;
+    }
+    fputc('"', out);
+    for (; *text; text++) {
+        if (*text == '"') fputc('"', out);
+        fputc(*text, out);
+    }
+    fputc('"', out);
+}
+
+thaw_status thaw_rejected_write(const char *path, const thaw_rejected *rows, size_t n,
+                                thaw_error *err) {
+    char *table = NULL;
+    size_t n_table = 0;
+    FILE *out = open_memstream(&table, &n_table);
+    if (!out) return thaw_fail(err, THAW_ERR_NOMEM, "no memory for the table '%.600s'", path);
+    fputs("path,reason\r\n", out);
+    for (size_t i = 0; i < n; i++) {
+        put_field(out, rows[i].path);
+        fputc(',', out);
+        put_field(out, rows[i].reason);
+        fputs("\r\n", out);
+    }
+    bool failed = ferror(out) != 0;
+    failed = fclose(out) != 0 || failed;
+    thaw_status status =
+        failed ? thaw_fail(err, THAW_ERR_NOMEM, "no memory for the table '%.600s'", path)
+               : thaw_file_write(path, table, n_table, err);
+    free(table);
+    return status;
+}

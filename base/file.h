@@ -1,0 +1,43 @@
+/* Files and folders: read whole, write whole or not at all, errors that name the path. */
+#ifndef THAW_FILE_H
+#define THAW_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "status.h"
+
+/* Reads the regular file at path, at most limit_bytes, into the arena. (*bytes)[*n] is a NUL that
+ * does not count. THAW_ERR_IO with the system's reason; THAW_ERR_FORMAT when it is larger. */
+thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *arena, char **bytes,
+                           size_t *n, thaw_error *err);
+
+/* Makes path hold n bytes, on disk before it returns: written beside it and renamed, so that a
+ * reader sees the old file or the new one. On failure the old file stays and nothing is left
+ * beside it. THAW_ERR_IO; a full disk is named as such. */
+thaw_status thaw_file_write(const char *path, const void *bytes, size_t n, thaw_error *err);
+
+/* Makes the folder and the folders above it where they are missing. THAW_ERR_IO. */
+thaw_status thaw_file_make_folders(const char *path, thaw_error *err);
+
+/* "folder/name" with one slash between; name alone when folder is "" or name is absolute. In the
+ * arena; NULL when memory is short. */
+char *thaw_file_join(thaw_arena *arena, const char *folder, const char *name);
+
+/* Bytes that this user may still write where path is, or will be once its folders are made.
+ * THAW_ERR_IO. */
+thaw_status thaw_file_free_bytes(const char *path, uint64_t *bytes, thaw_error *err);
+
+/* One picture that could not be used. */
+typedef struct thaw_rejected {
+    const char *path;   /* As it was opened. */
+    const char *reason; /* One sentence. */
+} thaw_rejected;
+
+/* Writes the table "path,reason" (RFC 4180: CRLF, quotes where a field needs them) with n rows, as
+ * thaw_file_write does. */
+thaw_status thaw_rejected_write(const char *path, const thaw_rejected *rows, size_t n,
+                                thaw_error *err);
+
+#endif

@@ -1,0 +1,304 @@
+#include "cuts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops.h"
+#include "text.h"
+
+/* ---- finding ------------------------------------------------------------------------------- */
+
+static bool runs(const thaw_node *node) {
+    return node->live && !node->alias;
+}
+
+static thaw_status no_memory(thaw_error *err) {
+    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to analyse the network");
+}
+
+static void add_cut(thaw_graph *graph, thaw_cuts *cuts, int value, int node) {
+    thaw_cut *cut = &cuts->cuts[cuts->n];
+    *cut = (thaw_cut){.index = cuts->n++, .value = value, .node = node};
+    cut->name = node < 0 ? "input" : graph->nodes[node].name;
+    cut->elements = thaw_value_elements(&graph->values[value]);
+}
+
+/* One pass in topological order. A tensor is pending from its producer to its last reader; where
+ * just one is pending, everything passes through it. (Every node is needed by the output, so a
+ * tensor through which all paths go is alone right after its producer, in any order.) */
+static thaw_status find_places(thaw_graph *graph, thaw_cuts *cuts, thaw_error *err) {
+    int *left = thaw_arena_array(graph->arena, (size_t)graph->n_values, sizeof *left);
+    cuts->cuts = thaw_arena_array(graph->arena, (size_t)graph->n_nodes + 1, sizeof *cuts->cuts);
+    if (!left || !cuts->cuts) return no_memory(err);
+    for (int i = 0; i < graph->n_values; i++)
+        left[i] = graph->values[i].n_uses;
+    add_cut(graph, cuts, graph->values[graph->input].root, -1);
+    int pending = 1;
+    for (int i = 0; i < graph->n_nodes; i++) {
+        const thaw_node *node = &graph->nodes[i];
+        if (!runs(node)) continue;
+        for (int k = 0; k < node->n_in; k++) {
+            const thaw_value *in = thaw_node_in(graph, node, k);
+            if (in && !in->data && --left[in->root] == 0) pending--;
+        }
+        pending++;
+        if (pending == 1) add_cut(graph, cuts, node->out[0], i);
+    }
+    return THAW_OK;
+}
+
+static void count_costs(const thaw_graph *graph, thaw_cuts *cuts) {
+    int64_t params = 0, flop = 0;
+    int c = 0;
+    for (int i = -1; i < graph->n_nodes; i++) {
+        if (i >= 0 && runs(&graph->nodes[i])) {
+            params += thaw_node_params(graph, &graph->nodes[i]);
+            if (__builtin_add_overflow(flop, thaw_node_flop(graph, &graph->nodes[i]), &flop))
+                flop = INT64_MAX;
+        }
+        if (c < cuts->n && cuts->cuts[c].node == i) {
+            cuts->cuts[c].params_below = params;
+            cuts->cuts[c++].flop_below = flop;
+        }
+    }
+    for (c = 0; c < cuts->n; c++) {
+        cuts->cuts[c].params_above = params - cuts->cuts[c].params_below;
+        cuts->cuts[c].flop_above = flop - cuts->cuts[c].flop_below;
+    }
+}
+
+/* ---- stage names --------------------------------------------------------------------------- */
+
+static int64_t resolution(const thaw_graph *graph, const thaw_cut *cut) {
+    const thaw_value *v = &graph->values[cut->value];
+    return v->rank == 4 ? v->dims[2] * v->dims[3] : 1;
+}
+
+static bool is_op(const thaw_graph *graph, int node, const char *type) {
+    return node >= 0 && strcmp(graph->nodes[node].type, type) == 0;
+}
+
+/* The cut right behind a residual sum: behind the sum's activation if that is all that reads it. */
+static bool ends_block(const thaw_graph *graph, const thaw_cuts *cuts, int c) {
+    const thaw_cut *cut = &cuts->cuts[c];
+    if (is_op(graph, cut->node, "Add")) {
+        const thaw_cut *next = c + 1 < cuts->n ? &cuts->cuts[c + 1] : NULL;
+        return !next || !(is_op(graph, next->node, "Relu") || is_op(graph, next->node, "Clip"));
+    }
+    bool act = is_op(graph, cut->node, "Relu") || is_op(graph, cut->node, "Clip");
+    return act && c > 0 && is_op(graph, cuts->cuts[c - 1].node, "Add");
+}
+
+static thaw_status name_stages(thaw_graph *graph, thaw_cuts *cuts, thaw_error *err) {
+    int stage = 0, block = 0;
+    int64_t size = resolution(graph, &cuts->cuts[0]);
+    for (int c = 1; c < cuts->n; c++) {
+        thaw_cut *cut = &cuts->cuts[c];
+        int64_t here = resolution(graph, cut);
+        if (here <= 1) break;
+        if (here != size) {
+            stage++;
+            block = 0;
+            size = here;
+        }
+        bool last = c + 1 == cuts->n || resolution(graph, &cuts->cuts[c + 1]) != size;
+        bool ends = ends_block(graph, cuts, c);
+        if (ends) block++;
+        if (last)
+            cut->stage = thaw_arena_printf(graph->arena, "stage%d", stage);
+        else if (ends)
+            cut->stage = thaw_arena_printf(graph->arena, "stage%d.%d", stage, block);
+        if ((last || ends) && !cut->stage) return no_memory(err);
+    }
+    return THAW_OK;
+}
+
+/* ---- the head ------------------------------------------------------------------------------ */
+
+static bool is_layer(const thaw_node *node) {
+    return node->op->params && node->op->flop;
+}
+
+/* Whether the last weighted node is a classifier rather than the last layer of a feature extractor
+ * that was exported without its head. A matrix always is. A convolution is if it sees one pixel,
+ * or a softmax follows, or it has as many outputs as ImageNet has classes. */
+static bool is_head(const thaw_graph *graph, int layer) {
+    const thaw_node *node = &graph->nodes[layer];
+    if (strcmp(node->type, "Conv") != 0) return true;
+    const thaw_value *x = thaw_node_in(graph, node, 0), *w = thaw_node_in(graph, node, 1);
+    if (w->dims[2] != 1 || w->dims[3] != 1 || thaw_node_int(node, "group", 1) != 1) return false;
+    if (x->dims[2] == 1 && x->dims[3] == 1) return true;
+    for (int i = layer + 1; i < graph->n_nodes; i++)
+        if (graph->nodes[i].live && is_op(graph, i, "Softmax")) return true;
+    return w->dims[0] == 1000 || w->dims[0] == 1001;
+}
+
+static int find_last(const thaw_graph *graph, const thaw_cuts *cuts) {
+    int layer = graph->n_nodes - 1;
+    while (layer >= 0 && !(runs(&graph->nodes[layer]) && is_layer(&graph->nodes[layer])))
+        layer--;
+    if (layer < 0 || !is_head(graph, layer)) return cuts->n - 1;
+    int c = cuts->n - 1;
+    while (c > 0 && cuts->cuts[c].node >= layer)
+        c--;
+    return c;
+}
+
+thaw_status thaw_cuts_find(thaw_graph *graph, thaw_cuts *cuts, thaw_error *err) {
+    *cuts = (thaw_cuts){0};
+    THAW_TRY(find_places(graph, cuts, err));
+    count_costs(graph, cuts);
+    THAW_TRY(name_stages(graph, cuts, err));
+    cuts->last = find_last(graph, cuts);
+    return THAW_OK;
+}
+
+/* ---- selecting ----------------------------------------------------------------------------- */
+
+static bool is_called(const thaw_graph *graph, const thaw_cut *cut, const char *name) {
+    return strcmp(cut->name, name) == 0 || (cut->stage && strcmp(cut->stage, name) == 0) ||
+           strcmp(graph->values[cut->value].name, name) == 0;
+}
+
+thaw_status thaw_cuts_select(const thaw_graph *graph, const thaw_cuts *cuts, const char *freeze,
+                             const thaw_cut **cut, thaw_error *err) {
+    if (strcmp(freeze, "last") == 0) return *cut = &cuts->cuts[cuts->last], THAW_OK;
+    if (strcmp(freeze, "none") == 0) return *cut = &cuts->cuts[0], THAW_OK;
+    char *end;
+    long index = strtol(freeze, &end, 10);
+    if (end != freeze && !*end) {
+        if (index < 0 || index >= cuts->n)
+            return thaw_fail(err, THAW_ERR_USAGE,
+                             "freeze = %s: the model has cuts 0 to %d; thaw inspect lists them",
+                             freeze, cuts->n - 1);
+        return *cut = &cuts->cuts[index], THAW_OK;
+    }
+    thaw_nearest nearest = {.word = freeze};
+    thaw_nearest_offer(&nearest, "last");
+    thaw_nearest_offer(&nearest, "none");
+    for (int c = 0; c < cuts->n; c++) {
+        if (is_called(graph, &cuts->cuts[c], freeze)) return *cut = &cuts->cuts[c], THAW_OK;
+        thaw_nearest_offer(&nearest, cuts->cuts[c].name);
+        if (cuts->cuts[c].stage) thaw_nearest_offer(&nearest, cuts->cuts[c].stage);
+    }
+    return thaw_fail(
+        err, THAW_ERR_USAGE,
+        "freeze = %s: the model has no cut of that name%s%s%s; thaw inspect lists all %d", freeze,
+        nearest.best ? "; did you mean \"" : "", nearest.best ? nearest.best : "",
+        nearest.best ? "\"" : "", cuts->n);
+}
+
+thaw_status thaw_cut_trainable(const thaw_graph *graph, const thaw_cuts *cuts, const thaw_cut *cut,
+                               thaw_error *err) {
+    int head = cuts->cuts[cuts->last].node;
+    bool weighted = false;
+    for (int i = cut->node + 1; i <= head; i++)
+        weighted |= runs(&graph->nodes[i]) && thaw_node_params(graph, &graph->nodes[i]) > 0;
+    if (!weighted) return THAW_OK;
+    thaw_text list = {0};
+    for (int i = cut->node + 1; i <= head; i++) {
+        const thaw_node *node = &graph->nodes[i];
+        if (!runs(node) || node->op->backward) continue;
+        int count = 0;
+        bool first = true;
+        for (int k = cut->node + 1; k <= head; k++) {
+            if (!runs(&graph->nodes[k]) || graph->nodes[k].op != node->op) continue;
+            if (k < i) first = false;
+            count++;
+        }
+        if (first) thaw_text_add(&list, "%s%s (%d)", list.n ? ", " : "", node->type, count);
+    }
+    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                     "freeze = %d (%s): training above this cut needs gradients that Thaw does not "
+                     "have yet: %s; use freeze = last",
+                     cut->index, cut->name, list.text);
+}
+
+bool thaw_cut_is_map(const thaw_graph *graph, const thaw_cut *cut) {
+    const thaw_value *v = &graph->values[cut->value];
+    return v->rank == 4 && (v->dims[2] > 1 || v->dims[3] > 1);
+}
+
+/* ---- hashing ------------------------------------------------------------------------------- */
+
+void thaw_graph_mark_below(const thaw_graph *graph, int value, uint8_t *marks) {
+    int producer = graph->values[value].producer;
+    if (producer < 0) return;
+    marks[producer] = 1;
+    for (int i = producer; i >= 0; i--) {
+        if (!marks[i]) continue;
+        const thaw_node *node = &graph->nodes[i];
+        for (int k = 0; k < node->n_in; k++) {
+            const thaw_value *in = thaw_node_in(graph, node, k);
+            if (in && in->producer >= 0) marks[in->producer] = 1;
+        }
+    }
+}
+
+static thaw_hash mix_text(thaw_hash h, const char *text) {
+    return thaw_hash_bytes(h, text, strlen(text) + 1);
+}
+
+static thaw_hash mix_attrs(thaw_hash h, const thaw_graph *graph, const thaw_node *node) {
+    for (int i = 0; i < node->n_attrs; i++) {
+        const thaw_attr *a = &node->attrs[i];
+        h = mix_text(h, a->name);
+        h = thaw_hash_bytes(h, &a->i, sizeof a->i);
+        h = thaw_hash_bytes(h, &a->f, sizeof a->f);
+        if (a->s) h = mix_text(h, a->s);
+        if (a->ints) h = thaw_hash_bytes(h, a->ints, a->n * sizeof *a->ints);
+        if (a->floats) h = thaw_hash_bytes(h, a->floats, a->n * sizeof *a->floats);
+        if (a->tensor >= 0) {
+            const thaw_value *t = &graph->values[a->tensor];
+            size_t size = (size_t)thaw_value_elements(t) * thaw_dtype_bytes(t->dtype);
+            h = thaw_hash_bytes(h, t->data, size);
+        }
+    }
+    return h;
+}
+
+static thaw_hash mix_constant(thaw_hash h, const thaw_value *v) {
+    h = thaw_hash_bytes(h, &v->dtype, sizeof v->dtype);
+    h = thaw_hash_bytes(h, v->dims, (size_t)v->rank * sizeof *v->dims);
+    size_t size = (size_t)thaw_value_elements(v) * thaw_dtype_bytes(v->dtype);
+    return thaw_hash_bytes(h, v->data, size);
+}
+
+thaw_status thaw_cut_hash(const thaw_graph *graph, const thaw_cut *cut, bool pooled,
+                          thaw_hash *hash, thaw_error *err) {
+    uint8_t *marks = calloc((size_t)graph->n_nodes + 1, 1);
+    int *number = calloc((size_t)graph->n_values, sizeof *number); /* Local names of tensors. */
+    if (!marks || !number) {
+        free(marks);
+        free(number);
+        return no_memory(err);
+    }
+    thaw_graph_mark_below(graph, cut->value, marks);
+    thaw_hash h = {1, 1};
+    int next = 1;
+    const thaw_value *input = &graph->values[graph->input];
+    h = thaw_hash_bytes(h, input->dims, sizeof input->dims);
+    for (int i = 0; i < graph->n_nodes; i++) {
+        const thaw_node *node = &graph->nodes[i];
+        if (!marks[i] || !runs(node)) continue;
+        h = mix_text(h, node->type);
+        h = mix_attrs(h, graph, node);
+        for (int k = 0; k < node->n_in; k++) {
+            const thaw_value *in = thaw_node_in(graph, node, k);
+            int id = in ? number[in->root] : -1;
+            if (in && in->data)
+                h = mix_constant(h, in);
+            else
+                h = thaw_hash_bytes(h, &id, sizeof id);
+        }
+        number[node->out[0]] = next++;
+    }
+    if (pooled) {
+        h = mix_text(h, "GlobalAveragePool");
+        h = thaw_hash_bytes(h, &number[cut->value], sizeof(int));
+    }
+    free(marks);
+    free(number);
+    *hash = h;
+    return THAW_OK;
+}

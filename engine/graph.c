@@ -1,0 +1,149 @@
+#include "graph.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ops.h"
+
+const thaw_attr *thaw_node_attr(const thaw_node *node, const char *name) {
+    for (int i = 0; i < node->n_attrs; i++)
+        if (strcmp(node->attrs[i].name, name) == 0) return &node->attrs[i];
+    return NULL;
+}
+
+int64_t thaw_node_int(const thaw_node *node, const char *name, int64_t absent) {
+    const thaw_attr *attr = thaw_node_attr(node, name);
+    return attr ? attr->i : absent;
+}
+
+float thaw_node_float(const thaw_node *node, const char *name, float absent) {
+    const thaw_attr *attr = thaw_node_attr(node, name);
+    return attr ? attr->f : absent;
+}
+
+thaw_value *thaw_node_in(const thaw_graph *graph, const thaw_node *node, int i) {
+    return i < node->n_in && node->in[i] >= 0 ? &graph->values[node->in[i]] : NULL;
+}
+
+thaw_value *thaw_node_out(const thaw_graph *graph, const thaw_node *node, int i) {
+    return i < node->n_out && node->out[i] >= 0 ? &graph->values[node->out[i]] : NULL;
+}
+
+int64_t thaw_value_elements(const thaw_value *value) {
+    int64_t n = 1;
+    for (int i = 0; i < value->rank; i++) {
+        int64_t d = value->dims[i] == THAW_BATCH ? 1 : value->dims[i];
+        if (d < 0 || __builtin_mul_overflow(n, d, &n)) return -1;
+    }
+    return n;
+}
+
+const float *thaw_value_floats(const thaw_graph *graph, const thaw_node *node, int i, int64_t n,
+                               thaw_error *err) {
+    const thaw_value *value = thaw_node_in(graph, node, i);
+    if (value && value->data && value->dtype == THAW_F32 && thaw_value_elements(value) == n)
+        return value->data;
+    char shape[128] = "absent";
+    if (value) thaw_value_shape_text(value, shape, sizeof shape);
+    thaw_fail(err, THAW_ERR_SHAPE,
+              "%s (%s): input %d must be a constant float tensor of %lld values, the file has %s%s",
+              node->name, node->type, i, (long long)n, shape,
+              value && !value->data ? ", computed from the image" : "");
+    return NULL;
+}
+
+void thaw_value_shape_text(const thaw_value *value, char *text, size_t size) {
+    size_t used = 0;
+    text[0] = 0;
+    if (value->rank <= 0) snprintf(text, size, value->rank ? "unknown shape" : "scalar");
+    for (int i = 0; i < value->rank && used < size; i++) {
+        const char *times = i ? " x " : "";
+        int n = value->dims[i] == THAW_BATCH ? snprintf(text + used, size - used, "%sN", times)
+                                             : snprintf(text + used, size - used, "%s%lld", times,
+                                                        (long long)value->dims[i]);
+        used += n > 0 ? (size_t)n : 0;
+    }
+}
+
+int64_t thaw_node_flop(const thaw_graph *graph, const thaw_node *node) {
+    if (node->alias) return 0;
+    if (node->op->flop) return node->op->flop(graph, node);
+    const thaw_value *out = thaw_node_out(graph, node, 0);
+    return out ? thaw_value_elements(out) : 0;
+}
+
+int64_t thaw_node_params(const thaw_graph *graph, const thaw_node *node) {
+    int64_t n = 0;
+    for (int i = 0; i < node->n_in && i < 32; i++) {
+        const thaw_value *value = thaw_node_in(graph, node, i);
+        if (node->op->params >> i & 1 && value && value->data) n += thaw_value_elements(value);
+    }
+    return n;
+}
+
+/* Lists the operators that have no row, each with its count and one node's name. */
+static thaw_status check_operators(const thaw_graph *graph, thaw_error *err) {
+    char list[THAW_ERROR_TEXT / 2] = "";
+    size_t used = 0;
+    for (int i = 0; i < graph->n_nodes; i++) {
+        const thaw_node *node = &graph->nodes[i];
+        if (node->op) continue;
+        int count = 0;
+        bool first = true;
+        for (int k = 0; k < graph->n_nodes; k++) {
+            if (strcmp(graph->nodes[k].type, node->type) != 0) continue;
+            if (k < i) first = false;
+            count++;
+        }
+        if (!first || used >= sizeof list) continue;
+        int n = snprintf(list + used, sizeof list - used, "%s%s (%d, first at node %s)",
+                         used ? ", " : "", node->type, count, node->name);
+        used += n > 0 ? (size_t)n : 0;
+    }
+    if (!list[0]) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                     "the model uses operators that Thaw does not have: %s; export it without "
+                     "them, or cut the file before them",
+                     list);
+}
+
+/* Walks back from the output and keeps what it needs. */
+static void mark_live(thaw_graph *graph) {
+    for (int i = 0; i < graph->n_values; i++)
+        graph->values[i].n_uses = 0;
+    graph->values[graph->values[graph->output].root].n_uses = 1;
+    for (int i = graph->n_nodes - 1; i >= 0; i--) {
+        thaw_node *node = &graph->nodes[i];
+        bool needed = false;
+        for (int k = 0; k < node->n_out; k++) {
+            thaw_value *out = thaw_node_out(graph, node, k);
+            if (out && !out->data && graph->values[out->root].n_uses > 0) needed = true;
+        }
+        /* An alias's root is produced earlier, so it has its count from the alias's users. */
+        node->live = needed;
+        if (!needed || node->alias) continue;
+        for (int k = 0; k < node->n_in; k++) {
+            thaw_value *in = thaw_node_in(graph, node, k);
+            if (in && !in->data) graph->values[in->root].n_uses++;
+        }
+    }
+}
+
+thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err) {
+    THAW_TRY(check_operators(graph, err));
+    for (int i = 0; i < graph->n_nodes; i++) {
+        thaw_node *node = &graph->nodes[i];
+        THAW_TRY(node->op->infer(graph, node, err));
+        thaw_value *out = thaw_node_out(graph, node, 0);
+        if (out && (out->rank < 0 || thaw_value_elements(out) < 0))
+            return thaw_fail(err, THAW_ERR_SHAPE, "%s (%s): the output's size is not known",
+                             node->name, node->type);
+        if (node->alias) out->root = graph->values[node->in[0]].root;
+    }
+    mark_live(graph);
+    const thaw_value *output = &graph->values[graph->output];
+    if (output->data || output->rank < 0)
+        return thaw_fail(err, THAW_ERR_FORMAT, "the model's output %s does not depend on its input",
+                         output->name);
+    return THAW_OK;
+}

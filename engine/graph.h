@@ -1,0 +1,90 @@
+/* A network as a graph: values (tensors) and nodes (operators), as ONNX has them, with shapes.
+ *
+ * Shapes are ONNX's: NCHW, batch first. The batch is free: its size is THAW_BATCH, which no
+ * arithmetic touches. Everything that does not depend on the pixels is a constant after
+ * thaw_graph_infer; everything else is "runtime".
+ */
+#ifndef THAW_GRAPH_H
+#define THAW_GRAPH_H
+
+#include "arena.h"
+#include "kernels.h"
+#include "status.h"
+
+enum { THAW_MAX_RANK = 6 };
+
+/* The size of the batch dimension. In a constant int64 tensor it stands for "the batch" too. */
+#define THAW_BATCH (-INT64_C(0x7468617762617463))
+
+typedef struct thaw_value {
+    const char *name; /* "" for none. */
+    thaw_dtype dtype;
+    int rank; /* -1 until inferred. */
+    int64_t dims[THAW_MAX_RANK];
+    const void *data; /* A constant's elements, dense; NULL: runtime. */
+    int producer;     /* Node index; -1: initializer or input. */
+    int root;         /* The value whose memory this is: itself, or the one that it renames. */
+    int n_uses;       /* By live nodes and as the output; counted at the root. */
+} thaw_value;
+
+typedef struct thaw_attr {
+    const char *name;
+    int64_t i;
+    float f;
+    const char *s; /* NULL: not a string. */
+    const int64_t *ints;
+    const float *floats;
+    size_t n;   /* Of ints or floats. */
+    int tensor; /* Value index, -1: not a tensor. */
+} thaw_attr;
+
+typedef struct thaw_node {
+    const struct thaw_op *op; /* NULL: an operator without a row. */
+    const char *type, *name;  /* name is never empty: the first output's if the file has none. */
+    int n_in, n_out, n_attrs;
+    int *in, *out; /* Value indices; -1: an optional one that is absent. */
+    thaw_attr *attrs;
+    bool live;  /* Runtime, and the output depends on it. */
+    bool alias; /* out[0] is in[0] under another name or shape. */
+} thaw_node;
+
+typedef struct thaw_graph {
+    thaw_arena *arena; /* Owns everything here. */
+    int n_values, n_nodes;
+    thaw_value *values;
+    thaw_node *nodes; /* In topological order. */
+    int input, output;
+    bool input_nhwc;     /* The file's input is N,H,W,C (TensorFlow). */
+    int64_t opset;       /* Of the default domain. */
+    int64_t fixed_batch; /* The batch size that the file fixes; 0: free. */
+} thaw_graph;
+
+/* Infers all shapes, folds constants, marks live nodes and aliases. Fails on an operator without a
+ * row (all of them are named with their count) and on shapes that do not fit. */
+thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err);
+
+/* Attributes of a node, with ONNX's default when absent. The pointers live with the graph. */
+const thaw_attr *thaw_node_attr(const thaw_node *node, const char *name); /* NULL: absent. */
+int64_t thaw_node_int(const thaw_node *node, const char *name, int64_t absent);
+float thaw_node_float(const thaw_node *node, const char *name, float absent);
+
+/* The i-th input or output, NULL when absent. */
+thaw_value *thaw_node_in(const thaw_graph *graph, const thaw_node *node, int i);
+thaw_value *thaw_node_out(const thaw_graph *graph, const thaw_node *node, int i);
+
+/* Elements for one image (batch counts as 1); for a constant, of all of it. -1 on overflow. */
+int64_t thaw_value_elements(const thaw_value *value);
+
+/* Elements of a float constant, or NULL with an error that names the node and what was expected. */
+const float *thaw_value_floats(const thaw_graph *graph, const thaw_node *node, int i, int64_t n,
+                               thaw_error *err);
+
+/* "N x 3 x 224 x 224" into text. */
+void thaw_value_shape_text(const thaw_value *value, char *text, size_t size);
+
+/* What one image costs in this node. */
+int64_t thaw_node_flop(const thaw_graph *graph, const thaw_node *node);
+/* Trainable numbers in this node. */
+int64_t thaw_node_params(const thaw_graph *graph, const thaw_node *node);
+
+#endif

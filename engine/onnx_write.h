@@ -1,0 +1,35 @@
+/* A network with a new head, as an ONNX file. */
+#ifndef THAW_ONNX_WRITE_H
+#define THAW_ONNX_WRITE_H
+
+#include "cuts.h"
+#include "onnx_read.h"
+
+/* One dense layer: y = x w^T + b, then max(y, 0) if relu. */
+typedef struct thaw_dense {
+    const float *w, *b; /* [K, D], [K]. */
+    int64_t K, D;
+    bool relu;
+} thaw_dense;
+
+/* One text that goes into the file's metadata_props; an older one of the same key goes out. */
+typedef struct thaw_metadata {
+    const char *key, *value;
+} thaw_metadata;
+
+typedef struct thaw_new_head {
+    bool pooled;              /* The layers see the mean over height and width. */
+    const thaw_dense *layers; /* The last one's K scores go through a softmax. */
+    int n_layers;
+    const thaw_metadata *metadata;
+    int n_metadata;
+} thaw_new_head;
+
+/* Writes the nodes of `model` below `cut` as the file had them, the new layers above, and a softmax
+ * whose output is called "scores" [N, K]. The batch is free. One file, below 2 GB, which appears
+ * by rename. A file that this wrote has the same trunk hash at its last cut as `model` at `cut`.
+ * ERR_IO; ERR_UNSUPPORTED when it would be too large; ERR_NOMEM. */
+thaw_status thaw_onnx_write(const thaw_model *model, const thaw_cut *cut, const thaw_new_head *head,
+                            const char *path, thaw_error *err);
+
+#endif

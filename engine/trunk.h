@@ -1,0 +1,52 @@
+/* The trunk: the frozen part of a network as a program of fused steps with packed weights.
+ *
+ * Planning does all the work that can be done once; running computes one batch and allocates
+ * nothing. Frozen means frozen: nothing here can be written to after planning.
+ */
+#ifndef THAW_TRUNK_H
+#define THAW_TRUNK_H
+
+#include "backend.h"
+#include "cuts.h"
+
+typedef struct thaw_trunk thaw_trunk;
+
+typedef struct thaw_trunk_options {
+    int64_t batch;              /* Images that a run mostly brings; at least 1. */
+    thaw_dtype compute;         /* THAW_F32 or THAW_BF16; weights and activations inside. */
+    const float *scale, *shift; /* For each input channel: pixel * scale + shift. */
+    bool pooled;                /* The mean over height and width of the tensor at the cut. */
+} thaw_trunk_options;
+
+typedef struct thaw_trunk_size {
+    int64_t N;               /* Images that go through together; see thaw_trunk_run. */
+    int64_t H, W, C;         /* Of the output; features of an image: H * W * C. */
+    size_t weight_bytes;     /* Packed. */
+    size_t activation_bytes; /* All buffers of one batch after sharing. */
+    size_t workspace_bytes;
+    int n_steps;
+} thaw_trunk_size;
+
+/* Plans the trunk below a cut. The graph and backend must outlive it.
+ * ERR_UNSUPPORTED: an operation that this backend lacks, named; ERR_BACKEND; ERR_NOMEM with the
+ * bytes that were wanted. */
+thaw_status thaw_trunk_create(thaw_trunk **trunk, const thaw_graph *graph, const thaw_cut *cut,
+                              const thaw_trunk_options *options, thaw_backend *backend,
+                              thaw_error *err);
+
+/* pixels: u8 [n, H, W, C] of the model's input size. features: float [n, H, W, C] of the output.
+ * Any n >= 0. The images go through in groups of thaw_trunk_size.N, chosen at plan time so that a
+ * group's activations stay in the processor's cache: MobileNetV2 is a quarter faster at 2 images
+ * than at 32. The group is the same whatever n is, so an image's features are the same bits
+ * whatever its neighbours are. One run at a time. */
+thaw_status thaw_trunk_run(thaw_trunk *trunk, int64_t n, const uint8_t *pixels, float *features,
+                           thaw_error *err);
+
+thaw_trunk_size thaw_trunk_measure(const thaw_trunk *trunk);
+
+/* The i-th step in words ("conv 3x3 s2 32->64 + residual + clip"), for `inspect` and debugging. */
+void thaw_trunk_describe(const thaw_trunk *trunk, int i, char *text, size_t size);
+
+void thaw_trunk_free(thaw_trunk *trunk); /* NULL: nothing. */
+
+#endif

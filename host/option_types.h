@@ -1,0 +1,56 @@
+/* What the files behind options.h share: the row of the table, and the types: how a text becomes a
+ * value, and what is legal, in words. */
+#ifndef THAW_OPTION_TYPES_H
+#define THAW_OPTION_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "arena.h"
+#include "status.h"
+
+enum { THAW__EXPECTED_TEXT = 192 }; /* Room for "an integer from 1 to 65536" and its like. */
+
+typedef struct thaw__option thaw__option;
+
+typedef struct thaw__option_type {
+    /* Parses text into the value at slot; what must outlive the call goes to arena.
+     * THAW_ERR_USAGE when text is not legal for row, THAW_ERR_NOMEM; slot is then as before. */
+    thaw_status (*parse)(const thaw__option *row, const char *text, thaw_arena *arena, void *slot);
+    /* Writes what is legal for row, as the end of "expected ...". */
+    void (*describe)(const thaw__option *row, char text[THAW__EXPECTED_TEXT]);
+} thaw__option_type;
+
+/* One row of the table. */
+struct thaw__option {
+    const char *key;
+    const thaw__option_type *type;
+    size_t offset;              /* Of the value in thaw_options. */
+    const char *fallback;       /* The default, as text. */
+    bool automatic;             /* "auto" is legal and leaves the choice to the program. */
+    double min, max;            /* Of numbers; both are legal. */
+    const char *const *choices; /* Of a choice: the names by enum value, NULL at the end. */
+    const char *aliases;        /* Other names, separated by spaces; NULL for none. */
+    const char *help;           /* One sentence. */
+};
+
+/* Row i of the table, i < thaw_options_count(). */
+const thaw__option *thaw__options_row(size_t i);
+
+/* The row with this key or alias, NULL when there is none. */
+const thaw__option *thaw__options_find(const char *name);
+
+/* The type, the C type of its slot, and what is special about it. */
+extern const thaw__option_type thaw__type_text;     /* const char *; "" when fallback is "". */
+extern const thaw__option_type thaw__type_path;     /* const char *; a leading "~/" is replaced. */
+extern const thaw__option_type thaw__type_integer;  /* int64_t */
+extern const thaw__option_type thaw__type_number;   /* double */
+extern const thaw__option_type thaw__type_switch;   /* bool */
+extern const thaw__option_type thaw__type_choice;   /* An enum, counted from 0. */
+extern const thaw__option_type thaw__type_size;     /* int64_t; bytes, or with K, M, G, T. */
+extern const thaw__option_type thaw__type_channels; /* thaw_opt_channels */
+extern const thaw__option_type thaw__type_device;   /* thaw_opt_device */
+extern const thaw__option_type thaw__type_held_out; /* thaw_opt_held_out */
+extern const thaw__option_type thaw__type_limit;    /* thaw_opt_limit; N, or a share as N%. */
+
+#endif

@@ -1,0 +1,267 @@
+#include "onednn.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "arena.h"
+#include "status.h"
+
+int cpu_refuse(cpu_builder *builder, int code, const char *what) {
+    static const char *const kinds[] = {
+#define X(name, text) #name,
+        THAW_STEP_LIST(X)
+#undef X
+    };
+    thaw_fail(builder->err, THAW_ERR_BACKEND, "%s (%s): oneDNN refused %s with code %d",
+              builder->step->name, kinds[builder->step->kind], what, code);
+    return code ? code : -1;
+}
+
+int cpu_begin(cpu_builder *builder, thaw_step *step, const thaw_plan_context *plan,
+              struct thaw_error *err) {
+    *builder = (cpu_builder){.step = step, .plan = plan, .engine = plan->device, .err = err};
+    builder->state = thaw_arena_alloc(plan->arena, sizeof(cpu_state));
+    if (!builder->state) return cpu_refuse(builder, dnnl_out_of_memory, "the step's state");
+    step->state = builder->state;
+    return 0;
+}
+
+static int bind(cpu_builder *builder, cpu_call *call, cpu_arg arg, const dnnl_memory_desc_t *md) {
+    if (call->n_args == CPU_MAX_ARGS) return cpu_refuse(builder, -1, "so many arguments");
+    int code = dnnl_memory_create(&arg.memory, md, builder->engine, DNNL_MEMORY_NONE);
+    if (code) return cpu_refuse(builder, code, "a memory descriptor");
+    call->args[call->n_args++] = arg;
+    return 0;
+}
+
+/* Takes n bytes of the step's workspace. */
+static size_t reserve(cpu_builder *builder, size_t n) {
+    size_t offset = builder->step->workspace_bytes;
+    builder->step->workspace_bytes += (n + 63) / 64 * 64;
+    return offset;
+}
+
+int cpu_add_call(cpu_builder *builder, dnnl_primitive_desc_t desc, cpu_call **out) {
+    cpu_call *call = &builder->state->calls[builder->state->n_calls];
+    int code = dnnl_primitive_create(&call->primitive, desc);
+    dnnl_memory_desc_t scratch = *dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
+    dnnl_primitive_desc_destroy(desc);
+    if (code) return cpu_refuse(builder, code, "to build the primitive");
+    builder->state->n_calls++;
+    *out = call;
+    size_t bytes = dnnl_memory_desc_get_size(&scratch);
+    if (bytes == 0) return 0;
+    cpu_arg arg = {DNNL_ARG_SCRATCHPAD, CPU_BIND_WORKSPACE, .offset = reserve(builder, bytes)};
+    return bind(builder, call, arg, &scratch);
+}
+
+int cpu_bind_port_as(cpu_builder *builder, cpu_call *call, int index, const thaw_port *port,
+                     const dnnl_memory_desc_t *md) {
+    return bind(builder, call, (cpu_arg){index, CPU_BIND_PORT, .port = port}, md);
+}
+
+int cpu_bind_port(cpu_builder *builder, cpu_call *call, int index, const thaw_port *port) {
+    return cpu_bind_port_as(builder, call, index, port, cpu_layout(port));
+}
+
+int cpu_bind_features(cpu_builder *builder, cpu_call *call, int index,
+                      const dnnl_memory_desc_t *md) {
+    return bind(builder, call, (cpu_arg){.index = index, .binding = CPU_BIND_FEATURES}, md);
+}
+
+/* Copies between two memories now, at plan time. */
+static int reorder_now(cpu_builder *builder, const dnnl_memory_desc_t *from, void *source,
+                       const dnnl_memory_desc_t *to, void *target) {
+    dnnl_engine_t engine = builder->engine;
+    dnnl_primitive_desc_t desc = NULL;
+    dnnl_primitive_t primitive = NULL;
+    dnnl_memory_t a = NULL, b = NULL;
+    dnnl_stream_t stream = NULL;
+    int code = dnnl_reorder_primitive_desc_create(&desc, from, engine, to, engine, NULL);
+    if (!code) code = dnnl_primitive_create(&primitive, desc);
+    if (!code) code = dnnl_memory_create(&a, from, engine, source);
+    if (!code) code = dnnl_memory_create(&b, to, engine, target);
+    if (!code) code = dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
+    if (!code) {
+        dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, a}, {DNNL_ARG_TO, b}};
+        code = dnnl_primitive_execute(primitive, stream, 2, args);
+    }
+    if (!code) code = dnnl_stream_wait(stream);
+    dnnl_stream_destroy(stream);
+    dnnl_memory_destroy(a);
+    dnnl_memory_destroy(b);
+    dnnl_primitive_destroy(primitive);
+    dnnl_primitive_desc_destroy(desc);
+    return code ? cpu_refuse(builder, code, "to pack the weights") : 0;
+}
+
+int cpu_bind_constant(cpu_builder *builder, cpu_call *call, int index, const float *values,
+                      const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to) {
+    void *packed = thaw_arena_alloc(builder->plan->arena, dnnl_memory_desc_get_size(to));
+    if (!packed) return cpu_refuse(builder, dnnl_out_of_memory, "memory for packed weights");
+    CPU_TRY(reorder_now(builder, from, (void *)values, to, packed));
+    return bind(builder, call, (cpu_arg){index, CPU_BIND_CONSTANT, .constant = packed}, to);
+}
+
+int cpu_source_in(cpu_builder *builder, const thaw_port *port, const dnnl_memory_desc_t *want,
+                  cpu_source *source) {
+    const dnnl_memory_desc_t *have = cpu_layout(port);
+    *source = (cpu_source){.port = port, .md = *want};
+    if (dnnl_memory_desc_equal(have, want)) return 0;
+    source->reordered = true;
+    source->offset = reserve(builder, dnnl_memory_desc_get_size(want));
+    dnnl_primitive_attr_t attr;
+    CPU_TRY(cpu_attributes(NULL, &attr));
+    dnnl_primitive_desc_t desc;
+    int code = dnnl_reorder_primitive_desc_create(&desc, have, builder->engine, want,
+                                                  builder->engine, attr);
+    dnnl_primitive_attr_destroy(attr);
+    if (code) return cpu_refuse(builder, code, "to convert the input's layout");
+    cpu_call *call;
+    CPU_TRY(cpu_add_call(builder, desc, &call));
+    CPU_TRY(cpu_bind_port(builder, call, DNNL_ARG_FROM, port));
+    return cpu_bind_source(builder, call, DNNL_ARG_TO, source);
+}
+
+int cpu_bind_source(cpu_builder *builder, cpu_call *call, int index, const cpu_source *source) {
+    cpu_arg arg = {index, CPU_BIND_PORT, .port = source->port};
+    if (source->reordered) arg = (cpu_arg){index, CPU_BIND_WORKSPACE, .offset = source->offset};
+    return bind(builder, call, arg, &source->md);
+}
+
+int cpu_set_output(cpu_builder *builder, const dnnl_memory_desc_t *md) {
+    thaw_port *out = builder->step->out;
+    dnnl_memory_desc_t *layout = thaw_arena_alloc(builder->plan->arena, sizeof *layout);
+    if (!layout) return cpu_refuse(builder, dnnl_out_of_memory, "memory for a layout");
+    *layout = *md;
+    out->layout = layout;
+    out->bytes = dnnl_memory_desc_get_size(md);
+    return 0;
+}
+
+const dnnl_memory_desc_t *cpu_layout(const thaw_port *port) {
+    return port->layout;
+}
+
+dnnl_data_type_t cpu_type(thaw_dtype dtype) {
+    return dtype == THAW_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
+dnnl_memory_desc_t cpu_md(const thaw_port *port, dnnl_data_type_t type, dnnl_format_tag_t tag) {
+    dnnl_memory_desc_t md;
+    dnnl_dims_t dims = {port->N, port->C, port->H, port->W};
+    memset(&md, 0, sizeof md);
+    dnnl_memory_desc_init_by_tag(&md, 4, dims, type, tag);
+    return md;
+}
+
+void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, float *alpha,
+                       float *beta) {
+    *alg = dnnl_alg_kind_undef;
+    *alpha = epilogue->a;
+    *beta = epilogue->b;
+    switch (epilogue->act) {
+        case THAW_ACT_CLIP:
+            /* The two common clips have cheaper code than the general one. */
+            if (epilogue->a == 0 && isinf(epilogue->b)) {
+                *alg = dnnl_eltwise_relu;
+                *beta = 0;
+            } else if (epilogue->a == 0) {
+                *alg = dnnl_eltwise_bounded_relu;
+                *alpha = epilogue->b;
+                *beta = 0;
+            } else {
+                *alg = dnnl_eltwise_clip;
+            }
+            break;
+        case THAW_ACT_LEAKY_RELU:
+            *alg = dnnl_eltwise_relu;
+            break;
+        case THAW_ACT_SIGMOID:
+            *alg = dnnl_eltwise_logistic;
+            break;
+        case THAW_ACT_SILU:
+            *alg = dnnl_eltwise_swish;
+            *alpha = 1;
+            break;
+        case THAW_ACT_HARD_SIGMOID: /* min(max(a x + b, 0), 1) has no algorithm in 2.6: two steps.
+                                     */
+            *alg = dnnl_eltwise_linear;
+            break;
+        case THAW_ACT_HARD_SWISH:
+            *alg = dnnl_eltwise_hardswish;
+            break;
+        case THAW_ACT_TANH:
+            *alg = dnnl_eltwise_tanh;
+            break;
+        case THAW_ACT_NONE:
+            break;
+    }
+}
+
+int cpu_append_act(dnnl_post_ops_t ops, const thaw_epilogue *epilogue) {
+    if (epilogue->act == THAW_ACT_NONE) return 0;
+    dnnl_alg_kind_t alg;
+    float alpha, beta;
+    cpu_act_algorithm(epilogue, &alg, &alpha, &beta);
+    CPU_TRY(dnnl_post_ops_append_eltwise(ops, 1, alg, alpha, beta));
+    if (epilogue->act == THAW_ACT_HARD_SIGMOID)
+        CPU_TRY(dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_clip, 0, 1));
+    return 0;
+}
+
+int cpu_attributes(dnnl_post_ops_t ops, dnnl_primitive_attr_t *attr) {
+    CPU_TRY(dnnl_primitive_attr_create(attr));
+    int code = dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user);
+    if (!code && ops) code = dnnl_primitive_attr_set_post_ops(*attr, ops);
+    if (ops) dnnl_post_ops_destroy(ops);
+    if (code) dnnl_primitive_attr_destroy(*attr);
+    return code;
+}
+
+static void *argument_data(const cpu_arg *arg, const thaw_run_context *context) {
+    switch (arg->binding) {
+        case CPU_BIND_PORT:
+            return arg->port->data;
+        case CPU_BIND_CONSTANT:
+            return arg->constant;
+        case CPU_BIND_WORKSPACE:
+            return (char *)context->workspace + arg->offset;
+        case CPU_BIND_FEATURES:
+            return context->features;
+    }
+    return NULL;
+}
+
+static int run_call(const cpu_call *call, const thaw_run_context *context) {
+    dnnl_exec_arg_t args[CPU_MAX_ARGS];
+    for (int i = 0; i < call->n_args; i++) {
+        const cpu_arg *arg = &call->args[i];
+        void *data = argument_data(arg, context), *set;
+        CPU_TRY(dnnl_memory_get_data_handle(arg->memory, &set));
+        /* Setting a handle makes oneDNN zero the padding of blocked layouts, so only when new. */
+        if (set != data) CPU_TRY(dnnl_memory_set_data_handle(arg->memory, data));
+        args[i] = (dnnl_exec_arg_t){arg->index, arg->memory};
+    }
+    return (int)dnnl_primitive_execute(call->primitive, context->stream, call->n_args, args);
+}
+
+int cpu_run(const thaw_step *step, const thaw_run_context *context) {
+    const cpu_state *state = step->state;
+    if (state->clear_bytes) memset(step->out->data, 0, state->clear_bytes);
+    for (int i = 0; i < state->n_calls; i++)
+        CPU_TRY(run_call(&state->calls[i], context));
+    return 0;
+}
+
+void cpu_release(thaw_step *step) {
+    cpu_state *state = step->state;
+    if (!state) return;
+    for (int i = 0; i < CPU_MAX_CALLS; i++) {
+        cpu_call *call = &state->calls[i];
+        for (int k = 0; k < call->n_args; k++)
+            dnnl_memory_destroy(call->args[k].memory);
+        dnnl_primitive_destroy(call->primitive);
+    }
+    step->state = NULL;
+}

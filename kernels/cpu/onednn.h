@@ -1,0 +1,127 @@
+/* What the CPU's trunk steps share: a step is one or two oneDNN primitives with bound arguments.
+ *
+ * Logical dimensions are oneDNN's N,C,H,W; the physical layout of every activation is whatever the
+ * producing primitive likes best (blocked by 8 or 16 channels, mostly), and only `import` and
+ * `export` see plain memory. Primitives use the user's scratchpad, so a run takes no memory of its
+ * own; weights are reordered to the primitive's layout once.
+ */
+#ifndef THAW_CPU_ONEDNN_H
+#define THAW_CPU_ONEDNN_H
+
+#include <dnnl.h>
+
+#include "kernels.h"
+
+enum { CPU_MAX_CALLS = 2, CPU_MAX_ARGS = 40 };
+
+/* What an argument's memory is at run time. */
+typedef enum cpu_binding {
+    CPU_BIND_PORT,      /* the port's data */
+    CPU_BIND_CONSTANT,  /* packed at plan time, in the plan's arena */
+    CPU_BIND_WORKSPACE, /* an offset into the workspace */
+    CPU_BIND_FEATURES,  /* the caller's output */
+} cpu_binding;
+
+typedef struct cpu_arg {
+    int index; /* DNNL_ARG_... */
+    cpu_binding binding;
+    const thaw_port *port;
+    void *constant;
+    size_t offset;
+    dnnl_memory_t memory;
+} cpu_arg;
+
+typedef struct cpu_call {
+    dnnl_primitive_t primitive;
+    int n_args;
+    cpu_arg args[CPU_MAX_ARGS];
+} cpu_call;
+
+/* thaw_step.state of every oneDNN step. */
+typedef struct cpu_state {
+    int n_calls;
+    cpu_call calls[CPU_MAX_CALLS];
+    size_t clear_bytes; /* pad: the output's first bytes are zeroed before the calls. */
+} cpu_state;
+
+/* A prepare in progress. */
+typedef struct cpu_builder {
+    thaw_step *step;
+    const thaw_plan_context *plan;
+    dnnl_engine_t engine;
+    struct thaw_error *err;
+    cpu_state *state;
+} cpu_builder;
+
+#define CPU_TRY(expr)                       \
+    do {                                    \
+        int try_code = (int)(expr);         \
+        if (try_code != 0) return try_code; \
+    } while (0)
+
+/* Starts a prepare: allocates the state in the plan's arena. */
+int cpu_begin(cpu_builder *builder, thaw_step *step, const thaw_plan_context *plan,
+              struct thaw_error *err);
+
+/* Appends a primitive made from the descriptor, which is destroyed; reserves its scratchpad at the
+ * end of the step's workspace. */
+int cpu_add_call(cpu_builder *builder, dnnl_primitive_desc_t desc, cpu_call **call);
+
+int cpu_bind_port(cpu_builder *builder, cpu_call *call, int index, const thaw_port *port);
+/* The port's data seen through another descriptor (a part of it, or another logical shape). */
+int cpu_bind_port_as(cpu_builder *builder, cpu_call *call, int index, const thaw_port *port,
+                     const dnnl_memory_desc_t *md);
+int cpu_bind_features(cpu_builder *builder, cpu_call *call, int index,
+                      const dnnl_memory_desc_t *md);
+
+/* Packs n floats that lie as `from` says into a copy that lies as `to` says, and binds that. */
+int cpu_bind_constant(cpu_builder *builder, cpu_call *call, int index, const float *values,
+                      const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to);
+
+/* Binds the step's input in[i] in layout `want`, with a reorder before the call if it lies
+ * otherwise. Must come before cpu_add_call of the primitive that reads it: it returns where. */
+typedef struct cpu_source {
+    const thaw_port *port;
+    dnnl_memory_desc_t md;
+    bool reordered;
+    size_t offset;
+} cpu_source;
+int cpu_source_in(cpu_builder *builder, const thaw_port *port, const dnnl_memory_desc_t *want,
+                  cpu_source *source);
+int cpu_bind_source(cpu_builder *builder, cpu_call *call, int index, const cpu_source *source);
+
+/* Declares the output's layout and size. */
+int cpu_set_output(cpu_builder *builder, const dnnl_memory_desc_t *md);
+
+/* The layout of a port that a step has written. */
+const dnnl_memory_desc_t *cpu_layout(const thaw_port *port);
+
+/* A descriptor of the port's logical shape: any layout, plain NHWC, plain NCHW. */
+dnnl_memory_desc_t cpu_md(const thaw_port *port, dnnl_data_type_t type, dnnl_format_tag_t tag);
+dnnl_data_type_t cpu_type(thaw_dtype dtype);
+
+/* Appends the activation to the post-operations; NONE appends nothing. */
+int cpu_append_act(dnnl_post_ops_t ops, const thaw_epilogue *epilogue);
+/* oneDNN's algorithm and parameters for an activation (not NONE). */
+void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, float *alpha,
+                       float *beta);
+
+/* Attributes with the user's scratchpad and the given post-operations (destroyed; NULL: none). */
+int cpu_attributes(dnnl_post_ops_t ops, dnnl_primitive_attr_t *attr);
+
+/* Fails with a sentence; always returns non-zero. */
+int cpu_refuse(cpu_builder *builder, int code, const char *what);
+
+/* The run and release of every oneDNN step. */
+int cpu_run(const thaw_step *step, const thaw_run_context *context);
+void cpu_release(thaw_step *step);
+
+/* One prepare for each slot of the trunk; see kernels.h. */
+#define X(name, text)                                                        \
+    int cpu_##name##_prepare(thaw_step *step, const thaw_plan_context *plan, \
+                             struct thaw_error *err);
+THAW_STEP_LIST(X)
+#undef X
+int cpu_import_run(const thaw_step *step, const thaw_run_context *context);
+
+#endif

@@ -1,0 +1,74 @@
+/* The CPU's kernel table, and opening the device. */
+#include <omp.h>
+
+#include "onednn.h"
+#include "status.h"
+
+static int cpu_open(int index, int threads, void **device, void **stream, struct thaw_error *err) {
+    (void)index; /* There is one CPU. */
+    omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
+    dnnl_engine_t engine = NULL;
+    dnnl_stream_t queue = NULL;
+    int code = (int)dnnl_engine_create(&engine, dnnl_cpu, 0);
+    if (!code) code = (int)dnnl_stream_create(&queue, engine, dnnl_stream_default_flags);
+    if (code) {
+        dnnl_engine_destroy(engine);
+        thaw_fail(err, THAW_ERR_BACKEND, "oneDNN did not start on this CPU (code %d)", code);
+        return code;
+    }
+    *device = engine;
+    *stream = queue;
+    return 0;
+}
+
+static void cpu_close(void *device, void *stream) {
+    dnnl_stream_destroy(stream);
+    dnnl_engine_destroy(device);
+}
+
+static bool cpu_computes(thaw_dtype dtype) {
+    if (dtype == THAW_F32) return true;
+    /* Without the instructions oneDNN converts to float and back: slower than float itself. */
+    return dtype == THAW_BF16 && __builtin_cpu_supports("avx512bf16");
+}
+
+static const char *cpu_explain(int code) {
+    switch (code) {
+        case dnnl_out_of_memory:
+            return "out of memory";
+        case dnnl_invalid_arguments:
+            return "invalid arguments";
+        case dnnl_unimplemented:
+            return "not implemented";
+        case dnnl_runtime_error:
+            return "runtime error";
+        default:
+            return "unknown error";
+    }
+}
+
+#define ONEDNN(name) [THAW_STEP_##name] = {cpu_##name##_prepare, cpu_run, cpu_release}
+
+const thaw_kernels thaw_cpu_kernels = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .computes = cpu_computes,
+    .explain = cpu_explain,
+    .trunk =
+        {
+            [THAW_STEP_import] = {cpu_import_prepare, cpu_import_run, NULL},
+            ONEDNN(export),
+            ONEDNN(conv),
+            ONEDNN(dense),
+            ONEDNN(pool),
+            ONEDNN(global_mean),
+            ONEDNN(act),
+            ONEDNN(add),
+            ONEDNN(mul),
+            ONEDNN(affine),
+            ONEDNN(concat),
+            ONEDNN(pad),
+            ONEDNN(flatten),
+        },
+};
