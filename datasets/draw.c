@@ -1,15 +1,13 @@
 #include "draw.h"
 
-#include <errno.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <jpeglib.h> /* needs stdio.h before it */
 
+#include "file.h"
 #include "scene.h"
 
 _Static_assert((int)THAW_DRAW_BASE == (int)SPECIES_BASE && (int)THAW_DRAW_DEMO == (int)SPECIES_DEMO,
@@ -146,7 +144,7 @@ thaw_status thaw_draw_picture(int kind, uint64_t seed, uint32_t index, int width
                : THAW_OK;
 }
 
-/* ---- files ---- */
+/* ---- JPEG ---- */
 
 typedef struct jpeg_trap {
     struct jpeg_error_mgr manager; /* first: libjpeg hands back a pointer to it */
@@ -185,40 +183,6 @@ static int encode_jpeg(uint8_t *rgb, int width, int height, unsigned char **byte
     jpeg_finish_compress(&info);
     jpeg_destroy_compress(&info);
     return 0;
-}
-
-/* Writes beside the goal first, so that a reader never meets half a picture. */
-static thaw_status write_file(const char *path, const void *bytes, size_t n_bytes,
-                              thaw_error *err) {
-    char temporary[4200];
-    snprintf(temporary, sizeof temporary, "%s.part", path);
-    FILE *f = fopen(temporary, "wb");
-    if (!f) return thaw_fail(err, THAW_ERR_IO, "cannot write %s: %s", temporary, strerror(errno));
-    int bad = fwrite(bytes, 1, n_bytes, f) != n_bytes;
-    bad |= fclose(f) != 0;
-    if (!bad && rename(temporary, path) == 0) return THAW_OK;
-    thaw_status status = thaw_fail(err, THAW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-    unlink(temporary);
-    return status;
-}
-
-/* Makes the folder and all above it. */
-static thaw_status make_folders(const char *path, thaw_error *err) {
-    char part[4096];
-    if (snprintf(part, sizeof part, "%s", path) >= (int)sizeof part)
-        return thaw_fail(err, THAW_ERR_IO, "the folder name %.60s... is too long", path);
-    for (char *slash = part + 1;; slash++) {
-        if (*slash && *slash != '/') continue;
-        char end = *slash;
-        *slash = 0;
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
-            return thaw_fail(err, THAW_ERR_IO,
-                             "cannot make the folder %s: %s; choose another folder or change its "
-                             "owner's rights",
-                             part, strerror(errno));
-        if (!end) return THAW_OK;
-        *slash = end;
-    }
 }
 
 /* ---- datasets ---- */
@@ -273,7 +237,7 @@ static thaw_status write_picture(const thaw_draw_options *o, const class_kinds *
         char path[4160];
         snprintf(path, sizeof path, "%s/%s/%s/%s-%04d.jpg", o->root, test ? "test" : "train",
                  class->name, thaw_draw_kind_name(kind), number / class->count);
-        status = write_file(path, bytes, n_bytes, err);
+        status = thaw_file_write(path, bytes, n_bytes, err);
     }
     free(bytes);
     free(rgb);
@@ -288,7 +252,7 @@ static thaw_status make_class_folders(const thaw_draw_options *o, const class_ki
             if (!(test ? o->n_test : o->n_train)) continue;
             snprintf(path, sizeof path, "%s/%s/%s", o->root, test ? "test" : "train",
                      classes[i].name);
-            THAW_TRY(make_folders(path, err));
+            THAW_TRY(thaw_file_make_folders(path, err));
         }
     return THAW_OK;
 }
