@@ -430,6 +430,8 @@ static bool add_residual(thaw_lowering *l, const thaw_node *node, int i) {
             if (n->live && !n->alias && n->in[j] >= 0 && root_of(l, n->in[j]) == other) readers++;
         }
     if (readers + 1 != l->uses[other]) return false;
+    /* x + conv(x): what the convolution still reads cannot be written over. */
+    if (residual == conv->in[0]) return false;
     if (!same_shape(residual, conv->out) || l->step[other] >= l->step[own] || l->step[other] == 0 ||
         read_after(l, residual, l->step[own]))
         return false;
