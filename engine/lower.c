@@ -205,6 +205,15 @@ thaw_status thaw_lower_batch_norm(thaw_lowering *l, const thaw_node *node, thaw_
     return affine(l, node, 0, scale, shift, err);
 }
 
+/* Whether a step from number `first` on writes a sum over the port's memory. */
+static bool taken_over(const thaw_lowering *l, const thaw_port *port, int first) {
+    for (int s = first; s < l->program.n_steps; s++) {
+        const thaw_step *step = &l->program.steps[s];
+        if (step->out && step->epilogue.residual && step->in[step->n_in - 1] == port) return true;
+    }
+    return false;
+}
+
 /* ---- layers -------------------------------------------------------------------------------- */
 
 thaw_status thaw_lower_conv(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
@@ -216,7 +225,9 @@ thaw_status thaw_lower_conv(thaw_lowering *l, const thaw_node *node, thaw_error 
     thaw_window window;
     int64_t P, Q;
     THAW_TRY(thaw_op_window(l->graph, node, &window, &P, &Q, err));
-    if (before && before->kind == THAW_STEP_pad) { /* A border of zeros is the window's own. */
+    /* A border of zeros is the window's own. */
+    if (before && before->kind == THAW_STEP_pad &&
+        !taken_over(l, before->in[0], (int)(before - l->program.steps))) {
         const thaw_window *border = &before->conv.window;
         step->in[0] = before->in[0];
         window.pad_top += border->pad_top;

@@ -77,6 +77,7 @@ static const model_row models[] = {
     {"reshape_chain", 6, 4},
     {"reshape_slice", 6, 4},
     {"reshape_zero_copies", 6, 4},
+    {"residual_pad", 4, 3},
     {"residuals", 9, 8},
     {"resnet_13_bn", 15, 13},
     {"resnet_17", 14, 12},

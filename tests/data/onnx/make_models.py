@@ -371,6 +371,12 @@ def joins():
     h = n.op("Mul", g, g)
     y = n.op("Add", n.op("Mul", h, n.const(np.float32(0.5))), n.op("MaxPool", g, kernel_shape=[3, 3], pads=[1] * 4))
     emit("residuals", n.model(y), y, e)
+    n = Net(10)  # the border of a tensor is read after a sum took that tensor's memory
+    a = n.op("Relu", n.conv("x", 3, 16, pads=[1] * 4))
+    p = n.op("Pad", a, pads=[0, 0, 1, 1, 0, 0, 1, 1])
+    b = n.op("Add", n.conv(n.op("Relu", n.conv(a, 16, 16, r=1)), 16, 16, r=1), a)
+    y = n.op("Mul", b, n.conv(p, 16, 16))
+    emit("residual_pad", n.model(y), y)
 
 
 def pixels():
