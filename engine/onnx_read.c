@@ -411,6 +411,7 @@ static thaw_status read_input(reader *r, const Onnx__ValueInfoProto *info, int64
     THAW_TRY(add_value(r, info->name, -1, &r->graph->input));
     thaw_value *value = &r->graph->values[r->graph->input];
     value->dtype = THAW_F32;
+    value->nhwc = nhwc;
     value->rank = 4;
     int64_t nchw[4] = {THAW_BATCH, model->channels, model->height, model->width};
     int64_t as_file[4] = {THAW_BATCH, model->height, model->width, model->channels};
