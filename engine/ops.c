@@ -56,24 +56,29 @@ static bool is_ints(const thaw_value *v) {
     return v && v->data && v->dtype == THAW_I64;
 }
 
-/* A new constant int64 vector (rank 1) or scalar (rank 0) as the node's output. */
-static int64_t *make_ints(thaw_graph *graph, thaw_value *y, int rank, int64_t n) {
-    int64_t *data = thaw_arena_array(graph->arena, (size_t)n, sizeof *data);
-    if (!data) return NULL;
+/* A new constant int64 vector (rank 1) or scalar (rank 0) as the node's output. These are shapes,
+ * which are short; a file that joins them to themselves over and over wants the machine's memory.
+ */
+static thaw_status make_ints(thaw_graph *graph, thaw_node *node, int rank, int64_t n, int64_t **out,
+                             thaw_error *err) {
+    enum { LONGEST = 256 };
+    if (n > LONGEST) return refuse(node, err, "makes a shape of more than 256 numbers");
+    thaw_value *y = thaw_node_out(graph, node, 0);
+    *out = thaw_arena_array(graph->arena, (size_t)n, sizeof **out);
+    if (!*out)
+        return thaw_fail(err, THAW_ERR_NOMEM, "%s (%s): not enough memory", node->name, node->type);
     set_shape(y, THAW_I64, rank, &n);
-    y->data = data;
-    return data;
-}
-
-static thaw_status no_memory(const thaw_node *node, thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_NOMEM, "%s (%s): not enough memory", node->name, node->type);
+    y->data = *out;
+    return THAW_OK;
 }
 
 /* ---- shape-only operators: folded away at import ------------------------------------------- */
 
 static thaw_status infer_constant(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *y = thaw_node_out(graph, node, 0);
-    const thaw_attr *attr = node->n_attrs ? &node->attrs[0] : NULL;
+    const thaw_attr *attr = NULL;
+    for (int i = 0; i < node->n_attrs && !attr; i++)
+        if (strncmp(node->attrs[i].name, "value", 5) == 0) attr = &node->attrs[i];
     if (!y || !attr) return refuse(node, err, "has no value");
     if (attr->tensor >= 0) {
         const thaw_value *t = &graph->values[attr->tensor];
@@ -103,8 +108,8 @@ static thaw_status infer_shape(thaw_graph *graph, thaw_node *node, thaw_error *e
     if (end < 0) end += x->rank;
     if (end > x->rank) end = x->rank;
     if (start < 0 || start > end) return misfit(graph, node, err);
-    int64_t *out = make_ints(graph, y, 1, end - start);
-    if (!out) return no_memory(node, err);
+    int64_t *out;
+    THAW_TRY(make_ints(graph, node, 1, end - start, &out, err));
     memcpy(out, x->dims + start, (size_t)(end - start) * sizeof *out);
     return THAW_OK;
 }
@@ -116,8 +121,8 @@ static thaw_status infer_gather(thaw_graph *graph, thaw_node *node, thaw_error *
     if (!is_ints(x) || !is_ints(index) || x->rank != 1 || index->rank > 1)
         return refuse(node, err, "picks from a tensor that is computed from the image");
     int64_t n = thaw_value_elements(index);
-    int64_t *out = make_ints(graph, y, index->rank, n);
-    if (!out) return no_memory(node, err);
+    int64_t *out;
+    THAW_TRY(make_ints(graph, node, index->rank, n, &out, err));
     for (int64_t i = 0; i < n; i++) {
         int64_t at = ((const int64_t *)index->data)[i];
         if (at < 0) at += x->dims[0];
@@ -152,8 +157,8 @@ static thaw_status infer_slice(thaw_graph *graph, thaw_node *node, thaw_error *e
         bound[i] = bound[i] < 0 ? 0 : bound[i] > n ? n : bound[i];
     }
     int64_t count = bound[1] > bound[0] ? bound[1] - bound[0] : 0;
-    int64_t *out = make_ints(graph, y, 1, count);
-    if (!out) return no_memory(node, err);
+    int64_t *out;
+    THAW_TRY(make_ints(graph, node, 1, count, &out, err));
     memcpy(out, (const int64_t *)x->data + bound[0], (size_t)count * sizeof *out);
     return THAW_OK;
 }
@@ -226,10 +231,10 @@ static thaw_status infer_reshape(thaw_graph *graph, thaw_node *node, thaw_error 
         if (i == 0 && graph->fixed_batch && want[0] == graph->fixed_batch &&
             x->dims[0] == THAW_BATCH)
             dims[0] = THAW_BATCH;
+        bool batch = i == 0 && !x->data && dims[0] == THAW_BATCH;
         if (dims[i] == -1 && open < 0)
             open = i;
-        else if (dims[i] != THAW_BATCH &&
-                 (dims[i] <= 0 || __builtin_mul_overflow(known, dims[i], &known)))
+        else if (!batch && (dims[i] <= 0 || __builtin_mul_overflow(known, dims[i], &known)))
             return misfit(graph, node, err);
     }
     if (open == 0 && !x->data && x->rank && x->dims[0] == THAW_BATCH &&
@@ -297,7 +302,7 @@ static thaw_status infer_transpose(thaw_graph *graph, thaw_node *node, thaw_erro
     if (!y) return THAW_ERR_SHAPE;
     static const int64_t to_nchw[] = {0, 3, 1, 2};
     const thaw_attr *perm = thaw_node_attr(node, "perm");
-    if (!x->nhwc || x->rank != 4 || !perm || perm->n != 4 || !perm->ints ||
+    if (!x->nhwc || !perm || perm->n != 4 || !perm->ints ||
         memcmp(perm->ints, to_nchw, sizeof to_nchw) != 0)
         return refuse(node, err, "only the picture's own N,H,W,C -> N,C,H,W is supported");
     int64_t dims[4] = {x->dims[0], x->dims[3], x->dims[1], x->dims[2]};
@@ -336,9 +341,23 @@ static thaw_status infer_conv(thaw_graph *graph, thaw_node *node, thaw_error *er
     return THAW_OK;
 }
 
+/* 2 n each, or the largest number. */
+static int64_t multiply_adds(int64_t n, int64_t each) {
+    int64_t flop;
+    if (__builtin_mul_overflow(n, each, &flop) || flop > INT64_MAX / 2) return INT64_MAX;
+    return 2 * flop;
+}
+
 static int64_t flop_conv(const thaw_graph *graph, const thaw_node *node) {
     const thaw_value *y = thaw_node_out(graph, node, 0), *w = thaw_node_in(graph, node, 1);
-    return 2 * thaw_value_elements(y) * (thaw_value_elements(w) / w->dims[0]);
+    return multiply_adds(thaw_value_elements(y), thaw_value_elements(w) / w->dims[0]);
+}
+
+/* Whether each window along an axis of `in` pixels holds one of them. A window that starts in the
+ * near pad has a tap among the first `dilation` pixels. */
+static bool sees_picture(int64_t R, int64_t dilation, int64_t before, int64_t after, int64_t in) {
+    int64_t reach = (R - 1) * dilation + 1;
+    return before < reach && after < reach && (before == 0 || in >= dilation);
 }
 
 static thaw_status infer_pool(thaw_graph *graph, thaw_node *node, thaw_error *err) {
@@ -347,8 +366,9 @@ static thaw_status infer_pool(thaw_graph *graph, thaw_node *node, thaw_error *er
     thaw_window w;
     int64_t dims[4] = {x->dims[0], x->dims[1]};
     THAW_TRY(thaw_op_window(graph, node, &w, &dims[2], &dims[3], err));
-    if (w.pad_top >= w.R * w.dilation_h || w.pad_left >= w.S * w.dilation_w)
-        return refuse(node, err, "pads more than its window");
+    if (!sees_picture(w.R, w.dilation_h, w.pad_top, w.pad_bottom, x->dims[2]) ||
+        !sees_picture(w.S, w.dilation_w, w.pad_left, w.pad_right, x->dims[3]))
+        return refuse(node, err, "a window lies in the padding alone");
     set_shape(y, THAW_F32, 4, dims);
     node->alias = w.R == 1 && w.S == 1 && w.stride_h == 1 && w.stride_w == 1 &&
                   dims[2] == x->dims[2] && dims[3] == x->dims[3];
@@ -359,7 +379,7 @@ static int64_t flop_pool(const thaw_graph *graph, const thaw_node *node) {
     thaw_window w;
     int64_t P, Q;
     if (thaw_op_window(graph, node, &w, &P, &Q, NULL) != THAW_OK) return 0;
-    return thaw_value_elements(thaw_node_out(graph, node, 0)) * w.R * w.S;
+    return multiply_adds(thaw_value_elements(thaw_node_out(graph, node, 0)), w.R * w.S) / 2;
 }
 
 static thaw_status infer_global_pool(thaw_graph *graph, thaw_node *node, thaw_error *err) {
@@ -478,17 +498,18 @@ static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *
     int64_t axis = thaw_node_int(node, "axis", 1), sum = 0;
     bool constant = is_ints(x) && x->rank == 1;
     if (axis < 0) axis += x->rank;
+    if (axis < 0 || axis >= x->rank) return misfit(graph, node, err);
     for (int i = 0; i < node->n_in; i++) {
         const thaw_value *in = thaw_node_in(graph, node, i);
-        if (!in || in->rank != x->rank || (constant && !is_ints(in)))
+        if (!in || in->rank != x->rank || constant != is_ints(in) || (!constant && in->data))
             return misfit(graph, node, err);
         for (int k = 0; k < x->rank; k++)
             if (k != axis && in->dims[k] != x->dims[k]) return misfit(graph, node, err);
-        if (axis < x->rank) sum += in->dims[axis];
+        if (__builtin_add_overflow(sum, in->dims[axis], &sum)) return misfit(graph, node, err);
     }
     if (constant) {
-        int64_t *out = make_ints(graph, y, 1, sum);
-        if (!out) return no_memory(node, err);
+        int64_t *out;
+        THAW_TRY(make_ints(graph, node, 1, sum, &out, err));
         for (int i = 0; i < node->n_in; i++) {
             const thaw_value *in = thaw_node_in(graph, node, i);
             memcpy(out, in->data, (size_t)in->dims[0] * sizeof *out);
@@ -496,7 +517,7 @@ static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *
         }
         return THAW_OK;
     }
-    if (axis != 1 || (x->rank != 4 && x->rank != 2) || x->data)
+    if (axis != 1 || (x->rank != 4 && x->rank != 2) || x->nhwc)
         return refuse(node, err, "only feature maps are joined, along their channels");
     int64_t dims[4] = {x->dims[0], sum, x->dims[2], x->dims[3]};
     set_shape(y, THAW_F32, x->rank, dims);
@@ -512,7 +533,7 @@ int thaw_op_axes(const thaw_graph *graph, const thaw_node *node, int rank,
     const thaw_value *in = thaw_node_in(graph, node, 1);
     const int64_t *list = attr ? attr->ints : is_ints(in) ? in->data : NULL;
     int64_t n = attr ? (int64_t)attr->n : is_ints(in) ? thaw_value_elements(in) : 0;
-    if ((in && !is_ints(in)) || n > rank || n > THAW_MAX_RANK) return -1;
+    if ((in && !is_ints(in)) || n > rank || n > THAW_MAX_RANK || (n && !list)) return -1;
     for (int i = 0; i < n; i++) {
         int64_t axis = list[i] < 0 ? list[i] + rank : list[i];
         if (axis < 0 || axis >= rank) return -1;
@@ -616,7 +637,7 @@ thaw_status thaw_op_window(const thaw_graph *graph, const thaw_node *node, thaw_
         !read_pair(node, "dilations", 1, 1, &o.dilation_h, &o.dilation_w) ||
         (pads && (pads->n != 4 || !pads->ints)))
         return refuse(node, err, "its window is not a 2-D one within 2^20");
-    if (w && w->rank == 4) {
+    if (strcmp(node->type, "Conv") == 0) {
         if ((o.R && o.R != w->dims[2]) || (o.S && o.S != w->dims[3]))
             return misfit(graph, node, err);
         o.R = w->dims[2];
