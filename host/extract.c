@@ -210,9 +210,12 @@ static thaw_status consume(pipeline *p, thaw_trunk **trunk, thaw_backend *backen
     size_t slot, n, size = image_bytes(p->network);
     while ((n = wait_for_batch(p, &slot)) > 0) {
         /* Planned only when something is to be computed: all hits must cost nothing. */
-        if (!*trunk)
+        if (!*trunk) {
+            double start = now_s();
             THAW_TRY(thaw_network_plan(p->network, p->options->batch, p->options->compute, backend,
                                        trunk, err));
+            p->result->plan_seconds = now_s() - start;
+        }
         THAW_TRY(thaw_trunk_run(*trunk, (int64_t)n, p->pixels + slot * size, features, err));
         for (size_t k = 0; k < n; k++)
             keys[k] = p->result->keys[p->picture[slot + k]];
@@ -336,6 +339,110 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
     pthread_cond_destroy(&p.has_batch);
     pthread_cond_destroy(&p.has_room);
     pthread_mutex_destroy(&p.mutex);
+    return status;
+}
+
+/* ---- self-test ----------------------------------------------------------------------------- */
+
+/* A dataset of random pictures of another one; its arrays are in the arena. */
+static bool sample(const thaw_dataset *all, const thaw_extraction *extraction, size_t most,
+                   thaw_dataset *some, thaw_arena *arena) {
+    uint32_t *label = thaw_arena_array(arena, most, sizeof *label);
+    uint8_t *split = thaw_arena_array(arena, most, sizeof *split);
+    uint8_t *source = thaw_arena_array(arena, most, sizeof *source);
+    const char **name = thaw_arena_array(arena, most, sizeof *name);
+    if (!label || !split || !source || !name) return false;
+    *some = *all;
+    some->label = label;
+    some->split = split;
+    some->source = source;
+    some->name = name;
+    some->n = 0;
+    /* Another seed each time: run after run, all records get their turn. */
+    thaw_rng rng = thaw_rng_open((uint64_t)time(NULL), THAW_RNG_SAMPLE, 0);
+    for (size_t k = 0; k < most; k++) {
+        size_t i = thaw_rng_below(&rng, (uint32_t)all->n);
+        if (extraction->rejected[i]) continue;
+        label[some->n] = all->label[i];
+        split[some->n] = all->split[i];
+        source[some->n] = all->source[i];
+        name[some->n++] = all->name[i];
+    }
+    return true;
+}
+
+static double nmse(const float *x, const float *reference, int64_t n) {
+    double difference = 0, power = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)x[i] - reference[i];
+        difference += d * d;
+        power += (double)reference[i] * reference[i];
+    }
+    return power > 0 ? difference / power : difference;
+}
+
+/* What another run on another machine may differ by: rounding of storage and of computation. */
+static double tolerance(thaw_dtype compute, thaw_dtype stored) {
+    return compute == THAW_BF16 ? 1e-3 : stored == THAW_F16 ? 1e-5 : 1e-8;
+}
+
+static thaw_status compare(const thaw_network *network, const thaw_dataset *some, thaw_cache *fresh,
+                           thaw_cache *cache, const thaw_extraction *again, double limit,
+                           thaw_self_test *result, thaw_arena *arena, thaw_error *err) {
+    int64_t D = network->n_features;
+    float *x = thaw_arena_array(arena, (size_t)D, sizeof *x);
+    float *reference = thaw_arena_array(arena, (size_t)D, sizeof *reference);
+    if (!x || !reference)
+        return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a self-test");
+    for (size_t i = 0; i < some->n; i++) {
+        if (again->rejected[i]) continue;
+        THAW_TRY(thaw_cache_read(fresh, again->keys[i], reference, err));
+        /* A picture that changed between the two passes has another key; that is no lie. */
+        if (!thaw_cache_has(cache, again->keys[i])) continue;
+        THAW_TRY(thaw_cache_read(cache, again->keys[i], x, err));
+        double difference = nmse(x, reference, D);
+        result->n++;
+        if (difference > result->worst || isnan(difference)) result->worst = difference;
+        if (difference <= limit) continue;
+        char path[PATH_MAX];
+        thaw_dataset_path(some, i, path);
+        return thaw_fail(err, THAW_ERR_MISMATCH,
+                         "the cache's record for %s differs from what this program computes (NMSE "
+                         "%.1e, %.0e is allowed): remove the cache folder, or choose another "
+                         "cache.dir",
+                         path, difference, limit);
+    }
+    return THAW_OK;
+}
+
+thaw_status thaw_extract_self_test(const thaw_network *network, const thaw_dataset *dataset,
+                                   const thaw_extract_options *options, thaw_backend *backend,
+                                   thaw_cache *cache, thaw_dtype stored,
+                                   const thaw_extraction *extraction, size_t most,
+                                   thaw_self_test *result, thaw_error *err) {
+    *result = (thaw_self_test){0};
+    thaw_arena arena = {0};
+    thaw_dataset some;
+    thaw_extraction again = {0};
+    thaw_cache *fresh = NULL;
+    thaw_cache_spec in_memory = {.D = network->n_features, .dtype = THAW_F32};
+    thaw_extract_options quiet = *options;
+    quiet.rejected_path = NULL;
+    thaw_status status = THAW_OK;
+    if (!sample(dataset, extraction, most, &some, &arena))
+        status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a self-test");
+    if (status == THAW_OK) status = thaw_cache_open(&fresh, &in_memory, err);
+    if (status == THAW_OK)
+        status = thaw_extract(network, &some, &quiet, backend, fresh, NULL, &again, err);
+    if (status == THAW_OK) {
+        double seconds = again.seconds - again.plan_seconds;
+        result->images_per_second = seconds > 0 ? (double)some.n / seconds : 0;
+        status = compare(network, &some, fresh, cache, &again, tolerance(options->compute, stored),
+                         result, &arena, err);
+    }
+    thaw_extraction_free(&again);
+    thaw_cache_close(fresh);
+    thaw_arena_free(&arena);
     return status;
 }
 
