@@ -41,6 +41,7 @@ typedef struct thaw_cache_spec {
     const char *root;       /* Folder of all trunks; NULL: memory only, gone at close. */
     const thaw_fact *facts; /* In a fixed order; hashed into the trunk key. */
     size_t n_facts;
+    const char *about;  /* For people: where the trunk comes from. Not hashed. NULL: nothing. */
     int64_t D;          /* Values of a record. */
     thaw_dtype dtype;   /* THAW_F32 or THAW_F16: how they are stored. */
     size_t shard_bytes; /* A shard that is larger gets no more records; 0: 1 GiB. */
@@ -77,6 +78,7 @@ typedef struct thaw_cache_entry {
     const char *key; /* 32 digits: the folder's name. */
     const thaw_fact *facts;
     size_t n_facts;                  /* 0: trunk.json is missing or damaged. */
+    const char *about;               /* Never NULL. */
     size_t records, shards, damaged; /* damaged: counted by verify only. */
     size_t foreign;                  /* Shards of another format version. */
     uint64_t bytes;

@@ -33,6 +33,7 @@ static bool is_trunk_name(const char *name) {
 /* Facts of trunk.json. A damaged one gives none: the rest of the cache must still be listed. */
 static void read_facts(trunk *t) {
     thaw_cache_entry *e = &t->entry;
+    e->about = "";
     char *path = thaw_file_join(&t->arena, t->folder, "trunk.json"), *text;
     size_t n;
     if (!path || thaw_file_read(path, LARGEST_JSON, &t->arena, &text, &n, NULL) != THAW_OK) return;
@@ -50,6 +51,9 @@ static void read_facts(trunk *t) {
         if (fact->name && fact->value) e->n_facts++;
     }
     e->facts = list;
+    const char *about = json_string_value(json_object_get(json, "about"));
+    if (about) about = thaw_arena_string(&t->arena, about, strlen(about));
+    if (about) e->about = about;
     json_decref(json);
 }
 

@@ -405,6 +405,18 @@ thaw_status thaw_run_begin(const char *run, thaw_arena *arena, const char **fold
     return THAW_OK;
 }
 
+void thaw_run_abandon(const char *folder, bool keep_rejected) {
+    thaw_arena arena = {0};
+    char *table = thaw_file_join(&arena, folder, "rejected.csv"), *bytes = NULL;
+    size_t n = 0;
+    bool keep = keep_rejected && table &&
+                thaw_file_read(table, (size_t)INT32_MAX, &arena, &bytes, &n, NULL) == THAW_OK;
+    remove_folder(folder);
+    if (keep && thaw_file_make_folders(folder, NULL) == THAW_OK)
+        thaw_file_write(table, bytes, n, NULL);
+    thaw_arena_free(&arena);
+}
+
 thaw_status thaw_run_finish(const char *run, const char *folder, thaw_error *err) {
     thaw_arena arena = {0};
     char *base = trimmed(&arena, run);

@@ -362,7 +362,7 @@ static bool sample(const thaw_dataset *all, const thaw_extraction *extraction, s
     thaw_rng rng = thaw_rng_open((uint64_t)time(NULL), THAW_RNG_SAMPLE, 0);
     for (size_t k = 0; k < most; k++) {
         size_t i = thaw_rng_below(&rng, (uint32_t)all->n);
-        if (extraction->rejected[i]) continue;
+        if (extraction && extraction->rejected[i]) continue;
         label[some->n] = all->label[i];
         split[some->n] = all->split[i];
         source[some->n] = all->source[i];
@@ -379,6 +379,21 @@ static double nmse(const float *x, const float *reference, int64_t n) {
         power += (double)reference[i] * reference[i];
     }
     return power > 0 ? difference / power : difference;
+}
+
+/* Extracts into a cache in memory. */
+static thaw_status extract_anew(const thaw_network *network, const thaw_dataset *some,
+                                int64_t batch, thaw_dtype compute, thaw_backend *backend,
+                                thaw_cache **cache, thaw_extraction *extraction, double *rate,
+                                thaw_error *err) {
+    thaw_cache_spec in_memory = {.D = network->n_features, .dtype = THAW_F32};
+    thaw_extract_options options = {
+        .batch = batch, .compute = compute, .max_bad = {.number = 100, .percent = true}};
+    THAW_TRY(thaw_cache_open(cache, &in_memory, err));
+    THAW_TRY(thaw_extract(network, some, &options, backend, *cache, NULL, extraction, err));
+    double seconds = extraction->seconds - extraction->plan_seconds;
+    *rate = seconds > 0 ? (double)some->n / seconds : 0;
+    return THAW_OK;
 }
 
 /* What another run on another machine may differ by: rounding of storage and of computation. */
@@ -425,23 +440,66 @@ thaw_status thaw_extract_self_test(const thaw_network *network, const thaw_datas
     thaw_dataset some;
     thaw_extraction again = {0};
     thaw_cache *fresh = NULL;
-    thaw_cache_spec in_memory = {.D = network->n_features, .dtype = THAW_F32};
-    thaw_extract_options quiet = *options;
-    quiet.rejected_path = NULL;
     thaw_status status = THAW_OK;
     if (!sample(dataset, extraction, most, &some, &arena))
         status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a self-test");
-    if (status == THAW_OK) status = thaw_cache_open(&fresh, &in_memory, err);
     if (status == THAW_OK)
-        status = thaw_extract(network, &some, &quiet, backend, fresh, NULL, &again, err);
-    if (status == THAW_OK) {
-        double seconds = again.seconds - again.plan_seconds;
-        result->images_per_second = seconds > 0 ? (double)some.n / seconds : 0;
+        status = extract_anew(network, &some, options->batch, options->compute, backend, &fresh,
+                              &again, &result->images_per_second, err);
+    if (status == THAW_OK)
         status = compare(network, &some, fresh, cache, &again, tolerance(options->compute, stored),
                          result, &arena, err);
-    }
     thaw_extraction_free(&again);
     thaw_cache_close(fresh);
+    thaw_arena_free(&arena);
+    return status;
+}
+
+static thaw_status mean_nmse(const thaw_network *network, thaw_cache *caches[2],
+                             const thaw_extraction *extraction, double *result, thaw_arena *arena,
+                             thaw_error *err) {
+    int64_t D = network->n_features;
+    float *row[2] = {thaw_arena_array(arena, (size_t)D, sizeof(float)),
+                     thaw_arena_array(arena, (size_t)D, sizeof(float))};
+    if (!row[0] || !row[1]) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a test");
+    double sum = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < extraction->n; i++) {
+        if (extraction->rejected[i]) continue;
+        for (int k = 0; k < 2; k++)
+            THAW_TRY(thaw_cache_read(caches[k], extraction->keys[i], row[k], err));
+        sum += nmse(row[1], row[0], D);
+        n++;
+    }
+    *result = n ? sum / (double)n : 0;
+    return THAW_OK;
+}
+
+thaw_status thaw_extract_compare_precisions(const thaw_network *network,
+                                            const thaw_dataset *dataset, int64_t batch,
+                                            thaw_backend *backend, size_t most,
+                                            thaw_precision_test *result, thaw_error *err) {
+    *result = (thaw_precision_test){0};
+    thaw_arena arena = {0};
+    thaw_dataset some;
+    thaw_cache *caches[2] = {NULL, NULL};
+    thaw_extraction extractions[2] = {{0}, {0}};
+    const thaw_dtype types[2] = {THAW_F32, THAW_BF16};
+    double rates[2] = {0, 0};
+    thaw_status status = THAW_OK;
+    if (!sample(dataset, NULL, most, &some, &arena))
+        status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a test");
+    for (int k = 0; k < 2 && status == THAW_OK; k++)
+        status = extract_anew(network, &some, batch, types[k], backend, &caches[k], &extractions[k],
+                              &rates[k], err);
+    if (status == THAW_OK)
+        status = mean_nmse(network, caches, &extractions[0], &result->nmse, &arena, err);
+    result->fp32_rate = rates[0];
+    result->bf16_rate = rates[1];
+    for (int k = 0; k < 2; k++) {
+        thaw_extraction_free(&extractions[k]);
+        thaw_cache_close(caches[k]);
+    }
     thaw_arena_free(&arena);
     return status;
 }

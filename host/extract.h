@@ -54,6 +54,16 @@ thaw_status thaw_extract_self_test(const thaw_network *network, const thaw_datas
                                    const thaw_extraction *extraction, size_t most,
                                    thaw_self_test *result, thaw_error *err);
 
+/* What bf16 would gain and cost here: up to `most` random pictures in both precisions. */
+typedef struct thaw_precision_test {
+    double fp32_rate, bf16_rate; /* Images per second, from files to features. */
+    double nmse;                 /* Of the bf16 features. */
+} thaw_precision_test;
+thaw_status thaw_extract_compare_precisions(const thaw_network *network,
+                                            const thaw_dataset *dataset, int64_t batch,
+                                            thaw_backend *backend, size_t most,
+                                            thaw_precision_test *result, thaw_error *err);
+
 void thaw_extraction_free(thaw_extraction *extraction);
 
 #endif

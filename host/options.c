@@ -166,6 +166,9 @@ static const thaw__option table[] = {
     {.key = "cache.dtype", .type = &thaw__type_choice, .offset = AT(cache.dtype),
      .fallback = "auto", .choices = cache_dtype_names,
      .help = "What the activations are kept in."},
+    {.key = "cache.keep", .type = &thaw__type_size, .offset = AT(cache.keep_bytes),
+     .fallback = "10G", .min = 0, .max = 0x1p50,
+     .help = "What thaw cache gc leaves; the least recently used goes first."},
 
     {.key = "head.kind", .type = &thaw__type_choice, .offset = AT(head.kind),
      .fallback = "linear", .choices = head_names,

@@ -146,6 +146,7 @@ typedef struct thaw_options {
     struct {
         const char *dir;
         int64_t memory_bytes;
+        int64_t keep_bytes;
         thaw_opt_cache_dtype dtype;
     } cache;
     struct {
