@@ -3,14 +3,8 @@
 #define THAW_ONNX_WRITE_H
 
 #include "cuts.h"
+#include "dense.h"
 #include "onnx_read.h"
-
-/* One dense layer: y = x w^T + b, then max(y, 0) if relu. */
-typedef struct thaw_dense {
-    const float *w, *b; /* [K, D], [K]. */
-    int64_t K, D;
-    bool relu;
-} thaw_dense;
 
 /* One text that goes into the file's metadata_props; an older one of the same key goes out. */
 typedef struct thaw_metadata {

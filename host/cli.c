@@ -90,9 +90,9 @@ static thaw_status check_arguments(thaw_cli *cli, thaw_error *err) {
     bool too_few = cli->n_args < (size_t)command->min_args;
     bool too_many = command->max_args >= 0 && cli->n_args > (size_t)command->max_args;
     if (too_few || too_many)
-        return thaw_fail(err, THAW_ERR_USAGE, "%s: too %s arguments (%zu); usage: thaw %s %s",
+        return thaw_fail(err, THAW_ERR_USAGE, "%s: too %s arguments (%zu); usage: thaw %s%s%s",
                          command->name, too_few ? "few" : "many", cli->n_args, command->name,
-                         command->arguments);
+                         *command->arguments ? " " : "", command->arguments);
     if (command->takes_ini && cli->n_args > 0) {
         cli->ini = *cli->args++;
         cli->n_args--;
@@ -150,8 +150,8 @@ thaw_status thaw_cli_configure(const thaw_cli *cli, thaw_options *options, thaw_
 static void write_commands(FILE *out, const thaw_command *commands, size_t n) {
     fputs("usage: thaw COMMAND [ARGUMENT...] [--option=value...]\n\n", out);
     for (size_t i = 0; i < n; i++)
-        fprintf(out, "  thaw %s %s\n      %s\n", commands[i].name, commands[i].arguments,
-                commands[i].summary);
+        fprintf(out, "  thaw %s%s%s\n      %s\n", commands[i].name,
+                *commands[i].arguments ? " " : "", commands[i].arguments, commands[i].summary);
     fputs("\n`thaw COMMAND --help` explains a command and its options.\n", out);
 }
 
@@ -162,8 +162,9 @@ void thaw_cli_write_help(FILE *out, const thaw_cli *cli, const thaw_command *com
         write_commands(out, commands, n_commands);
         return;
     }
-    fprintf(out, "usage: thaw %s %s [--option=value...]\n\n%s\n\nOptions, with their defaults:\n\n",
-            command->name, command->arguments, command->summary);
+    fprintf(out,
+            "usage: thaw %s%s%s [--option=value...]\n\n%s\n\nOptions, with their defaults:\n\n",
+            command->name, *command->arguments ? " " : "", command->arguments, command->summary);
     thaw_options_write_help(out, command->groups);
 }
 

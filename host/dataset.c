@@ -4,13 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "file.h"
 #include "hash.h"
 #include "scan.h"
 #include "text.h"
 
 enum {
-    NOTES_MAX = 4 * THAW_SPLIT_COUNT + 1, /* add_notes and note_order write no more. */
+    NOTES_MAX = 4 * THAW_SPLIT_COUNT + 1, /* add_folder and note_order write no more. */
     LISTED_MAX = 5,                       /* Names that a sentence lists before it only counts. */
 };
 
@@ -134,24 +133,11 @@ static thaw_status note_missing(builder *b, thaw_split split, const bool *missin
                                       split_names[split], b->dataset->folder[split], list));
 }
 
-static thaw_status note_skipped(builder *b, thaw_split split, size_t n_outside, size_t n_skipped,
-                                size_t n_loops) {
-    thaw_arena *arena = &b->dataset->arena;
-    const char *folder = b->dataset->folder[split];
-    if (n_outside)
-        THAW_TRY(add_note(
-            b, thaw_arena_printf(arena, "%zu file%s in '%s' outside of the class folders: ignored",
-                                 n_outside, n_outside == 1 ? "" : "s", folder)));
-    if (n_skipped)
-        THAW_TRY(
-            add_note(b, thaw_arena_printf(arena, "%zu file%s in '%s' that are no pictures: skipped",
-                                          n_skipped, n_skipped == 1 ? "" : "s", folder)));
-    if (n_loops)
-        THAW_TRY(add_note(
-            b, thaw_arena_printf(
-                   arena, "%zu link%s in '%s' that lead back to a folder above: not followed",
-                   n_loops, n_loops == 1 ? "" : "s", folder)));
-    return THAW_OK;
+/* Says how many of something there are, unless there are none. */
+static thaw_status note_count(builder *b, thaw_split split, const char *what, size_t n) {
+    if (!n) return THAW_OK;
+    return add_note(b, thaw_arena_printf(&b->dataset->arena, "%s in '%s': %zu", what,
+                                         b->dataset->folder[split], n));
 }
 
 /* Says so where the order is not that of tools which sort by bytes. */
@@ -255,7 +241,7 @@ static thaw_status add_class(builder *b, thaw_split split, size_t label, bool ne
     THAW_TRY(thaw_scan_files(&b->scan, path, b->err));
     if (needed && b->scan.n == 0)
         return thaw_fail(b->err, THAW_ERR_DATA,
-                         "no image in class '%.120s' ('%.600s', %zu other files): add some or "
+                         "no image in class '%.120s' ('%.600s', other files: %zu): add some or "
                          "remove the folder",
                          name, path, b->scan.n_skipped);
     return append_scanned(b, label, split);
@@ -279,7 +265,9 @@ static thaw_status add_folder(builder *b, thaw_split split, bool defines_classes
         return thaw_fail(b->err, THAW_ERR_DATA, "no image in any class of the %s folder '%.600s'",
                          split_names[split], d->folder[split]);
     THAW_TRY(note_missing(b, split, missing));
-    return note_skipped(b, split, n_outside, n_skipped, n_loops);
+    THAW_TRY(note_count(b, split, "files outside of the class folders, ignored,", n_outside));
+    THAW_TRY(note_count(b, split, "files that are no pictures, skipped,", n_skipped));
+    return note_count(b, split, "links to a folder above them, not followed,", n_loops);
 }
 
 double thaw_dataset_position(const char *name) {
@@ -364,74 +352,6 @@ size_t thaw_dataset_count(const thaw_dataset *dataset, thaw_split split) {
     for (size_t i = 0; i < dataset->n; i++)
         n += dataset->split[i] == split;
     return n;
-}
-
-/* ---- layout --------------------------------------------------------------------------------- */
-
-/* The split that a folder's name stands for; THAW_SPLIT_COUNT for none. */
-static thaw_split split_of_name(const char *name) {
-    static const struct {
-        const char *name;
-        thaw_split split;
-    } names[] = {
-        {"train", THAW_SPLIT_TRAIN},    {"validation", THAW_SPLIT_VALIDATION},
-        {"val", THAW_SPLIT_VALIDATION}, {"valid", THAW_SPLIT_VALIDATION},
-        {"test", THAW_SPLIT_TEST},
-    };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!strcmp(names[i].name, name)) return names[i].split;
-    return THAW_SPLIT_COUNT;
-}
-
-static thaw_status name_splits(const char *folder, const thaw_scan *scan, thaw_dataset_spec *spec,
-                               thaw_arena *arena, thaw_error *err) {
-    const char *found[THAW_SPLIT_COUNT] = {0};
-    bool only_splits = scan->n >= 2;
-    for (size_t i = 0; i < scan->n && only_splits; i++) {
-        thaw_split split = split_of_name(scan->names[i]);
-        only_splits = split != THAW_SPLIT_COUNT;
-        if (!only_splits) break;
-        if (found[split])
-            return thaw_fail(err, THAW_ERR_DATA,
-                             "'%.600s' has both '%s' and '%s': say which with --data.validation",
-                             folder, found[split], scan->names[i]);
-        found[split] = scan->names[i];
-    }
-    only_splits = only_splits && found[THAW_SPLIT_TRAIN];
-    if (!only_splits) {
-        memset(found, 0, sizeof found);
-        found[THAW_SPLIT_TRAIN] = "";
-    }
-    for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
-        spec->folder[s] = NULL;
-        if (!found[s]) continue;
-        spec->folder[s] = *found[s] ? thaw_file_join(arena, folder, found[s])
-                                    : thaw_arena_string(arena, folder, strlen(folder));
-        if (!spec->folder[s]) return fail_memory(err);
-    }
-    return THAW_OK;
-}
-
-thaw_status thaw_dataset_find_splits(const char *folder, thaw_dataset_spec *spec, thaw_arena *arena,
-                                     thaw_error *err) {
-    thaw_scan scan = {.arena = arena};
-    thaw_status status = thaw_scan_folders(&scan, folder, err);
-    if (status == THAW_OK) status = name_splits(folder, &scan, spec, arena, err);
-    thaw_scan_free(&scan);
-    return status;
-}
-
-thaw_status thaw_dataset_spec_from_options(const thaw_options *options, thaw_dataset_spec *spec,
-                                           thaw_arena *arena, thaw_error *err) {
-    *spec = (thaw_dataset_spec){0};
-    THAW_TRY(thaw_options_require(options, "data.train", err));
-    THAW_TRY(thaw_dataset_find_splits(options->data.train, spec, arena, err));
-    const char **validation = &spec->folder[THAW_SPLIT_VALIDATION];
-    if (thaw_options_is_set(options, "data.validation"))
-        *validation = options->data.validation.folder;
-    if (!*validation) spec->validation_fraction = options->data.validation.fraction;
-    if (*options->data.test) spec->folder[THAW_SPLIT_TEST] = options->data.test;
-    return THAW_OK;
 }
 
 /* ---- table ---------------------------------------------------------------------------------- */

@@ -58,9 +58,9 @@ thaw_status thaw_dataset_open(thaw_dataset *dataset, const thaw_dataset_spec *sp
 void thaw_dataset_close(thaw_dataset *dataset);
 
 /* Finds out how folder is laid out: one that holds train and at least one of test, validation, val
- * and valid, and no other folder, gives these; any other is itself the train folder. Paths go to
- * the arena; spec's other fields stay. THAW_ERR_IO, THAW_ERR_DATA when val and validation are both
- * there. */
+ * and valid, and no other folder, gives these; any other is itself the train folder. Sets
+ * spec->folder: paths in the arena, or folder itself. THAW_ERR_IO; THAW_ERR_DATA when val and
+ * validation are both there. */
 thaw_status thaw_dataset_find_splits(const char *folder, thaw_dataset_spec *spec, thaw_arena *arena,
                                      thaw_error *err);
 

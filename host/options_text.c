@@ -10,6 +10,7 @@
 enum {
     INI_BYTES_MAX = 1 << 20, /* A configuration is no larger. */
     INI_LINE_MAX = 180,      /* What we write: inih, as distributed, reads 200 bytes a line. */
+    LINE_WIDTH = 98,         /* Of the lines of a help text. */
     NAME_BYTES = 128,        /* Of a section and a key with a point between. */
     SOURCE_BYTES = 256,      /* Of "train.ini:12". */
 };
@@ -53,7 +54,7 @@ static int take_pair(void *user, const char *section, const char *key, const cha
     char name[NAME_BYTES], source[SOURCE_BYTES];
     if (r->status != THAW_OK) return 0;
     snprintf(name, sizeof name, "%s%s%s", section, *section ? "." : "", key);
-    snprintf(source, sizeof source, "%s:%d", r->name, r->line);
+    snprintf(source, sizeof source, "%.200s:%d", r->name, r->line);
     const thaw__option *row = thaw__options_find(name);
     int *seen = row ? &r->seen[row - thaw__options_row(0)] : NULL;
     if (seen && *seen)
@@ -128,6 +129,21 @@ static bool fits_ini(const char *key, const char *text) {
     return true;
 }
 
+/* Writes a sentence as lines of at most LINE_WIDTH bytes that all start with prefix. */
+static void write_wrapped(FILE *out, const char *prefix, const char *text) {
+    size_t column = 0;
+    while (*text) {
+        size_t n = strcspn(text, " ");
+        if (column && column + 1 + n > LINE_WIDTH) {
+            fputc('\n', out);
+            column = 0;
+        }
+        column += (size_t)fprintf(out, "%s%.*s", column ? " " : prefix, (int)n, text);
+        text += n + strspn(text + n, " ");
+    }
+    fputc('\n', out);
+}
+
 thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, thaw_error *err) {
     fputs("# Options of thaw, written by `thaw options`. The command line wins: --head.lr=0.01\n",
           out);
@@ -143,8 +159,10 @@ thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, thaw_
         if (section && !same_section(row, row - 1))
             fprintf(out, "\n[%.*s]\n", (int)section, row->key);
         row->type->describe(row, expected);
-        fprintf(out, "\n# %s\n# Expected: %s.\n%s =%s%s\n", row->help, expected,
-                row->key + section + (section > 0), *text ? " " : "", text);
+        fputc('\n', out);
+        write_wrapped(out, "# ", row->help);
+        fprintf(out, "# Expected: %s.\n%s =%s%s\n", expected, row->key + section + (section > 0),
+                *text ? " " : "", text);
     }
     if (fflush(out) != 0 || ferror(out))
         return thaw_fail(err, THAW_ERR_IO, "cannot write the options");
@@ -170,8 +188,9 @@ void thaw_options_write_help(FILE *out, const char *groups) {
         if (i > 0 && !same_section(row, row - 1)) fputc('\n', out);
         char expected[THAW__EXPECTED_TEXT];
         row->type->describe(row, expected);
-        fprintf(out, "  --%s=%s\n      %s\n      Expected: %s.", row->key, row->fallback, row->help,
-                expected);
+        fprintf(out, "  --%s=%s\n", row->key, row->fallback);
+        write_wrapped(out, "      ", row->help);
+        fprintf(out, "      Expected: %s.", expected);
         if (row->aliases) fprintf(out, " Also called: %s.", row->aliases);
         fputc('\n', out);
     }

@@ -1,6 +1,7 @@
 /* The CPU's kernel table, and opening the device. */
 #include <omp.h>
 
+#include "cpu.h"
 #include "onednn.h"
 #include "status.h"
 
@@ -70,5 +71,14 @@ const thaw_kernels thaw_cpu_kernels = {
             ONEDNN(concat),
             ONEDNN(pad),
             ONEDNN(flatten),
+        },
+    .top =
+        {
+            .dense_forward = cpu_dense_forward,
+            .dense_backward = cpu_dense_backward,
+            .softmax_cross_entropy = cpu_softmax_cross_entropy,
+            .adamw = cpu_adamw,
+            .sgd = cpu_sgd,
+            .gather = cpu_gather,
         },
 };

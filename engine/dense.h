@@ -1,0 +1,33 @@
+/* A trained head as the layers that an ONNX file holds: dense layers, ReLU between, softmax last.
+ * What serving computes, whoever trained it. */
+#ifndef THAW_DENSE_H
+#define THAW_DENSE_H
+
+#include "backend.h"
+#include "cuts.h"
+
+/* y = x w^T + b, then max(y, 0) if relu. */
+typedef struct thaw_dense {
+    const float *w, *b; /* [K, D], [K]. */
+    int64_t K, D;
+    bool relu;
+} thaw_dense;
+
+enum { THAW_MAX_DENSE = 8 };
+
+/* The layers above a cut, in order. Weights point into the graph or are made in arena.
+ * ERR_UNSUPPORTED: something else than dense layers, ReLU and softmax stands there, or more than
+ * THAW_MAX_DENSE. */
+thaw_status thaw_dense_read(const thaw_graph *graph, const thaw_cut *cut, thaw_arena *arena,
+                            thaw_dense layers[THAW_MAX_DENSE], int *n, thaw_error *err);
+
+/* scores[M, K of the last layer] = softmax of the layers over x[M, D of the first]. scratch holds
+ * 2 * M * the widest K floats; nothing is allocated. */
+thaw_status thaw_dense_scores(const thaw_backend *backend, const thaw_dense *layers, int n,
+                              int64_t M, const float *x, float *scratch, float *scores,
+                              thaw_error *err);
+
+/* The widest layer's K. */
+int64_t thaw_dense_widest(const thaw_dense *layers, int n);
+
+#endif

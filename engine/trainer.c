@@ -1,0 +1,386 @@
+#include "trainer.h"
+
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+#include "rng.h"
+
+/* Everything that training needs, taken from the arena up front. */
+typedef struct trainer {
+    const thaw_train_job *job;
+    thaw_head *head;
+    thaw_schedule schedule;
+    int64_t step; /* Done so far. */
+
+    int64_t *order, *index;  /* n: the epoch's permutation; batch: rows in order. */
+    float *x;                /* batch, D */
+    float *hidden, *dhidden; /* batch, hidden */
+    float *logits;           /* batch, K; turns into its gradient */
+    float *loss;             /* batch */
+    int32_t *label;          /* batch */
+    float *class_weight;     /* K; NULL: ones */
+
+    float *grad, *velocity, *second, *best; /* Laid out as head->params. */
+    double epoch_loss, epoch_weight;
+    int64_t epoch_right;
+    thaw_metrics validation;
+} trainer;
+
+/* ---- options -------------------------------------------------------------------------------- */
+
+thaw_train_options thaw_train_defaults(thaw_head_kind kind, thaw_optimizer optimizer, int64_t n) {
+    (void)kind;
+    (void)n;
+    return (thaw_train_options){
+        .kind = kind,
+        .hidden = 256,
+        .dropout = 0.2,
+        .optimizer = optimizer,
+        .lr = 0.1,
+        .momentum = 0.9,
+        .weight_decay = 0.1,
+        .schedule = THAW_SCHEDULE_COSINE,
+        .warmup = 1,
+        .epochs = 30,
+        .batch = 64,
+        .seed = 1,
+    };
+}
+
+static thaw_status check_number(const char *name, double value, double low, double high,
+                                thaw_error *err) {
+    if (value >= low && value <= high) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_USAGE, "%s is %g, it must be from %g to %g", name, value, low,
+                     high);
+}
+
+static thaw_status check_options(const thaw_train_options *o, thaw_error *err) {
+    if (o->kind == THAW_HEAD_HIDDEN)
+        THAW_TRY(check_number("hidden", (double)o->hidden, 1, 1e6, err));
+    THAW_TRY(check_number("dropout", o->dropout, 0, 0.99, err));
+    THAW_TRY(check_number("lr", o->lr, 0, 1e6, err));
+    THAW_TRY(check_number("momentum", o->momentum, 0, 0.9999, err));
+    THAW_TRY(check_number("weight_decay", o->weight_decay, 0, 1e6, err));
+    THAW_TRY(check_number("warmup", o->warmup, 0, 1e6, err));
+    THAW_TRY(check_number("label_smoothing", o->label_smoothing, 0, 1, err));
+    THAW_TRY(check_number("epochs", (double)o->epochs, 1, 1e6, err));
+    THAW_TRY(check_number("batch", (double)o->batch, 1, 1e6, err));
+    return check_number("patience", (double)o->patience, 0, 1e6, err);
+}
+
+static thaw_status check_rows(const char *what, const thaw_rows *rows, int64_t D, int64_t K,
+                              thaw_error *err) {
+    if (rows->D != D)
+        return thaw_fail(err, THAW_ERR_SHAPE, "the %s rows have %lld features, expected %lld", what,
+                         (long long)rows->D, (long long)D);
+    for (int64_t i = 0; i < rows->n; i++)
+        if (rows->label[i] < 0 || rows->label[i] >= K)
+            return thaw_fail(err, THAW_ERR_DATA, "%s row %lld has label %d, expected 0 to %lld",
+                             what, (long long)i, (int)rows->label[i], (long long)K - 1);
+    return THAW_OK;
+}
+
+static bool has_validation(const thaw_train_job *job) {
+    return job->validation && job->validation->n > 0;
+}
+
+static thaw_status check_job(const thaw_train_job *job, thaw_error *err) {
+    THAW_TRY(check_options(&job->options, err));
+    if (job->K < 1 || job->train->n < 1 || job->train->D < 1)
+        return thaw_fail(err, THAW_ERR_DATA,
+                         "there is nothing to train on: %lld rows, %lld classes",
+                         (long long)job->train->n, (long long)job->K);
+    THAW_TRY(check_rows("training", job->train, job->train->D, job->K, err));
+    if (!has_validation(job)) return THAW_OK;
+    return check_rows("validation", job->validation, job->train->D, job->K, err);
+}
+
+/* ---- setting up ----------------------------------------------------------------------------- */
+
+/* Inverse frequency with mean 1 over the rows; 1 for a class without rows. */
+static void fill_class_weights(const thaw_rows *rows, int64_t K, float *weight) {
+    int64_t n_present = 0;
+    memset(weight, 0, (size_t)K * sizeof *weight);
+    for (int64_t i = 0; i < rows->n; i++)
+        n_present += weight[rows->label[i]]++ == 0;
+    for (int64_t k = 0; k < K; k++)
+        weight[k] = weight[k] > 0 ? (float)((double)rows->n / ((double)n_present * weight[k])) : 1;
+}
+
+static thaw_status take_buffers(trainer *t, thaw_arena *arena, thaw_error *err) {
+    const thaw_train_job *job = t->job;
+    size_t B = (size_t)job->options.batch, D = (size_t)job->train->D, K = (size_t)job->K;
+    size_t H = t->head->n_layers > 1 ? (size_t)t->head->layers[0].K : 0;
+    size_t P = (size_t)t->head->n_params;
+    bool weighted = job->options.class_weights == THAW_CLASS_WEIGHTS_AUTO;
+    t->order = thaw_arena_array(arena, (size_t)job->train->n, sizeof *t->order);
+    t->index = thaw_arena_array(arena, B, sizeof *t->index);
+    t->x = thaw_arena_array(arena, B * D, sizeof(float));
+    t->hidden = thaw_arena_array(arena, B * H, sizeof(float));
+    t->dhidden = thaw_arena_array(arena, B * H, sizeof(float));
+    t->logits = thaw_arena_array(arena, B * K, sizeof(float));
+    t->loss = thaw_arena_array(arena, B, sizeof(float));
+    t->label = thaw_arena_array(arena, B, sizeof *t->label);
+    t->grad = thaw_arena_array(arena, P, sizeof(float));
+    t->velocity = thaw_arena_array(arena, P, sizeof(float));
+    t->second = thaw_arena_array(arena, P, sizeof(float));
+    t->best = thaw_arena_array(arena, P, sizeof(float));
+    if (weighted) t->class_weight = thaw_arena_array(arena, K, sizeof(float));
+    if (!t->order || !t->index || !t->x || !t->hidden || !t->dhidden || !t->logits || !t->loss ||
+        !t->label || !t->grad || !t->velocity || !t->second || !t->best ||
+        (weighted && !t->class_weight))
+        return thaw_fail(err, THAW_ERR_NOMEM, "no memory to train a head of %zu parameters", P);
+    return thaw_metrics_init(&t->validation, job->K, arena, err);
+}
+
+static thaw_status set_up(trainer *t, thaw_arena *arena, thaw_error *err) {
+    const thaw_train_job *job = t->job;
+    const thaw_train_options *o = &job->options;
+    int64_t hidden = o->kind == THAW_HEAD_HIDDEN ? o->hidden : 0;
+    THAW_TRY(thaw_head_init(t->head, job->train->D, hidden, job->K, o->seed, arena, err));
+    THAW_TRY(take_buffers(t, arena, err));
+    THAW_TRY(thaw_head_fit_scale(t->head, job->train, o->batch, t->index, t->x, arena, err));
+    if (t->class_weight) fill_class_weights(job->train, job->K, t->class_weight);
+    int64_t steps = (job->train->n + o->batch - 1) / o->batch;
+    t->schedule = (thaw_schedule){
+        .kind = o->schedule,
+        .lr = o->lr,
+        .warmup_steps = (int64_t)(o->warmup * (double)steps),
+        .total_steps = steps * o->epochs,
+    };
+    return THAW_OK;
+}
+
+/* ---- one step ------------------------------------------------------------------------------- */
+
+static thaw_status kernel_status(int code, thaw_error *err) {
+    if (code == 0) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_BACKEND, "a kernel of the head failed with code %d", code);
+}
+
+/* M rows, scaled, into x and label. */
+static thaw_status load_batch(trainer *t, const int64_t *rows, int64_t M, thaw_error *err) {
+    const thaw_rows *train = t->job->train;
+    THAW_TRY(train->gather(train->ctx, rows, M, t->x, err));
+    thaw_head_scale(t->head, M, t->x);
+    for (int64_t m = 0; m < M; m++)
+        t->label[m] = train->label[rows[m]];
+    return THAW_OK;
+}
+
+/* Adds the batch's right answers and weights to the epoch's; returns its sum of weights. */
+static double count_batch(trainer *t, int64_t M) {
+    int64_t K = t->job->K;
+    double weight = 0;
+    for (int64_t m = 0; m < M; m++) {
+        t->epoch_right += thaw_metrics_rank(K, t->logits + m * K, t->label[m]) == 0;
+        weight += t->class_weight ? t->class_weight[t->label[m]] : 1;
+    }
+    t->epoch_weight += weight;
+    return weight;
+}
+
+/* Where a parameter's gradient, moment, ... lies in a copy of head->params. */
+static float *beside(const trainer *t, float *copy, const float *param) {
+    return copy + (param - t->head->params);
+}
+
+/* logits hold their gradient: the gradients of all parameters into grad. */
+static int backward(trainer *t, int64_t M) {
+    const thaw_top_slots *top = t->job->top;
+    const thaw_layer *first = &t->head->layers[0], *last = &t->head->layers[t->head->n_layers - 1];
+    const float *dy = t->logits;
+    if (first != last) {
+        int code = top->dense_backward(M, last->D, last->K, t->hidden, last->w, dy, t->dhidden,
+                                       beside(t, t->grad, last->w), beside(t, t->grad, last->b));
+        if (code) return code;
+        /* A unit that relu or dropout has zeroed is 0, one that passed was scaled up. */
+        float scale = (float)(1 / (1 - t->job->options.dropout));
+        for (int64_t i = 0; i < M * first->K; i++)
+            t->dhidden[i] = t->hidden[i] > 0 ? t->dhidden[i] * scale : 0;
+        dy = t->dhidden;
+    }
+    return top->dense_backward(M, first->D, first->K, t->x, first->w, dy, NULL,
+                               beside(t, t->grad, first->w), beside(t, t->grad, first->b));
+}
+
+static int update(trainer *t, int64_t n, float *w, double lr, double decay) {
+    const thaw_top_slots *top = t->job->top;
+    const thaw_train_options *o = &t->job->options;
+    const float *dw = beside(t, t->grad, w);
+    float *v = beside(t, t->velocity, w);
+    if (o->optimizer == THAW_OPTIMIZER_SGD)
+        return top->sgd(n, w, dw, v, (float)lr, (float)o->momentum, (float)decay);
+    return top->adamw(n, w, dw, v, beside(t, t->second, w), (float)lr, 0.9f, 0.999f, 1e-8f,
+                      (float)decay, t->step);
+}
+
+static int update_all(trainer *t, double lr) {
+    for (int i = 0; i < t->head->n_layers; i++) {
+        thaw_layer *layer = &t->head->layers[i];
+        int code = update(t, layer->K * layer->D, layer->w, lr, t->job->options.weight_decay);
+        if (!code) code = update(t, layer->K, layer->b, lr, 0);
+        if (code) return code;
+    }
+    return 0;
+}
+
+/* Forward, backward and update on the M rows that are loaded. */
+static int step_batch(trainer *t, int64_t M, double lr) {
+    const thaw_train_job *job = t->job;
+    const thaw_train_options *o = &job->options;
+    thaw_dropout dropout = {thaw_rng_open(o->seed, THAW_RNG_DROPOUT, (uint64_t)t->step),
+                            (float)o->dropout};
+    int code = thaw_head_forward(t->head, job->top, M, t->x, o->dropout > 0 ? &dropout : NULL,
+                                 t->hidden, t->logits);
+    if (code) return code;
+    double weight = count_batch(t, M);
+    code = job->top->softmax_cross_entropy(M, job->K, t->logits, t->label, t->class_weight,
+                                           (float)o->label_smoothing, (float)weight, t->loss,
+                                           t->logits);
+    if (!code) code = backward(t, M);
+    if (code) return code;
+    for (int64_t m = 0; m < M; m++)
+        t->epoch_loss += t->loss[m];
+    t->step++;
+    return update_all(t, lr);
+}
+
+/* ---- epochs --------------------------------------------------------------------------------- */
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static thaw_status train_epoch(trainer *t, thaw_epoch *epoch, thaw_error *err) {
+    int64_t n = t->job->train->n, batch = t->job->options.batch;
+    thaw_rng rng = thaw_rng_open(t->job->options.seed, THAW_RNG_SHUFFLE, (uint64_t)epoch->epoch);
+    thaw_rng_permutation(&rng, n, t->order);
+    t->epoch_loss = t->epoch_weight = 0;
+    t->epoch_right = 0;
+    for (int64_t start = 0; start < n; start += batch) {
+        int64_t M = n - start < batch ? n - start : batch;
+        THAW_TRY(load_batch(t, t->order + start, M, err));
+        epoch->lr = thaw_schedule_lr(&t->schedule, t->step);
+        THAW_TRY(kernel_status(step_batch(t, M, epoch->lr), err));
+    }
+    epoch->train_loss = t->epoch_loss / t->epoch_weight;
+    epoch->train_top1 = (double)t->epoch_right / (double)n;
+    if (isfinite(epoch->train_loss)) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_USAGE,
+                     "the training loss is not finite in epoch %lld: the learning rate %g is too "
+                     "high",
+                     (long long)epoch->epoch, t->job->options.lr);
+}
+
+/* Buffers of M rows that scoring needs. */
+typedef struct score_buffers {
+    int64_t *index;
+    float *x, *hidden, *logits;
+} score_buffers;
+
+static thaw_status score(const thaw_head *head, const thaw_top_slots *top, const thaw_rows *rows,
+                         int64_t batch, const score_buffers *buffers, thaw_metrics *metrics,
+                         thaw_error *err) {
+    thaw_metrics_reset(metrics);
+    for (int64_t start = 0; start < rows->n; start += batch) {
+        int64_t M = rows->n - start < batch ? rows->n - start : batch;
+        for (int64_t m = 0; m < M; m++)
+            buffers->index[m] = start + m;
+        THAW_TRY(rows->gather(rows->ctx, buffers->index, M, buffers->x, err));
+        thaw_head_scale(head, M, buffers->x);
+        THAW_TRY(kernel_status(
+            thaw_head_forward(head, top, M, buffers->x, NULL, buffers->hidden, buffers->logits),
+            err));
+        thaw_metrics_add(metrics, M, buffers->logits, rows->label + start);
+    }
+    thaw_metrics_finish(metrics);
+    return THAW_OK;
+}
+
+static thaw_status validate(trainer *t, thaw_epoch *epoch, thaw_error *err) {
+    const thaw_train_job *job = t->job;
+    epoch->validation_loss = epoch->validation_top1 = NAN;
+    if (!has_validation(job)) return THAW_OK;
+    score_buffers buffers = {t->index, t->x, t->hidden, t->logits};
+    THAW_TRY(score(t->head, job->top, job->validation, job->options.batch, &buffers, &t->validation,
+                   err));
+    epoch->validation_loss = t->validation.loss;
+    epoch->validation_top1 = t->validation.top1;
+    return THAW_OK;
+}
+
+/* Keeps the epoch's weights when they are the best so far, or when the last ones are wanted. */
+static void keep(trainer *t, const thaw_epoch *epoch, thaw_train_result *result) {
+    bool best = t->job->options.patience == 0 || !has_validation(t->job) ||
+                result->kept.epoch == 0 || epoch->validation_loss < result->kept.validation_loss;
+    if (!best) return;
+    result->kept = *epoch;
+    memcpy(t->best, t->head->params, (size_t)t->head->n_params * sizeof(float));
+}
+
+static thaw_status run_epochs(trainer *t, thaw_train_result *result, thaw_error *err) {
+    const thaw_train_job *job = t->job;
+    const thaw_train_options *o = &job->options;
+    for (int64_t i = 1; i <= o->epochs; i++) {
+        thaw_epoch epoch = {.epoch = i};
+        double start = now();
+        THAW_TRY(train_epoch(t, &epoch, err));
+        THAW_TRY(validate(t, &epoch, err));
+        epoch.seconds = now() - start;
+        result->epochs_run = i;
+        keep(t, &epoch, result);
+        if (job->on_epoch && job->on_epoch(job->ctx, &epoch) != 0)
+            return thaw_fail(err, THAW_ERR_INTERRUPTED, "training was stopped after epoch %lld",
+                             (long long)i);
+        if (o->patience > 0 && i - result->kept.epoch >= o->patience) break;
+    }
+    return THAW_OK;
+}
+
+thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *head,
+                       thaw_train_result *result, thaw_error *err) {
+    trainer t = {.job = job, .head = head};
+    *result = (thaw_train_result){0};
+    THAW_TRY(check_job(job, err));
+    THAW_TRY(set_up(&t, arena, err));
+    thaw_status status = run_epochs(&t, result, err);
+    if (status != THAW_OK && status != THAW_ERR_INTERRUPTED) return status;
+    memcpy(head->params, t.best, (size_t)head->n_params * sizeof(float));
+    thaw_head_fold(head);
+    return status;
+}
+
+/* ---- scoring, rows -------------------------------------------------------------------------- */
+
+thaw_status thaw_evaluate(const thaw_head *head, const thaw_top_slots *top, const thaw_rows *rows,
+                          int64_t batch, thaw_arena *arena, thaw_metrics *metrics,
+                          thaw_error *err) {
+    int64_t K = head->layers[head->n_layers - 1].K;
+    size_t B = (size_t)batch, D = (size_t)head->layers[0].D;
+    size_t H = head->n_layers > 1 ? (size_t)head->layers[0].K : 0;
+    THAW_TRY(check_rows("evaluated", rows, head->layers[0].D, K, err));
+    score_buffers buffers = {
+        .index = thaw_arena_array(arena, B, sizeof(int64_t)),
+        .x = thaw_arena_array(arena, B * D, sizeof(float)),
+        .hidden = thaw_arena_array(arena, B * H, sizeof(float)),
+        .logits = thaw_arena_array(arena, B * (size_t)K, sizeof(float)),
+    };
+    if (!buffers.index || !buffers.x || !buffers.hidden || !buffers.logits)
+        return thaw_fail(err, THAW_ERR_NOMEM, "no memory to score %lld rows", (long long)batch);
+    THAW_TRY(thaw_metrics_init(metrics, K, arena, err));
+    return score(head, top, rows, batch, &buffers, metrics, err);
+}
+
+static thaw_status gather_array(void *ctx, const int64_t *index, int64_t M, float *out,
+                                thaw_error *err) {
+    const thaw_row_array *array = ctx;
+    return kernel_status(array->top->gather(M, array->D, array->x, index, out), err);
+}
+
+thaw_rows thaw_rows_of_array(thaw_row_array *array, int64_t n, const int32_t *label) {
+    return (thaw_rows){.n = n, .D = array->D, .gather = gather_array, .ctx = array, .label = label};
+}

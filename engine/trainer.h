@@ -1,0 +1,89 @@
+/* Training a head on cached features.
+ *
+ * Everything is deterministic: two runs with the same options, rows and seed give the same bits,
+ * from memory or from disk, with any number of threads. All memory is taken before the first epoch.
+ */
+#ifndef THAW_TRAINER_H
+#define THAW_TRAINER_H
+
+#include "head.h"
+#include "metrics.h"
+#include "schedule.h"
+
+typedef enum thaw_optimizer { THAW_OPTIMIZER_SGD, THAW_OPTIMIZER_ADAMW } thaw_optimizer;
+
+typedef enum thaw_class_weights {
+    THAW_CLASS_WEIGHTS_NONE,
+    THAW_CLASS_WEIGHTS_AUTO, /* n / (classes present * rows of the class): mean 1 over the rows. */
+} thaw_class_weights;
+
+typedef struct thaw_train_options {
+    thaw_head_kind kind;
+    int64_t hidden; /* Units of the hidden layer; hidden kind only. */
+    double dropout; /* Of hidden units, 0 .. below 1; hidden kind only. */
+    thaw_optimizer optimizer;
+    double lr;
+    double momentum;     /* SGD only. */
+    double weight_decay; /* Weights, not biases. SGD: part of the gradient; AdamW: decoupled. */
+    thaw_schedule_kind schedule;
+    double warmup; /* In epochs. */
+    double label_smoothing;
+    thaw_class_weights class_weights;
+    int64_t epochs;
+    int64_t batch;
+    int64_t patience; /* Epochs without a lower validation loss after which training stops and the
+                       * best epoch is restored; 0: off, the last epoch is kept. */
+    uint64_t seed;
+} thaw_train_options;
+
+/* What an epoch gave. Training figures are sums over its steps, before each step's update. */
+typedef struct thaw_epoch {
+    int64_t epoch;     /* From 1. */
+    double lr;         /* Of its last step. */
+    double train_loss; /* The objective: weighted, smoothed; without the decay. */
+    double train_top1;
+    double validation_loss, validation_top1; /* NaN without validation rows. */
+    double seconds;                          /* Validation included. */
+} thaw_epoch;
+
+typedef struct thaw_train_job {
+    const thaw_top_slots *top; /* Kernels that work on the host's memory. */
+    thaw_train_options options;
+    int64_t K;                   /* Classes; labels are 0 .. K-1. */
+    const thaw_rows *train;      /* At least one row. */
+    const thaw_rows *validation; /* NULL, or n = 0: none. */
+    /* NULL, or called after each epoch; non-zero stops. */
+    int (*on_epoch)(void *ctx, const thaw_epoch *epoch);
+    void *ctx;
+} thaw_train_job;
+
+typedef struct thaw_train_result {
+    int64_t epochs_run;
+    thaw_epoch kept; /* The epoch whose weights the head has. */
+} thaw_train_result;
+
+/* Options that are good without tuning for n training rows: measured, see trainer.c. seed is 1. */
+thaw_train_options thaw_train_defaults(thaw_head_kind kind, thaw_optimizer optimizer, int64_t n);
+
+/* Trains a head, which is left in the arena, folded: it takes raw features.
+ * ERR_USAGE: an option out of range, or a loss that is not finite (the learning rate is too high);
+ * ERR_DATA: a label out of range, a feature that is not finite, no rows; ERR_SHAPE: validation rows
+ * of another width; ERR_INTERRUPTED: on_epoch stopped it, head and result are as if epochs had run
+ * out; ERR_NOMEM; ERR_BACKEND; what gather returns. */
+thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *head,
+                       thaw_train_result *result, thaw_error *err);
+
+/* Scores a head on rows, in order, batch rows at a time; metrics and buffers go into the arena.
+ * ERR_DATA: a label out of range; ERR_SHAPE; ERR_NOMEM; ERR_BACKEND; what gather returns. */
+thaw_status thaw_evaluate(const thaw_head *head, const thaw_top_slots *top, const thaw_rows *rows,
+                          int64_t batch, thaw_arena *arena, thaw_metrics *metrics, thaw_error *err);
+
+/* Rows that lie in memory: x[n,D] and label[n], the caller's; array keeps x for gather. */
+typedef struct thaw_row_array {
+    const thaw_top_slots *top;
+    const float *x;
+    int64_t D;
+} thaw_row_array;
+thaw_rows thaw_rows_of_array(thaw_row_array *array, int64_t n, const int32_t *label);
+
+#endif

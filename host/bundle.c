@@ -1,0 +1,425 @@
+#include "bundle.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "file.h"
+#include "onnx_write.h"
+
+enum { LARGEST_JSON = 64 << 20, LARGEST_PICTURE = 512 << 20 };
+static const double golden_tolerance = 1e-3;
+
+static thaw_status no_memory(thaw_error *err) {
+    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the bundle");
+}
+
+/* ---- scoring ------------------------------------------------------------------------------- */
+
+/* Decodes up to `batch` pictures into pixels; an undecodable one stays black and gets a reason. */
+static thaw_status decode_all(const thaw_bundle *b, thaw_decoder *decoder, size_t n,
+                              const thaw_file_bytes *files, uint8_t *pixels, const char **reasons,
+                              thaw_arena *arena, thaw_error *err) {
+    const thaw_geometry *g = &b->network.preprocess.geometry;
+    size_t size = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
+    for (size_t i = 0; i < n; i++) {
+        thaw_error why = {0};
+        if (reasons) reasons[i] = NULL;
+        thaw_status status =
+            thaw_image_decode(decoder, files[i].bytes, files[i].n, g, pixels + i * size, &why);
+        if (status == THAW_OK) continue;
+        if (!reasons) return thaw_fail(err, status, "%s: %s", files[i].path, why.text);
+        memset(pixels + i * size, 0, size);
+        reasons[i] = thaw_arena_string(arena, why.text, strlen(why.text));
+        if (!reasons[i]) return no_memory(err);
+    }
+    return THAW_OK;
+}
+
+/* What one call of score holds. */
+typedef struct scorer {
+    thaw_trunk *trunk;
+    thaw_decoder *decoder;
+    uint8_t *pixels;
+    float *features, *scratch;
+} scorer;
+
+static thaw_status scorer_open(scorer *s, const thaw_bundle *b, size_t batch, thaw_error *err) {
+    const thaw_geometry *g = &b->network.preprocess.geometry;
+    size_t size = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
+    int64_t widest = thaw_dense_widest(b->layers, b->n_layers);
+    *s = (scorer){.pixels = malloc(batch * size)};
+    s->features = malloc(batch * (size_t)b->network.n_features * sizeof *s->features);
+    s->scratch = malloc(2 * batch * (size_t)widest * sizeof *s->scratch);
+    if (!s->pixels || !s->features || !s->scratch) return no_memory(err);
+    THAW_TRY(thaw_decoder_create(&s->decoder, err));
+    return thaw_network_plan(&b->network, (int64_t)batch, THAW_F32, b->backend, &s->trunk, err);
+}
+
+static void scorer_close(scorer *s) {
+    thaw_trunk_free(s->trunk);
+    thaw_decoder_free(s->decoder);
+    free(s->pixels);
+    free(s->features);
+    free(s->scratch);
+}
+
+static thaw_status score_batches(const thaw_bundle *b, scorer *s, size_t batch, size_t n,
+                                 const thaw_file_bytes *files, float *scores, const char **reasons,
+                                 thaw_arena *arena, thaw_error *err) {
+    for (size_t i = 0; i < n; i += batch) {
+        size_t m = n - i < batch ? n - i : batch;
+        THAW_TRY(decode_all(b, s->decoder, m, files + i, s->pixels, reasons ? reasons + i : NULL,
+                            arena, err));
+        THAW_TRY(thaw_trunk_run(s->trunk, (int64_t)m, s->pixels, s->features, err));
+        THAW_TRY(thaw_dense_scores(b->backend, b->layers, b->n_layers, (int64_t)m, s->features,
+                                   s->scratch, scores + i * b->n_labels, err));
+    }
+    for (size_t i = 0; reasons && i < n; i++)
+        if (reasons[i]) memset(scores + i * b->n_labels, 0, b->n_labels * sizeof *scores);
+    return THAW_OK;
+}
+
+thaw_status thaw_bundle_score(const thaw_bundle *bundle, size_t n, const thaw_file_bytes *files,
+                              float *scores, const char **reasons, thaw_arena *arena,
+                              thaw_error *err) {
+    enum { MOST = 32 };
+    size_t batch = n < MOST ? n : MOST;
+    if (n == 0) return THAW_OK;
+    scorer s;
+    thaw_status status = scorer_open(&s, bundle, batch, err);
+    if (status == THAW_OK)
+        status = score_batches(bundle, &s, batch, n, files, scores, reasons, arena, err);
+    scorer_close(&s);
+    return status;
+}
+
+/* ---- opening ------------------------------------------------------------------------------- */
+
+static thaw_status read_labels(thaw_bundle *b, const char *path, thaw_error *err) {
+    const json_t *labels = json_object_get(b->json, "labels");
+    b->n_labels = json_array_size(labels);
+    const char **names = thaw_arena_array(&b->arena, b->n_labels, sizeof *names);
+    if (!names) return no_memory(err);
+    for (size_t i = 0; i < b->n_labels; i++) {
+        names[i] = json_string_value(json_array_get(labels, i));
+        if (!names[i])
+            return thaw_fail(err, THAW_ERR_FORMAT, "%s: label %zu is not a text", path, i);
+    }
+    b->labels = names;
+    if (b->n_labels >= 2 && (int64_t)b->n_labels == b->layers[b->n_layers - 1].K) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_FORMAT, "%s has %zu labels, but the model has %lld scores", path,
+                     b->n_labels, (long long)b->layers[b->n_layers - 1].K);
+}
+
+static thaw_status read_golden(const thaw_bundle *b, const char *run, const json_t *golden,
+                               thaw_arena *arena, thaw_file_bytes *files, size_t *n,
+                               thaw_error *err) {
+    for (*n = 0; *n < THAW_GOLDEN && *n < json_array_size(golden); ++*n) {
+        const json_t *entry = json_array_get(golden, *n);
+        const char *file = json_string_value(json_object_get(entry, "file"));
+        if (!file || strstr(file, "..") || file[0] == '/' ||
+            json_array_size(json_object_get(entry, "scores")) != b->n_labels)
+            return thaw_fail(err, THAW_ERR_FORMAT,
+                             "%s: golden picture %zu is damaged in bundle.json", run, *n);
+        char *path = thaw_file_join(arena, run, file), *bytes;
+        if (!path) return no_memory(err);
+        THAW_TRY(thaw_file_read(path, LARGEST_PICTURE, arena, &bytes, &files[*n].n, err));
+        files[*n].path = path;
+        files[*n].bytes = bytes;
+    }
+    return THAW_OK;
+}
+
+static thaw_status check_golden(const thaw_bundle *b, const char *run, thaw_error *err) {
+    const json_t *golden = json_object_get(b->json, "golden");
+    thaw_arena arena = {0};
+    thaw_file_bytes files[THAW_GOLDEN];
+    size_t n;
+    thaw_status status = read_golden(b, run, golden, &arena, files, &n, err);
+    float *scores = thaw_arena_array(&arena, THAW_GOLDEN * b->n_labels, sizeof *scores);
+    if (status == THAW_OK && !scores) status = no_memory(err);
+    if (status == THAW_OK) status = thaw_bundle_score(b, n, files, scores, NULL, &arena, err);
+    for (size_t i = 0; status == THAW_OK && i < n; i++) {
+        const json_t *expected = json_object_get(json_array_get(golden, i), "scores");
+        for (size_t k = 0; k < b->n_labels; k++) {
+            double want = json_number_value(json_array_get(expected, k));
+            double got = scores[i * b->n_labels + k];
+            if (fabs(got - want) <= golden_tolerance) continue;
+            status =
+                thaw_fail(err, THAW_ERR_MISMATCH,
+                          "%s: the golden picture %s scores %.4f for %s, but %.4f when the "
+                          "bundle was made; the bundle was changed, or this program decodes or "
+                          "computes differently",
+                          run, files[i].path, got, b->labels[k], want);
+            break;
+        }
+    }
+    thaw_arena_free(&arena);
+    return status;
+}
+
+static thaw_status check_hash(const thaw_bundle *b, const char *path, thaw_error *err) {
+    thaw_arena arena = {0};
+    char *bytes, text[THAW_HASH_TEXT];
+    size_t n;
+    thaw_status status = thaw_file_read(path, (size_t)INT32_MAX, &arena, &bytes, &n, err);
+    if (status == THAW_OK) thaw_hash_text(thaw_hash_bytes((thaw_hash){0}, bytes, n), text);
+    thaw_arena_free(&arena);
+    THAW_TRY(status);
+    const char *want = json_string_value(json_object_get(b->json, "model_hash"));
+    if (want && strcmp(want, text) == 0) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_MISMATCH,
+                     "%s is not the model that its bundle.json was written for; restore it", path);
+}
+
+static thaw_status open_parts(thaw_bundle *b, const char *run, thaw_error *err) {
+    char *json_path = thaw_file_join(&b->arena, run, "bundle.json");
+    char *model_path = thaw_file_join(&b->arena, run, "model.onnx"), *text;
+    size_t n;
+    if (!json_path || !model_path) return no_memory(err);
+    if (access(json_path, F_OK) != 0)
+        return thaw_fail(err, THAW_ERR_IO,
+                         "%s is not a trained run: it has no bundle.json; give the folder that "
+                         "thaw train wrote with --out",
+                         run);
+    THAW_TRY(thaw_file_read(json_path, LARGEST_JSON, &b->arena, &text, &n, err));
+    json_error_t problem;
+    b->json = json_loadb(text, n, 0, &problem);
+    int64_t format = json_integer_value(json_object_get(b->json, "format"));
+    if (!b->json || format != THAW_BUNDLE_FORMAT)
+        return thaw_fail(err, THAW_ERR_FORMAT, "%s: %s", json_path,
+                         b->json ? "the bundle has another format than this version of Thaw reads"
+                                 : problem.text);
+    thaw_preprocess preprocess = {0};
+    THAW_TRY(
+        thaw_preprocess_parse(json_object_get(b->json, "preprocess"), json_path, &preprocess, err));
+    THAW_TRY(check_hash(b, model_path, err));
+    THAW_TRY(thaw_network_open_bundle(&b->network, model_path, &preprocess, err));
+    THAW_TRY(thaw_dense_read(&b->network.model.graph, b->network.cut, &b->arena, b->layers,
+                             &b->n_layers, err));
+    THAW_TRY(read_labels(b, json_path, err));
+    return check_golden(b, run, err);
+}
+
+thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend *backend,
+                             thaw_error *err) {
+    *bundle = (thaw_bundle){.backend = backend};
+    return open_parts(bundle, run, err);
+}
+
+void thaw_bundle_close(thaw_bundle *bundle) {
+    thaw_network_close(&bundle->network);
+    json_decref(bundle->json);
+    thaw_arena_free(&bundle->arena);
+    *bundle = (thaw_bundle){0};
+}
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+static json_t *label_array(const thaw_bundle_spec *spec) {
+    json_t *labels = json_array();
+    for (size_t i = 0; i < spec->n_labels; i++)
+        json_array_append_new(labels, json_string(spec->labels[i]));
+    return labels;
+}
+
+static json_t *option_object(const thaw_options *options) {
+    json_t *all = json_object();
+    for (size_t i = 0; i < thaw_options_count(); i++)
+        json_object_set_new(all, thaw_options_key(i),
+                            json_pack("{s:s,s:s}", "value", options->origin[i].text, "source",
+                                      options->origin[i].source));
+    return all;
+}
+
+static json_t *provenance(const thaw_bundle_spec *spec) {
+    const thaw_network *net = spec->network;
+    char trunk[THAW_HASH_TEXT];
+    thaw_hash_text(net->trunk_hash, trunk);
+    return json_pack("{s:s,s:s,s:i,s:{s:i,s:s,s:b},s:s,s:s,s:s}", "model", net->model.path,
+                     "producer", net->model.producer, "opset", (int)net->model.graph.opset, "cut",
+                     "index", net->cut->index, "name", net->cut->name, "pooled", net->pooled,
+                     "trunk_hash", trunk, "decoder", thaw_image_decoder_id(), "thaw", THAW_VERSION);
+}
+
+static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, thaw_error *err) {
+    json_t *preprocess = thaw_preprocess_json(&spec->network->preprocess);
+    json_t *labels = label_array(spec);
+    char *preprocess_text = preprocess ? json_dumps(preprocess, JSON_COMPACT) : NULL;
+    char *labels_text = labels ? json_dumps(labels, JSON_COMPACT) : NULL;
+    thaw_metadata metadata[] = {{"thaw.preprocess", preprocess_text}, {"thaw.labels", labels_text}};
+    thaw_new_head head = {spec->network->pooled, spec->layers, spec->n_layers, metadata, 2};
+    thaw_status status =
+        preprocess_text && labels_text
+            ? thaw_onnx_write(&spec->network->model, spec->network->cut, &head, path, err)
+            : no_memory(err);
+    free(preprocess_text);
+    free(labels_text);
+    json_decref(preprocess);
+    json_decref(labels);
+    return status;
+}
+
+static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder, thaw_arena *arena,
+                               thaw_file_bytes *files, size_t *n, thaw_error *err) {
+    char *golden = thaw_file_join(arena, folder, "golden");
+    if (!golden) return no_memory(err);
+    THAW_TRY(thaw_file_make_folders(golden, err));
+    for (*n = 0; *n < THAW_GOLDEN && spec->golden[*n]; ++*n) {
+        const char *dot = strrchr(spec->golden[*n], '.');
+        char *bytes;
+        if (!dot || strchr(dot, '/') || strlen(dot) > 8) dot = "";
+        files[*n].path = thaw_arena_printf(arena, "golden/%zu%s", *n, dot);
+        char *path = files[*n].path ? thaw_file_join(arena, folder, files[*n].path) : NULL;
+        if (!path) return no_memory(err);
+        THAW_TRY(
+            thaw_file_read(spec->golden[*n], LARGEST_PICTURE, arena, &bytes, &files[*n].n, err));
+        files[*n].bytes = bytes;
+        THAW_TRY(thaw_file_write(path, bytes, files[*n].n, err));
+    }
+    return THAW_OK;
+}
+
+/* Scores the golden pictures with the file as written, read back: what serving will do. */
+static thaw_status golden_json(const thaw_bundle_spec *spec, const char *model_path, size_t n,
+                               const thaw_file_bytes *files, thaw_arena *arena, json_t *golden,
+                               thaw_error *err) {
+    thaw_bundle b = {.backend = spec->backend, .n_labels = spec->n_labels, .labels = spec->labels};
+    float *scores = thaw_arena_array(arena, THAW_GOLDEN * spec->n_labels, sizeof *scores);
+    thaw_status status = scores ? THAW_OK : no_memory(err);
+    if (status == THAW_OK)
+        status = thaw_network_open_bundle(&b.network, model_path, &spec->network->preprocess, err);
+    if (status == THAW_OK)
+        status = thaw_dense_read(&b.network.model.graph, b.network.cut, arena, b.layers,
+                                 &b.n_layers, err);
+    if (status == THAW_OK) status = thaw_bundle_score(&b, n, files, scores, NULL, arena, err);
+    for (size_t i = 0; status == THAW_OK && i < n; i++) {
+        json_t *row = json_array();
+        for (size_t k = 0; k < spec->n_labels; k++)
+            json_array_append_new(row, json_real(scores[i * spec->n_labels + k]));
+        json_array_append_new(golden, json_pack("{s:s,s:o}", "file", files[i].path, "scores", row));
+    }
+    thaw_network_close(&b.network);
+    thaw_arena_free(&b.arena);
+    return status;
+}
+
+static thaw_status hash_file(const char *path, thaw_arena *arena, char text[THAW_HASH_TEXT],
+                             thaw_error *err) {
+    char *bytes;
+    size_t n;
+    THAW_TRY(thaw_file_read(path, (size_t)INT32_MAX, arena, &bytes, &n, err));
+    thaw_hash_text(thaw_hash_bytes((thaw_hash){0}, bytes, n), text);
+    return THAW_OK;
+}
+
+static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder, json_t *golden,
+                               thaw_arena *arena, thaw_error *err) {
+    char *model_path = thaw_file_join(arena, folder, "model.onnx");
+    char *json_path = thaw_file_join(arena, folder, "bundle.json");
+    if (!model_path || !json_path) return no_memory(err);
+    THAW_TRY(write_model(spec, model_path, err));
+    thaw_file_bytes files[THAW_GOLDEN];
+    size_t n = 0;
+    char model_hash[THAW_HASH_TEXT], created[32];
+    THAW_TRY(copy_golden(spec, folder, arena, files, &n, err));
+    THAW_TRY(golden_json(spec, model_path, n, files, arena, golden, err));
+    THAW_TRY(hash_file(model_path, arena, model_hash, err));
+    time_t now = time(NULL);
+    struct tm utc;
+    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+    json_t *json = json_pack(
+        "{s:i,s:s,s:s,s:o,s:o,s:O,s:o,s:o,s:O}", "format", THAW_BUNDLE_FORMAT, "created", created,
+        "model_hash", model_hash, "labels", label_array(spec), "preprocess",
+        thaw_preprocess_json(&spec->network->preprocess), "golden", golden, "provenance",
+        provenance(spec), "options", option_object(spec->options), "metrics", spec->metrics);
+    char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(json);
+    if (!text) return no_memory(err);
+    thaw_status status = thaw_file_write(json_path, text, strlen(text), err);
+    free(text);
+    return status;
+}
+
+thaw_status thaw_bundle_write(const thaw_bundle_spec *spec, const char *folder, thaw_error *err) {
+    thaw_arena arena = {0};
+    json_t *golden = json_array();
+    thaw_status status = golden ? write_parts(spec, folder, golden, &arena, err) : no_memory(err);
+    json_decref(golden);
+    thaw_arena_free(&arena);
+    return status;
+}
+
+/* ---- the run's folder ---------------------------------------------------------------------- */
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where) {
+    (void)info, (void)type, (void)where;
+    return remove(path);
+}
+
+/* Removes a folder that Thaw itself made. Links in it are removed, not followed. */
+static void remove_folder(const char *path) {
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static bool is_empty_folder(const char *path) {
+    DIR *dir = opendir(path);
+    if (!dir) return false;
+    int n = 0;
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n <= 2; /* "." and ".." */
+}
+
+/* A path without slashes at its end, to which something can be appended. */
+static char *trimmed(thaw_arena *arena, const char *run) {
+    size_t n = strlen(run);
+    while (n > 1 && run[n - 1] == '/')
+        n--;
+    return thaw_arena_string(arena, run, n);
+}
+
+thaw_status thaw_run_begin(const char *run, thaw_arena *arena, const char **folder,
+                           thaw_error *err) {
+    char *base = trimmed(arena, run);
+    char *json = base ? thaw_file_join(arena, base, "bundle.json") : NULL;
+    char *partial = base ? thaw_arena_printf(arena, "%s.partial", base) : NULL;
+    if (!json || !partial) return no_memory(err);
+    struct stat info;
+    if (lstat(base, &info) == 0 && access(json, F_OK) != 0 && !is_empty_folder(base))
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "out = %s: this exists and is not a run of Thaw; choose another folder",
+                         run);
+    remove_folder(partial); /* What a killed run left. */
+    THAW_TRY(thaw_file_make_folders(partial, err));
+    *folder = partial;
+    return THAW_OK;
+}
+
+thaw_status thaw_run_finish(const char *run, const char *folder, thaw_error *err) {
+    thaw_arena arena = {0};
+    char *base = trimmed(&arena, run);
+    char *older = base ? thaw_arena_printf(&arena, "%s~", base) : NULL;
+    thaw_status status = older ? THAW_OK : no_memory(err);
+    if (status == THAW_OK && !is_empty_folder(base) && access(base, F_OK) == 0) {
+        remove_folder(older);
+        if (rename(base, older) != 0)
+            status = thaw_fail(err, THAW_ERR_IO, "cannot move the older %s to %s: %s", base, older,
+                               strerror(errno));
+    }
+    /* rename() replaces an empty folder. */
+    if (status == THAW_OK && rename(folder, base) != 0)
+        status =
+            thaw_fail(err, THAW_ERR_IO, "cannot move %s to %s: %s", folder, base, strerror(errno));
+    thaw_arena_free(&arena);
+    return status;
+}

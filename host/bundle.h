@@ -1,0 +1,75 @@
+/* The bundle: the folder that training writes and serving reads.
+ *
+ *   model.onnx    the whole network with its new head, softmax included
+ *   bundle.json   preprocessing, labels, provenance, options, metrics, golden pictures' scores
+ *   golden/       three pictures of the dataset, as they were; their scores are checked on loading
+ *
+ * A folder appears whole, by rename, or not at all.
+ */
+#ifndef THAW_BUNDLE_H
+#define THAW_BUNDLE_H
+
+#include <jansson.h>
+
+#include "dense.h"
+#include "network.h"
+
+enum { THAW_GOLDEN = 3, THAW_BUNDLE_FORMAT = 1 };
+
+/* A network with its labels, ready to score pictures. */
+typedef struct thaw_bundle {
+    thaw_network network;
+    thaw_backend *backend;
+    thaw_dense layers[THAW_MAX_DENSE];
+    int n_layers;
+    const char *const *labels; /* [n_labels], in the order of the scores. */
+    size_t n_labels;
+    json_t *json; /* All of bundle.json. */
+    thaw_arena arena;
+} thaw_bundle;
+
+/* Loads RUN and scores its golden pictures; a difference above 1e-3 in any score is ERR_MISMATCH
+ * (another decoder, a changed file, a broken library). Close it also after an error.
+ * ERR_IO, ERR_FORMAT: no bundle, or a damaged one. */
+thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend *backend,
+                             thaw_error *err);
+
+void thaw_bundle_close(thaw_bundle *bundle);
+
+/* Scores n pictures given as files' bytes: scores [n, n_labels]. reasons[i] (may be NULL) receives a
+ * sentence, in the arena, for a picture that cannot be decoded, whose scores are then zeros; NULL
+ * for the others. */
+typedef struct thaw_file_bytes {
+    const char *path;
+    const void *bytes;
+    size_t n;
+} thaw_file_bytes;
+thaw_status thaw_bundle_score(const thaw_bundle *bundle, size_t n, const thaw_file_bytes *files,
+                              float *scores, const char **reasons, thaw_arena *arena,
+                              thaw_error *err);
+
+/* What training knows. */
+typedef struct thaw_bundle_spec {
+    const thaw_network *network;
+    const thaw_dense *layers;
+    int n_layers;
+    const char *const *labels;
+    size_t n_labels;
+    const thaw_options *options;
+    json_t *metrics;                   /* Borrowed. */
+    const char *golden[THAW_GOLDEN];   /* Paths of pictures; NULL: fewer. */
+    thaw_backend *backend;
+} thaw_bundle_spec;
+
+/* Writes model.onnx, bundle.json and golden/ into an existing folder that is not yet in use. */
+thaw_status thaw_bundle_write(const thaw_bundle_spec *spec, const char *folder, thaw_error *err);
+
+/* Makes RUN.partial, empty; the folder in which a run is written. In the arena.
+ * ERR_IO; ERR_USAGE when RUN exists and is no run. */
+thaw_status thaw_run_begin(const char *run, thaw_arena *arena, const char **folder,
+                           thaw_error *err);
+
+/* RUN.partial becomes RUN; an older RUN becomes RUN~, whose predecessor is removed. */
+thaw_status thaw_run_finish(const char *run, const char *folder, thaw_error *err);
+
+#endif

@@ -1,0 +1,59 @@
+/* Pictures to features: read, hash, look up, decode, run the trunk, keep.
+ *
+ * Threads read and decode ahead of the trunk; the trunk runs in the caller's thread on all cores.
+ * Memory does not grow with the number of pictures beyond a record of some bytes for each.
+ */
+#ifndef THAW_EXTRACT_H
+#define THAW_EXTRACT_H
+
+#include "cache.h"
+#include "dataset.h"
+#include "file.h"
+#include "log.h"
+#include "network.h"
+
+typedef struct thaw_extraction {
+    thaw_hash *keys; /* [n] Record key of each picture of the dataset. */
+    bool *rejected;  /* [n] Unreadable: there is no record. */
+    size_t n, n_rejected, hits, misses;
+    double seconds;         /* Wall time of the whole. */
+    double plan_seconds;    /* Of which planning the trunk; 0 when all were hits. */
+    thaw_rejected *reasons; /* [n_rejected], in the dataset's order. */
+    thaw_arena arena;
+} thaw_extraction;
+
+typedef struct thaw_extract_options {
+    int64_t batch;
+    thaw_dtype compute;
+    thaw_opt_limit max_bad;    /* More rejected pictures stop the run. */
+    const char *rejected_path; /* Table of them, written whatever the outcome; NULL: none. */
+    const volatile int *stop;  /* Becomes non-zero: stop soon with ERR_INTERRUPTED. NULL: never. */
+} thaw_extract_options;
+
+/* Makes sure that the cache holds a record for every readable picture of the dataset.
+ * ERR_DATA: more pictures are bad than max_bad allows; the others' records stay in the cache.
+ * Free the extraction with thaw_extraction_free, also after an error. */
+thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *dataset,
+                         const thaw_extract_options *options, thaw_backend *backend,
+                         thaw_cache *cache, thaw_log *log, thaw_extraction *extraction,
+                         thaw_error *err);
+
+typedef struct thaw_self_test {
+    size_t n;
+    double worst;             /* NMSE of the picture that differs most. */
+    double images_per_second; /* From files to features, nothing cached. */
+} thaw_self_test;
+
+/* Computes up to `most` random pictures anew, in memory, and compares them with their records: a
+ * cache that lies is worse than none. Also tells how fast a run without cache would be.
+ * ERR_MISMATCH names a picture whose record differs by more than its type and the precision allow.
+ */
+thaw_status thaw_extract_self_test(const thaw_network *network, const thaw_dataset *dataset,
+                                   const thaw_extract_options *options, thaw_backend *backend,
+                                   thaw_cache *cache, thaw_dtype stored,
+                                   const thaw_extraction *extraction, size_t most,
+                                   thaw_self_test *result, thaw_error *err);
+
+void thaw_extraction_free(thaw_extraction *extraction);
+
+#endif

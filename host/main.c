@@ -1,0 +1,55 @@
+/* The program: finds the command, sets the options, runs it, and prints what went wrong. Nothing
+ * else prints errors or exits. */
+#include <signal.h>
+#include <stdio.h>
+
+#include "commands.h"
+
+static const thaw_command commands[] = {
+    {"inspect", "MODEL.onnx", "What is in a model, and where it can be cut.", "image", 1, 1, false,
+     thaw_cmd_inspect},
+    {"train", "[TRAIN.ini]", "Train a new head on the features of a frozen model.",
+     "data image cache head", 0, 0, true, thaw_cmd_train},
+    {"eval", "RUN FOLDER", "How good a trained run is on a folder of pictures.", "cache", 2, 2,
+     false, thaw_cmd_eval},
+    {"predict", "RUN PICTURE...", "What a trained run sees in pictures.", "predict", 2, -1, false,
+     thaw_cmd_predict},
+    {"cache", "ls|verify|explain|gc", "Look after the kept features.", "cache data image", 1, 2,
+     false, thaw_cmd_cache},
+    {"demo", "", "The built-in story: draws flowers, trains, shows the result.", "cache", 0, 0,
+     false, thaw_cmd_demo},
+    {"options", "", "Print train.ini with every option and its default.", "", 0, 0, false,
+     thaw_cmd_options},
+};
+enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+
+static thaw_status run(const thaw_cli *cli, thaw_error *err) {
+    thaw_options options;
+    thaw_status status = thaw_options_init(&options, err);
+    if (status == THAW_OK) status = thaw_cli_configure(cli, &options, err);
+    if (status == THAW_OK) status = cli->command->run(cli, &options, err);
+    thaw_options_free(&options);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN); /* `thaw inspect | head` is an ordinary end, not a crash. */
+    thaw_cli cli = {0};
+    thaw_arena arena = {0};
+    thaw_error err = {0};
+    thaw_status status =
+        thaw_cli_parse(&cli, &arena, commands, N_COMMANDS, argc, argv, &err);
+    if (status == THAW_OK) {
+        if (cli.action == THAW_CLI_HELP)
+            thaw_cli_write_help(stdout, &cli, commands, N_COMMANDS);
+        else if (cli.action == THAW_CLI_VERSION)
+            printf("thaw %s\n", THAW_VERSION);
+        else
+            status = run(&cli, &err);
+    }
+    if (status == THAW_OK && (fflush(stdout) != 0 || ferror(stdout)))
+        status = thaw_fail(&err, THAW_ERR_IO, "the output could not be written");
+    if (status != THAW_OK) fprintf(stderr, "thaw: %s\n", err.text);
+    thaw_arena_free(&arena);
+    return thaw_cli_exit_code(status);
+}

@@ -1,0 +1,35 @@
+/* A model file made ready: parsed, its cuts found, one chosen, its preprocessing known. */
+#ifndef THAW_NETWORK_H
+#define THAW_NETWORK_H
+
+#include "onnx_read.h"
+#include "preprocess.h"
+#include "trunk.h"
+
+typedef struct thaw_network {
+    thaw_model model;
+    thaw_cuts cuts;
+    const thaw_cut *cut; /* What lies below is frozen. */
+    bool pooled;         /* The tensor at the cut is a feature map: its mean is what is kept. */
+    int64_t n_features;  /* Of one image, as kept. */
+    thaw_preprocess preprocess;
+    char preprocess_reason[256];
+    thaw_hash trunk_hash; /* Of the frozen function: operators and weights. */
+} thaw_network;
+
+/* Reads options->model, chooses options->freeze and the preprocessing. Close it also after an
+ * error. ERR_USAGE, ERR_IO, ERR_FORMAT, ERR_UNSUPPORTED, as the parts say. */
+thaw_status thaw_network_open(thaw_network *network, const thaw_options *options, thaw_error *err);
+
+/* The same for a file whose preprocessing record is known (a bundle's), at its last cut. */
+thaw_status thaw_network_open_bundle(thaw_network *network, const char *path,
+                                     const thaw_preprocess *preprocess, thaw_error *err);
+
+void thaw_network_close(thaw_network *network);
+
+/* Plans the trunk for runs of mostly `batch` images. The caller frees the trunk before the
+ * network. */
+thaw_status thaw_network_plan(const thaw_network *network, int64_t batch, thaw_dtype compute,
+                              thaw_backend *backend, thaw_trunk **trunk, thaw_error *err);
+
+#endif

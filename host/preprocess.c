@@ -1,0 +1,216 @@
+#include "preprocess.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ops.h"
+
+/* ---- presets ------------------------------------------------------------------------------- */
+
+typedef struct preset {
+    const char *name, *meaning;
+    bool bgr;
+    double scale, mean[3], std[3];
+} preset;
+
+/* In the order of thaw_opt_preprocess. */
+static const preset presets[] = {
+    [THAW_OPT_PREPROCESS_IMAGENET] = {"imagenet",
+                                      "x/255, ImageNet's mean and deviation",
+                                      false,
+                                      1 / 255.0,
+                                      {0.485, 0.456, 0.406},
+                                      {0.229, 0.224, 0.225}},
+    [THAW_OPT_PREPROCESS_TF] = {"tf", "x/128 - 1", false, 1 / 128.0, {1, 1, 1}, {1, 1, 1}},
+    [THAW_OPT_PREPROCESS_CAFFE] =
+        {"caffe", "BGR, 0..255, mean subtracted", true, 1, {103.939, 116.779, 123.68}, {1, 1, 1}},
+    [THAW_OPT_PREPROCESS_UNIT] = {"unit", "x/255", false, 1 / 255.0, {0, 0, 0}, {1, 1, 1}},
+    [THAW_OPT_PREPROCESS_RAW] = {"raw", "0..255 as they are", false, 1, {0, 0, 0}, {1, 1, 1}},
+};
+
+/* The operator that reads the picture first. */
+static const char *first_operator(const thaw_graph *graph) {
+    for (int i = 0; i < graph->n_nodes; i++) {
+        const thaw_node *node = &graph->nodes[i];
+        if (node->live && !node->alias) return node->type;
+    }
+    return "";
+}
+
+static int64_t n_outputs(const thaw_graph *graph) {
+    return thaw_value_elements(&graph->values[graph->output]);
+}
+
+/* What models of this look were trained with. The first rule that fits counts. */
+static thaw_opt_preprocess guess(const thaw_model *model, const char **reason) {
+    const char *first = first_operator(&model->graph), *producer = model->producer;
+    bool keras = strstr(producer, "tf2onnx") || strstr(producer, "keras");
+    if (strcmp(first, "Conv") != 0 && strcmp(first, "Pad") != 0) {
+        *reason = "the network begins with arithmetic on its input, so it scales pixels itself";
+        return THAW_OPT_PREPROCESS_RAW;
+    }
+    if (n_outputs(&model->graph) == 1001) {
+        *reason = "1001 outputs are TensorFlow's ImageNet classes";
+        return THAW_OPT_PREPROCESS_TF;
+    }
+    if (keras || strstr(producer, "tflite") || model->graph.input_nhwc) {
+        *reason = "the file comes from TensorFlow";
+        return THAW_OPT_PREPROCESS_TF;
+    }
+    if (strstr(producer, "caffe")) {
+        *reason = "the file comes from Caffe";
+        return THAW_OPT_PREPROCESS_CAFFE;
+    }
+    *reason = strstr(producer, "pytorch") ? "the file comes from PyTorch"
+                                          : "nothing in the file speaks for another one; a guess";
+    return THAW_OPT_PREPROCESS_IMAGENET;
+}
+
+/* ---- choosing ------------------------------------------------------------------------------ */
+
+static void take_preset(const preset *from, thaw_preprocess *p) {
+    p->geometry.bgr = from->bgr;
+    p->scale = from->scale;
+    memcpy(p->mean, from->mean, sizeof p->mean);
+    memcpy(p->std, from->std, sizeof p->std);
+}
+
+/* The record that Thaw, or a training script, left in the file. False: there is none. */
+static bool take_metadata(const thaw_model *model, thaw_preprocess *p, thaw_status *status,
+                          thaw_error *err) {
+    const char *text = thaw_model_metadata(model, "thaw.preprocess");
+    if (!text) return false;
+    json_t *json = json_loads(text, 0, NULL);
+    *status = thaw_preprocess_parse(json, model->path, p, err);
+    json_decref(json);
+    return true;
+}
+
+static thaw_status take_options(const thaw_model *model, const thaw_options *options,
+                                thaw_preprocess *p, thaw_error *err) {
+    thaw_geometry *g = &p->geometry;
+    /* The network's own size counts; where the file leaves it open, image.size has set it. */
+    g->width = (int)model->width;
+    g->height = (int)model->height;
+    g->channels = (int)model->channels;
+    int least = g->width > g->height ? g->width : g->height;
+    if (options->image.fit != THAW_OPT_FIT_AUTO)
+        g->fit = options->image.fit == THAW_OPT_FIT_CROP ? THAW_FIT_CROP : THAW_FIT_SQUASH;
+    if (options->image.shorter != THAW_AUTO) g->shorter = (int)options->image.shorter;
+    if (g->shorter < least) {
+        if (options->image.shorter != THAW_AUTO)
+            return thaw_fail(
+                err, THAW_ERR_USAGE,
+                "image.shorter = %d: the model takes %d x %d, so the shorter side must "
+                "be at least %d",
+                g->shorter, g->width, g->height, least);
+        g->shorter = least;
+    }
+    if (options->image.filter != THAW_OPT_FILTER_AUTO)
+        g->filter = options->image.filter == THAW_OPT_FILTER_BICUBIC ? THAW_FILTER_BICUBIC
+                                                                     : THAW_FILTER_BILINEAR;
+    if (options->image.order != THAW_OPT_ORDER_AUTO)
+        g->bgr = options->image.order == THAW_OPT_ORDER_BGR;
+    if (options->image.scale != THAW_AUTO) p->scale = options->image.scale;
+    for (int c = 0; c < 3; c++) {
+        if (!options->image.mean.automatic) p->mean[c] = options->image.mean.value[c];
+        if (!options->image.std.automatic) p->std[c] = options->image.std.value[c];
+        if (!(p->std[c] > 0))
+            return thaw_fail(err, THAW_ERR_USAGE, "image.std: must be above 0 in every channel");
+    }
+    return THAW_OK;
+}
+
+thaw_status thaw_preprocess_choose(const thaw_model *model, const thaw_options *options,
+                                   thaw_preprocess *p, char *why, size_t why_size,
+                                   thaw_error *err) {
+    *p = (thaw_preprocess){
+        .geometry = {.fit = THAW_FIT_CROP, .filter = THAW_FILTER_BILINEAR, .background = 255}};
+    thaw_status status = THAW_OK;
+    thaw_opt_preprocess choice = options->preprocess;
+    if (choice == THAW_OPT_PREPROCESS_AUTO && take_metadata(model, p, &status, err)) {
+        THAW_TRY(status);
+        snprintf(why, why_size, "from the model's own metadata");
+    } else {
+        const char *reason = "given";
+        if (choice == THAW_OPT_PREPROCESS_AUTO) choice = guess(model, &reason);
+        take_preset(&presets[choice], p);
+        snprintf(why, why_size, "%s (%s): %s", presets[choice].name, presets[choice].meaning,
+                 reason);
+    }
+    return take_options(model, options, p, err);
+}
+
+void thaw_preprocess_affine(const thaw_preprocess *p, float scale[3], float shift[3]) {
+    for (int c = 0; c < 3; c++) {
+        scale[c] = (float)(p->scale / p->std[c]);
+        shift[c] = (float)(-p->mean[c] / p->std[c]);
+    }
+}
+
+/* ---- JSON ---------------------------------------------------------------------------------- */
+
+static const char *const fit_names[] = {[THAW_FIT_CROP] = "crop", [THAW_FIT_SQUASH] = "squash"};
+static const char *const filter_names[] = {
+    [THAW_FILTER_BILINEAR] = "bilinear", [THAW_FILTER_BICUBIC] = "bicubic"};
+
+json_t *thaw_preprocess_json(const thaw_preprocess *p) {
+    const thaw_geometry *g = &p->geometry;
+    return json_pack("{s:i,s:i,s:s,s:i,s:s,s:i,s:s,s:i,s:f,s:[f,f,f],s:[f,f,f]}", "width", g->width,
+                     "height", g->height, "fit", fit_names[g->fit], "shorter", g->shorter, "filter",
+                     filter_names[g->filter], "channels", g->channels, "order",
+                     g->bgr ? "bgr" : "rgb", "background", (int)g->background, "scale", p->scale,
+                     "mean", p->mean[0], p->mean[1], p->mean[2], "std", p->std[0], p->std[1],
+                     p->std[2]);
+}
+
+static bool parse_word(const char *word, const char *zero, const char *one, int *value) {
+    *value = strcmp(word, one) == 0;
+    return *value || strcmp(word, zero) == 0;
+}
+
+thaw_status thaw_preprocess_parse(const json_t *json, const char *where, thaw_preprocess *p,
+                                  thaw_error *err) {
+    thaw_geometry *g = &p->geometry;
+    const char *fit, *filter, *order;
+    int fit_value, filter_value, bgr, background = 255;
+    g->channels = 3;
+    json_error_t problem = {0};
+    /* "F" takes integers, too: people write 1 for 1.0. */
+    int code = json_unpack_ex((json_t *)json, &problem, 0,
+                              "{s:i,s:i,s:s,s:i,s:s,s?i,s:s,s?i,s:F,s:[F,F,F],s:[F,F,F]}", "width",
+                              &g->width, "height", &g->height, "fit", &fit, "shorter", &g->shorter,
+                              "filter", &filter, "channels", &g->channels, "order", &order,
+                              "background", &background, "scale", &p->scale, "mean", &p->mean[0],
+                              &p->mean[1], &p->mean[2], "std", &p->std[0], &p->std[1], &p->std[2]);
+    if (!json || code != 0 || !parse_word(fit, "crop", "squash", &fit_value) ||
+        !parse_word(filter, "bilinear", "bicubic", &filter_value) ||
+        !parse_word(order, "rgb", "bgr", &bgr) || background < 0 || background > 255 ||
+        g->width < 1 || g->height < 1 || g->width > 16384 || g->height > 16384 || g->shorter < 0 ||
+        g->shorter > 65536 || (g->channels != 1 && g->channels != 3))
+        return thaw_fail(err, THAW_ERR_FORMAT, "%s: the preprocessing record is damaged%s%s", where,
+                         problem.text[0] ? ": " : "", problem.text);
+    g->fit = fit_value ? THAW_FIT_SQUASH : THAW_FIT_CROP;
+    g->filter = filter_value ? THAW_FILTER_BICUBIC : THAW_FILTER_BILINEAR;
+    g->bgr = bgr;
+    g->background = (uint8_t)background;
+    return THAW_OK;
+}
+
+void thaw_preprocess_facts(const thaw_preprocess *p, const char *names[THAW_PREPROCESS_FACTS],
+                           char texts[THAW_PREPROCESS_FACTS][THAW_PREPROCESS_FACT_TEXT]) {
+    enum { SIZE = THAW_PREPROCESS_FACT_TEXT };
+    static const char *const all[THAW_PREPROCESS_FACTS] = {
+        "size", "fit", "shorter", "filter", "order", "background", "scale", "mean", "std"};
+    const thaw_geometry *g = &p->geometry;
+    memcpy(names, all, sizeof all);
+    snprintf(texts[0], SIZE, "%d x %d x %d", g->width, g->height, g->channels);
+    snprintf(texts[1], SIZE, "%s", fit_names[g->fit]);
+    snprintf(texts[2], SIZE, "%d", g->fit == THAW_FIT_CROP ? g->shorter : 0);
+    snprintf(texts[3], SIZE, "%s", filter_names[g->filter]);
+    snprintf(texts[4], SIZE, "%s", g->bgr ? "bgr" : "rgb");
+    snprintf(texts[5], SIZE, "%d", g->background);
+    snprintf(texts[6], SIZE, "%.9g", p->scale);
+    snprintf(texts[7], SIZE, "%.9g %.9g %.9g", p->mean[0], p->mean[1], p->mean[2]);
+    snprintf(texts[8], SIZE, "%.9g %.9g %.9g", p->std[0], p->std[1], p->std[2]);
+}

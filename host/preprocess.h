@@ -1,0 +1,46 @@
+/* Preprocessing: what happens to a picture before the network sees it.
+ *
+ * It is part of the model. One record, written into bundle.json and into the ONNX file's metadata,
+ * and one implementation (image.c for the pixels, the trunk's import for the numbers), used by
+ * train, eval and predict alike.
+ */
+#ifndef THAW_PREPROCESS_H
+#define THAW_PREPROCESS_H
+
+#include <jansson.h>
+
+#include "image.h"
+#include "onnx_read.h"
+#include "options.h"
+
+typedef struct thaw_preprocess {
+    thaw_geometry geometry; /* Size, fit, filter, channels, colour order. */
+    double scale;           /* Network input = (u8 * scale - mean[c]) / std[c]. */
+    double mean[3], std[3];
+} thaw_preprocess;
+
+/* The record for a model under the options: a preset (or, under auto, what the model's own
+ * metadata, operators, outputs and producer suggest), then each image.* option that is given.
+ * why receives one sentence that says what was chosen and from what.
+ * ERR_USAGE: a combination that cannot be, such as std = 0. */
+thaw_status thaw_preprocess_choose(const thaw_model *model, const thaw_options *options,
+                                   thaw_preprocess *preprocess, char *why, size_t why_size,
+                                   thaw_error *err);
+
+/* The multiplier and offset of each channel for the trunk: input = u8 * scale + shift. */
+void thaw_preprocess_affine(const thaw_preprocess *preprocess, float scale[3], float shift[3]);
+
+/* To and from JSON: {"width", "height", "fit", "shorter", "filter", "channels", "order",
+ * "background", "scale", "mean", "std"}. json is a new reference, NULL without memory.
+ * where is named in errors (ERR_FORMAT). */
+json_t *thaw_preprocess_json(const thaw_preprocess *preprocess);
+thaw_status thaw_preprocess_parse(const json_t *json, const char *where,
+                                  thaw_preprocess *preprocess, thaw_error *err);
+
+/* The record as named texts, one a field: the facts that the cache keys on. */
+enum { THAW_PREPROCESS_FACTS = 9, THAW_PREPROCESS_FACT_TEXT = 96 };
+void thaw_preprocess_facts(const thaw_preprocess *preprocess,
+                           const char *names[THAW_PREPROCESS_FACTS],
+                           char texts[THAW_PREPROCESS_FACTS][THAW_PREPROCESS_FACT_TEXT]);
+
+#endif

@@ -1,0 +1,486 @@
+/* Folders become an index: order, what is skipped, matching by name, a split that stays, and a
+ * sentence for everything that cannot be used. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+//
+#include <cmocka.h>
+#include <time.h>
+
+#include "dataset.h"
+#include "tempdir.h"
+
+static tempdir dir;
+static thaw_dataset dataset;
+static thaw_arena arena;
+static thaw_error err;
+static char train[PATH_MAX], held_out[PATH_MAX], test[PATH_MAX], path[PATH_MAX];
+
+static int setup(void **state) {
+    (void)state;
+    dir = tempdir_make();
+    tempdir_path(&dir, "train", train);
+    tempdir_path(&dir, "validation", held_out);
+    tempdir_path(&dir, "test", test);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    thaw_dataset_close(&dataset);
+    thaw_arena_free(&arena);
+    tempdir_remove(&dir);
+    return 0;
+}
+
+static void files(const char *const *names) {
+    for (; *names; names++)
+        tempdir_file(&dir, *names, "");
+}
+#define FILES(...) files((const char *const[]){__VA_ARGS__, NULL})
+
+static thaw_status open_train(double fraction) {
+    thaw_dataset_close(&dataset);
+    thaw_dataset_spec spec = {.folder = {train}, .validation_fraction = fraction};
+    return thaw_dataset_open(&dataset, &spec, &err);
+}
+
+/* The sentence, in which every $ stands for the test's folder. */
+static void assert_sentence(const char *text, const char *expected) {
+    char full[THAW_ERROR_TEXT] = "";
+    for (; *expected; expected++) {
+        size_t n = strlen(full);
+        if (*expected == '$')
+            snprintf(full + n, sizeof full - n, "%s", dir.root);
+        else
+            snprintf(full + n, sizeof full - n, "%c", *expected);
+    }
+    assert_string_equal(text, full);
+}
+
+static void assert_classes(const char *const *names) {
+    for (size_t i = 0; i < dataset.n_classes; i++) {
+        assert_non_null(names[i]);
+        assert_string_equal(dataset.class_name[i], names[i]);
+    }
+    assert_null(names[dataset.n_classes]);
+}
+#define ASSERT_CLASSES(...) assert_classes((const char *const[]){__VA_ARGS__, NULL})
+
+/* ---- what is found -------------------------------------------------------------------------- */
+
+static void natural_order(void **state) {
+    (void)state;
+    FILES("train/10/a.jpg", "train/2/img10.jpg", "train/2/img9.jpg", "train/2/deep/er/1",
+          "train/1/x.weird", "train/\xe6\xa1\x9c \xc3\xa4/\xc3\xbc.png");
+    assert_int_equal(open_train(0), THAW_OK);
+    ASSERT_CLASSES("1", "2", "10", "\xe6\xa1\x9c \xc3\xa4");
+    static const char *const names[] = {"x.weird",   "deep/er/1", "img9.jpg",
+                                        "img10.jpg", "a.jpg",     "\xc3\xbc.png"};
+    static const uint32_t labels[] = {0, 1, 1, 1, 2, 3};
+    assert_int_equal(dataset.n, 6);
+    for (size_t i = 0; i < dataset.n; i++) {
+        assert_string_equal(dataset.name[i], names[i]);
+        assert_int_equal(dataset.label[i], labels[i]);
+        assert_int_equal(dataset.split[i], THAW_SPLIT_TRAIN);
+        thaw_dataset_path(&dataset, i, path);
+        assert_int_equal(access(path, R_OK), 0);
+    }
+    assert_int_equal(dataset.n_notes, 1);
+    assert_string_equal(dataset.notes[0],
+                        "classes with numbers in their names are in the order of the numbers: '2' "
+                        "comes before '10'");
+}
+
+static void skipped(void **state) {
+    (void)state;
+    FILES("train/a/1.jpg", "train/a/.hidden.jpg", "train/a/Thumbs.db", "train/a/notes.TXT",
+          "train/a/labels.csv", "train/a/__MACOSX/1.jpg", "train/b/1.jpg", "train/b/desktop.ini",
+          "train/.ipynb_checkpoints/x.jpg", "train/__MACOSX/x.jpg", "train/.DS_Store",
+          "train/readme.md", "train/stray.jpg");
+    tempdir_path(&dir, "train/b/pipe.jpg", path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(open_train(0), THAW_OK);
+    ASSERT_CLASSES("a", "b");
+    assert_int_equal(dataset.n, 2);
+    assert_int_equal(dataset.n_notes, 2);
+    assert_sentence(dataset.notes[0],
+                    "files outside of the class folders, ignored, in '$/train': 2");
+    assert_sentence(dataset.notes[1], "files that are no pictures, skipped, in '$/train': 3");
+}
+
+static void links(void **state) {
+    (void)state;
+    char target[PATH_MAX];
+    FILES("elsewhere/1.jpg", "elsewhere/2.jpg", "train/a/1.jpg");
+    tempdir_path(&dir, "elsewhere", target);
+    assert_int_equal(symlink(target, tempdir_path(&dir, "train/b", path)), 0);
+    assert_int_equal(symlink("..", tempdir_path(&dir, "train/a/up", path)), 0);
+    assert_int_equal(symlink("1.jpg", tempdir_path(&dir, "train/a/same.jpg", path)), 0);
+    assert_int_equal(symlink("nowhere", tempdir_path(&dir, "train/a/gone.jpg", path)), 0);
+    assert_int_equal(open_train(0), THAW_OK);
+    ASSERT_CLASSES("a", "b");
+    /* Through a/up both classes are met once more, but never a inside of a. */
+    for (size_t i = 0; i < dataset.n; i++)
+        assert_null(strstr(dataset.name[i], "up/a"));
+    assert_int_equal(dataset.n, 3 + 2 + 2);
+    assert_int_equal(dataset.n_notes, 1);
+    assert_sentence(dataset.notes[0],
+                    "links to a folder above them, not followed, in '$/train': 1");
+}
+
+static void trailing_slash(void **state) {
+    (void)state;
+    FILES("train/a/1.jpg", "train/b/1.jpg");
+    strcat(train, "//");
+    assert_int_equal(open_train(0), THAW_OK);
+    thaw_dataset_path(&dataset, 0, path);
+    assert_sentence(path, "$/train/a/1.jpg");
+}
+
+/* ---- what cannot be used -------------------------------------------------------------------- */
+
+static void bad_train(void **state) {
+    (void)state;
+    assert_int_equal(open_train(0), THAW_ERR_IO);
+    assert_sentence(err.text, "cannot read the folder '$/train': No such file or directory");
+    tempdir_folder(&dir, "train");
+    assert_int_equal(open_train(0), THAW_ERR_DATA);
+    assert_sentence(err.text, "'$/train' is empty: expected one folder of pictures for each class");
+    FILES("train/1.jpg", "train/2.jpg");
+    assert_int_equal(open_train(0), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "'$/train' holds 2 files but no folder: expected one folder of pictures for "
+                    "each class");
+    FILES("train/rose/1.jpg");
+    assert_int_equal(open_train(0), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "'$/train' has only one class, 'rose': expected at least two folders");
+    FILES("train/iris/readme.txt");
+    assert_int_equal(open_train(0), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "no image in class 'iris' ('$/train/iris', other files: 1): add some or remove "
+                    "the folder");
+    tempdir_path(&dir, "train/1.jpg", train);
+    assert_int_equal(open_train(0), THAW_ERR_IO);
+    assert_sentence(err.text, "cannot read the folder '$/train/1.jpg': Not a directory");
+}
+
+static void unreadable(void **state) {
+    (void)state;
+    enum { NOBODY = 65534 };
+    FILES("train/a/1.jpg", "train/b/deep/1.jpg");
+    tempdir_path(&dir, "train/b/deep", path);
+    assert_int_equal(chmod(path, 0), 0);
+    bool root = geteuid() == 0; /* Whom no permission keeps out. */
+    if (root) assert_int_equal(seteuid(NOBODY), 0);
+    thaw_status status = open_train(0);
+    if (root) assert_int_equal(seteuid(0), 0);
+    chmod(path, 0755);
+    assert_int_equal(status, THAW_ERR_IO);
+    assert_sentence(err.text, "cannot read the folder '$/train/b/deep': Permission denied");
+}
+
+static void too_deep(void **state) {
+    (void)state;
+    char name[256];
+    memset(name, 'x', 250);
+    name[250] = '\0';
+    FILES("train/a/1.jpg", "train/b/1.jpg");
+    char *before = getcwd(NULL, 0);
+    assert_int_equal(chdir(tempdir_path(&dir, "train/b", path)), 0);
+    for (int i = 0; i < 17; i++) {
+        assert_int_equal(mkdir(name, 0755), 0);
+        assert_int_equal(chdir(name), 0);
+    }
+    assert_int_equal(open_train(0), THAW_ERR_IO);
+    assert_non_null(strstr(err.text, "File name too long"));
+    for (int i = 0; i < 17; i++) {
+        assert_int_equal(chdir(".."), 0);
+        assert_int_equal(rmdir(name), 0);
+    }
+    assert_int_equal(chdir(before), 0);
+    free(before);
+}
+
+/* ---- several folders ------------------------------------------------------------------------ */
+
+static thaw_status open_all(void) {
+    thaw_dataset_close(&dataset);
+    thaw_dataset_spec spec = {.folder = {train, held_out, test}};
+    return thaw_dataset_open(&dataset, &spec, &err);
+}
+
+static void matched_by_name(void **state) {
+    (void)state;
+    FILES("train/1/a", "train/2/a", "train/10/a", "validation/10/v", "validation/2/v",
+          "validation/1/v", "test/10/t", "test/10/u");
+    tempdir_folder(&dir, "test/1");
+    assert_int_equal(open_all(), THAW_OK);
+    assert_int_equal(dataset.n, 8);
+    assert_int_equal(thaw_dataset_count(&dataset, THAW_SPLIT_TRAIN), 3);
+    assert_int_equal(thaw_dataset_count(&dataset, THAW_SPLIT_VALIDATION), 3);
+    assert_int_equal(thaw_dataset_count(&dataset, THAW_SPLIT_TEST), 2);
+    for (size_t i = 0; i < dataset.n; i++) {
+        thaw_dataset_path(&dataset, i, path);
+        assert_int_equal(access(path, R_OK), 0);
+    }
+    assert_int_equal(dataset.label[6], 2);
+    assert_int_equal(dataset.split[6], THAW_SPLIT_TEST);
+    assert_int_equal(dataset.n_notes, 2);
+    assert_sentence(dataset.notes[1], "the test folder '$/test' has no picture of '1', '2'");
+    const char *table = thaw_dataset_describe(&dataset, &arena);
+    assert_string_equal(table,
+                        "class       train  validation        test\n"
+                        "1               1           1           0\n"
+                        "2               1           1           0\n"
+                        "10              1           1           2\n"
+                        "all             3           3           2\n");
+}
+
+static void many_missing(void **state) {
+    (void)state;
+    char name[64];
+    for (int i = 0; i < 9; i++) {
+        snprintf(name, sizeof name, "train/c%d/a", i);
+        tempdir_file(&dir, name, "");
+    }
+    FILES("validation/c0/a", "test/c0/a");
+    assert_int_equal(open_all(), THAW_OK);
+    assert_sentence(dataset.notes[0],
+                    "the validation folder '$/validation' has no picture of 'c1', 'c2', 'c3', "
+                    "'c4', 'c5' and 3 more");
+}
+
+static void unknown_class(void **state) {
+    (void)state;
+    FILES("train/daisy/a", "train/rose/a", "validation/rose/a", "test/roes/a");
+    assert_int_equal(open_all(), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "class 'roes' of '$/test' is not one of the 2 classes of the training; did you "
+                    "mean 'rose'?");
+    FILES("validation/thistle/a");
+    assert_int_equal(open_all(), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "class 'thistle' of '$/validation' is not one of the 2 classes of the "
+                    "training; remove the folder or train with it");
+}
+
+static void empty_test(void **state) {
+    (void)state;
+    FILES("train/daisy/a", "train/rose/a", "validation/rose/a", "test/rose/readme.txt");
+    assert_int_equal(open_all(), THAW_ERR_DATA);
+    assert_sentence(err.text, "no image in any class of the test folder '$/test'");
+}
+
+/* As `eval` does: the names come from a bundle, in its order. */
+static void given_classes(void **state) {
+    (void)state;
+    static const char *const names[] = {"rose", "daisy", "iris"};
+    FILES("test/daisy/a", "test/rose/b");
+    thaw_dataset_spec spec = {
+        .folder = {[THAW_SPLIT_TEST] = test}, .classes = names, .n_classes = 3};
+    assert_int_equal(thaw_dataset_open(&dataset, &spec, &err), THAW_OK);
+    ASSERT_CLASSES("rose", "daisy", "iris");
+    assert_int_equal(dataset.n, 2);
+    assert_string_equal(dataset.name[0], "b");
+    assert_int_equal(dataset.label[1], 1);
+}
+
+/* ---- the split ------------------------------------------------------------------------------ */
+
+/* Puts n pictures into each of two classes, named from prefix and a number. */
+static void fill(const char *prefix, int n) {
+    char name[128];
+    for (int i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "train/a/%s%d.jpg", prefix, i);
+        tempdir_file(&dir, name, "");
+        snprintf(name, sizeof name, "train/b/%s%d.jpg", prefix, i);
+        tempdir_file(&dir, name, "");
+    }
+}
+
+static size_t held_out_of(uint32_t label) {
+    size_t n = 0;
+    for (size_t i = 0; i < dataset.n; i++)
+        n += dataset.label[i] == label && dataset.split[i] == THAW_SPLIT_VALIDATION;
+    return n;
+}
+
+static void split_fraction(void **state) {
+    (void)state;
+    fill("flower", 500);
+    assert_int_equal(open_train(0.2), THAW_OK);
+    assert_in_range(held_out_of(0), 73, 127); /* Three standard deviations. */
+    assert_int_equal(held_out_of(0), held_out_of(1));
+    for (size_t i = 0; i < dataset.n; i++)
+        assert_int_equal(dataset.split[i] == THAW_SPLIT_VALIDATION,
+                         thaw_dataset_position(dataset.name[i]) < 0.2);
+    assert_int_equal(open_train(0), THAW_OK);
+    assert_int_equal(held_out_of(0), 0);
+}
+
+/* More pictures leave the old ones where they were. */
+static void split_is_stable(void **state) {
+    (void)state;
+    enum { OLD = 200 };
+    fill("old", OLD);
+    assert_int_equal(open_train(0.1), THAW_OK);
+    char before[OLD] = {0};
+    for (size_t i = 0; i < OLD; i++)
+        before[i] = (char)dataset.split[i];
+    fill("new", 300);
+    assert_int_equal(open_train(0.1), THAW_OK);
+    size_t n_old = 0;
+    for (size_t i = 0; i < dataset.n && dataset.label[i] == 0; i++)
+        if (!strncmp(dataset.name[i], "old", 3))
+            assert_int_equal(dataset.split[i], before[n_old++]);
+    assert_int_equal(n_old, OLD);
+}
+
+/* Two pictures of a class are enough for both sides; one stays in training. */
+static void split_of_few(void **state) {
+    (void)state;
+    FILES("train/a/1.jpg", "train/a/2.jpg", "train/b/only.jpg", "train/c/1.jpg", "train/c/2.jpg",
+          "train/c/3.jpg");
+    for (double fraction = 0.001; fraction < 0.95; fraction += 0.05) {
+        assert_int_equal(open_train(fraction), THAW_OK);
+        assert_int_equal(held_out_of(0), 1);
+        assert_int_equal(held_out_of(1), 0);
+        assert_in_range(held_out_of(2), 1, 2);
+    }
+}
+
+static void variants_stay_together(void **state) {
+    (void)state;
+    char name[128];
+    for (int i = 0; i < 40; i++)
+        for (int variant = 0; variant < 3; variant++) {
+            snprintf(name, sizeof name, "train/a/%d/f%d_nohash_%d.jpg", variant, i, variant);
+            tempdir_file(&dir, name, "");
+        }
+    FILES("train/b/x_nohash_1", "train/b/x_nohash_2");
+    assert_int_equal(open_train(0.3), THAW_OK);
+    for (size_t i = 0; i < 120; i++)
+        for (size_t j = 0; j < 120; j++)
+            if (thaw_dataset_position(dataset.name[i]) == thaw_dataset_position(dataset.name[j]))
+                assert_int_equal(dataset.split[i], dataset.split[j]);
+    assert_int_equal(held_out_of(0) % 3, 0);
+    assert_in_range(held_out_of(0), 3, 117);
+    assert_int_equal(held_out_of(1), 0);
+    assert_true(thaw_dataset_position("d/f1_nohash_a.jpg") == thaw_dataset_position("f1"));
+    assert_true(thaw_dataset_position("f1.jpg") != thaw_dataset_position("f2.jpg"));
+}
+
+/* The split is part of what a run means: these numbers may not change between versions. */
+static void position_is_frozen(void **state) {
+    (void)state;
+    assert_true(thaw_dataset_position("image_0001.jpg") == 0x1.5fbcf8d20fc8p-8);
+    assert_true(thaw_dataset_position("rose.png") == 0x1.3bc4987e7a7b8p-4);
+}
+
+/* ---- layout --------------------------------------------------------------------------------- */
+
+static void find_splits(void **state) {
+    (void)state;
+    thaw_dataset_spec spec = {0};
+    FILES("train/a/1", "test/a/1", "readme.md");
+    assert_int_equal(thaw_dataset_find_splits(dir.root, &spec, &arena, &err), THAW_OK);
+    assert_string_equal(spec.folder[THAW_SPLIT_TRAIN], train);
+    assert_null(spec.folder[THAW_SPLIT_VALIDATION]);
+    assert_string_equal(spec.folder[THAW_SPLIT_TEST], test);
+    FILES("val/a/1");
+    assert_int_equal(thaw_dataset_find_splits(dir.root, &spec, &arena, &err), THAW_OK);
+    assert_string_equal(spec.folder[THAW_SPLIT_VALIDATION], tempdir_path(&dir, "val", path));
+    FILES("validation/a/1");
+    assert_int_equal(thaw_dataset_find_splits(dir.root, &spec, &arena, &err), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "'$' has two validation folders, 'val' and 'validation': keep one of them");
+    FILES("trial/a/1");
+    assert_int_equal(thaw_dataset_find_splits(dir.root, &spec, &arena, &err), THAW_OK);
+    assert_string_equal(spec.folder[THAW_SPLIT_TRAIN], dir.root);
+    assert_null(spec.folder[THAW_SPLIT_TEST]);
+    assert_int_equal(thaw_dataset_find_splits(train, &spec, &arena, &err), THAW_OK);
+    assert_string_equal(spec.folder[THAW_SPLIT_TRAIN], train);
+    assert_int_equal(thaw_dataset_find_splits("/nowhere", &spec, &arena, &err), THAW_ERR_IO);
+    assert_sentence(err.text, "cannot read the folder '/nowhere': No such file or directory");
+}
+
+static void from_options(void **state) {
+    (void)state;
+    thaw_options options;
+    thaw_dataset_spec spec;
+    FILES("train/a/1", "test/a/1", "val/a/1");
+    assert_int_equal(thaw_options_init(&options, &err), THAW_OK);
+    assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err), THAW_ERR_USAGE);
+    thaw_options_set(&options, "data.train", dir.root, "test", &err);
+    assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err), THAW_OK);
+    assert_string_equal(spec.folder[THAW_SPLIT_TRAIN], train);
+    assert_string_equal(spec.folder[THAW_SPLIT_VALIDATION], tempdir_path(&dir, "val", path));
+    assert_string_equal(spec.folder[THAW_SPLIT_TEST], test);
+    assert_true(spec.validation_fraction == 0);
+    thaw_options_set(&options, "data.validation", "0.25", "test", &err);
+    thaw_options_set(&options, "data.test", "/other", "test", &err);
+    assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err), THAW_OK);
+    assert_null(spec.folder[THAW_SPLIT_VALIDATION]);
+    assert_true(spec.validation_fraction == 0.25);
+    assert_string_equal(spec.folder[THAW_SPLIT_TEST], "/other");
+    thaw_options_free(&options);
+    assert_int_equal(thaw_options_init(&options, &err), THAW_OK);
+    thaw_options_set(&options, "data.train", train, "test", &err);
+    assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err), THAW_OK);
+    assert_true(spec.validation_fraction == 0.1);
+    thaw_options_free(&options);
+}
+
+/* ---- size ----------------------------------------------------------------------------------- */
+
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void ten_thousand(void **state) {
+    (void)state;
+    enum { N = 10000, BYTES_EACH = 100, SLACK_BYTES = 512 * 1024 };
+    fill("a_name_of_usual_length_", N / 2);
+    double start_s = now_s();
+    assert_int_equal(open_train(0.1), THAW_OK);
+    double seconds = now_s() - start_s;
+    print_message("%d pictures in %.0f ms, %zu bytes\n", N, seconds * 1e3,
+                  dataset.arena.used_bytes);
+    assert_int_equal(dataset.n, N);
+    assert_true(seconds < 2); /* A hundred times what it takes: only a wrong order of growth. */
+    assert_true(dataset.arena.used_bytes < N * BYTES_EACH + SLACK_BYTES);
+}
+
+int main(void) {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(natural_order),
+        TEST(skipped),
+        TEST(links),
+        TEST(trailing_slash),
+        TEST(bad_train),
+        TEST(unreadable),
+        TEST(too_deep),
+        TEST(matched_by_name),
+        TEST(many_missing),
+        TEST(unknown_class),
+        TEST(empty_test),
+        TEST(given_classes),
+        TEST(split_fraction),
+        TEST(split_is_stable),
+        TEST(split_of_few),
+        TEST(variants_stay_together),
+        TEST(position_is_frozen),
+        TEST(find_splits),
+        TEST(from_options),
+        TEST(ten_thousand),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

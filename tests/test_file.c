@@ -1,0 +1,184 @@
+/* Files are read whole or refused in words; they are written whole or not at all. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+//
+#include <cmocka.h>
+#include <dirent.h>
+#include <signal.h>
+#include <sys/resource.h>
+
+#include "file.h"
+#include "tempdir.h"
+
+static tempdir dir;
+static char path[PATH_MAX], other[PATH_MAX];
+static thaw_error err;
+
+static int setup(void **state) {
+    (void)state;
+    dir = tempdir_make();
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    tempdir_remove(&dir);
+    return 0;
+}
+
+static size_t count_entries(void) {
+    size_t n = 0;
+    DIR *d = opendir(dir.root);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n - 2;
+}
+
+static void assert_sentence(const char *format, ...) {
+    char expected[THAW_ERROR_TEXT];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(expected, sizeof expected, format, args);
+    va_end(args);
+    assert_string_equal(err.text, expected);
+}
+
+static void read_back(void **state) {
+    (void)state;
+    thaw_arena arena = {0};
+    char *bytes;
+    size_t n;
+    tempdir_path(&dir, "a", path);
+    assert_int_equal(thaw_file_write(path, "one\0two", 7, &err), THAW_OK);
+    assert_int_equal(thaw_file_read(path, 7, &arena, &bytes, &n, &err), THAW_OK);
+    assert_int_equal(n, 7);
+    assert_memory_equal(bytes, "one\0two", 8);
+    assert_int_equal(thaw_file_write(path, "", 0, &err), THAW_OK);
+    assert_int_equal(thaw_file_read(path, 7, &arena, &bytes, &n, &err), THAW_OK);
+    assert_int_equal(n, 0);
+    assert_int_equal(count_entries(), 1);
+    thaw_arena_free(&arena);
+}
+
+static void read_refused(void **state) {
+    (void)state;
+    thaw_arena arena = {0};
+    char *bytes;
+    size_t n;
+    tempdir_path(&dir, "nowhere/a", path);
+    assert_int_equal(thaw_file_read(path, 9, &arena, &bytes, &n, &err), THAW_ERR_IO);
+    assert_sentence("cannot open '%s': No such file or directory", path);
+    assert_int_equal(thaw_file_read(dir.root, 9, &arena, &bytes, &n, &err), THAW_ERR_IO);
+    assert_sentence("cannot read '%s': Is a directory", dir.root);
+    tempdir_file(&dir, "big", "0123456789");
+    tempdir_path(&dir, "big", path);
+    assert_int_equal(thaw_file_read(path, 9, &arena, &bytes, &n, &err), THAW_ERR_FORMAT);
+    assert_sentence("'%s' has 10 bytes; at most 9 are read", path);
+    tempdir_path(&dir, "pipe", path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(thaw_file_read(path, 9, &arena, &bytes, &n, &err), THAW_ERR_IO);
+    assert_sentence("cannot read '%s': it is not a regular file", path);
+    thaw_arena_free(&arena);
+}
+
+/* A write that breaks off half-way leaves the old file and nothing else. */
+static void write_is_atomic(void **state) {
+    (void)state;
+    static char bytes[8192];
+    struct rlimit before, small = {4096, RLIM_INFINITY};
+    tempdir_file(&dir, "kept", "old");
+    tempdir_path(&dir, "kept", path);
+    getrlimit(RLIMIT_FSIZE, &before);
+    small.rlim_max = before.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    thaw_status status = thaw_file_write(path, bytes, sizeof bytes, &err);
+    setrlimit(RLIMIT_FSIZE, &before);
+    assert_int_equal(status, THAW_ERR_IO);
+    assert_sentence("cannot write '%s': File too large", path);
+    thaw_arena arena = {0};
+    char *text;
+    size_t n;
+    assert_int_equal(thaw_file_read(path, 100, &arena, &text, &n, &err), THAW_OK);
+    assert_string_equal(text, "old");
+    assert_int_equal(count_entries(), 1);
+    thaw_arena_free(&arena);
+    tempdir_path(&dir, "nowhere/a", path);
+    assert_int_equal(thaw_file_write(path, "x", 1, &err), THAW_ERR_IO);
+    assert_sentence("cannot write '%s': No such file or directory", path);
+}
+
+static void folders(void **state) {
+    (void)state;
+    tempdir_path(&dir, "a/b//c/", path);
+    assert_int_equal(thaw_file_make_folders(path, &err), THAW_OK);
+    assert_int_equal(thaw_file_make_folders(path, &err), THAW_OK);
+    assert_int_equal(access(path, W_OK), 0);
+    tempdir_file(&dir, "file", "");
+    tempdir_path(&dir, "file/x", path);
+    assert_int_equal(thaw_file_make_folders(path, &err), THAW_ERR_IO);
+    assert_sentence("cannot make the folder '%s': Not a directory",
+                    tempdir_path(&dir, "file", other));
+    assert_int_equal(thaw_file_make_folders("", &err), THAW_ERR_IO);
+}
+
+static void join(void **state) {
+    (void)state;
+    thaw_arena arena = {0};
+    assert_string_equal(thaw_file_join(&arena, "a", "b"), "a/b");
+    assert_string_equal(thaw_file_join(&arena, "a/", "b"), "a/b");
+    assert_string_equal(thaw_file_join(&arena, "", "b"), "b");
+    assert_string_equal(thaw_file_join(&arena, "a", "/b"), "/b");
+    assert_string_equal(thaw_file_join(&arena, "/", "b"), "/b");
+    thaw_arena_free(&arena);
+}
+
+static void free_bytes(void **state) {
+    (void)state;
+    uint64_t here = 0, below = 0;
+    assert_int_equal(thaw_file_free_bytes(dir.root, &here, &err), THAW_OK);
+    tempdir_path(&dir, "not/yet/there", path);
+    assert_int_equal(thaw_file_free_bytes(path, &below, &err), THAW_OK);
+    assert_true(here > 0 && below > 0);
+    assert_int_equal(thaw_file_free_bytes("relative/path", &below, &err), THAW_OK);
+    assert_int_equal(thaw_file_free_bytes("/nowhere-at-all", &below, &err), THAW_OK);
+    tempdir_file(&dir, "file", "");
+    tempdir_path(&dir, "file/x", path);
+    assert_int_equal(thaw_file_free_bytes(path, &below, &err), THAW_ERR_IO);
+    assert_sentence("cannot look at the disk of '%s': Not a directory", path);
+}
+
+static void rejected(void **state) {
+    (void)state;
+    static const thaw_rejected rows[] = {
+        {"a.jpg", "truncated at byte 12"},
+        {"b, \"c\".png", "not a picture"},
+        {"line\nbreak.jpg", "r\xc3\xb6ntgen"},
+    };
+    thaw_arena arena = {0};
+    char *text;
+    size_t n;
+    tempdir_path(&dir, "rejected.csv", path);
+    assert_int_equal(thaw_rejected_write(path, rows, 3, &err), THAW_OK);
+    assert_int_equal(thaw_file_read(path, 1000, &arena, &text, &n, &err), THAW_OK);
+    assert_string_equal(text,
+                        "path,reason\r\na.jpg,truncated at byte 12\r\n"
+                        "\"b, \"\"c\"\".png\",not a picture\r\n"
+                        "\"line\nbreak.jpg\",r\xc3\xb6ntgen\r\n");
+    assert_int_equal(thaw_rejected_write(path, NULL, 0, &err), THAW_OK);
+    assert_int_equal(thaw_file_read(path, 1000, &arena, &text, &n, &err), THAW_OK);
+    assert_string_equal(text, "path,reason\r\n");
+    thaw_arena_free(&arena);
+}
+
+int main(void) {
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {TEST(read_back), TEST(read_refused), TEST(write_is_atomic),
+                                       TEST(folders),   TEST(join),         TEST(free_bytes),
+                                       TEST(rejected)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
