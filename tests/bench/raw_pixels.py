@@ -77,7 +77,7 @@ def best_accuracy(train, train_names, test, test_names):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder")
-    parser.add_argument("--sides", type=int, nargs="+", default=[16, 32, 64])
+    parser.add_argument("--sides", type=int, nargs="+", default=[16, 32])
     parser.add_argument("--model", help="an ONNX file with thaw.preprocess in it")
     args = parser.parse_args()
     if args.model:
