@@ -273,8 +273,8 @@ static thaw_status write_facts(const thaw_cache *c, const thaw_cache_spec *spec,
     json_t *facts = json_array(), *all;
     for (size_t i = 0; i < spec->n_facts; i++)
         json_array_append_new(facts, json_pack("[s,s]", spec->facts[i].name, spec->facts[i].value));
-    all = json_pack("{s:i,s:I,s:o}", "format", CACHE_FORMAT, "D", (json_int_t)spec->D, "facts",
-                    facts);
+    all = json_pack("{s:i,s:s,s:I,s:o}", "format", CACHE_FORMAT, "about",
+                    spec->about ? spec->about : "", "D", (json_int_t)spec->D, "facts", facts);
     char *text = all ? json_dumps(all, JSON_INDENT(1)) : NULL;
     json_decref(all);
     if (!text) return no_memory(err);

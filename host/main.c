@@ -33,8 +33,8 @@ static thaw_status run(const thaw_cli *cli, thaw_error *err) {
 }
 
 int main(int argc, char **argv) {
-    signal(SIGPIPE, SIG_IGN); /* `thaw inspect | head` ends with an error, not by a signal; */
-    signal(SIGXFSZ, SIG_IGN); /* and so does a file that grows beyond the user's limit. */
+    signal(SIGXFSZ,
+           SIG_IGN); /* A file that grows beyond the user's limit is an error like others. */
     thaw_cli cli = {0};
     thaw_arena arena = {0};
     thaw_error err = {0};
