@@ -119,6 +119,15 @@ void thaw_head_fold(thaw_head *head) {
     head->mean = head->scale = NULL;
 }
 
+int thaw_head_layers(const thaw_head *head, thaw_dense layers[THAW_HEAD_MAX_LAYERS]) {
+    for (int i = 0; i < head->n_layers; i++) {
+        const thaw_layer *layer = &head->layers[i];
+        bool last = i == head->n_layers - 1;
+        layers[i] = (thaw_dense){layer->w, layer->b, layer->K, layer->D, .relu = !last};
+    }
+    return head->n_layers;
+}
+
 /* ---- forward -------------------------------------------------------------------------------- */
 
 int thaw_head_forward(const thaw_head *head, const thaw_top_slots *top, int64_t M, const float *z,

@@ -14,6 +14,7 @@
 #define THAW_HEAD_H
 
 #include "arena.h"
+#include "dense.h"
 #include "kernels.h"
 #include "rng.h"
 #include "status.h"
@@ -74,6 +75,10 @@ typedef struct thaw_dropout {
  * dropout: NULL outside of training. Returns the kernels' code. */
 int thaw_head_forward(const thaw_head *head, const thaw_top_slots *top, int64_t M, const float *z,
                       thaw_dropout *dropout, float *hidden, float *logits);
+
+/* The layers of a folded head as serving and ONNX have them, pointing into the head; returns how
+ * many. */
+int thaw_head_layers(const thaw_head *head, thaw_dense layers[THAW_HEAD_MAX_LAYERS]);
 
 /* Folds mean and scale into the first layer, in double: from then on it takes raw features. */
 void thaw_head_fold(thaw_head *head);
