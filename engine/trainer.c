@@ -6,6 +6,8 @@
 
 #include "rng.h"
 
+enum { MIN_EPOCHS = 30, MIN_STEPS = 300 };
+
 /* Everything that training needs, taken from the arena up front. */
 typedef struct trainer {
     const thaw_train_job *job;
@@ -29,21 +31,38 @@ typedef struct trainer {
 
 /* ---- options -------------------------------------------------------------------------------- */
 
+/* Where the numbers come from: MobileNetV2's pooled features of Oxford-12 (720 rows), flowers5
+ * (300) and the digits of scikit-learn (1797), five-fold cross-validation, twice; then 5 and 15
+ * rows a class of the first two.
+ * - With scaled features and an L2 penalty the linear head is a convex problem that SGD solves: the
+ *   seed moves the top-1 by half a point at most, and late epochs do not overfit. So there is no
+ *   early stopping: on a tenth of 720 rows it picks a lucky early epoch and costs 1.5 points.
+ * - The best penalty falls with n as a Gaussian prior of fixed width would have it: 0.1 to 0.3 at
+ *   150 rows, 0.03 to 0.3 at 576, 0.03 to 0.1 at 1437. Hence c / n.
+ * - Few rows need as many steps as many rows do: 5 rows a class gain a point by MIN_STEPS.
+ * - Smoothing 0.1 gains 0.3 points on one set and loses as much on the other. It is off, which
+ *   keeps the probabilities honest. */
 thaw_train_options thaw_train_defaults(thaw_head_kind kind, thaw_optimizer optimizer, int64_t n) {
-    (void)kind;
-    (void)n;
+    bool sgd = optimizer == THAW_OPTIMIZER_SGD, linear = kind == THAW_HEAD_LINEAR;
+    int64_t batch = 64, steps = (n + batch - 1) / batch;
+    int64_t epochs = steps > 0 ? (MIN_STEPS + steps - 1) / steps : 0;
     return (thaw_train_options){
         .kind = kind,
         .hidden = 256,
         .dropout = 0.2,
         .optimizer = optimizer,
-        .lr = 0.1,
+        .lr = !sgd     ? 0.001
+              : linear ? 0.05
+                       : 0.03,
         .momentum = 0.9,
-        .weight_decay = 0.1,
+        .weight_decay = sgd ? fmin((linear ? 64.0 : 20.0) / (double)n, 1) : 1,
         .schedule = THAW_SCHEDULE_COSINE,
         .warmup = 1,
-        .epochs = 30,
-        .batch = 64,
+        .label_smoothing = 0,
+        .class_weights = THAW_CLASS_WEIGHTS_NONE,
+        .epochs = epochs > MIN_EPOCHS ? epochs : MIN_EPOCHS,
+        .batch = batch,
+        .patience = 0,
         .seed = 1,
     };
 }

@@ -22,7 +22,8 @@ enum {
     LANES = 8,
     ROWS = 4,
     COLUMNS = 3,
-    SERIAL_FLOP = 4 << 20, /* Below this, waking threads costs more than they save. */
+    SERIAL_FLOP =
+        64 << 20, /* About a millisecond. Below, waking threads costs more than they save. */
 };
 
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
