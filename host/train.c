@@ -26,8 +26,8 @@ typedef struct run {
     thaw_head head;
     thaw_train_result result;
     thaw_metrics metrics[THAW_SPLIT_COUNT];
-    thaw_epoch *epochs; /* [options->epochs] */
-    int64_t n_epochs;
+    thaw_epoch *epochs; /* [wanted_epochs] */
+    int64_t n_epochs, wanted_epochs;
     FILE *epoch_lines;
     double start, train_seconds;
     thaw_arena arena;
@@ -91,29 +91,29 @@ static thaw_status make_features(run *r, thaw_error *err) {
 
 /* ---- to a head ----------------------------------------------------------------------------- */
 
-static thaw_train_options train_options(const thaw_options *o) {
-    return (thaw_train_options){
-        .kind = o->head.kind == THAW_OPT_HEAD_HIDDEN ? THAW_HEAD_HIDDEN : THAW_HEAD_LINEAR,
-        .hidden = o->head.hidden,
-        .dropout = o->head.dropout,
-        .optimizer =
-            o->head.optimizer == THAW_OPT_OPTIMIZER_SGD ? THAW_OPTIMIZER_SGD : THAW_OPTIMIZER_ADAMW,
-        .lr = o->head.lr,
-        .momentum = o->head.momentum,
-        .weight_decay = o->head.weight_decay,
-        .schedule = o->head.schedule == THAW_OPT_SCHEDULE_STEP     ? THAW_SCHEDULE_STEP
-                    : o->head.schedule == THAW_OPT_SCHEDULE_COSINE ? THAW_SCHEDULE_COSINE
-                                                                   : THAW_SCHEDULE_CONSTANT,
-        .warmup = o->head.warmup,
-        .label_smoothing = o->head.label_smoothing,
-        .class_weights = o->head.class_weights == THAW_OPT_CLASS_WEIGHTS_AUTO
-                             ? THAW_CLASS_WEIGHTS_AUTO
-                             : THAW_CLASS_WEIGHTS_NONE,
-        .epochs = o->epochs,
-        .batch = o->head.batch,
-        .patience = o->head.patience,
-        .seed = (uint64_t)o->seed,
-    };
+/* The options, with what was measured to be good for n rows where they say auto. */
+static thaw_train_options train_options(const thaw_options *o, int64_t n) {
+    thaw_train_options t = thaw_train_defaults(
+        o->head.kind == THAW_OPT_HEAD_HIDDEN ? THAW_HEAD_HIDDEN : THAW_HEAD_LINEAR,
+        o->head.optimizer == THAW_OPT_OPTIMIZER_SGD ? THAW_OPTIMIZER_SGD : THAW_OPTIMIZER_ADAMW, n);
+    if (!thaw_options_is_auto(o, "epochs")) t.epochs = o->epochs;
+    if (!thaw_options_is_auto(o, "head.lr")) t.lr = o->head.lr;
+    if (!thaw_options_is_auto(o, "head.weight_decay")) t.weight_decay = o->head.weight_decay;
+    t.hidden = o->head.hidden;
+    t.dropout = o->head.dropout;
+    t.momentum = o->head.momentum;
+    t.schedule = o->head.schedule == THAW_OPT_SCHEDULE_STEP     ? THAW_SCHEDULE_STEP
+                 : o->head.schedule == THAW_OPT_SCHEDULE_COSINE ? THAW_SCHEDULE_COSINE
+                                                                : THAW_SCHEDULE_CONSTANT;
+    t.warmup = o->head.warmup;
+    t.label_smoothing = o->head.label_smoothing;
+    t.class_weights = o->head.class_weights == THAW_OPT_CLASS_WEIGHTS_AUTO
+                          ? THAW_CLASS_WEIGHTS_AUTO
+                          : THAW_CLASS_WEIGHTS_NONE;
+    t.batch = o->head.batch;
+    t.patience = o->head.patience;
+    t.seed = (uint64_t)o->seed;
+    return t;
 }
 
 /* One line for a person, one for a machine. */
@@ -125,7 +125,7 @@ static int on_epoch(void *ctx, const thaw_epoch *e) {
                  e->validation_loss, e->validation_top1);
     thaw_log_write(&r->session.log, THAW_LOG_INFO,
                    "epoch %3lld/%lld  loss %.4f top-1 %.4f%s   %.0f ms", (long long)e->epoch,
-                   (long long)r->options->epochs, e->train_loss, e->train_top1, validation,
+                   (long long)r->wanted_epochs, e->train_loss, e->train_top1, validation,
                    e->seconds * 1e3);
     r->epochs[r->n_epochs++] = *e;
     json_t *line =
@@ -142,13 +142,15 @@ static int on_epoch(void *ctx, const thaw_epoch *e) {
 }
 
 static thaw_status train_head(run *r, thaw_error *err) {
-    r->epochs = thaw_arena_array(&r->arena, (size_t)r->options->epochs, sizeof *r->epochs);
+    thaw_train_options options = train_options(r->options, r->splits[THAW_SPLIT_TRAIN].rows.n);
+    r->wanted_epochs = options.epochs;
+    r->epochs = thaw_arena_array(&r->arena, (size_t)options.epochs, sizeof *r->epochs);
     char *path = in_folder(r, "epochs.jsonl");
     if (!r->epochs || !path) return no_memory(err);
     r->epoch_lines = fopen(path, "we");
     if (!r->epoch_lines) return thaw_fail(err, THAW_ERR_IO, "cannot write %s", path);
     thaw_train_job job = {.top = &r->session.backend.kernels->top,
-                          .options = train_options(r->options),
+                          .options = options,
                           .K = (int64_t)r->session.dataset.n_classes,
                           .train = &r->splits[THAW_SPLIT_TRAIN].rows,
                           .validation = &r->splits[THAW_SPLIT_VALIDATION].rows,
