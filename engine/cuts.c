@@ -71,7 +71,8 @@ static void count_costs(const thaw_graph *graph, thaw_cuts *cuts) {
 
 static int64_t resolution(const thaw_graph *graph, const thaw_cut *cut) {
     const thaw_value *v = &graph->values[cut->value];
-    return v->rank == 4 ? v->dims[2] * v->dims[3] : 1;
+    const int64_t *d = v->dims + (v->nhwc ? 1 : 2);
+    return v->rank == 4 ? d[0] * d[1] : 1;
 }
 
 static bool is_op(const thaw_graph *graph, int node, const char *type) {
@@ -215,8 +216,7 @@ thaw_status thaw_cut_trainable(const thaw_graph *graph, const thaw_cuts *cuts, c
 }
 
 bool thaw_cut_is_map(const thaw_graph *graph, const thaw_cut *cut) {
-    const thaw_value *v = &graph->values[cut->value];
-    return v->rank == 4 && (v->dims[2] > 1 || v->dims[3] > 1);
+    return resolution(graph, cut) > 1;
 }
 
 /* ---- hashing ------------------------------------------------------------------------------- */

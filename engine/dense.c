@@ -56,10 +56,13 @@ int64_t thaw_dense_widest(const thaw_dense *layers, int n) {
 /* In double, with the largest score subtracted: exact to the last bits of float. */
 static void softmax(int64_t K, const float *logits, float *scores) {
     float largest = logits[0];
-    for (int64_t k = 1; k < K; k++) largest = logits[k] > largest ? logits[k] : largest;
+    for (int64_t k = 1; k < K; k++)
+        largest = logits[k] > largest ? logits[k] : largest;
     double sum = 0;
-    for (int64_t k = 0; k < K; k++) sum += exp((double)logits[k] - largest);
-    for (int64_t k = 0; k < K; k++) scores[k] = (float)(exp((double)logits[k] - largest) / sum);
+    for (int64_t k = 0; k < K; k++)
+        sum += exp((double)logits[k] - largest);
+    for (int64_t k = 0; k < K; k++)
+        scores[k] = (float)(exp((double)logits[k] - largest) / sum);
 }
 
 thaw_status thaw_dense_scores(const thaw_backend *backend, const thaw_dense *layers, int n,
@@ -74,10 +77,12 @@ thaw_status thaw_dense_scores(const thaw_backend *backend, const thaw_dense *lay
         if (code != 0)
             return thaw_fail(err, THAW_ERR_BACKEND, "the head's layer %d failed: %s (%d)", i,
                              backend->kernels->explain(code), code);
-        for (int64_t k = 0; layer->relu && k < M * layer->K; k++) y[k] = y[k] > 0 ? y[k] : 0;
+        for (int64_t k = 0; layer->relu && k < M * layer->K; k++)
+            y[k] = y[k] > 0 ? y[k] : 0;
         x = y;
     }
     int64_t K = layers[n - 1].K;
-    for (int64_t m = 0; m < M; m++) softmax(K, x + m * K, scores + m * K);
+    for (int64_t m = 0; m < M; m++)
+        softmax(K, x + m * K, scores + m * K);
     return THAW_OK;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ops.h"
+#include "text.h"
 
 const thaw_attr *thaw_node_attr(const thaw_node *node, const char *name) {
     for (int i = 0; i < node->n_attrs; i++)
@@ -83,28 +84,45 @@ int64_t thaw_node_params(const thaw_graph *graph, const thaw_node *node) {
 
 /* Lists the operators that have no row, each with its count and one node's name. */
 static thaw_status check_operators(const thaw_graph *graph, thaw_error *err) {
-    char list[THAW_ERROR_TEXT / 2] = "";
-    size_t used = 0;
+    enum { MOST = 12 };
+    struct {
+        const thaw_node *first;
+        int count;
+    } missing[MOST];
+    int n = 0, others = 0;
     for (int i = 0; i < graph->n_nodes; i++) {
         const thaw_node *node = &graph->nodes[i];
         if (node->op) continue;
-        int count = 0;
-        bool first = true;
-        for (int k = 0; k < graph->n_nodes; k++) {
-            if (strcmp(graph->nodes[k].type, node->type) != 0) continue;
-            if (k < i) first = false;
-            count++;
-        }
-        if (!first || used >= sizeof list) continue;
-        int n = snprintf(list + used, sizeof list - used, "%s%s (%d, first at node %s)",
-                         used ? ", " : "", node->type, count, node->name);
-        used += n > 0 ? (size_t)n : 0;
+        int k = 0;
+        while (k < n && strcmp(missing[k].first->type, node->type) != 0)
+            k++;
+        if (k < n)
+            missing[k].count++;
+        else if (n < MOST)
+            missing[n].first = node, missing[n++].count = 1;
+        else
+            others++;
     }
-    if (!list[0]) return THAW_OK;
+    if (!n) return THAW_OK;
+    thaw_text list = {0};
+    for (int k = 0; k < n; k++)
+        thaw_text_add(&list, "%s%.40s (%d, first at node %.60s)", k ? ", " : "",
+                      missing[k].first->type, missing[k].count, missing[k].first->name);
+    if (others) thaw_text_add(&list, ", and %d nodes of other kinds", others);
     return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                      "the model uses operators that Thaw does not have: %s; export it without "
                      "them, or cut the file before them",
-                     list);
+                     list.text);
+}
+
+/* What is computed from the picture is a batch of something, of a size that can exist: so no
+ * arithmetic on sizes further on overflows. */
+static bool is_computable(const thaw_value *value) {
+    if (value->rank < 2 || value->dims[0] != THAW_BATCH) return false;
+    for (int i = 1; i < value->rank; i++)
+        if (value->dims[i] < 1) return false;
+    int64_t n = thaw_value_elements(value);
+    return n > 0 && n <= INT32_MAX;
 }
 
 /* Walks back from the output and keeps what it needs. */
@@ -138,6 +156,13 @@ thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err) {
         if (out && (out->rank < 0 || thaw_value_elements(out) < 0))
             return thaw_fail(err, THAW_ERR_SHAPE, "%s (%s): the output's size is not known",
                              node->name, node->type);
+        if (out && !out->data && !is_computable(out)) {
+            char shape[128];
+            thaw_value_shape_text(out, shape, sizeof shape);
+            return thaw_fail(err, THAW_ERR_SHAPE,
+                             "%s (%s): makes a tensor of %s, which is empty or too large",
+                             node->name, node->type, shape);
+        }
         if (node->alias) out->root = graph->values[node->in[0]].root;
     }
     mark_live(graph);

@@ -21,6 +21,7 @@ typedef struct thaw_value {
     thaw_dtype dtype;
     int rank; /* -1 until inferred. */
     int64_t dims[THAW_MAX_RANK];
+    bool nhwc;        /* Dimensions are N,H,W,C: TensorFlow's picture, up to its Transpose. */
     const void *data; /* A constant's elements, dense; NULL: runtime. */
     int producer;     /* Node index; -1: initializer or input. */
     int root;         /* The value whose memory this is: itself, or the one that it renames. */

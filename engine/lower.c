@@ -33,9 +33,12 @@ static thaw_step *sole_producer(const thaw_lowering *l, const thaw_node *node, i
 }
 
 static void port_from_value(const thaw_lowering *l, const thaw_value *v, thaw_port *port) {
-    bool map = v->rank == 4;
-    *port = (thaw_port){
-        .N = l->batch, .C = v->dims[1], .H = map ? v->dims[2] : 1, .W = map ? v->dims[3] : 1};
+    const int64_t *d = v->dims;
+    *port = (thaw_port){.N = l->batch, .H = 1, .W = 1, .C = d[1]};
+    if (v->rank == 4 && v->nhwc)
+        *port = (thaw_port){.N = l->batch, .H = d[1], .W = d[2], .C = d[3]};
+    if (v->rank == 4 && !v->nhwc)
+        *port = (thaw_port){.N = l->batch, .C = d[1], .H = d[2], .W = d[3]};
 }
 
 /* The value now lies in the port that step made. */
@@ -150,11 +153,11 @@ static thaw_status affine(thaw_lowering *l, const thaw_node *node, int i, const 
     return THAW_OK;
 }
 
-/* Whether a constant is one number, or one for each channel of a tensor of rank `rank`. */
-static bool is_channel_vector(const thaw_value *v, int64_t C, int rank) {
+/* Whether a constant is one number, or one for each of the C channels that are `axis` of y. */
+static bool is_channel_vector(const thaw_value *v, int64_t C, const thaw_value *y, int axis) {
     int64_t n = thaw_value_elements(v);
     if (n == 1) return true;
-    int axis = v->rank - (rank - 1); /* Channels are axis 1 of the tensor. */
+    axis += v->rank - y->rank; /* Broadcasting aligns at the right. */
     return n == C && axis >= 0 && axis < v->rank && v->dims[axis] == C;
 }
 
@@ -166,9 +169,10 @@ static thaw_status with_constant(thaw_lowering *l, const thaw_node *node, arithm
     int runtime = in_value(l, node, 0)->data ? 1 : 0;
     const thaw_value *k = in_value(l, node, 1 - runtime);
     const thaw_value *y = thaw_node_out(l->graph, node, 0);
-    int64_t C = y->dims[1];
+    int axis = y->nhwc ? 3 : 1;
+    int64_t C = y->dims[axis];
     bool scalar = thaw_value_elements(k) == 1;
-    if (!is_channel_vector(k, C, y->rank) || (op == OVER && runtime == 1))
+    if (!is_channel_vector(k, C, y, axis) || (op == OVER && runtime == 1))
         return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                          "%s (%s): the constant must be one number, or one for each channel",
                          node->name, node->type);
@@ -205,6 +209,15 @@ thaw_status thaw_lower_batch_norm(thaw_lowering *l, const thaw_node *node, thaw_
     return affine(l, node, 0, scale, shift, err);
 }
 
+/* Whether a step from number `first` on writes a sum over the port's memory. */
+static bool taken_over(const thaw_lowering *l, const thaw_port *port, int first) {
+    for (int s = first; s < l->program.n_steps; s++) {
+        const thaw_step *step = &l->program.steps[s];
+        if (step->out && step->epilogue.residual && step->in[step->n_in - 1] == port) return true;
+    }
+    return false;
+}
+
 /* ---- layers -------------------------------------------------------------------------------- */
 
 thaw_status thaw_lower_conv(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
@@ -216,7 +229,9 @@ thaw_status thaw_lower_conv(thaw_lowering *l, const thaw_node *node, thaw_error 
     thaw_window window;
     int64_t P, Q;
     THAW_TRY(thaw_op_window(l->graph, node, &window, &P, &Q, err));
-    if (before && before->kind == THAW_STEP_pad) { /* A border of zeros is the window's own. */
+    /* A border of zeros is the window's own. */
+    if (before && before->kind == THAW_STEP_pad &&
+        !taken_over(l, before->in[0], (int)(before - l->program.steps))) {
         const thaw_window *border = &before->conv.window;
         step->in[0] = before->in[0];
         window.pad_top += border->pad_top;
@@ -430,6 +445,8 @@ static bool add_residual(thaw_lowering *l, const thaw_node *node, int i) {
             if (n->live && !n->alias && n->in[j] >= 0 && root_of(l, n->in[j]) == other) readers++;
         }
     if (readers + 1 != l->uses[other]) return false;
+    /* x + conv(x): what the convolution still reads cannot be written over. */
+    if (residual == conv->in[0]) return false;
     if (!same_shape(residual, conv->out) || l->step[other] >= l->step[own] || l->step[other] == 0 ||
         read_after(l, residual, l->step[own]))
         return false;
@@ -514,10 +531,6 @@ static thaw_status start(thaw_lowering *l, const float *scale, const float *shif
     if (!import) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to plan the trunk");
     import->scale = scale;
     import->shift = shift;
-    if (g->input_nhwc) {
-        const int64_t *d = g->values[g->input].dims;
-        *import->out = (thaw_port){.N = l->batch, .H = d[1], .W = d[2], .C = d[3]};
-    }
     return THAW_OK;
 }
 

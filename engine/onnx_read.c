@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "half.h"
 #include "onnx.pb-c.h"
 #include "ops.h"
 
@@ -57,7 +58,11 @@ static thaw_status make_tables(reader *r, const Onnx__GraphProto *g) {
         n += g->node[i]->n_output;
         n += g->node[i]->n_attribute; /* Each may hold a tensor. */
     }
-    if (n > (size_t)INT32_MAX / 4) return no_memory(r);
+    enum { MOST_NODES = 1 << 16 }; /* Some analyses take time quadratic in them. */
+    if (g->n_node > MOST_NODES || n > (size_t)INT32_MAX / 4)
+        return thaw_fail(r->err, THAW_ERR_UNSUPPORTED,
+                         "%s: %zu nodes; Thaw reads networks of up to %d", r->model->path,
+                         g->n_node, MOST_NODES);
     size_t slots = 16;
     while (slots < 2 * n)
         slots *= 2;
@@ -116,13 +121,13 @@ static bool parse_size(const char *text, uint64_t absent, uint64_t *value) {
 
 /* Reads a tensor's bytes from its file into the arena. */
 static thaw_status read_external(reader *r, const Onnx__TensorProto *t, size_t expected,
-                                 const void **data) {
+                                 const void **data, const char *name) {
     const char *location = entry(t->n_external_data, t->external_data, "location");
     if (!location || !location_is_safe(location))
         return thaw_fail(r->err, THAW_ERR_FORMAT,
                          "%s: tensor %s keeps its data in \"%s\"; only files in the model's own "
                          "folder are read",
-                         r->model->path, t->name, location ? location : "");
+                         r->model->path, name, location ? location : "");
     uint64_t offset, length;
     if (!parse_size(entry(t->n_external_data, t->external_data, "offset"), 0, &offset) ||
         !parse_size(entry(t->n_external_data, t->external_data, "length"), expected, &length) ||
@@ -130,19 +135,19 @@ static thaw_status read_external(reader *r, const Onnx__TensorProto *t, size_t e
         return thaw_fail(r->err, THAW_ERR_FORMAT,
                          "%s: tensor %s has an external offset or length that does not fit its "
                          "%zu bytes",
-                         r->model->path, t->name, expected);
+                         r->model->path, name, expected);
     const char *slash = strrchr(r->model->path, '/');
     int folder = slash ? (int)(slash - r->model->path) + 1 : 0;
     char *path = thaw_arena_printf(r->graph->arena, "%.*s%s", folder, r->model->path, location);
     if (!path) return no_memory(r);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* A FIFO must not hang it. */
     struct stat info;
     if (fd < 0 || fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         if (fd >= 0) close(fd);
         return thaw_fail(r->err, THAW_ERR_IO,
                          "%s: tensor %s lies in %s, which cannot be read (%s); copy that file "
                          "beside the model",
-                         r->model->path, t->name, path, fd < 0 ? strerror(errno) : "not a file");
+                         r->model->path, name, path, fd < 0 ? strerror(errno) : "not a file");
     }
     bool fits = (uint64_t)info.st_size >= offset + expected;
     void *bytes = fits ? thaw_arena_alloc(r->graph->arena, expected) : NULL;
@@ -157,24 +162,14 @@ static thaw_status read_external(reader *r, const Onnx__TensorProto *t, size_t e
     if (done < expected)
         return thaw_fail(r->err, THAW_ERR_FORMAT,
                          "%s: %s ends before tensor %s (%zu bytes at %llu)", r->model->path, path,
-                         t->name, expected, (unsigned long long)offset);
+                         name, expected, (unsigned long long)offset);
     *data = bytes;
     return THAW_OK;
 }
 
 static float float_from_half(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, mantissa = h & 1023;
-    uint32_t bits;
     float f;
-    if (exponent == 31) {
-        bits = sign | 0x7f800000 | mantissa << 13;
-    } else if (exponent == 0) {
-        f = (float)mantissa * 0x1p-24f;
-        return sign ? -f : f;
-    } else {
-        bits = sign | (exponent + 112) << 23 | mantissa << 13;
-    }
-    memcpy(&f, &bits, sizeof f);
+    thaw_float_from_half(&h, 1, &f);
     return f;
 }
 
@@ -297,10 +292,13 @@ static thaw_status read_tensor(reader *r, const Onnx__TensorProto *t, thaw_value
         return thaw_fail(r->err, THAW_ERR_UNSUPPORTED, "%s: tensor %s has %zu dimensions",
                          r->model->path, value->name, t->n_dims);
     value->rank = (int)t->n_dims;
-    for (size_t i = 0; i < t->n_dims; i++)
+    bool negative = false; /* THAW_BATCH is, too: no constant has it. */
+    for (size_t i = 0; i < t->n_dims; i++) {
         value->dims[i] = t->dims[i];
+        negative |= t->dims[i] < 0;
+    }
     int64_t n = thaw_value_elements(value);
-    if (n < 0 || n > INT64_MAX / 16)
+    if (negative || n < 0 || n > INT64_MAX / 16)
         return thaw_fail(r->err, THAW_ERR_FORMAT, "%s: tensor %s has an impossible size",
                          r->model->path, value->name);
     bool floating = t->data_type == ONNX_FLOAT || t->data_type == ONNX_DOUBLE ||
@@ -309,7 +307,7 @@ static thaw_status read_tensor(reader *r, const Onnx__TensorProto *t, thaw_value
     const void *raw = NULL;
     size_t expected = (size_t)n * size;
     if (t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
-        THAW_TRY(read_external(r, t, expected, &raw));
+        THAW_TRY(read_external(r, t, expected, &raw, value->name));
     } else if (t->has_raw_data) {
         raw = t->raw_data.data ? (const void *)t->raw_data.data : "";
         if (t->raw_data.len != expected) raw = NULL;
@@ -331,8 +329,8 @@ static thaw_status read_attribute(reader *r, const Onnx__AttributeProto *a, int 
         attr->s = thaw_arena_string(r->graph->arena, (const char *)a->s.data, a->s.len);
         if (!attr->s) return no_memory(r);
     }
-    attr->ints = a->ints;
-    attr->floats = a->floats;
+    attr->ints = a->ints; /* NULL when there are none; a file that has both kinds has ints. */
+    attr->floats = a->n_ints ? NULL : a->floats;
     attr->n = a->n_ints ? a->n_ints : a->n_floats;
     if (!a->t) return THAW_OK;
     THAW_TRY(add_value(r, "", producer, &attr->tensor));
@@ -411,6 +409,7 @@ static thaw_status read_input(reader *r, const Onnx__ValueInfoProto *info, int64
     THAW_TRY(add_value(r, info->name, -1, &r->graph->input));
     thaw_value *value = &r->graph->values[r->graph->input];
     value->dtype = THAW_F32;
+    value->nhwc = nhwc;
     value->rank = 4;
     int64_t nchw[4] = {THAW_BATCH, model->channels, model->height, model->width};
     int64_t as_file[4] = {THAW_BATCH, model->height, model->width, model->channels};
@@ -510,7 +509,7 @@ thaw_status thaw_model_parse(thaw_model *model, const void *bytes, size_t n, con
 thaw_status thaw_model_read(thaw_model *model, const char *path, int64_t height, int64_t width,
                             thaw_error *err) {
     *model = (thaw_model){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* A FIFO must not hang it. */
     struct stat info;
     if (fd < 0 || fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         const char *why = fd < 0 ? strerror(errno) : "it is not a file";

@@ -21,14 +21,29 @@ static thaw_status misfit(const thaw_graph *graph, const thaw_node *node, thaw_e
                      node->type, a, b);
 }
 
-/* The output, once input 0 is known to have one of the given ranks (bit mask; 0: any). */
-static thaw_value *begin(thaw_graph *graph, thaw_node *node, unsigned ranks, thaw_error *err) {
+/* The output, once input 0 is known to have a shape. */
+static thaw_value *begin(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0), *y = thaw_node_out(graph, node, 0);
-    if (!x || !y || x->rank < 0 || (ranks && !(ranks >> x->rank & 1))) {
+    if (x && y && x->rank >= 0) return y;
+    misfit(graph, node, err);
+    return NULL;
+}
+
+/* The same for an operator that computes from the picture: input 0 is not a constant, has one of
+ * the given ranks (bit mask) and its channels are axis 1. */
+static thaw_value *begin_layer(thaw_graph *graph, thaw_node *node, unsigned ranks,
+                               thaw_error *err) {
+    thaw_value *y = begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
+    if (!y) return NULL;
+    const char *why = x->data   ? "its input is a constant"
+                      : x->nhwc ? "comes before the picture's Transpose to N,C,H,W"
+                                : NULL;
+    if (!why && ranks >> x->rank & 1) return y;
+    if (why)
+        thaw_fail(err, THAW_ERR_SHAPE, "%s (%s): %s", node->name, node->type, why);
+    else
         misfit(graph, node, err);
-        return NULL;
-    }
-    return y;
+    return NULL;
 }
 
 static void set_shape(thaw_value *y, thaw_dtype dtype, int rank, const int64_t *dims) {
@@ -41,24 +56,29 @@ static bool is_ints(const thaw_value *v) {
     return v && v->data && v->dtype == THAW_I64;
 }
 
-/* A new constant int64 vector (rank 1) or scalar (rank 0) as the node's output. */
-static int64_t *make_ints(thaw_graph *graph, thaw_value *y, int rank, int64_t n) {
-    int64_t *data = thaw_arena_array(graph->arena, (size_t)n, sizeof *data);
-    if (!data) return NULL;
+/* A new constant int64 vector (rank 1) or scalar (rank 0) as the node's output. These are shapes,
+ * which are short; a file that joins them to themselves over and over wants the machine's memory.
+ */
+static thaw_status make_ints(thaw_graph *graph, thaw_node *node, int rank, int64_t n, int64_t **out,
+                             thaw_error *err) {
+    enum { LONGEST = 256 };
+    if (n > LONGEST) return refuse(node, err, "makes a shape of more than 256 numbers");
+    thaw_value *y = thaw_node_out(graph, node, 0);
+    *out = thaw_arena_array(graph->arena, (size_t)n, sizeof **out);
+    if (!*out)
+        return thaw_fail(err, THAW_ERR_NOMEM, "%s (%s): not enough memory", node->name, node->type);
     set_shape(y, THAW_I64, rank, &n);
-    y->data = data;
-    return data;
-}
-
-static thaw_status no_memory(const thaw_node *node, thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_NOMEM, "%s (%s): not enough memory", node->name, node->type);
+    y->data = *out;
+    return THAW_OK;
 }
 
 /* ---- shape-only operators: folded away at import ------------------------------------------- */
 
 static thaw_status infer_constant(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *y = thaw_node_out(graph, node, 0);
-    const thaw_attr *attr = node->n_attrs ? &node->attrs[0] : NULL;
+    const thaw_attr *attr = NULL;
+    for (int i = 0; i < node->n_attrs && !attr; i++)
+        if (strncmp(node->attrs[i].name, "value", 5) == 0) attr = &node->attrs[i];
     if (!y || !attr) return refuse(node, err, "has no value");
     if (attr->tensor >= 0) {
         const thaw_value *t = &graph->values[attr->tensor];
@@ -81,28 +101,28 @@ static thaw_status infer_constant(thaw_graph *graph, thaw_node *node, thaw_error
 }
 
 static thaw_status infer_shape(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 0, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     int64_t start = thaw_node_int(node, "start", 0), end = thaw_node_int(node, "end", x->rank);
     if (start < 0) start += x->rank;
     if (end < 0) end += x->rank;
     if (end > x->rank) end = x->rank;
     if (start < 0 || start > end) return misfit(graph, node, err);
-    int64_t *out = make_ints(graph, y, 1, end - start);
-    if (!out) return no_memory(node, err);
+    int64_t *out;
+    THAW_TRY(make_ints(graph, node, 1, end - start, &out, err));
     memcpy(out, x->dims + start, (size_t)(end - start) * sizeof *out);
     return THAW_OK;
 }
 
 static thaw_status infer_gather(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 0, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     thaw_value *index = thaw_node_in(graph, node, 1);
     if (!y) return THAW_ERR_SHAPE;
     if (!is_ints(x) || !is_ints(index) || x->rank != 1 || index->rank > 1)
         return refuse(node, err, "picks from a tensor that is computed from the image");
     int64_t n = thaw_value_elements(index);
-    int64_t *out = make_ints(graph, y, index->rank, n);
-    if (!out) return no_memory(node, err);
+    int64_t *out;
+    THAW_TRY(make_ints(graph, node, index->rank, n, &out, err));
     for (int64_t i = 0; i < n; i++) {
         int64_t at = ((const int64_t *)index->data)[i];
         if (at < 0) at += x->dims[0];
@@ -113,7 +133,7 @@ static thaw_status infer_gather(thaw_graph *graph, thaw_node *node, thaw_error *
 }
 
 static thaw_status infer_slice(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 0, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     int64_t bound[2];
     for (int i = 0; i < 2; i++) {
@@ -137,17 +157,18 @@ static thaw_status infer_slice(thaw_graph *graph, thaw_node *node, thaw_error *e
         bound[i] = bound[i] < 0 ? 0 : bound[i] > n ? n : bound[i];
     }
     int64_t count = bound[1] > bound[0] ? bound[1] - bound[0] : 0;
-    int64_t *out = make_ints(graph, y, 1, count);
-    if (!out) return no_memory(node, err);
+    int64_t *out;
+    THAW_TRY(make_ints(graph, node, 1, count, &out, err));
     memcpy(out, (const int64_t *)x->data + bound[0], (size_t)count * sizeof *out);
     return THAW_OK;
 }
 
 /* The output is the input under another name. */
 static thaw_status infer_same(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 0, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     set_shape(y, x->dtype, x->rank, x->dims);
+    y->nhwc = x->nhwc;
     y->data = x->data;
     node->alias = !x->data;
     return THAW_OK;
@@ -165,6 +186,13 @@ static thaw_status infer_cast(thaw_graph *graph, thaw_node *node, thaw_error *er
 
 /* ---- operators that only rename memory ----------------------------------------------------- */
 
+/* N,C and as many ones as the file likes. */
+static bool is_vector(const thaw_value *v) {
+    for (int i = 2; i < v->rank; i++)
+        if (v->dims[i] != 1) return false;
+    return v->rank >= 2;
+}
+
 /* Same elements, other dimensions. What lies in N,C,H,W order stays there, so it is an alias if
  * there is no picture (H = W = 1), or if nothing changes. */
 static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, const int64_t *dims,
@@ -176,9 +204,8 @@ static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, cons
         y->data = x->data;
         return THAW_OK;
     }
-    bool vector_in = x->rank == 2 || (x->rank == 4 && x->dims[2] == 1 && x->dims[3] == 1);
-    bool vector_out = rank == 2 || (rank == 4 && y->dims[2] == 1 && y->dims[3] == 1);
-    bool keeps_batch = rank >= 1 && y->dims[0] == THAW_BATCH;
+    bool vector_in = is_vector(x), vector_out = is_vector(y);
+    bool keeps_batch = rank >= 1 && y->dims[0] == THAW_BATCH && !x->nhwc;
     bool same = rank == x->rank && memcmp(x->dims, y->dims, (size_t)rank * sizeof *dims) == 0;
     if (!keeps_batch || !(same || vector_out))
         return refuse(node, err,
@@ -189,7 +216,7 @@ static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, cons
 }
 
 static thaw_status infer_reshape(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    if (!begin(graph, node, 0, err)) return THAW_ERR_SHAPE;
+    if (!begin(graph, node, err)) return THAW_ERR_SHAPE;
     thaw_value *x = thaw_node_in(graph, node, 0), *target = thaw_node_in(graph, node, 1);
     if (!is_ints(target) || target->rank != 1 || target->dims[0] > THAW_MAX_RANK)
         return refuse(node, err, "the new shape is not constant");
@@ -204,10 +231,10 @@ static thaw_status infer_reshape(thaw_graph *graph, thaw_node *node, thaw_error 
         if (i == 0 && graph->fixed_batch && want[0] == graph->fixed_batch &&
             x->dims[0] == THAW_BATCH)
             dims[0] = THAW_BATCH;
+        bool batch = i == 0 && !x->data && dims[0] == THAW_BATCH;
         if (dims[i] == -1 && open < 0)
             open = i;
-        else if (dims[i] != THAW_BATCH &&
-                 (dims[i] <= 0 || __builtin_mul_overflow(known, dims[i], &known)))
+        else if (!batch && (dims[i] <= 0 || __builtin_mul_overflow(known, dims[i], &known)))
             return misfit(graph, node, err);
     }
     if (open == 0 && !x->data && x->rank && x->dims[0] == THAW_BATCH &&
@@ -220,8 +247,9 @@ static thaw_status infer_reshape(thaw_graph *graph, thaw_node *node, thaw_error 
 
 static thaw_status infer_flatten(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0);
-    if (!begin(graph, node, 0, err)) return THAW_ERR_SHAPE;
-    if (x->data || x->rank < 1 || thaw_node_int(node, "axis", 1) != 1)
+    if (!begin(graph, node, err)) return THAW_ERR_SHAPE;
+    int64_t axis = thaw_node_int(node, "axis", 1);
+    if (x->data || x->rank < 1 || (axis != 1 && axis != 1 - x->rank))
         return refuse(node, err, "only axis = 1 of a feature map is flattened");
     int64_t dims[2] = {x->dims[0], thaw_value_elements(x)};
     return reshape_to(graph, node, 2, dims, err);
@@ -229,7 +257,7 @@ static thaw_status infer_flatten(thaw_graph *graph, thaw_node *node, thaw_error 
 
 static thaw_status infer_squeeze(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0);
-    if (!begin(graph, node, 0, err)) return THAW_ERR_SHAPE;
+    if (!begin(graph, node, err)) return THAW_ERR_SHAPE;
     int axes[THAW_MAX_RANK], n = thaw_op_axes(graph, node, x->rank, axes), rank = 0;
     if (n < 0) return refuse(node, err, "its axes are not constant");
     int64_t dims[THAW_MAX_RANK];
@@ -245,7 +273,7 @@ static thaw_status infer_squeeze(thaw_graph *graph, thaw_node *node, thaw_error 
 
 static thaw_status infer_unsqueeze(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0);
-    if (!begin(graph, node, 0, err)) return THAW_ERR_SHAPE;
+    if (!begin(graph, node, err)) return THAW_ERR_SHAPE;
     const thaw_attr *attr = thaw_node_attr(node, "axes");
     const thaw_value *in = thaw_node_in(graph, node, 1);
     int added = attr ? (int)attr->n : is_ints(in) ? (int)thaw_value_elements(in) : -1;
@@ -270,11 +298,11 @@ static thaw_status infer_unsqueeze(thaw_graph *graph, thaw_node *node, thaw_erro
 /* The one transpose that is understood: a TensorFlow picture, N,H,W,C -> N,C,H,W. Pixels are NHWC
  * in memory here anyway, so it costs nothing. */
 static thaw_status infer_transpose(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 1u << 4, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     static const int64_t to_nchw[] = {0, 3, 1, 2};
     const thaw_attr *perm = thaw_node_attr(node, "perm");
-    if (node->in[0] != graph->input || !graph->input_nhwc || !perm || perm->n != 4 ||
+    if (!x->nhwc || !perm || perm->n != 4 || !perm->ints ||
         memcmp(perm->ints, to_nchw, sizeof to_nchw) != 0)
         return refuse(node, err, "only the picture's own N,H,W,C -> N,C,H,W is supported");
     int64_t dims[4] = {x->dims[0], x->dims[3], x->dims[1], x->dims[2]};
@@ -284,7 +312,7 @@ static thaw_status infer_transpose(thaw_graph *graph, thaw_node *node, thaw_erro
 }
 
 static thaw_status infer_pad(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 1u << 4, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin_layer(graph, node, 1u << 4, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     thaw_window w = {0};
     THAW_TRY(thaw_op_pads(graph, node, &w, err));
@@ -298,7 +326,7 @@ static thaw_status infer_pad(thaw_graph *graph, thaw_node *node, thaw_error *err
 /* ---- windows ------------------------------------------------------------------------------- */
 
 static thaw_status infer_conv(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 1u << 4, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin_layer(graph, node, 1u << 4, err), *x = thaw_node_in(graph, node, 0);
     thaw_value *w = thaw_node_in(graph, node, 1), *b = thaw_node_in(graph, node, 2);
     if (!y) return THAW_ERR_SHAPE;
     if (!w || !w->data || w->rank != 4 || w->dtype != THAW_F32)
@@ -313,19 +341,34 @@ static thaw_status infer_conv(thaw_graph *graph, thaw_node *node, thaw_error *er
     return THAW_OK;
 }
 
+/* 2 n each, or the largest number. */
+static int64_t multiply_adds(int64_t n, int64_t each) {
+    int64_t flop;
+    if (__builtin_mul_overflow(n, each, &flop) || flop > INT64_MAX / 2) return INT64_MAX;
+    return 2 * flop;
+}
+
 static int64_t flop_conv(const thaw_graph *graph, const thaw_node *node) {
     const thaw_value *y = thaw_node_out(graph, node, 0), *w = thaw_node_in(graph, node, 1);
-    return 2 * thaw_value_elements(y) * (thaw_value_elements(w) / w->dims[0]);
+    return multiply_adds(thaw_value_elements(y), thaw_value_elements(w) / w->dims[0]);
+}
+
+/* Whether each window along an axis of `in` pixels holds one of them. A window that starts in the
+ * near pad has a tap among the first `dilation` pixels. */
+static bool sees_picture(int64_t R, int64_t dilation, int64_t before, int64_t after, int64_t in) {
+    int64_t reach = (R - 1) * dilation + 1;
+    return before < reach && after < reach && (before == 0 || in >= dilation);
 }
 
 static thaw_status infer_pool(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 1u << 4, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin_layer(graph, node, 1u << 4, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     thaw_window w;
     int64_t dims[4] = {x->dims[0], x->dims[1]};
     THAW_TRY(thaw_op_window(graph, node, &w, &dims[2], &dims[3], err));
-    if (w.pad_top >= w.R * w.dilation_h || w.pad_left >= w.S * w.dilation_w)
-        return refuse(node, err, "pads more than its window");
+    if (!sees_picture(w.R, w.dilation_h, w.pad_top, w.pad_bottom, x->dims[2]) ||
+        !sees_picture(w.S, w.dilation_w, w.pad_left, w.pad_right, x->dims[3]))
+        return refuse(node, err, "a window lies in the padding alone");
     set_shape(y, THAW_F32, 4, dims);
     node->alias = w.R == 1 && w.S == 1 && w.stride_h == 1 && w.stride_w == 1 &&
                   dims[2] == x->dims[2] && dims[3] == x->dims[3];
@@ -336,11 +379,11 @@ static int64_t flop_pool(const thaw_graph *graph, const thaw_node *node) {
     thaw_window w;
     int64_t P, Q;
     if (thaw_op_window(graph, node, &w, &P, &Q, NULL) != THAW_OK) return 0;
-    return thaw_value_elements(thaw_node_out(graph, node, 0)) * w.R * w.S;
+    return multiply_adds(thaw_value_elements(thaw_node_out(graph, node, 0)), w.R * w.S) / 2;
 }
 
 static thaw_status infer_global_pool(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 1u << 4, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin_layer(graph, node, 1u << 4, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     int64_t dims[4] = {x->dims[0], x->dims[1], 1, 1};
     set_shape(y, THAW_F32, 4, dims);
@@ -349,7 +392,7 @@ static thaw_status infer_global_pool(thaw_graph *graph, thaw_node *node, thaw_er
 }
 
 static thaw_status infer_reduce_mean(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 1u << 4, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin_layer(graph, node, 1u << 4, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     int axes[THAW_MAX_RANK];
     if (thaw_op_axes(graph, node, 4, axes) != 2 || axes[0] != 2 || axes[1] != 3)
@@ -367,7 +410,7 @@ static int64_t flop_input(const thaw_graph *graph, const thaw_node *node) {
 /* ---- matrices ------------------------------------------------------------------------------ */
 
 static thaw_status infer_gemm(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 1u << 2, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin_layer(graph, node, 1u << 2, err), *x = thaw_node_in(graph, node, 0);
     thaw_value *w = thaw_node_in(graph, node, 1);
     if (!y) return THAW_ERR_SHAPE;
     bool gemm = strcmp(node->type, "Gemm") == 0;
@@ -394,9 +437,9 @@ static int64_t flop_gemm(const thaw_graph *graph, const thaw_node *node) {
 /* ---- elementwise --------------------------------------------------------------------------- */
 
 static thaw_status infer_unary(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 1u << 2 | 1u << 4, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin_layer(graph, node, 1u << 2 | 1u << 4, err),
+               *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
-    if (x->data) return refuse(node, err, "its input is a constant");
     set_shape(y, THAW_F32, x->rank, x->dims);
     return THAW_OK;
 }
@@ -433,35 +476,40 @@ static bool broadcast(const thaw_value *a, const thaw_value *b, thaw_value *y) {
 }
 
 static thaw_status infer_binary(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 0, err), *a = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin(graph, node, err), *a = thaw_node_in(graph, node, 0);
     thaw_value *b = thaw_node_in(graph, node, 1);
     if (!y || !b || b->rank < 0) return misfit(graph, node, err);
     if (a->data && b->data) return refuse(node, err, "computes with constants only");
     if (a->dtype != THAW_F32 || b->dtype != THAW_F32 || !broadcast(a, b, y))
         return misfit(graph, node, err);
     const thaw_value *runtime = a->data ? b : a;
+    y->nhwc = runtime->nhwc;
+    if (y->nhwc && !a->data && !b->data) return misfit(graph, node, err);
     if (y->rank != runtime->rank || (y->rank != 4 && y->rank != 2))
         return refuse(node, err, "is no feature map plus something that fits into it");
+    if ((a->data || b->data) && memcmp(y->dims, runtime->dims, (size_t)y->rank * sizeof *y->dims))
+        return refuse(node, err, "the constant is larger than what it is combined with");
     return THAW_OK;
 }
 
 static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin(graph, node, 0, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     int64_t axis = thaw_node_int(node, "axis", 1), sum = 0;
     bool constant = is_ints(x) && x->rank == 1;
     if (axis < 0) axis += x->rank;
+    if (axis < 0 || axis >= x->rank) return misfit(graph, node, err);
     for (int i = 0; i < node->n_in; i++) {
         const thaw_value *in = thaw_node_in(graph, node, i);
-        if (!in || in->rank != x->rank || (constant && !is_ints(in)))
+        if (!in || in->rank != x->rank || constant != is_ints(in) || (!constant && in->data))
             return misfit(graph, node, err);
         for (int k = 0; k < x->rank; k++)
             if (k != axis && in->dims[k] != x->dims[k]) return misfit(graph, node, err);
-        if (axis < x->rank) sum += in->dims[axis];
+        if (__builtin_add_overflow(sum, in->dims[axis], &sum)) return misfit(graph, node, err);
     }
     if (constant) {
-        int64_t *out = make_ints(graph, y, 1, sum);
-        if (!out) return no_memory(node, err);
+        int64_t *out;
+        THAW_TRY(make_ints(graph, node, 1, sum, &out, err));
         for (int i = 0; i < node->n_in; i++) {
             const thaw_value *in = thaw_node_in(graph, node, i);
             memcpy(out, in->data, (size_t)in->dims[0] * sizeof *out);
@@ -469,7 +517,7 @@ static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *
         }
         return THAW_OK;
     }
-    if (axis != 1 || (x->rank != 4 && x->rank != 2) || x->data)
+    if (axis != 1 || (x->rank != 4 && x->rank != 2) || x->nhwc)
         return refuse(node, err, "only feature maps are joined, along their channels");
     int64_t dims[4] = {x->dims[0], sum, x->dims[2], x->dims[3]};
     set_shape(y, THAW_F32, x->rank, dims);
@@ -485,7 +533,7 @@ int thaw_op_axes(const thaw_graph *graph, const thaw_node *node, int rank,
     const thaw_value *in = thaw_node_in(graph, node, 1);
     const int64_t *list = attr ? attr->ints : is_ints(in) ? in->data : NULL;
     int64_t n = attr ? (int64_t)attr->n : is_ints(in) ? thaw_value_elements(in) : 0;
-    if ((in && !is_ints(in)) || n > rank || n > THAW_MAX_RANK) return -1;
+    if ((in && !is_ints(in)) || n > rank || n > THAW_MAX_RANK || (n && !list)) return -1;
     for (int i = 0; i < n; i++) {
         int64_t axis = list[i] < 0 ? list[i] + rank : list[i];
         if (axis < 0 || axis >= rank) return -1;
@@ -519,10 +567,19 @@ thaw_status thaw_op_pads(const thaw_graph *graph, const thaw_node *node, thaw_wi
                          thaw_error *err) {
     const thaw_attr *attr = thaw_node_attr(node, "pads"), *mode = thaw_node_attr(node, "mode");
     const thaw_value *in = thaw_node_in(graph, node, 1), *fill = thaw_node_in(graph, node, 2);
-    const int64_t *p = attr && attr->n == 8                          ? attr->ints
-                       : is_ints(in) && thaw_value_elements(in) == 8 ? in->data
-                                                                     : NULL;
-    if (!p) return refuse(node, err, "its pads must be eight constant numbers");
+    const int64_t *list = attr ? attr->ints : is_ints(in) ? in->data : NULL;
+    int64_t n = attr ? (int64_t)attr->n : list ? thaw_value_elements(in) : 0, p[8] = {0};
+    const thaw_value *axes = thaw_node_in(graph, node, 3); /* Opset 18: the axes that p is for. */
+    int64_t n_axes = is_ints(axes) ? thaw_value_elements(axes) : 4;
+    if (!list || (axes && !is_ints(axes)) || n_axes > 4 || n != 2 * n_axes)
+        return refuse(node, err, "its pads must be constants, two for each axis");
+    for (int i = 0; i < n_axes; i++) {
+        int64_t axis = is_ints(axes) ? ((const int64_t *)axes->data)[i] : i;
+        if (axis < 0) axis += 4;
+        if (axis < 0 || axis > 3) return misfit(graph, node, err);
+        p[axis] = list[i];
+        p[axis + 4] = list[i + n_axes];
+    }
     for (int i = 0; i < 8; i++)
         if (p[i] < 0 || p[i] > INT32_MAX || (i % 4 < 2 && p[i]))
             return refuse(node, err, "only height and width can be padded");
@@ -580,7 +637,7 @@ thaw_status thaw_op_window(const thaw_graph *graph, const thaw_node *node, thaw_
         !read_pair(node, "dilations", 1, 1, &o.dilation_h, &o.dilation_w) ||
         (pads && (pads->n != 4 || !pads->ints)))
         return refuse(node, err, "its window is not a 2-D one within 2^20");
-    if (w && w->rank == 4) {
+    if (strcmp(node->type, "Conv") == 0) {
         if ((o.R && o.R != w->dims[2]) || (o.S && o.S != w->dims[3]))
             return misfit(graph, node, err);
         o.R = w->dims[2];

@@ -14,6 +14,7 @@ typedef enum thaw_rng_use {
     THAW_RNG_INIT,    /* Initial weights. */
     THAW_RNG_SHUFFLE, /* An epoch's order; stream: the epoch. */
     THAW_RNG_DROPOUT, /* A step's masks; stream: the step. */
+    THAW_RNG_SAMPLE,  /* Which records a self-test looks at. */
 } thaw_rng_use;
 
 /* Reads one stream from its beginning. */

@@ -136,7 +136,13 @@ static thaw_status prepare_steps(thaw_trunk *trunk, thaw_dtype compute, thaw_err
             return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                              "%s: the %s backend has no %s; use device = cpu", step->name,
                              kernels->name, kind_names[step->kind]);
-        if (slot->prepare(step, &context, err) != 0) return THAW_ERR_BACKEND;
+        if (err) err->text[0] = 0;
+        int code = slot->prepare(step, &context, err);
+        if (code != 0 && err && !err->text[0])
+            thaw_fail(err, THAW_ERR_BACKEND, "%s (%s): the %s backend refused it: %s (%d)",
+                      step->name, kind_names[step->kind], kernels->name, kernels->explain(code),
+                      code);
+        if (code != 0) return THAW_ERR_BACKEND;
         if (step->workspace_bytes > trunk->size.workspace_bytes)
             trunk->size.workspace_bytes = step->workspace_bytes;
     }
@@ -167,6 +173,7 @@ static thaw_status warm_up(thaw_trunk *trunk, const thaw_graph *graph, thaw_erro
 static thaw_status choose_group(const thaw_graph *graph, const thaw_cut *cut,
                                 const thaw_trunk_options *options, const thaw_backend *backend,
                                 int64_t *group, thaw_error *err) {
+    if (options->batch < 1) return thaw_fail(err, THAW_ERR_USAGE, "batch must be at least 1");
     *group = options->batch;
     if (!backend->cache_bytes || options->batch == 1) return THAW_OK;
     /* The widest pair of neighbours in the graph is what must be in cache at once. */
@@ -183,7 +190,6 @@ static thaw_status choose_group(const thaw_graph *graph, const thaw_cut *cut,
     int64_t least = (backend->threads + 3) / 4;
     if (fits < least) fits = least;
     if (fits < *group) *group = fits;
-    if (*group < 1) return thaw_fail(err, THAW_ERR_USAGE, "batch must be at least 1");
     return THAW_OK;
 }
 
@@ -195,7 +201,7 @@ static thaw_status plan(thaw_trunk *trunk, const thaw_graph *graph, const thaw_c
     if (!scale || !shift) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the trunk");
     memcpy(scale, options->scale, (size_t)C * sizeof *scale);
     memcpy(shift, options->shift, (size_t)C * sizeof *shift);
-    int64_t group;
+    int64_t group = 0;
     THAW_TRY(choose_group(graph, cut, options, trunk->backend, &group, err));
     THAW_TRY(thaw_lower(graph, cut->value, options->pooled, group, scale, shift, &trunk->arena,
                         &trunk->program, err));

@@ -32,8 +32,8 @@ static thaw_status decode_all(const thaw_bundle *b, thaw_decoder *decoder, size_
     for (size_t i = 0; i < n; i++) {
         thaw_error why = {0};
         if (reasons) reasons[i] = NULL;
-        thaw_status status = thaw_image_decode(decoder, files[i].bytes, files[i].n, g,
-                                               pixels + i * size, &why);
+        thaw_status status =
+            thaw_image_decode(decoder, files[i].bytes, files[i].n, g, pixels + i * size, &why);
         if (status == THAW_OK) continue;
         if (!reasons) return thaw_fail(err, status, "%s: %s", files[i].path, why.text);
         memset(pixels + i * size, 0, size);
@@ -127,8 +127,8 @@ static thaw_status read_golden(const thaw_bundle *b, const char *run, const json
         const char *file = json_string_value(json_object_get(entry, "file"));
         if (!file || strstr(file, "..") || file[0] == '/' ||
             json_array_size(json_object_get(entry, "scores")) != b->n_labels)
-            return thaw_fail(err, THAW_ERR_FORMAT, "%s: golden picture %zu is damaged in bundle.json",
-                             run, *n);
+            return thaw_fail(err, THAW_ERR_FORMAT,
+                             "%s: golden picture %zu is damaged in bundle.json", run, *n);
         char *path = thaw_file_join(arena, run, file), *bytes;
         if (!path) return no_memory(err);
         THAW_TRY(thaw_file_read(path, LARGEST_PICTURE, arena, &bytes, &files[*n].n, err));
@@ -153,11 +153,12 @@ static thaw_status check_golden(const thaw_bundle *b, const char *run, thaw_erro
             double want = json_number_value(json_array_get(expected, k));
             double got = scores[i * b->n_labels + k];
             if (fabs(got - want) <= golden_tolerance) continue;
-            status = thaw_fail(err, THAW_ERR_MISMATCH,
-                               "%s: the golden picture %s scores %.4f for %s, but %.4f when the "
-                               "bundle was made; the bundle was changed, or this program decodes or "
-                               "computes differently",
-                               run, files[i].path, got, b->labels[k], want);
+            status =
+                thaw_fail(err, THAW_ERR_MISMATCH,
+                          "%s: the golden picture %s scores %.4f for %s, but %.4f when the "
+                          "bundle was made; the bundle was changed, or this program decodes or "
+                          "computes differently",
+                          run, files[i].path, got, b->labels[k], want);
             break;
         }
     }
@@ -198,8 +199,8 @@ static thaw_status open_parts(thaw_bundle *b, const char *run, thaw_error *err) 
                          b->json ? "the bundle has another format than this version of Thaw reads"
                                  : problem.text);
     thaw_preprocess preprocess = {0};
-    THAW_TRY(thaw_preprocess_parse(json_object_get(b->json, "preprocess"), json_path, &preprocess,
-                                   err));
+    THAW_TRY(
+        thaw_preprocess_parse(json_object_get(b->json, "preprocess"), json_path, &preprocess, err));
     THAW_TRY(check_hash(b, model_path, err));
     THAW_TRY(thaw_network_open_bundle(&b->network, model_path, &preprocess, err));
     THAW_TRY(thaw_dense_read(&b->network.model.graph, b->network.cut, &b->arena, b->layers,
@@ -256,10 +257,10 @@ static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, t
     char *labels_text = labels ? json_dumps(labels, JSON_COMPACT) : NULL;
     thaw_metadata metadata[] = {{"thaw.preprocess", preprocess_text}, {"thaw.labels", labels_text}};
     thaw_new_head head = {spec->network->pooled, spec->layers, spec->n_layers, metadata, 2};
-    thaw_status status = preprocess_text && labels_text
-                             ? thaw_onnx_write(&spec->network->model, spec->network->cut, &head,
-                                               path, err)
-                             : no_memory(err);
+    thaw_status status =
+        preprocess_text && labels_text
+            ? thaw_onnx_write(&spec->network->model, spec->network->cut, &head, path, err)
+            : no_memory(err);
     free(preprocess_text);
     free(labels_text);
     json_decref(preprocess);
@@ -279,8 +280,8 @@ static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder,
         files[*n].path = thaw_arena_printf(arena, "golden/%zu%s", *n, dot);
         char *path = files[*n].path ? thaw_file_join(arena, folder, files[*n].path) : NULL;
         if (!path) return no_memory(err);
-        THAW_TRY(thaw_file_read(spec->golden[*n], LARGEST_PICTURE, arena, &bytes, &files[*n].n,
-                                err));
+        THAW_TRY(
+            thaw_file_read(spec->golden[*n], LARGEST_PICTURE, arena, &bytes, &files[*n].n, err));
         files[*n].bytes = bytes;
         THAW_TRY(thaw_file_write(path, bytes, files[*n].n, err));
     }
@@ -327,7 +328,7 @@ static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder,
     if (!model_path || !json_path) return no_memory(err);
     THAW_TRY(write_model(spec, model_path, err));
     thaw_file_bytes files[THAW_GOLDEN];
-    size_t n;
+    size_t n = 0;
     char model_hash[THAW_HASH_TEXT], created[32];
     THAW_TRY(copy_golden(spec, folder, arena, files, &n, err));
     THAW_TRY(golden_json(spec, model_path, n, files, arena, golden, err));
@@ -335,12 +336,11 @@ static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder,
     time_t now = time(NULL);
     struct tm utc;
     strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    json_t *json = json_pack("{s:i,s:s,s:s,s:o,s:o,s:O,s:o,s:o,s:O}", "format", THAW_BUNDLE_FORMAT,
-                             "created", created, "model_hash", model_hash, "labels",
-                             label_array(spec), "preprocess",
-                             thaw_preprocess_json(&spec->network->preprocess), "golden", golden,
-                             "provenance", provenance(spec), "options", option_object(spec->options),
-                             "metrics", spec->metrics);
+    json_t *json = json_pack(
+        "{s:i,s:s,s:s,s:o,s:o,s:O,s:o,s:o,s:O}", "format", THAW_BUNDLE_FORMAT, "created", created,
+        "model_hash", model_hash, "labels", label_array(spec), "preprocess",
+        thaw_preprocess_json(&spec->network->preprocess), "golden", golden, "provenance",
+        provenance(spec), "options", option_object(spec->options), "metrics", spec->metrics);
     char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(json);
     if (!text) return no_memory(err);
@@ -374,7 +374,8 @@ static bool is_empty_folder(const char *path) {
     DIR *dir = opendir(path);
     if (!dir) return false;
     int n = 0;
-    while (readdir(dir)) n++;
+    while (readdir(dir))
+        n++;
     closedir(dir);
     return n <= 2; /* "." and ".." */
 }
@@ -382,7 +383,8 @@ static bool is_empty_folder(const char *path) {
 /* A path without slashes at its end, to which something can be appended. */
 static char *trimmed(thaw_arena *arena, const char *run) {
     size_t n = strlen(run);
-    while (n > 1 && run[n - 1] == '/') n--;
+    while (n > 1 && run[n - 1] == '/')
+        n--;
     return thaw_arena_string(arena, run, n);
 }
 
@@ -395,11 +397,24 @@ thaw_status thaw_run_begin(const char *run, thaw_arena *arena, const char **fold
     struct stat info;
     if (lstat(base, &info) == 0 && access(json, F_OK) != 0 && !is_empty_folder(base))
         return thaw_fail(err, THAW_ERR_USAGE,
-                         "out = %s: this exists and is not a run of Thaw; choose another folder", run);
+                         "out = %s: this exists and is not a run of Thaw; choose another folder",
+                         run);
     remove_folder(partial); /* What a killed run left. */
     THAW_TRY(thaw_file_make_folders(partial, err));
     *folder = partial;
     return THAW_OK;
+}
+
+void thaw_run_abandon(const char *folder, bool keep_rejected) {
+    thaw_arena arena = {0};
+    char *table = thaw_file_join(&arena, folder, "rejected.csv"), *bytes = NULL;
+    size_t n = 0;
+    bool keep = keep_rejected && table &&
+                thaw_file_read(table, (size_t)INT32_MAX, &arena, &bytes, &n, NULL) == THAW_OK;
+    remove_folder(folder);
+    if (keep && thaw_file_make_folders(folder, NULL) == THAW_OK)
+        thaw_file_write(table, bytes, n, NULL);
+    thaw_arena_free(&arena);
 }
 
 thaw_status thaw_run_finish(const char *run, const char *folder, thaw_error *err) {
@@ -415,8 +430,8 @@ thaw_status thaw_run_finish(const char *run, const char *folder, thaw_error *err
     }
     /* rename() replaces an empty folder. */
     if (status == THAW_OK && rename(folder, base) != 0)
-        status = thaw_fail(err, THAW_ERR_IO, "cannot move %s to %s: %s", folder, base,
-                           strerror(errno));
+        status =
+            thaw_fail(err, THAW_ERR_IO, "cannot move %s to %s: %s", folder, base, strerror(errno));
     thaw_arena_free(&arena);
     return status;
 }

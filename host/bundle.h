@@ -36,8 +36,8 @@ thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend 
 
 void thaw_bundle_close(thaw_bundle *bundle);
 
-/* Scores n pictures given as files' bytes: scores [n, n_labels]. reasons[i] (may be NULL) receives a
- * sentence, in the arena, for a picture that cannot be decoded, whose scores are then zeros; NULL
+/* Scores n pictures given as files' bytes: scores [n, n_labels]. reasons[i] (may be NULL) receives
+ * a sentence, in the arena, for a picture that cannot be decoded, whose scores are then zeros; NULL
  * for the others. */
 typedef struct thaw_file_bytes {
     const char *path;
@@ -56,8 +56,8 @@ typedef struct thaw_bundle_spec {
     const char *const *labels;
     size_t n_labels;
     const thaw_options *options;
-    json_t *metrics;                   /* Borrowed. */
-    const char *golden[THAW_GOLDEN];   /* Paths of pictures; NULL: fewer. */
+    json_t *metrics;                 /* Borrowed. */
+    const char *golden[THAW_GOLDEN]; /* Paths of pictures; NULL: fewer. */
     thaw_backend *backend;
 } thaw_bundle_spec;
 
@@ -68,6 +68,9 @@ thaw_status thaw_bundle_write(const thaw_bundle_spec *spec, const char *folder, 
  * ERR_IO; ERR_USAGE when RUN exists and is no run. */
 thaw_status thaw_run_begin(const char *run, thaw_arena *arena, const char **folder,
                            thaw_error *err);
+
+/* Removes RUN.partial; keep_rejected: but for its table of rejected pictures. */
+void thaw_run_abandon(const char *folder, bool keep_rejected);
 
 /* RUN.partial becomes RUN; an older RUN becomes RUN~, whose predecessor is removed. */
 thaw_status thaw_run_finish(const char *run, const char *folder, thaw_error *err);

@@ -15,8 +15,8 @@ static void print_operators(const thaw_graph *graph) {
     for (int r = 0; r < n_rows; r++) {
         int count = 0;
         for (int i = 0; i < graph->n_nodes; i++)
-            count += graph->nodes[i].live && !graph->nodes[i].alias &&
-                     graph->nodes[i].op == &rows[r];
+            count +=
+                graph->nodes[i].live && !graph->nodes[i].alias && graph->nodes[i].op == &rows[r];
         if (count) thaw_text_add(&list, "%s%s %d", list.n ? ", " : "", rows[r].type, count);
     }
     printf("operators   %s\n", list.text);
@@ -33,8 +33,9 @@ static void print_batch_norm(const thaw_graph *graph) {
     if (n_norm)
         printf("batch norm  %d layers kept\n", n_norm);
     else if (n_conv)
-        printf("batch norm  none: folded into the convolutions at export, or never there. That is\n"
-               "            fine for frozen layers\n");
+        printf(
+            "batch norm  none: folded into the convolutions at export, or never there. That is\n"
+            "            fine for frozen layers\n");
 }
 
 static void print_cut(const thaw_graph *graph, const thaw_cuts *cuts, const thaw_cut *cut) {
@@ -70,8 +71,9 @@ thaw_status thaw_cmd_inspect(const thaw_cli *cli, const thaw_options *options, t
         thaw_hash_text(network.trunk_hash, text);
         printf("trunk       %lld features an image, hash %s\n\n", (long long)network.n_features,
                text);
-        printf("                                                                               "
-               "            parameters, M           GFLOP\n");
+        printf(
+            "                                                                               "
+            "            parameters, M           GFLOP\n");
         printf("  cut  %-36s %-9s %-20s %9s %10s %10s %9s %9s\n", "node", "stage", "shape",
                "KB/image", "below", "above", "below", "above");
         for (int i = 0; i < network.cuts.n; i++)

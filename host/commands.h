@@ -5,7 +5,7 @@
 
 #include "cli.h"
 
-#define THAW_COMMAND(name)                                                              \
+#define THAW_COMMAND(name) \
     thaw_status thaw_cmd_##name(const thaw_cli *cli, const thaw_options *options, thaw_error *err)
 THAW_COMMAND(inspect);
 THAW_COMMAND(train);

@@ -11,8 +11,8 @@
 #include "rng.h"
 
 enum {
-    RING_BATCHES = 3,           /* Decoded ahead of the trunk. */
-    LARGEST_FILE = 512 << 20,   /* No picture is larger; a wrong file must not fill the memory. */
+    RING_BATCHES = 3,         /* Decoded ahead of the trunk. */
+    LARGEST_FILE = 512 << 20, /* No picture is larger; a wrong file must not fill the memory. */
 };
 
 static double now_s(void) {
@@ -79,8 +79,8 @@ typedef struct pipeline {
     int n_running; /* Producers that have not ended. */
     bool failed;   /* The consumer gave up, or a producer hit something other than a bad picture. */
     thaw_error error;
-    uint8_t *pixels;   /* [capacity] pictures. */
-    size_t *picture;   /* [capacity] which picture of the dataset lies there. */
+    uint8_t *pixels;     /* [capacity] pictures. */
+    size_t *picture;     /* [capacity] which picture of the dataset lies there. */
     const char **reason; /* [dataset->n] in the result's arena. */
 } pipeline;
 
@@ -210,11 +210,15 @@ static thaw_status consume(pipeline *p, thaw_trunk **trunk, thaw_backend *backen
     size_t slot, n, size = image_bytes(p->network);
     while ((n = wait_for_batch(p, &slot)) > 0) {
         /* Planned only when something is to be computed: all hits must cost nothing. */
-        if (!*trunk)
+        if (!*trunk) {
+            double start = now_s();
             THAW_TRY(thaw_network_plan(p->network, p->options->batch, p->options->compute, backend,
                                        trunk, err));
+            p->result->plan_seconds = now_s() - start;
+        }
         THAW_TRY(thaw_trunk_run(*trunk, (int64_t)n, p->pixels + slot * size, features, err));
-        for (size_t k = 0; k < n; k++) keys[k] = p->result->keys[p->picture[slot + k]];
+        for (size_t k = 0; k < n; k++)
+            keys[k] = p->result->keys[p->picture[slot + k]];
         THAW_TRY(thaw_cache_append(p->cache, keys, n, features, err));
         release_batch(p, n);
     }
@@ -244,7 +248,8 @@ static thaw_status run_threads(pipeline *p, thaw_backend *backend, thaw_error *e
     pthread_t threads[256];
     int wanted = backend->threads < 256 ? backend->threads : 256, started = 0;
     p->n_running = wanted;
-    while (started < wanted && pthread_create(&threads[started], NULL, producer, p) == 0) started++;
+    while (started < wanted && pthread_create(&threads[started], NULL, producer, p) == 0)
+        started++;
     pthread_mutex_lock(&p->mutex);
     p->n_running -= wanted - started;
     pthread_mutex_unlock(&p->mutex);
@@ -261,7 +266,8 @@ static thaw_status run_threads(pipeline *p, thaw_backend *backend, thaw_error *e
     pthread_mutex_lock(&p->mutex);
     pthread_cond_broadcast(&p->has_room);
     pthread_mutex_unlock(&p->mutex);
-    for (int t = 0; t < started; t++) pthread_join(threads[t], NULL);
+    for (int t = 0; t < started; t++)
+        pthread_join(threads[t], NULL);
     thaw_trunk_free(trunk);
     free(features);
     free(keys);
@@ -309,8 +315,12 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
                          thaw_cache *cache, thaw_log *log, thaw_extraction *extraction,
                          thaw_error *err) {
     *extraction = (thaw_extraction){0};
-    pipeline p = {.network = network, .dataset = dataset, .options = options, .cache = cache,
-                  .log = log, .result = extraction};
+    pipeline p = {.network = network,
+                  .dataset = dataset,
+                  .options = options,
+                  .cache = cache,
+                  .log = log,
+                  .result = extraction};
     pthread_mutex_init(&p.mutex, NULL);
     pthread_cond_init(&p.has_batch, NULL);
     pthread_cond_init(&p.has_room, NULL);
@@ -329,6 +339,168 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
     pthread_cond_destroy(&p.has_batch);
     pthread_cond_destroy(&p.has_room);
     pthread_mutex_destroy(&p.mutex);
+    return status;
+}
+
+/* ---- self-test ----------------------------------------------------------------------------- */
+
+/* A dataset of random pictures of another one; its arrays are in the arena. */
+static bool sample(const thaw_dataset *all, const thaw_extraction *extraction, size_t most,
+                   thaw_dataset *some, thaw_arena *arena) {
+    uint32_t *label = thaw_arena_array(arena, most, sizeof *label);
+    uint8_t *split = thaw_arena_array(arena, most, sizeof *split);
+    uint8_t *source = thaw_arena_array(arena, most, sizeof *source);
+    const char **name = thaw_arena_array(arena, most, sizeof *name);
+    if (!label || !split || !source || !name) return false;
+    *some = *all;
+    some->label = label;
+    some->split = split;
+    some->source = source;
+    some->name = name;
+    some->n = 0;
+    /* Another seed each time: run after run, all records get their turn. */
+    thaw_rng rng = thaw_rng_open((uint64_t)time(NULL), THAW_RNG_SAMPLE, 0);
+    for (size_t k = 0; k < most; k++) {
+        size_t i = thaw_rng_below(&rng, (uint32_t)all->n);
+        if (extraction && extraction->rejected[i]) continue;
+        label[some->n] = all->label[i];
+        split[some->n] = all->split[i];
+        source[some->n] = all->source[i];
+        name[some->n++] = all->name[i];
+    }
+    return true;
+}
+
+static double nmse(const float *x, const float *reference, int64_t n) {
+    double difference = 0, power = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double d = (double)x[i] - reference[i];
+        difference += d * d;
+        power += (double)reference[i] * reference[i];
+    }
+    return power > 0 ? difference / power : difference;
+}
+
+/* Extracts into a cache in memory. */
+static thaw_status extract_anew(const thaw_network *network, const thaw_dataset *some,
+                                int64_t batch, thaw_dtype compute, thaw_backend *backend,
+                                thaw_cache **cache, thaw_extraction *extraction, double *rate,
+                                thaw_error *err) {
+    thaw_cache_spec in_memory = {.D = network->n_features, .dtype = THAW_F32};
+    thaw_extract_options options = {
+        .batch = batch, .compute = compute, .max_bad = {.number = 100, .percent = true}};
+    THAW_TRY(thaw_cache_open(cache, &in_memory, err));
+    THAW_TRY(thaw_extract(network, some, &options, backend, *cache, NULL, extraction, err));
+    double seconds = extraction->seconds - extraction->plan_seconds;
+    *rate = seconds > 0 ? (double)some->n / seconds : 0;
+    return THAW_OK;
+}
+
+/* What another run on another machine may differ by: rounding of storage and of computation. */
+static double tolerance(thaw_dtype compute, thaw_dtype stored) {
+    return compute == THAW_BF16 ? 1e-3 : stored == THAW_F16 ? 1e-5 : 1e-8;
+}
+
+static thaw_status compare(const thaw_network *network, const thaw_dataset *some, thaw_cache *fresh,
+                           thaw_cache *cache, const thaw_extraction *again, double limit,
+                           thaw_self_test *result, thaw_arena *arena, thaw_error *err) {
+    int64_t D = network->n_features;
+    float *x = thaw_arena_array(arena, (size_t)D, sizeof *x);
+    float *reference = thaw_arena_array(arena, (size_t)D, sizeof *reference);
+    if (!x || !reference)
+        return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a self-test");
+    for (size_t i = 0; i < some->n; i++) {
+        if (again->rejected[i]) continue;
+        THAW_TRY(thaw_cache_read(fresh, again->keys[i], reference, err));
+        /* A picture that changed between the two passes has another key; that is no lie. */
+        if (!thaw_cache_has(cache, again->keys[i])) continue;
+        THAW_TRY(thaw_cache_read(cache, again->keys[i], x, err));
+        double difference = nmse(x, reference, D);
+        result->n++;
+        if (difference > result->worst || isnan(difference)) result->worst = difference;
+        if (difference <= limit) continue;
+        char path[PATH_MAX];
+        thaw_dataset_path(some, i, path);
+        return thaw_fail(err, THAW_ERR_MISMATCH,
+                         "the cache's record for %s differs from what this program computes (NMSE "
+                         "%.1e, %.0e is allowed): remove the cache folder, or choose another "
+                         "cache.dir",
+                         path, difference, limit);
+    }
+    return THAW_OK;
+}
+
+thaw_status thaw_extract_self_test(const thaw_network *network, const thaw_dataset *dataset,
+                                   const thaw_extract_options *options, thaw_backend *backend,
+                                   thaw_cache *cache, thaw_dtype stored,
+                                   const thaw_extraction *extraction, size_t most,
+                                   thaw_self_test *result, thaw_error *err) {
+    *result = (thaw_self_test){0};
+    thaw_arena arena = {0};
+    thaw_dataset some;
+    thaw_extraction again = {0};
+    thaw_cache *fresh = NULL;
+    thaw_status status = THAW_OK;
+    if (!sample(dataset, extraction, most, &some, &arena))
+        status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a self-test");
+    if (status == THAW_OK)
+        status = extract_anew(network, &some, options->batch, options->compute, backend, &fresh,
+                              &again, &result->images_per_second, err);
+    if (status == THAW_OK)
+        status = compare(network, &some, fresh, cache, &again, tolerance(options->compute, stored),
+                         result, &arena, err);
+    thaw_extraction_free(&again);
+    thaw_cache_close(fresh);
+    thaw_arena_free(&arena);
+    return status;
+}
+
+static thaw_status mean_nmse(const thaw_network *network, thaw_cache *caches[2],
+                             const thaw_extraction *extraction, double *result, thaw_arena *arena,
+                             thaw_error *err) {
+    int64_t D = network->n_features;
+    float *row[2] = {thaw_arena_array(arena, (size_t)D, sizeof(float)),
+                     thaw_arena_array(arena, (size_t)D, sizeof(float))};
+    if (!row[0] || !row[1]) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a test");
+    double sum = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < extraction->n; i++) {
+        if (extraction->rejected[i]) continue;
+        for (int k = 0; k < 2; k++)
+            THAW_TRY(thaw_cache_read(caches[k], extraction->keys[i], row[k], err));
+        sum += nmse(row[1], row[0], D);
+        n++;
+    }
+    *result = n ? sum / (double)n : 0;
+    return THAW_OK;
+}
+
+thaw_status thaw_extract_compare_precisions(const thaw_network *network,
+                                            const thaw_dataset *dataset, int64_t batch,
+                                            thaw_backend *backend, size_t most,
+                                            thaw_precision_test *result, thaw_error *err) {
+    *result = (thaw_precision_test){0};
+    thaw_arena arena = {0};
+    thaw_dataset some;
+    thaw_cache *caches[2] = {NULL, NULL};
+    thaw_extraction extractions[2] = {{0}, {0}};
+    const thaw_dtype types[2] = {THAW_F32, THAW_BF16};
+    double rates[2] = {0, 0};
+    thaw_status status = THAW_OK;
+    if (!sample(dataset, NULL, most, &some, &arena))
+        status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a test");
+    for (int k = 0; k < 2 && status == THAW_OK; k++)
+        status = extract_anew(network, &some, batch, types[k], backend, &caches[k], &extractions[k],
+                              &rates[k], err);
+    if (status == THAW_OK)
+        status = mean_nmse(network, caches, &extractions[0], &result->nmse, &arena, err);
+    result->fp32_rate = rates[0];
+    result->bf16_rate = rates[1];
+    for (int k = 0; k < 2; k++) {
+        thaw_extraction_free(&extractions[k]);
+        thaw_cache_close(caches[k]);
+    }
+    thaw_arena_free(&arena);
     return status;
 }
 

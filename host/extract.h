@@ -8,15 +8,16 @@
 
 #include "cache.h"
 #include "dataset.h"
+#include "file.h"
 #include "log.h"
 #include "network.h"
 
 typedef struct thaw_extraction {
-    thaw_hash *keys;   /* [n] Record key of each picture of the dataset. */
-    bool *rejected;    /* [n] Unreadable: there is no record. */
+    thaw_hash *keys; /* [n] Record key of each picture of the dataset. */
+    bool *rejected;  /* [n] Unreadable: there is no record. */
     size_t n, n_rejected, hits, misses;
     double seconds;         /* Wall time of the whole. */
-    double compute_seconds; /* Of which decoding and trunk: without hits. */
+    double plan_seconds;    /* Of which planning the trunk; 0 when all were hits. */
     thaw_rejected *reasons; /* [n_rejected], in the dataset's order. */
     thaw_arena arena;
 } thaw_extraction;
@@ -24,7 +25,7 @@ typedef struct thaw_extraction {
 typedef struct thaw_extract_options {
     int64_t batch;
     thaw_dtype compute;
-    thaw_opt_limit max_bad; /* More rejected pictures stop the run. */
+    thaw_opt_limit max_bad;    /* More rejected pictures stop the run. */
     const char *rejected_path; /* Table of them, written whatever the outcome; NULL: none. */
     const volatile int *stop;  /* Becomes non-zero: stop soon with ERR_INTERRUPTED. NULL: never. */
 } thaw_extract_options;
@@ -37,19 +38,31 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
                          thaw_cache *cache, thaw_log *log, thaw_extraction *extraction,
                          thaw_error *err);
 
-/* Recomputes up to `most` random pictures whose records were hits and compares. Sets the largest
- * relative difference and the images per second that a run without cache would reach.
- * ERR_MISMATCH names a picture whose record differs by more than the precision allows. */
 typedef struct thaw_self_test {
     size_t n;
-    double worst;           /* NMSE of the worst picture. */
-    double images_per_second;
+    double worst;             /* NMSE of the picture that differs most. */
+    double images_per_second; /* From files to features, nothing cached. */
 } thaw_self_test;
+
+/* Computes up to `most` random pictures anew, in memory, and compares them with their records: a
+ * cache that lies is worse than none. Also tells how fast a run without cache would be.
+ * ERR_MISMATCH names a picture whose record differs by more than its type and the precision allow.
+ */
 thaw_status thaw_extract_self_test(const thaw_network *network, const thaw_dataset *dataset,
                                    const thaw_extract_options *options, thaw_backend *backend,
-                                   thaw_cache *cache, const thaw_extraction *extraction,
-                                   size_t most, uint64_t seed, thaw_self_test *result,
-                                   thaw_error *err);
+                                   thaw_cache *cache, thaw_dtype stored,
+                                   const thaw_extraction *extraction, size_t most,
+                                   thaw_self_test *result, thaw_error *err);
+
+/* What bf16 would gain and cost here: up to `most` random pictures in both precisions. */
+typedef struct thaw_precision_test {
+    double fp32_rate, bf16_rate; /* Images per second, from files to features. */
+    double nmse;                 /* Of the bf16 features. */
+} thaw_precision_test;
+thaw_status thaw_extract_compare_precisions(const thaw_network *network,
+                                            const thaw_dataset *dataset, int64_t batch,
+                                            thaw_backend *backend, size_t most,
+                                            thaw_precision_test *result, thaw_error *err);
 
 void thaw_extraction_free(thaw_extraction *extraction);
 

@@ -14,8 +14,8 @@ static const thaw_command commands[] = {
      false, thaw_cmd_eval},
     {"predict", "RUN PICTURE...", "What a trained run sees in pictures.", "predict", 2, -1, false,
      thaw_cmd_predict},
-    {"cache", "ls|verify|explain|gc", "Look after the kept features.", "cache data image", 1, 2,
-     false, thaw_cmd_cache},
+    {"cache", "ls|verify|explain|gc", "Look after the kept features.", "cache image", 1, 1, false,
+     thaw_cmd_cache},
     {"demo", "", "The built-in story: draws flowers, trains, shows the result.", "cache", 0, 0,
      false, thaw_cmd_demo},
     {"options", "", "Print train.ini with every option and its default.", "", 0, 0, false,
@@ -33,12 +33,12 @@ static thaw_status run(const thaw_cli *cli, thaw_error *err) {
 }
 
 int main(int argc, char **argv) {
-    signal(SIGPIPE, SIG_IGN); /* `thaw inspect | head` is an ordinary end, not a crash. */
+    signal(SIGXFSZ,
+           SIG_IGN); /* A file that grows beyond the user's limit is an error like others. */
     thaw_cli cli = {0};
     thaw_arena arena = {0};
     thaw_error err = {0};
-    thaw_status status =
-        thaw_cli_parse(&cli, &arena, commands, N_COMMANDS, argc, argv, &err);
+    thaw_status status = thaw_cli_parse(&cli, &arena, commands, N_COMMANDS, argc, argv, &err);
     if (status == THAW_OK) {
         if (cli.action == THAW_CLI_HELP)
             thaw_cli_write_help(stdout, &cli, commands, N_COMMANDS);

@@ -10,13 +10,12 @@ static thaw_status choose_cut(thaw_network *network, const char *freeze, thaw_er
     if (network->cut->index < network->cuts.last)
         network->cut = &network->cuts.cuts[network->cuts.last];
     network->pooled = thaw_cut_is_map(graph, network->cut);
-    network->n_features = network->pooled ? graph->values[network->cut->value].dims[1]
-                                          : network->cut->elements;
+    network->n_features =
+        network->pooled ? graph->values[network->cut->value].dims[1] : network->cut->elements;
     return thaw_cut_hash(graph, network->cut, network->pooled, &network->trunk_hash, err);
 }
 
-thaw_status thaw_network_open(thaw_network *network, const thaw_options *options,
-                              thaw_error *err) {
+thaw_status thaw_network_open(thaw_network *network, const thaw_options *options, thaw_error *err) {
     *network = (thaw_network){0};
     int64_t size = options->image.size;
     THAW_TRY(thaw_model_read(&network->model, options->model, size, size, err));
@@ -55,7 +54,10 @@ thaw_status thaw_network_plan(const thaw_network *network, int64_t batch, thaw_d
                               thaw_backend *backend, thaw_trunk **trunk, thaw_error *err) {
     float scale[3], shift[3];
     thaw_preprocess_affine(&network->preprocess, scale, shift);
-    thaw_trunk_options options = {.batch = batch, .compute = compute, .scale = scale,
-                                  .shift = shift, .pooled = network->pooled};
+    thaw_trunk_options options = {.batch = batch,
+                                  .compute = compute,
+                                  .scale = scale,
+                                  .shift = shift,
+                                  .pooled = network->pooled};
     return thaw_trunk_create(trunk, &network->model.graph, network->cut, &options, backend, err);
 }

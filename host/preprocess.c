@@ -15,11 +15,15 @@ typedef struct preset {
 
 /* In the order of thaw_opt_preprocess. */
 static const preset presets[] = {
-    [THAW_OPT_PREPROCESS_IMAGENET] = {"imagenet", "x/255, ImageNet's mean and deviation", false,
-                                      1 / 255.0, {0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}},
+    [THAW_OPT_PREPROCESS_IMAGENET] = {"imagenet",
+                                      "x/255, ImageNet's mean and deviation",
+                                      false,
+                                      1 / 255.0,
+                                      {0.485, 0.456, 0.406},
+                                      {0.229, 0.224, 0.225}},
     [THAW_OPT_PREPROCESS_TF] = {"tf", "x/128 - 1", false, 1 / 128.0, {1, 1, 1}, {1, 1, 1}},
-    [THAW_OPT_PREPROCESS_CAFFE] = {"caffe", "BGR, 0..255, mean subtracted", true, 1,
-                                   {103.939, 116.779, 123.68}, {1, 1, 1}},
+    [THAW_OPT_PREPROCESS_CAFFE] =
+        {"caffe", "BGR, 0..255, mean subtracted", true, 1, {103.939, 116.779, 123.68}, {1, 1, 1}},
     [THAW_OPT_PREPROCESS_UNIT] = {"unit", "x/255", false, 1 / 255.0, {0, 0, 0}, {1, 1, 1}},
     [THAW_OPT_PREPROCESS_RAW] = {"raw", "0..255 as they are", false, 1, {0, 0, 0}, {1, 1, 1}},
 };
@@ -95,10 +99,11 @@ static thaw_status take_options(const thaw_model *model, const thaw_options *opt
     if (options->image.shorter != THAW_AUTO) g->shorter = (int)options->image.shorter;
     if (g->shorter < least) {
         if (options->image.shorter != THAW_AUTO)
-            return thaw_fail(err, THAW_ERR_USAGE,
-                             "image.shorter = %d: the model takes %d x %d, so the shorter side must "
-                             "be at least %d",
-                             g->shorter, g->width, g->height, least);
+            return thaw_fail(
+                err, THAW_ERR_USAGE,
+                "image.shorter = %d: the model takes %d x %d, so the shorter side must "
+                "be at least %d",
+                g->shorter, g->width, g->height, least);
         g->shorter = least;
     }
     if (options->image.filter != THAW_OPT_FILTER_AUTO)
@@ -119,8 +124,8 @@ static thaw_status take_options(const thaw_model *model, const thaw_options *opt
 thaw_status thaw_preprocess_choose(const thaw_model *model, const thaw_options *options,
                                    thaw_preprocess *p, char *why, size_t why_size,
                                    thaw_error *err) {
-    *p = (thaw_preprocess){.geometry = {.fit = THAW_FIT_CROP, .filter = THAW_FILTER_BILINEAR,
-                                        .background = 255}};
+    *p = (thaw_preprocess){
+        .geometry = {.fit = THAW_FIT_CROP, .filter = THAW_FILTER_BILINEAR, .background = 255}};
     thaw_status status = THAW_OK;
     thaw_opt_preprocess choice = options->preprocess;
     if (choice == THAW_OPT_PREPROCESS_AUTO && take_metadata(model, p, &status, err)) {
@@ -146,8 +151,8 @@ void thaw_preprocess_affine(const thaw_preprocess *p, float scale[3], float shif
 /* ---- JSON ---------------------------------------------------------------------------------- */
 
 static const char *const fit_names[] = {[THAW_FIT_CROP] = "crop", [THAW_FIT_SQUASH] = "squash"};
-static const char *const filter_names[] = {[THAW_FILTER_BILINEAR] = "bilinear",
-                                           [THAW_FILTER_BICUBIC] = "bicubic"};
+static const char *const filter_names[] = {
+    [THAW_FILTER_BILINEAR] = "bilinear", [THAW_FILTER_BICUBIC] = "bicubic"};
 
 json_t *thaw_preprocess_json(const thaw_preprocess *p) {
     const thaw_geometry *g = &p->geometry;
@@ -181,8 +186,8 @@ thaw_status thaw_preprocess_parse(const json_t *json, const char *where, thaw_pr
     if (!json || code != 0 || !parse_word(fit, "crop", "squash", &fit_value) ||
         !parse_word(filter, "bilinear", "bicubic", &filter_value) ||
         !parse_word(order, "rgb", "bgr", &bgr) || background < 0 || background > 255 ||
-        g->width < 1 || g->height < 1 || g->width > 16384 || g->height > 16384 ||
-        g->shorter < 0 || g->shorter > 65536 || (g->channels != 1 && g->channels != 3))
+        g->width < 1 || g->height < 1 || g->width > 16384 || g->height > 16384 || g->shorter < 0 ||
+        g->shorter > 65536 || (g->channels != 1 && g->channels != 3))
         return thaw_fail(err, THAW_ERR_FORMAT, "%s: the preprocessing record is damaged%s%s", where,
                          problem.text[0] ? ": " : "", problem.text);
     g->fit = fit_value ? THAW_FIT_SQUASH : THAW_FIT_CROP;
@@ -195,9 +200,8 @@ thaw_status thaw_preprocess_parse(const json_t *json, const char *where, thaw_pr
 void thaw_preprocess_facts(const thaw_preprocess *p, const char *names[THAW_PREPROCESS_FACTS],
                            char texts[THAW_PREPROCESS_FACTS][THAW_PREPROCESS_FACT_TEXT]) {
     enum { SIZE = THAW_PREPROCESS_FACT_TEXT };
-    static const char *const all[THAW_PREPROCESS_FACTS] = {"size",       "fit",   "shorter",
-                                                           "filter",     "order", "background",
-                                                           "scale",      "mean",  "std"};
+    static const char *const all[THAW_PREPROCESS_FACTS] = {
+        "size", "fit", "shorter", "filter", "order", "background", "scale", "mean", "std"};
     const thaw_geometry *g = &p->geometry;
     memcpy(names, all, sizeof all);
     snprintf(texts[0], SIZE, "%d x %d x %d", g->width, g->height, g->channels);

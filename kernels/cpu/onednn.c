@@ -27,9 +27,10 @@ int cpu_begin(cpu_builder *builder, thaw_step *step, const thaw_plan_context *pl
 }
 
 static int bind(cpu_builder *builder, cpu_call *call, cpu_arg arg, const dnnl_memory_desc_t *md) {
-    if (call->n_args == CPU_MAX_ARGS) return cpu_refuse(builder, -1, "so many arguments");
+    if (call->n_args == call->capacity) return cpu_refuse(builder, -1, "so many arguments");
     int code = dnnl_memory_create(&arg.memory, md, builder->engine, DNNL_MEMORY_NONE);
     if (code) return cpu_refuse(builder, code, "a memory descriptor");
+    call->exec[call->n_args] = (dnnl_exec_arg_t){arg.index, arg.memory};
     call->args[call->n_args++] = arg;
     return 0;
 }
@@ -42,8 +43,14 @@ static size_t reserve(cpu_builder *builder, size_t n) {
 }
 
 int cpu_add_call(cpu_builder *builder, dnnl_primitive_desc_t desc, cpu_call **out) {
+    enum { OTHERS = 6 }; /* Output, weights, bias, scale, shift, scratchpad. */
     cpu_call *call = &builder->state->calls[builder->state->n_calls];
-    int code = dnnl_primitive_create(&call->primitive, desc);
+    call->capacity = builder->step->n_in + OTHERS;
+    call->args = thaw_arena_array(builder->plan->arena, (size_t)call->capacity, sizeof(cpu_arg));
+    call->exec =
+        thaw_arena_array(builder->plan->arena, (size_t)call->capacity, sizeof(dnnl_exec_arg_t));
+    int code = call->args && call->exec ? (int)dnnl_primitive_create(&call->primitive, desc)
+                                        : (int)dnnl_out_of_memory;
     dnnl_memory_desc_t scratch = *dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
     dnnl_primitive_desc_destroy(desc);
     if (code) return cpu_refuse(builder, code, "to build the primitive");
@@ -234,16 +241,14 @@ static void *argument_data(const cpu_arg *arg, const thaw_run_context *context) 
 }
 
 static int run_call(const cpu_call *call, const thaw_run_context *context) {
-    dnnl_exec_arg_t args[CPU_MAX_ARGS];
     for (int i = 0; i < call->n_args; i++) {
         const cpu_arg *arg = &call->args[i];
         void *data = argument_data(arg, context), *set;
         CPU_TRY(dnnl_memory_get_data_handle(arg->memory, &set));
         /* Setting a handle makes oneDNN zero the padding of blocked layouts, so only when new. */
         if (set != data) CPU_TRY(dnnl_memory_set_data_handle(arg->memory, data));
-        args[i] = (dnnl_exec_arg_t){arg->index, arg->memory};
     }
-    return (int)dnnl_primitive_execute(call->primitive, context->stream, call->n_args, args);
+    return (int)dnnl_primitive_execute(call->primitive, context->stream, call->n_args, call->exec);
 }
 
 int cpu_run(const thaw_step *step, const thaw_run_context *context) {

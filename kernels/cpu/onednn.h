@@ -12,7 +12,7 @@
 
 #include "kernels.h"
 
-enum { CPU_MAX_CALLS = 2, CPU_MAX_ARGS = 40 };
+enum { CPU_MAX_CALLS = 2 };
 
 /* What an argument's memory is at run time. */
 typedef enum cpu_binding {
@@ -33,8 +33,9 @@ typedef struct cpu_arg {
 
 typedef struct cpu_call {
     dnnl_primitive_t primitive;
-    int n_args;
-    cpu_arg args[CPU_MAX_ARGS];
+    int n_args, capacity;
+    cpu_arg *args;         /* In the plan's arena. */
+    dnnl_exec_arg_t *exec; /* The same as oneDNN wants them. */
 } cpu_call;
 
 /* thaw_step.state of every oneDNN step. */

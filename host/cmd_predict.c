@@ -1,0 +1,98 @@
+/* thaw predict RUN PICTURE...: what a trained run sees in pictures. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bundle.h"
+#include "commands.h"
+#include "file.h"
+#include "session.h"
+
+enum { GROUP = 32, LARGEST_FILE = 512 << 20 };
+
+/* Class numbers by falling score; equal scores by rising number. */
+static void rank(const float *scores, size_t n, size_t *order) {
+    for (size_t i = 0; i < n; i++) {
+        size_t k = i;
+        for (; k > 0 && scores[order[k - 1]] < scores[i]; k--)
+            order[k] = order[k - 1];
+        order[k] = i;
+    }
+}
+
+static void print_json(const thaw_bundle *b, const char *path, const char *reason,
+                       const float *scores, const size_t *order, size_t top) {
+    json_t *line = json_pack("{s:s}", "file", path);
+    if (reason) {
+        json_object_set_new(line, "error", json_string(reason));
+    } else {
+        json_t *list = json_array();
+        for (size_t k = 0; k < top; k++)
+            json_array_append_new(list, json_pack("{s:s,s:f}", "class", b->labels[order[k]],
+                                                  "score", (double)scores[order[k]]));
+        json_object_set_new(line, "predictions", list);
+    }
+    char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(7));
+    if (text) puts(text);
+    free(text);
+    json_decref(line);
+}
+
+static void print_text(const thaw_bundle *b, const char *path, const char *reason,
+                       const float *scores, const size_t *order, size_t top) {
+    printf("%s", path);
+    if (reason) printf("  %s", reason);
+    for (size_t k = 0; !reason && k < top; k++)
+        printf("%s%s %.4f", k ? ", " : "  ", b->labels[order[k]], scores[order[k]]);
+    putchar('\n');
+}
+
+/* Reads, scores and prints a group; bad counts the pictures without an answer. */
+static thaw_status predict_group(const thaw_bundle *b, const thaw_options *options, size_t n,
+                                 const char *const *paths, size_t *bad, thaw_arena *arena,
+                                 thaw_error *err) {
+    thaw_file_bytes files[GROUP];
+    const char *reasons[GROUP], *unread[GROUP] = {NULL};
+    float *scores = thaw_arena_array(arena, n * b->n_labels, sizeof *scores);
+    size_t *order = thaw_arena_array(arena, b->n_labels, sizeof *order);
+    if (!scores || !order) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to predict");
+    for (size_t i = 0; i < n; i++) {
+        thaw_error why = {0};
+        char *bytes = "";
+        files[i] = (thaw_file_bytes){.path = paths[i]};
+        if (thaw_file_read(paths[i], LARGEST_FILE, arena, &bytes, &files[i].n, &why) != THAW_OK)
+            unread[i] = thaw_arena_string(arena, why.text, strlen(why.text));
+        files[i].bytes = bytes;
+        if (unread[i]) files[i].n = 0;
+    }
+    THAW_TRY(thaw_bundle_score(b, n, files, scores, reasons, arena, err));
+    size_t top = (size_t)options->predict.top;
+    if (top > b->n_labels) top = b->n_labels;
+    for (size_t i = 0; i < n; i++) {
+        const float *row = scores + i * b->n_labels;
+        const char *reason = unread[i] ? unread[i] : reasons[i];
+        if (reason) ++*bad;
+        rank(row, b->n_labels, order);
+        (options->predict.json ? print_json : print_text)(b, paths[i], reason, row, order, top);
+    }
+    return THAW_OK;
+}
+
+thaw_status thaw_cmd_predict(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
+    thaw_session session;
+    thaw_bundle bundle = {0};
+    size_t n = cli->n_args - 1, bad = 0;
+    thaw_status status = thaw_session_open(&session, options, err);
+    if (status == THAW_OK) status = thaw_bundle_open(&bundle, cli->args[0], &session.backend, err);
+    for (size_t i = 0; status == THAW_OK && i < n; i += GROUP) {
+        thaw_arena arena = {0};
+        size_t group = n - i < GROUP ? n - i : GROUP;
+        status = predict_group(&bundle, options, group, cli->args + 1 + i, &bad, &arena, err);
+        thaw_arena_free(&arena);
+    }
+    if (status == THAW_OK && bad)
+        status = thaw_fail(err, THAW_ERR_DATA, "%zu of %zu pictures could not be read", bad, n);
+    thaw_bundle_close(&bundle);
+    thaw_session_close(&session);
+    return status;
+}

@@ -1,0 +1,62 @@
+/* Pictures: the bytes of a file to u8 pixels of the size that a network takes.
+ *
+ * One definition for training, evaluation and serving. JPEG is decoded by libjpeg-turbo exactly as
+ * Pillow decodes it (accurate integer IDCT, fancy upsampling), everything else by stb_image; which
+ * of them is decided by the content, never by the name. EXIF orientation is always applied. The
+ * resize is Pillow's antialiased one.
+ */
+#ifndef THAW_IMAGE_H
+#define THAW_IMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "status.h"
+
+typedef enum thaw_fit {
+    THAW_FIT_CROP,   /* The shorter side to `shorter`, the other in proportion; then the centre. */
+    THAW_FIT_SQUASH, /* Both sides to the target, whatever that does to the proportion. */
+} thaw_fit;
+
+typedef enum thaw_filter {
+    THAW_FILTER_BILINEAR, /* Triangle, widened when shrinking. */
+    THAW_FILTER_BICUBIC,  /* Catmull-Rom (a = -0.5), widened when shrinking. */
+} thaw_filter;
+
+typedef struct thaw_geometry {
+    int width, height; /* Of the result. */
+    thaw_fit fit;
+    int shorter; /* THAW_FIT_CROP only; below the larger of width and height it counts as that. */
+    thaw_filter filter;
+    int channels;       /* 3; 1: grey, by the weights of ITU-R 601. */
+    bool bgr;           /* Channel order of the result. */
+    uint8_t background; /* Grey on which transparent pixels are laid. */
+} thaw_geometry;
+
+/* What one thread needs: memory that grows to the largest usual picture and is used again. */
+typedef struct thaw_decoder thaw_decoder;
+thaw_status thaw_decoder_create(thaw_decoder **decoder, thaw_error *err);
+void thaw_decoder_free(thaw_decoder *decoder); /* NULL: nothing. */
+
+/* Decodes the n bytes of a picture's file into out, u8 [height, width, channels].
+ * ERR_FORMAT: not a picture, one of a format that Thaw does not read (named), damaged or cut off;
+ * ERR_UNSUPPORTED: larger than 2^28 pixels; ERR_NOMEM. out is undefined then. */
+thaw_status thaw_image_decode(thaw_decoder *decoder, const void *bytes, size_t n,
+                              const thaw_geometry *geometry, uint8_t *out, thaw_error *err);
+
+/* The steps of the above, for tests. Pixels are u8 RGB, rows dense. */
+typedef struct thaw_pixels {
+    const uint8_t *rgb; /* The decoder's, until its next call. */
+    int width, height;
+} thaw_pixels;
+thaw_status thaw_image_decode_full(thaw_decoder *decoder, const void *bytes, size_t n,
+                                   uint8_t background, thaw_pixels *pixels, thaw_error *err);
+thaw_status thaw_image_resize(thaw_decoder *decoder, const thaw_pixels *pixels,
+                              const thaw_geometry *geometry, uint8_t *out, thaw_error *err);
+
+/* Names the decoders and their versions: other decoders make other pixels, so this is part of what
+ * identifies cached features. Static text. */
+const char *thaw_image_decoder_id(void);
+
+#endif

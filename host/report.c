@@ -1,0 +1,214 @@
+#include "report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "file.h"
+
+static const char style[] =
+    "body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;max-width:60rem;margin:2rem auto;"
+    "padding:0 1rem}h1{font-size:1.6rem;margin-bottom:0}h2{font-size:1.1rem;margin-top:2.2rem}"
+    ".sub{color:#5b6b7c}.cards{display:flex;gap:1rem;flex-wrap:wrap;margin-top:1.2rem}"
+    ".card{border:1px solid #d8e0e8;border-radius:8px;padding:.7rem 1.1rem;min-width:8rem}"
+    ".card b{display:block;font-size:1.6rem}table{border-collapse:collapse}"
+    "td,th{padding:.15rem .6rem;text-align:right}td:first-child,th:first-child{text-align:left}"
+    "th{font-weight:600;color:#5b6b7c;border-bottom:1px solid #d8e0e8}"
+    ".m td{min-width:2.1rem;text-align:center;padding:.15rem .2rem}.m td:first-child{text-align:"
+    "left;padding-right:.8rem}.m th{writing-mode:vertical-rl;transform:rotate(180deg);"
+    "text-align:left;border:0;padding:.3rem 0}.bar{background:#2f7dd1;height:1.1rem;border-radius:"
+    "3px}.bar.slow{background:#c9d3dd}svg text{font-size:11px;fill:#5b6b7c}";
+
+/* Text that a file name or label may hold, as text. */
+static void put_text(FILE *out, const char *text) {
+    for (; *text; text++) {
+        switch (*text) {
+            case '&':
+                fputs("&amp;", out);
+                break;
+            case '<':
+                fputs("&lt;", out);
+                break;
+            case '>':
+                fputs("&gt;", out);
+                break;
+            case '"':
+                fputs("&quot;", out);
+                break;
+            default:
+                fputc(*text, out);
+        }
+    }
+}
+
+static double number(const json_t *object, const char *key) {
+    return json_number_value(json_object_get(object, key));
+}
+
+static void put_card(FILE *out, const char *what, const char *format, double value) {
+    fputs("<div class=card>", out);
+    fputs(what, out);
+    fputs("<b>", out);
+    fprintf(out, format, value);
+    fputs("</b></div>\n", out);
+}
+
+static void put_head(FILE *out, const thaw_report *r) {
+    fputs(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
+        "content=\"width=device-width\"><title>",
+        out);
+    put_text(out, r->title);
+    fprintf(out, "</title><style>%s</style>\n<h1>", style);
+    put_text(out, r->title);
+    fputs("</h1><p class=sub>", out);
+    put_text(out, r->model);
+    fputs(", frozen up to ", out);
+    put_text(out, r->cut);
+    const json_t *images = json_object_get(r->metrics, "images");
+    fprintf(out, "; %.0f pictures for training, %.0f for validation, %.0f for the test</p>\n",
+            number(images, "train"), number(images, "validation"), number(images, "test"));
+    fputs("<div class=cards>\n", out);
+    char what[64];
+    snprintf(what, sizeof what, "top-1, %s", r->measured_on);
+    put_card(out, what, "%.1f %%", 100 * number(r->metrics, "top1"));
+    put_card(out, "top-5", "%.1f %%", 100 * number(r->metrics, "top5"));
+    put_card(out, "balanced", "%.1f %%", 100 * number(r->metrics, "balanced_accuracy"));
+    put_card(out, "whole run", "%.1f s", number(json_object_get(r->metrics, "seconds"), "total"));
+    fputs("</div>\n", out);
+}
+
+static void put_bar(FILE *out, const char *what, double seconds, double most, const char *kind) {
+    fprintf(out,
+            "<tr><td>%s<td style=\"width:24rem;text-align:left\"><div class=\"bar %s\" "
+            "style=\"width:%.2f%%\"></div><td>%.2f s\n",
+            what, kind, most > 0 ? fmax(100 * seconds / most, 0.4) : 0, seconds);
+}
+
+static void put_cost(FILE *out, const thaw_report *r) {
+    const json_t *seconds = json_object_get(r->metrics, "seconds");
+    const json_t *cache = json_object_get(r->metrics, "cache");
+    double extract = number(seconds, "extract"), train = number(seconds, "train");
+    double without = number(seconds, "without_cache"), most = fmax(without, extract + train);
+    fputs("<h2>What it cost</h2><table>\n", out);
+    put_bar(out, "features, once", extract, most, "");
+    put_bar(out, "training the head", train, most, "");
+    put_bar(out, "the same without the cache", without, most, "slow");
+    fprintf(
+        out,
+        "</table><p class=sub>%.0f features came from the cache, %.0f were computed. The last "
+        "line is %lld epochs through the whole network at the speed measured in this run.</p>\n",
+        number(cache, "hits"), number(cache, "misses"), (long long)r->n_epochs);
+}
+
+/* A polyline of one figure over the epochs; high is the value at the top. */
+static void put_curve(FILE *out, const thaw_report *r, double (*figure)(const thaw_epoch *),
+                      double low, double high, const char *colour) {
+    enum { LEFT = 40, TOP = 12, WIDTH = 560, HEIGHT = 180 };
+    fprintf(out, "<polyline fill=none stroke=\"%s\" stroke-width=2 points=\"", colour);
+    for (int64_t i = 0; i < r->n_epochs; i++) {
+        double y = figure(&r->epochs[i]);
+        if (isnan(y)) continue;
+        double x = r->n_epochs > 1 ? (double)i / (double)(r->n_epochs - 1) : 0;
+        fprintf(out, "%.1f,%.1f ", LEFT + WIDTH * x,
+                TOP + HEIGHT * (1 - (y - low) / fmax(high - low, 1e-9)));
+    }
+    fputs("\"/>\n", out);
+}
+
+static double train_top1(const thaw_epoch *e) {
+    return e->train_top1;
+}
+
+static double validation_top1(const thaw_epoch *e) {
+    return e->validation_top1;
+}
+
+static void put_epochs(FILE *out, const thaw_report *r) {
+    double low = 1;
+    for (int64_t i = 0; i < r->n_epochs; i++) {
+        low = fmin(low, r->epochs[i].train_top1);
+        if (!isnan(r->epochs[i].validation_top1)) low = fmin(low, r->epochs[i].validation_top1);
+    }
+    low = floor(low * 10) / 10;
+    fprintf(out,
+            "<h2>Epochs</h2><svg viewBox=\"0 0 640 230\" width=640 role=img "
+            "aria-label=\"accuracy by epoch\">\n");
+    for (int i = 0; i <= 4; i++) {
+        double value = low + (1 - low) * i / 4, y = 12 + 180 * (1 - i / 4.0);
+        fprintf(out,
+                "<line x1=40 x2=600 y1=%.1f y2=%.1f stroke=\"#e4eaf0\"/><text x=34 y=%.1f "
+                "text-anchor=end>%.0f%%</text>\n",
+                y, y, y + 4, 100 * value);
+    }
+    put_curve(out, r, train_top1, low, 1, "#9db8d4");
+    put_curve(out, r, validation_top1, low, 1, "#2f7dd1");
+    fprintf(out,
+            "<text x=40 y=212>epoch 1</text><text x=600 y=212 text-anchor=end>%lld</text>\n"
+            "<text x=300 y=212 text-anchor=middle>top-1 in training (light) and validation "
+            "(dark); epoch %lld is kept</text></svg>\n",
+            (long long)r->n_epochs, (long long)r->kept_epoch);
+}
+
+static void put_classes(FILE *out, const thaw_report *r) {
+    const json_t *classes = json_object_get(r->metrics, "classes"), *c;
+    size_t i;
+    fputs("<h2>Classes</h2><table><tr><th>class<th>precision<th>recall<th>F1<th>pictures\n", out);
+    json_array_foreach((json_t *)classes, i, c) {
+        fputs("<tr><td>", out);
+        put_text(out, json_string_value(json_object_get(c, "name")));
+        fprintf(out, "<td>%.3f<td>%.3f<td>%.3f<td>%.0f\n", number(c, "precision"),
+                number(c, "recall"), number(c, "f1"), number(c, "support"));
+    }
+    fputs("</table>\n", out);
+}
+
+static void put_confusion(FILE *out, const thaw_report *r) {
+    enum { MOST = 60 }; /* A larger matrix is nothing that a person reads. */
+    const json_t *classes = json_object_get(r->metrics, "classes"), *row, *cell;
+    size_t t, p, n = json_array_size(classes);
+    if (n > MOST) return;
+    fputs(
+        "<h2>Confusion</h2><p class=sub>Rows are what a picture shows, columns what the model "
+        "says.</p><table class=m><tr><th>",
+        out);
+    for (size_t k = 0; k < n; k++) {
+        fputs("<th>", out);
+        put_text(out, json_string_value(json_object_get(json_array_get(classes, k), "name")));
+    }
+    json_array_foreach(json_object_get(r->metrics, "confusion"), t, row) {
+        const json_t *c = json_array_get(classes, t);
+        double support = fmax(number(c, "support"), 1);
+        fputs("\n<tr><td>", out);
+        put_text(out, json_string_value(json_object_get(c, "name")));
+        json_array_foreach(row, p, cell) {
+            double count = json_number_value(cell), share = count / support;
+            const char *rgb = t == p ? "47,125,209" : "214,84,61";
+            if (count)
+                fprintf(out, "<td style=\"background:rgba(%s,%.2f)%s\">%.0f", rgb,
+                        0.12 + 0.8 * share, share > 0.6 ? ";color:#fff" : "", count);
+            else
+                fputs("<td>", out);
+        }
+    }
+    fputs("</table>\n", out);
+}
+
+thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_error *err) {
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+    if (!out) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to write %s", path);
+    put_head(out, report);
+    put_cost(out, report);
+    put_epochs(out, report);
+    put_confusion(out, report);
+    put_classes(out, report);
+    bool ok = !ferror(out);
+    ok &= fclose(out) == 0;
+    thaw_status status = ok ? thaw_file_write(path, text, n, err)
+                            : thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to write %s", path);
+    free(text);
+    return status;
+}

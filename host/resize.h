@@ -1,0 +1,27 @@
+/* Pillow's antialiased resize, restricted to the part of the result that is wanted. */
+#ifndef THAW_RESIZE_H
+#define THAW_RESIZE_H
+
+#include "image.h"
+
+/* How one axis is resized: for output i of first .. first + n - 1, the weights of the inputs
+ * from[i - first] .. + taps[i - first] - 1 are weight[(i - first) * most_taps + k]. */
+typedef struct thaw_axis {
+    int n, most_taps;
+    int low, high; /* Inputs that any of them reads: low .. high - 1. */
+    int *from, *taps;
+    float *weight;
+} thaw_axis;
+
+/* Sizes: `in` inputs to `out` outputs, of which n from `first` on are wanted. Free with
+ * thaw_axis_free. ERR_NOMEM. */
+thaw_status thaw_axis_make(thaw_axis *axis, int in, int out, int first, int n, thaw_filter filter,
+                           thaw_error *err);
+void thaw_axis_free(thaw_axis *axis);
+
+/* Resizes u8 RGB rows (row y at rows + (y - y_low) * stride, whose first pixel is column x_low) to
+ * out, u8 RGB [y->n, x->n]. scratch: 3 * (x->high - x->low) + 8 floats. */
+void thaw_resize(const uint8_t *rows, size_t stride, int x_low, int y_low, const thaw_axis *x,
+                 const thaw_axis *y, float *scratch, uint8_t *out);
+
+#endif

@@ -1,0 +1,264 @@
+#include "session.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+/* A signal handler can reach nothing but a global. */
+static volatile int stop_asked;
+
+static void ask_stop(int signal_number) {
+    (void)signal_number;
+    if (stop_asked) _exit(130); /* Asked twice: at once. The cache survives that, too. */
+    stop_asked = 1;
+}
+
+const volatile int *thaw_session_stop(void) {
+    return &stop_asked;
+}
+
+static thaw_status no_memory(thaw_error *err) {
+    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
+}
+
+thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw_error *err) {
+    *s = (thaw_session){.options = options, .compute = THAW_F32, .stored = THAW_F32};
+    thaw_log_open(&s->log, stderr, options->log);
+    struct sigaction action = {.sa_handler = ask_stop};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    const char *device = options->device.kind == THAW_OPT_DEVICE_CUDA ? "cuda" : "auto";
+    return thaw_backend_open(&s->backend, device, (int)options->threads, err);
+}
+
+void thaw_session_close(thaw_session *s) {
+    thaw_extraction_free(&s->extraction);
+    thaw_cache_close(s->cache);
+    thaw_dataset_close(&s->dataset);
+    thaw_backend_close(&s->backend);
+    thaw_log_close(&s->log);
+    thaw_arena_free(&s->arena);
+}
+
+/* ---- precision ----------------------------------------------------------------------------- */
+
+static thaw_status choose_precision(thaw_session *s, const thaw_network *network, thaw_error *err) {
+    enum { SAMPLE = 64 };
+    static const double worth_it = 1.15; /* Below that, fewer bits are not worth the bother. */
+    bool native = s->backend.kernels->computes(THAW_BF16);
+    if (s->options->precision == THAW_OPT_PRECISION_FP32) return THAW_OK;
+    if (s->options->precision == THAW_OPT_PRECISION_BF16 && !native)
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                         "precision = bf16: this processor has no bf16 instructions; use fp32");
+    if (!native) {
+        thaw_log_write(&s->log, THAW_LOG_INFO,
+                       "precision fp32: this processor has no bf16 instructions");
+        return THAW_OK;
+    }
+    thaw_precision_test test;
+    THAW_TRY(thaw_extract_compare_precisions(network, &s->dataset, s->options->batch, &s->backend,
+                                             SAMPLE, &test, err));
+    bool take = s->options->precision == THAW_OPT_PRECISION_BF16 ||
+                test.bf16_rate > worth_it * test.fp32_rate;
+    if (take) s->compute = THAW_BF16;
+    thaw_log_write(&s->log, THAW_LOG_INFO,
+                   "precision %s: bf16 makes %.0f images/s, fp32 %.0f; the features' error is NMSE "
+                   "%.1e on %d pictures",
+                   take ? "bf16" : "fp32", test.bf16_rate, test.fp32_rate, test.nmse, SAMPLE);
+    return THAW_OK;
+}
+
+/* ---- cache --------------------------------------------------------------------------------- */
+
+const thaw_fact *thaw_session_facts(const thaw_network *network, thaw_dtype compute,
+                                    thaw_arena *arena, size_t *n) {
+    enum { OTHERS = 3 };
+    *n = OTHERS + THAW_PREPROCESS_FACTS;
+    thaw_fact *facts = thaw_arena_array(arena, *n, sizeof *facts);
+    const char *names[THAW_PREPROCESS_FACTS];
+    char(*texts)[THAW_PREPROCESS_FACT_TEXT] =
+        thaw_arena_array(arena, THAW_PREPROCESS_FACTS, sizeof *texts);
+    char *hash = thaw_arena_alloc(arena, THAW_HASH_TEXT);
+    if (!facts || !texts || !hash) return NULL;
+    thaw_hash_text(network->trunk_hash, hash);
+    facts[0] = (thaw_fact){"network", hash};
+    facts[1] = (thaw_fact){"precision", compute == THAW_BF16 ? "bf16" : "fp32"};
+    facts[2] = (thaw_fact){"decoder", thaw_image_decoder_id()};
+    thaw_preprocess_facts(&network->preprocess, names, texts);
+    for (int i = 0; i < THAW_PREPROCESS_FACTS; i++)
+        facts[OTHERS + i] = (thaw_fact){names[i], texts[i]};
+    return facts;
+}
+
+thaw_status thaw_session_cache_root(const thaw_options *options, thaw_arena *arena,
+                                    const char **root, thaw_error *err) {
+    *root = NULL;
+    if (strcmp(options->cache.dir, "none") == 0) return THAW_OK;
+    if (strcmp(options->cache.dir, "auto") != 0) return *root = options->cache.dir, THAW_OK;
+    char path[4096];
+    if (!thaw_cache_default_root(path, sizeof path))
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "cache.dir = auto: neither XDG_CACHE_HOME nor HOME is set; give a folder, "
+                         "or none");
+    *root = thaw_arena_string(arena, path, strlen(path));
+    return *root ? THAW_OK : no_memory(err);
+}
+
+/* Says what the cache will hold, and gives way before the disk is full: half precision first. */
+static void choose_storage(thaw_session *s, const thaw_network *network, const char *root) {
+    enum { HEADER = 64 };
+    if (s->options->cache.dtype == THAW_OPT_CACHE_DTYPE_FP16) s->stored = THAW_F16;
+    uint64_t row = (uint64_t)network->n_features * thaw_dtype_bytes(s->stored) + HEADER;
+    uint64_t most = row * s->dataset.n, room = 0;
+    if (!root || thaw_file_free_bytes(root, &room, NULL) != THAW_OK) {
+        thaw_log_write(&s->log, THAW_LOG_INFO, "cache: in memory only, at most %.1f MB",
+                       (double)most / 1e6);
+        return;
+    }
+    thaw_log_write(&s->log, THAW_LOG_INFO,
+                   "cache: %s, at most %.1f MB for %zu pictures (%.1f KB each); %.1f GB are free",
+                   root, (double)most / 1e6, s->dataset.n, (double)row / 1e3, (double)room / 1e9);
+    if (most < room) return;
+    if (s->options->cache.dtype == THAW_OPT_CACHE_DTYPE_AUTO) {
+        s->stored = THAW_F16;
+        thaw_log_write(&s->log, THAW_LOG_WARN,
+                       "the disk may become too small: features are kept in half precision");
+    }
+    thaw_log_write(&s->log, THAW_LOG_WARN,
+                   "what does not fit on the disk stays in memory for this run only");
+}
+
+static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw_error *err) {
+    const char *root;
+    THAW_TRY(thaw_session_cache_root(s->options, &s->arena, &root, err));
+    choose_storage(s, network, root);
+    thaw_cache_spec spec = {.root = root, .D = network->n_features, .dtype = s->stored};
+    spec.facts = thaw_session_facts(network, s->compute, &s->arena, &spec.n_facts);
+    const char *slash = strrchr(network->model.path, '/');
+    spec.about = thaw_arena_printf(&s->arena, "%s at %s", slash ? slash + 1 : network->model.path,
+                                   network->cut->name);
+    if (!spec.facts || !spec.about) return no_memory(err);
+    char why[1024];
+    int n_differences = 0;
+    if (root)
+        THAW_TRY(thaw_cache_explain(root, spec.facts, spec.n_facts, why, sizeof why, &n_differences,
+                                    err));
+    THAW_TRY(thaw_cache_open(&s->cache, &spec, err));
+    /* One changed setting is usually meant; that everything is computed again should not surprise.
+     */
+    if (n_differences > 0 && n_differences <= 3 && thaw_cache_measure(s->cache).records == 0) {
+        for (char *c = why; *c; c++)
+            if (*c == '\n') *c = ';';
+        thaw_log_write(&s->log, THAW_LOG_INFO,
+                       "cache: nothing kept for these settings yet; the nearest differs in %s",
+                       why);
+    }
+    return THAW_OK;
+}
+
+/* ---- extraction ---------------------------------------------------------------------------- */
+
+static void say_dataset(thaw_session *s) {
+    const char *table = thaw_dataset_describe(&s->dataset, &s->arena);
+    if (table && s->log.level >= THAW_LOG_INFO) fputs(table, stderr);
+    for (size_t i = 0; i < s->dataset.n_notes; i++)
+        thaw_log_write(&s->log, THAW_LOG_WARN, "%s", s->dataset.notes[i]);
+}
+
+static void say_extraction(thaw_session *s) {
+    const thaw_extraction *x = &s->extraction;
+    thaw_cache_stats stats = thaw_cache_measure(s->cache);
+    thaw_log_write(&s->log, THAW_LOG_INFO,
+                   "features: %zu from the cache, %zu computed in %.1f s, %zu pictures rejected",
+                   x->hits, x->misses, x->seconds, x->n_rejected);
+    if (stats.damaged)
+        thaw_log_write(&s->log, THAW_LOG_WARN,
+                       "%zu damaged records of the cache were computed anew", stats.damaged);
+    if (stats.in_memory && strcmp(s->options->cache.dir, "none") != 0)
+        thaw_log_write(
+            &s->log, THAW_LOG_WARN,
+            "the disk is full: %zu records are in memory and will be computed again next "
+            "time",
+            stats.in_memory);
+}
+
+/* How fast the line is without the cache: from this run if it computed enough, else from the
+ * self-test, which also proves that old records still are what this program would compute. */
+static thaw_status measure_rate(thaw_session *s, const thaw_network *network,
+                                const thaw_extract_options *options, thaw_error *err) {
+    enum { ENOUGH = 256, SAMPLE = 64 };
+    const thaw_extraction *x = &s->extraction;
+    double seconds = x->seconds - x->plan_seconds;
+    if (seconds > 0) s->images_per_second = (double)x->misses / seconds;
+    if (x->hits == 0 || x->n == x->n_rejected) return THAW_OK;
+    thaw_self_test test;
+    THAW_TRY(thaw_extract_self_test(network, &s->dataset, options, &s->backend, s->cache, s->stored,
+                                    x, SAMPLE, &test, err));
+    if (x->misses < ENOUGH) s->images_per_second = test.images_per_second;
+    thaw_log_write(&s->log, THAW_LOG_INFO,
+                   "cache self-test: %zu random records computed anew, the largest difference is "
+                   "NMSE %.1e",
+                   test.n, test.worst);
+    return THAW_OK;
+}
+
+thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
+                                 const thaw_dataset_spec *spec, const char *rejected_path,
+                                 thaw_error *err) {
+    THAW_TRY(thaw_dataset_open(&s->dataset, spec, err));
+    say_dataset(s);
+    THAW_TRY(choose_precision(s, network, err));
+    THAW_TRY(open_cache(s, network, err));
+    thaw_extract_options options = {.batch = s->options->batch,
+                                    .compute = s->compute,
+                                    .max_bad = s->options->data.max_bad,
+                                    .rejected_path = rejected_path,
+                                    .stop = &stop_asked};
+    THAW_TRY(thaw_extract(network, &s->dataset, &options, &s->backend, s->cache, &s->log,
+                          &s->extraction, err));
+    say_extraction(s);
+    return measure_rate(s, network, &options, err);
+}
+
+/* ---- rows ---------------------------------------------------------------------------------- */
+
+/* Half of the memory that is free now, unless the user says how much. */
+static size_t memory_budget(const thaw_options *options) {
+    if (options->cache.memory_bytes) return (size_t)options->cache.memory_bytes;
+    struct sysinfo info;
+    if (sysinfo(&info) != 0) return (size_t)256 << 20;
+    return (size_t)info.freeram * info.mem_unit / 2;
+}
+
+thaw_status thaw_session_rows(thaw_session *s, const thaw_network *network, thaw_split split,
+                              thaw_split_rows *out, thaw_error *err) {
+    *out = (thaw_split_rows){0};
+    size_t most = thaw_dataset_count(&s->dataset, split), n = 0;
+    thaw_hash *keys = thaw_arena_array(&s->arena, most, sizeof *keys);
+    int32_t *labels = thaw_arena_array(&s->arena, most, sizeof *labels);
+    if (!keys || !labels) return no_memory(err);
+    for (size_t i = 0; i < s->dataset.n; i++) {
+        if (s->dataset.split[i] != split) continue;
+        if (s->extraction.rejected[i]) {
+            out->n_rejected++;
+            continue;
+        }
+        keys[n] = s->extraction.keys[i];
+        labels[n++] = (int32_t)s->dataset.label[i];
+    }
+    out->rows = (thaw_rows){
+        .n = (int64_t)n, .D = network->n_features, .gather = thaw_features_gather, .label = labels};
+    if (!n) return THAW_OK;
+    THAW_TRY(thaw_features_open(&out->features, s->cache, keys, (int64_t)n, network->n_features,
+                                memory_budget(s->options), err));
+    out->rows.ctx = out->features;
+    return THAW_OK;
+}
+
+void thaw_split_close(thaw_split_rows *rows) {
+    thaw_features_close(rows->features);
+    rows->features = NULL;
+}

@@ -1,0 +1,58 @@
+/* What train, eval and the cache command have in common: from options to features.
+ *
+ * A session holds the log, the device, the dataset, the cache and the features' keys. Close it also
+ * after an error.
+ */
+#ifndef THAW_SESSION_H
+#define THAW_SESSION_H
+
+#include "extract.h"
+#include "feature_set.h"
+#include "trainer.h"
+
+typedef struct thaw_session {
+    const thaw_options *options;
+    thaw_log log;
+    thaw_backend backend;
+    thaw_dataset dataset;
+    thaw_cache *cache;
+    thaw_dtype compute, stored;
+    thaw_extraction extraction;
+    double images_per_second; /* From files to features, without cache; measured. */
+    thaw_arena arena;
+} thaw_session;
+
+/* The rows of one split: readable pictures in the dataset's order. */
+typedef struct thaw_split_rows {
+    thaw_rows rows;
+    thaw_features *features; /* NULL: there are none. */
+    size_t n_rejected;
+} thaw_split_rows;
+
+/* Opens the log and the device. */
+thaw_status thaw_session_open(thaw_session *session, const thaw_options *options, thaw_error *err);
+void thaw_session_close(thaw_session *session);
+
+/* Opens the dataset, says what is in it, opens the cache and fills it. */
+thaw_status thaw_session_extract(thaw_session *session, const thaw_network *network,
+                                 const thaw_dataset_spec *spec, const char *rejected_path,
+                                 thaw_error *err);
+
+/* The rows of a split. Close with thaw_split_close before the session. */
+thaw_status thaw_session_rows(thaw_session *session, const thaw_network *network, thaw_split split,
+                              thaw_split_rows *rows, thaw_error *err);
+void thaw_split_close(thaw_split_rows *rows);
+
+/* The facts that identify a trunk's records; texts live in the arena. n receives the count. */
+const thaw_fact *thaw_session_facts(const thaw_network *network, thaw_dtype compute,
+                                    thaw_arena *arena, size_t *n);
+
+/* The root of the cache that the options mean: NULL for none. ERR_USAGE when neither cache.dir nor
+ * the home folder says where. */
+thaw_status thaw_session_cache_root(const thaw_options *options, thaw_arena *arena,
+                                    const char **root, thaw_error *err);
+
+/* Non-zero once the user has asked to stop (SIGINT, SIGTERM). */
+const volatile int *thaw_session_stop(void);
+
+#endif

@@ -1,0 +1,340 @@
+#include "train.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "bundle.h"
+#include "report.h"
+#include "results.h"
+#include "session.h"
+
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Everything that a run holds; close_run frees it in one place. */
+typedef struct run {
+    const thaw_options *options;
+    const char *title, *folder; /* folder: OUT.partial. */
+    thaw_session session;
+    thaw_network network;
+    thaw_split_rows splits[THAW_SPLIT_COUNT];
+    thaw_head head;
+    thaw_train_result result;
+    thaw_metrics metrics[THAW_SPLIT_COUNT];
+    thaw_epoch *epochs; /* [wanted_epochs] */
+    int64_t n_epochs, wanted_epochs;
+    FILE *epoch_lines;
+    double start, train_seconds;
+    thaw_arena arena;
+} run;
+
+static const char *const split_names[] = {[THAW_SPLIT_TRAIN] = "train",
+                                          [THAW_SPLIT_VALIDATION] = "validation",
+                                          [THAW_SPLIT_TEST] = "test"};
+
+static thaw_status no_memory(thaw_error *err) {
+    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
+}
+
+static char *in_folder(run *r, const char *name) {
+    return thaw_file_join(&r->arena, r->folder, name);
+}
+
+/* ---- to features --------------------------------------------------------------------------- */
+
+static void say_network(run *r) {
+    thaw_log *log = &r->session.log;
+    const thaw_network *n = &r->network;
+    thaw_log_write(log, THAW_LOG_INFO, "model: %s, %s", n->model.path, n->model.producer);
+    thaw_log_write(log, THAW_LOG_INFO, "preprocess: %s", n->preprocess_reason);
+    thaw_log_write(log, THAW_LOG_INFO,
+                   "frozen: cut %d of %d, %s: %lld features, %.2f GFLOP an image", n->cut->index,
+                   n->cuts.n - 1, n->cut->name, (long long)n->n_features,
+                   (double)n->cut->flop_below / 1e9);
+}
+
+/* A class whose pictures were all rejected cannot be learnt. */
+static thaw_status check_classes(const run *r, thaw_error *err) {
+    const thaw_rows *rows = &r->splits[THAW_SPLIT_TRAIN].rows;
+    for (size_t k = 0; k < r->session.dataset.n_classes; k++) {
+        bool any = false;
+        for (int64_t i = 0; i < rows->n && !any; i++)
+            any = rows->label[i] == (int32_t)k;
+        if (!any)
+            return thaw_fail(err, THAW_ERR_DATA,
+                             "class %s has no readable picture left for training; see rejected.csv",
+                             r->session.dataset.class_name[k]);
+    }
+    return THAW_OK;
+}
+
+static thaw_status make_features(run *r, thaw_error *err) {
+    THAW_TRY(thaw_options_require(r->options, "model", err));
+    THAW_TRY(thaw_options_require(r->options, "out", err));
+    THAW_TRY(thaw_network_open(&r->network, r->options, err));
+    say_network(r);
+    thaw_dataset_spec spec = {0};
+    THAW_TRY(thaw_dataset_spec_from_options(r->options, &spec, &r->arena, err));
+    THAW_TRY(thaw_run_begin(r->options->out, &r->arena, &r->folder, err));
+    char *rejected = in_folder(r, "rejected.csv");
+    if (!rejected) return no_memory(err);
+    THAW_TRY(thaw_session_extract(&r->session, &r->network, &spec, rejected, err));
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++)
+        THAW_TRY(thaw_session_rows(&r->session, &r->network, (thaw_split)s, &r->splits[s], err));
+    return check_classes(r, err);
+}
+
+/* ---- to a head ----------------------------------------------------------------------------- */
+
+/* The options, with what was measured to be good for n rows where they say auto. */
+static thaw_train_options train_options(const thaw_options *o, int64_t n) {
+    thaw_train_options t = thaw_train_defaults(
+        o->head.kind == THAW_OPT_HEAD_HIDDEN ? THAW_HEAD_HIDDEN : THAW_HEAD_LINEAR,
+        o->head.optimizer == THAW_OPT_OPTIMIZER_SGD ? THAW_OPTIMIZER_SGD : THAW_OPTIMIZER_ADAMW, n);
+    if (!thaw_options_is_auto(o, "epochs")) t.epochs = o->epochs;
+    if (!thaw_options_is_auto(o, "head.lr")) t.lr = o->head.lr;
+    if (!thaw_options_is_auto(o, "head.weight_decay")) t.weight_decay = o->head.weight_decay;
+    t.hidden = o->head.hidden;
+    t.dropout = o->head.dropout;
+    t.momentum = o->head.momentum;
+    t.schedule = o->head.schedule == THAW_OPT_SCHEDULE_STEP     ? THAW_SCHEDULE_STEP
+                 : o->head.schedule == THAW_OPT_SCHEDULE_COSINE ? THAW_SCHEDULE_COSINE
+                                                                : THAW_SCHEDULE_CONSTANT;
+    t.warmup = o->head.warmup;
+    t.label_smoothing = o->head.label_smoothing;
+    t.class_weights = o->head.class_weights == THAW_OPT_CLASS_WEIGHTS_AUTO
+                          ? THAW_CLASS_WEIGHTS_AUTO
+                          : THAW_CLASS_WEIGHTS_NONE;
+    t.batch = o->head.batch;
+    t.patience = o->head.patience;
+    t.seed = (uint64_t)o->seed;
+    return t;
+}
+
+/* One line for a person, one for a machine. */
+static int on_epoch(void *ctx, const thaw_epoch *e) {
+    run *r = ctx;
+    char validation[80] = "";
+    if (!isnan(e->validation_loss))
+        snprintf(validation, sizeof validation, "   validation loss %.4f top-1 %.4f",
+                 e->validation_loss, e->validation_top1);
+    thaw_log_write(&r->session.log, THAW_LOG_INFO,
+                   "epoch %3lld/%lld  loss %.4f top-1 %.4f%s   %.0f ms", (long long)e->epoch,
+                   (long long)r->wanted_epochs, e->train_loss, e->train_top1, validation,
+                   e->seconds * 1e3);
+    r->epochs[r->n_epochs++] = *e;
+    json_t *line =
+        json_pack("{s:I,s:f,s:f,s:f,s:f}", "epoch", (json_int_t)e->epoch, "lr", e->lr, "train_loss",
+                  e->train_loss, "train_top1", e->train_top1, "seconds", e->seconds);
+    if (!isnan(e->validation_loss)) {
+        json_object_set_new(line, "validation_loss", json_real(e->validation_loss));
+        json_object_set_new(line, "validation_top1", json_real(e->validation_top1));
+    }
+    json_dumpf(line, r->epoch_lines, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    fputc('\n', r->epoch_lines);
+    json_decref(line);
+    return *thaw_session_stop();
+}
+
+static thaw_status train_head(run *r, thaw_error *err) {
+    thaw_train_options options = train_options(r->options, r->splits[THAW_SPLIT_TRAIN].rows.n);
+    r->wanted_epochs = options.epochs;
+    r->epochs = thaw_arena_array(&r->arena, (size_t)options.epochs, sizeof *r->epochs);
+    char *path = in_folder(r, "epochs.jsonl");
+    if (!r->epochs || !path) return no_memory(err);
+    r->epoch_lines = fopen(path, "we");
+    if (!r->epoch_lines) return thaw_fail(err, THAW_ERR_IO, "cannot write %s", path);
+    thaw_train_job job = {.top = &r->session.backend.kernels->top,
+                          .options = options,
+                          .K = (int64_t)r->session.dataset.n_classes,
+                          .train = &r->splits[THAW_SPLIT_TRAIN].rows,
+                          .validation = &r->splits[THAW_SPLIT_VALIDATION].rows,
+                          .on_epoch = on_epoch,
+                          .ctx = r};
+    double start = now_s();
+    THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
+    r->train_seconds = now_s() - start;
+    int failed = ferror(r->epoch_lines) | fclose(r->epoch_lines);
+    r->epoch_lines = NULL;
+    if (failed) return thaw_fail(err, THAW_ERR_IO, "cannot write %s: the disk may be full", path);
+    return THAW_OK;
+}
+
+/* ---- to results ---------------------------------------------------------------------------- */
+
+/* The split that the headline figures are measured on: the most independent one that there is. */
+static thaw_split measured_on(const run *r) {
+    if (r->splits[THAW_SPLIT_TEST].rows.n) return THAW_SPLIT_TEST;
+    return r->splits[THAW_SPLIT_VALIDATION].rows.n ? THAW_SPLIT_VALIDATION : THAW_SPLIT_TRAIN;
+}
+
+static thaw_status evaluate(run *r, thaw_error *err) {
+    enum { BATCH = 256 };
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++)
+        if (r->splits[s].rows.n)
+            THAW_TRY(thaw_evaluate(&r->head, &r->session.backend.kernels->top, &r->splits[s].rows,
+                                   BATCH, &r->arena, &r->metrics[s], err));
+    return THAW_OK;
+}
+
+/* What the same epochs would have cost with every picture going through the network each time. */
+static double without_cache(const run *r) {
+    int64_t n = r->splits[THAW_SPLIT_TRAIN].rows.n + r->splits[THAW_SPLIT_VALIDATION].rows.n;
+    double rate = r->session.images_per_second;
+    double once = rate > 0 ? (double)r->splits[THAW_SPLIT_TEST].rows.n / rate : 0;
+    return rate > 0 ? (double)n * (double)r->n_epochs / rate + once + r->train_seconds : 0;
+}
+
+static json_t *make_json(run *r) {
+    const thaw_extraction *x = &r->session.extraction;
+    thaw_cache_stats cache = thaw_cache_measure(r->session.cache);
+    const char *const *classes = r->session.dataset.class_name;
+    thaw_split on = measured_on(r);
+    json_t *json = thaw_results_json(&r->metrics[on], classes), *splits = json_object();
+    if (!json) return NULL;
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
+        const thaw_metrics *m = &r->metrics[s];
+        if (r->splits[s].rows.n)
+            json_object_set_new(splits, split_names[s],
+                                json_pack("{s:f,s:f,s:f,s:f}", "top1", m->top1, "top5", m->top5,
+                                          "balanced_accuracy", m->balanced, "loss", m->loss));
+    }
+    json_object_set_new(json, "measured_on", json_string(split_names[on]));
+    json_object_set_new(json, "splits", splits);
+    json_object_set_new(json, "epochs",
+                        json_pack("{s:I,s:I}", "run", (json_int_t)r->result.epochs_run, "kept",
+                                  (json_int_t)r->result.kept.epoch));
+    json_object_set_new(
+        json, "seconds",
+        json_pack("{s:f,s:f,s:f,s:f}", "extract", x->seconds, "train", r->train_seconds, "total",
+                  now_s() - r->start, "without_cache", without_cache(r)));
+    json_object_set_new(
+        json, "images",
+        json_pack("{s:I,s:I,s:I,s:I}", "train", (json_int_t)r->splits[THAW_SPLIT_TRAIN].rows.n,
+                  "validation", (json_int_t)r->splits[THAW_SPLIT_VALIDATION].rows.n, "test",
+                  (json_int_t)r->splits[THAW_SPLIT_TEST].rows.n, "rejected",
+                  (json_int_t)x->n_rejected));
+    json_object_set_new(json, "cache",
+                        json_pack("{s:I,s:I,s:I}", "hits", (json_int_t)x->hits, "misses",
+                                  (json_int_t)x->misses, "bytes", (json_int_t)cache.bytes));
+    return json;
+}
+
+/* ---- to the bundle ------------------------------------------------------------------------- */
+
+/* The first readable training picture of each of the first classes. */
+static thaw_status pick_golden(run *r, const char *golden[THAW_GOLDEN], thaw_error *err) {
+    const thaw_dataset *d = &r->session.dataset;
+    for (size_t i = 0; i < d->n; i++) {
+        uint32_t k = d->label[i];
+        if (d->split[i] != THAW_SPLIT_TRAIN || r->session.extraction.rejected[i] ||
+            k >= THAW_GOLDEN || golden[k])
+            continue;
+        char path[PATH_MAX];
+        thaw_dataset_path(d, i, path);
+        golden[k] = thaw_arena_string(&r->arena, path, strlen(path));
+        if (!golden[k]) return no_memory(err);
+    }
+    return THAW_OK;
+}
+
+static thaw_status write_config(run *r, thaw_error *err) {
+    char *path = in_folder(r, "train.ini"), *text = NULL;
+    size_t n = 0;
+    FILE *out = path ? open_memstream(&text, &n) : NULL;
+    if (!out) return no_memory(err);
+    thaw_status status = thaw_options_write_ini(out, r->options, err);
+    if (fclose(out) != 0 && status == THAW_OK) status = no_memory(err);
+    if (status == THAW_OK) status = thaw_file_write(path, text, n, err);
+    free(text);
+    return status;
+}
+
+static thaw_status write_run(run *r, json_t *json, thaw_error *err) {
+    char *metrics_path = in_folder(r, "metrics.json"), *report_path = in_folder(r, "report.html");
+    if (!metrics_path || !report_path) return no_memory(err);
+    thaw_dense layers[THAW_HEAD_MAX_LAYERS];
+    thaw_bundle_spec spec = {.network = &r->network,
+                             .layers = layers,
+                             .n_layers = thaw_head_layers(&r->head, layers),
+                             .labels = r->session.dataset.class_name,
+                             .n_labels = r->session.dataset.n_classes,
+                             .options = r->options,
+                             .metrics = json,
+                             .backend = &r->session.backend};
+    thaw_report report = {.title = r->title,
+                          .measured_on = split_names[measured_on(r)],
+                          .metrics = json,
+                          .epochs = r->epochs,
+                          .n_epochs = r->n_epochs,
+                          .kept_epoch = r->result.kept.epoch,
+                          .model = r->network.model.path,
+                          .cut = r->network.cut->name};
+    THAW_TRY(pick_golden(r, spec.golden, err));
+    THAW_TRY(thaw_bundle_write(&spec, r->folder, err));
+    /* The whole run counts, its bundle included. */
+    json_object_set_new(json_object_get(json, "seconds"), "total", json_real(now_s() - r->start));
+    THAW_TRY(thaw_results_write(json, metrics_path, err));
+    THAW_TRY(thaw_report_write(&report, report_path, err));
+    /* A configuration that no ini file can hold (a very long path) is in bundle.json all the same.
+     */
+    thaw_status status = write_config(r, err);
+    return status == THAW_ERR_UNSUPPORTED ? THAW_OK : status;
+}
+
+static void print_summary(run *r) {
+    thaw_split on = measured_on(r);
+    const thaw_extraction *x = &r->session.extraction;
+    double without = without_cache(r), with = now_s() - r->start;
+    printf("\n%s\n", split_names[on]);
+    thaw_results_print(stdout, &r->metrics[on], r->session.dataset.class_name);
+    printf(
+        "features %.2f s, training %.2f s, whole run %.2f s; without the cache about %.1f s "
+        "(%lld epochs at %.0f images/s)\n",
+        x->seconds, r->train_seconds, with, without, (long long)r->n_epochs,
+        r->session.images_per_second);
+    printf("run         %s\nreport      %s/report.html\n", r->options->out, r->options->out);
+}
+
+static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err) {
+    THAW_TRY(thaw_session_open(&r->session, r->options, err));
+    THAW_TRY(make_features(r, err));
+    THAW_TRY(train_head(r, err));
+    THAW_TRY(evaluate(r, err));
+    json_t *json = make_json(r);
+    thaw_status status = json ? write_run(r, json, err) : no_memory(err);
+    json_decref(json);
+    THAW_TRY(status);
+    THAW_TRY(thaw_run_finish(r->options->out, r->folder, err));
+    r->folder = NULL;
+    print_summary(r);
+    *summary = (thaw_train_summary){.top1 = r->metrics[measured_on(r)].top1,
+                                    .seconds_total = now_s() - r->start,
+                                    .seconds_without_cache = without_cache(r)};
+    return THAW_OK;
+}
+
+static void close_run(run *r) {
+    if (r->epoch_lines) fclose(r->epoch_lines);
+    /* Half a run helps nobody; the table of bad pictures does. */
+    if (r->folder) thaw_run_abandon(r->folder, r->session.extraction.n_rejected > 0);
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++)
+        thaw_split_close(&r->splits[s]);
+    thaw_session_close(&r->session);
+    thaw_network_close(&r->network);
+    thaw_arena_free(&r->arena);
+}
+
+thaw_status thaw_train_run(const thaw_options *options, const char *title,
+                           thaw_train_summary *summary, thaw_error *err) {
+    run r = {.options = options, .title = title, .start = now_s()};
+    *summary = (thaw_train_summary){0};
+    thaw_status status = run_all(&r, summary, err);
+    close_run(&r);
+    return status;
+}

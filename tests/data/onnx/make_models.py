@@ -1,0 +1,617 @@
+#!/usr/bin/env python3
+"""Makes the small ONNX files that test_onnx.c reads, each with what ONNX Runtime makes of it.
+
+    python3 make_models.py            (needs onnx, onnxruntime, numpy, torch)
+
+name.onnx    the network. One file a feature of the format, at the opset where exporters use it.
+name.expect  "THAWEXP1"; int32 images, channels, height, width, taps; u8 pixels [n,h,w,c]; for each
+             tap the tensor's name (128 bytes, NUL-padded), int32 h, w, c, float [n,h,w,c].
+             The first tap is the cut that training stands on. Pixels enter as x / 64 - 2.
+
+Weights come from a fixed seed. A network in training form (batch statistics, dropout) is expected
+to do what its inference form does: that one is the `twin` that ONNX Runtime is given.
+"""
+import io
+import os
+import struct
+import sys
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto as T
+from onnx import helper, numpy_helper
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+rng = np.random.default_rng(1)
+made = []
+
+
+# ---- building -------------------------------------------------------------------------------
+
+
+class Net:
+    """A graph under construction; op() returns the name of the first output."""
+
+    def __init__(self, opset, channels=3, size=12, batch="N", nhwc=False, ir=None, width=None):
+        self.opset, self.nodes, self.inits, self.count = opset, [], [], 0
+        shape = [batch, channels, size, width or size]
+        if nhwc:
+            shape = [batch, size, width or size, channels]
+        self.shape, self.nhwc, self.batch = shape, nhwc, batch
+        self.ir = ir or (4 if opset <= 9 else 8 if opset < 19 else 9)
+
+    def const(self, array, name=None, **kind):
+        array = np.asarray(array)
+        name = name or f"c{len(self.inits)}"
+        self.inits.append(numpy_helper.from_array(array, name))
+        return name
+
+    def op(self, type_, *inputs, out=None, n_out=1, **attrs):
+        self.count += 1
+        outs = [out or f"t{self.count}"] + [f"t{self.count}_{i}" for i in range(1, n_out)]
+        self.nodes.append(helper.make_node(type_, list(inputs), outs, f"{type_}_{self.count}", **attrs))
+        return outs[0]
+
+    def weights(self, *shape):
+        fan = int(np.prod(shape[1:])) or 1
+        return self.const(rng.normal(0, (2.0 / fan) ** 0.5, shape).astype(np.float32))
+
+    def vector(self, n, low=-0.5, high=0.5):
+        return self.const(rng.uniform(low, high, n).astype(np.float32))
+
+    def conv(self, x, c, k, r=3, bias=True, group=1, **attrs):
+        r = r if isinstance(r, tuple) else (r, r)
+        ins = [x, self.weights(k, c // group, *r)] + ([self.vector(k)] if bias else [])
+        return self.op("Conv", *ins, group=group, kernel_shape=list(r), **attrs)
+
+    def bn(self, x, c, n_out=1, **attrs):
+        return self.op("BatchNormalization", x, self.vector(c, 0.5, 1.5), self.vector(c),
+                       self.vector(c), self.vector(c, 0.5, 2), n_out=n_out, **attrs)
+
+    def gemm(self, x, c, k, **attrs):
+        return self.op("Gemm", x, self.weights(k, c), self.vector(k), transB=1, **attrs)
+
+    def head(self, x, c, k=5):
+        """Global mean and classifier; returns (flat features, scores)."""
+        flat = self.op("Flatten", self.op("GlobalAveragePool", x), axis=1)
+        return flat, self.gemm(flat, c, k)
+
+    def model(self, output, inits_as_inputs=False):
+        maker = next(n for n in self.nodes if output in n.output)
+        out_shape = [self.batch] + ["a", "b", "c"][:1 if maker.op_type in ("Gemm", "Softmax") else 3]
+        inputs = [helper.make_tensor_value_info("x", T.FLOAT, self.shape)]
+        if inits_as_inputs:
+            inputs += [helper.make_tensor_value_info(i.name, i.data_type, list(i.dims)) for i in self.inits]
+        graph = helper.make_graph(self.nodes, "g", inputs,
+                                  [helper.make_tensor_value_info(output, T.FLOAT, out_shape)], self.inits)
+        m = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)],
+                              producer_name="make_models")
+        m.ir_version = self.ir
+        return m
+
+
+def run(model, taps, pixels, fixed):
+    """What ONNX Runtime computes at the taps, as NHWC (or N,C)."""
+    m = onnx.ModelProto()
+    m.CopyFrom(model)
+    have = {o.name for o in m.graph.output}
+    for tap in taps:
+        if tap not in have and tap != "x":
+            m.graph.output.append(helper.make_tensor_value_info(tap, T.FLOAT, None))
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = ort.InferenceSession(m.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    x = pixels.astype(np.float32) / np.float32(64) - np.float32(2)
+    info = next(i for i in session.get_inputs() if i.name == model.graph.input[0].name)
+    if not (info.shape[3] == pixels.shape[3] and info.shape[1] == pixels.shape[1]):
+        x = x.transpose(0, 3, 1, 2)
+    step = 1 if fixed else len(x)
+    parts = [session.run(taps, {info.name: np.ascontiguousarray(x[i:i + step])})
+             for i in range(0, len(x), step)]
+    return [np.concatenate([p[k] for p in parts]) for k in range(len(taps))]
+
+
+def emit(name, model, *taps, twin=None, images=2, fixed=False, nhwc=False, save=None):
+    if not save:
+        onnx.checker.check_model(model)
+    dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    h, w, c = (dims[1], dims[2], dims[3]) if nhwc else (dims[2], dims[3], dims[1])
+    pixels = np.random.default_rng(7).integers(0, 256, (images, h, w, c), dtype=np.uint8)
+    results = run(twin or model, list(taps), pixels, fixed)
+    with open(os.path.join(HERE, name + ".expect"), "wb") as f:
+        f.write(b"THAWEXP1" + struct.pack("<5i", images, c, h, w, len(taps)) + pixels.tobytes())
+        for tap, y in zip(taps, results):
+            y = y.transpose(0, 2, 3, 1) if y.ndim == 4 else y.reshape(images, 1, 1, -1)
+            f.write(tap.encode().ljust(128, b"\0") + struct.pack("<3i", *y.shape[1:]))
+            f.write(np.ascontiguousarray(y, dtype="<f4").tobytes())
+    path = os.path.join(HERE, name + ".onnx")
+    if save:
+        save(path)
+    else:
+        with open(path, "wb") as f:
+            f.write(model.SerializeToString())
+    made.append(name)
+
+
+# ---- one file a feature ---------------------------------------------------------------------
+
+
+def convolutions():
+    cases = {
+        "same_upper": dict(auto_pad="SAME_UPPER", strides=[2, 2]),
+        "same_lower": dict(auto_pad="SAME_LOWER", strides=[2, 2]),
+        "valid": dict(auto_pad="VALID"),
+        "asymmetric": dict(pads=[0, 1, 2, 3]),
+        "dilated": dict(dilations=[2, 3], pads=[2, 3, 2, 3]),
+        "no_bias": dict(bias=False, pads=[1, 1, 1, 1]),
+        "1x7": dict(r=(1, 7), pads=[0, 3, 0, 3]),
+        "5x2_s13": dict(r=(5, 2), strides=[1, 3], pads=[2, 0, 2, 1]),
+    }
+    for opset, (name, attrs) in zip((7, 9, 10, 11, 12, 13, 18, 22), cases.items()):
+        n = Net(opset, size=11, width=13)
+        y = n.conv("x", 3, 6, **attrs)
+        emit(f"conv_{name}", n.model(y), y)
+    n = Net(16)
+    y = n.op("Relu", n.conv("x", 3, 8, pads=[1] * 4))
+    y = n.op("Relu", n.conv(y, 8, 12, group=4, pads=[1] * 4))
+    y = n.conv(y, 12, 12, group=12, pads=[1] * 4, strides=[2, 2])
+    y = n.conv(y, 12, 24, group=12, r=5, pads=[2] * 4)  # two filters a channel
+    emit("conv_grouped", n.model(y), y)
+    n = Net(13, channels=1, size=9)
+    y = n.op("Relu", n.conv("x", 1, 5, auto_pad="NOTSET", pads=[1] * 4))
+    emit("conv_grey", n.model(y), y)
+
+
+def normalisations():
+    n = Net(9)  # the common case: folded into the convolution
+    y = n.op("Relu", n.bn(n.conv("x", 3, 7, bias=False, pads=[1] * 4), 7, epsilon=1e-3))
+    emit("bn_after_conv", n.model(y), y)
+    n = Net(7)  # pre-activation: nothing before it to fold into but the pixels
+    y = n.op("Relu", n.bn("x", 3))
+    a = n.conv(y, 3, 6, pads=[1] * 4)
+    y = n.op("Relu", n.bn(n.op("MaxPool", a, kernel_shape=[2, 2], strides=[2, 2]), 6))
+    y = n.op("Add", n.conv(y, 6, 6, pads=[1] * 4), n.conv(y, 6, 6, r=1))
+    y = n.op("Relu", n.bn(y, 6))
+    emit("bn_alone", n.model(y), y)
+    # Training form: opset 14's flag and three outputs; before that, five outputs and no flag.
+    for opset, kind in ((14, dict(training_mode=1, n_out=3)), (9, dict(n_out=5))):
+        nets = []
+        for form in (kind, {}):
+            rng.bit_generator.state = np.random.default_rng(5).bit_generator.state  # equal weights
+            n = Net(opset)
+            y = n.op("Relu", n.bn(n.conv("x", 3, 6, pads=[1] * 4), 6, **form))
+            y = n.op("Relu", n.bn(n.op("MaxPool", y, kernel_shape=[2, 2], strides=[2, 2]), 6, **form))
+            flat = n.op("Flatten", n.op("GlobalAveragePool", y))
+            if form and opset >= 12:
+                drop = n.op("Dropout", flat, n.const(np.float32(0.5)), n.const(np.bool_(True)), n_out=2)
+            else:
+                drop = n.op("Dropout", flat, n_out=2) if opset >= 12 else n.op("Dropout", flat, ratio=0.5)
+            nets.append((n.model(n.gemm(drop, 6, 4)), flat))
+        emit(f"bn_training_{opset}", nets[0][0], nets[0][1], twin=nets[1][0])
+
+
+def activations():
+    for opset in (7, 10):
+        n = Net(opset)
+        y = n.op("Clip", n.conv("x", 3, 6), min=0.0, max=6.0)
+        y = n.op("Clip", n.conv(y, 6, 6), min=-1.0)  # one side
+        emit(f"clip_attr_{opset}", n.model(y), y)
+    n = Net(11)
+    lo, hi = n.const(np.float32(0)), n.const(np.float32(1.5))
+    y = n.op("Clip", n.conv("x", 3, 6), lo, hi)
+    y = n.op("Clip", n.conv(y, 6, 6), "", hi)
+    y = n.op("Clip", n.conv(y, 6, 6), lo)
+    y = n.op("Clip", n.conv(y, 6, 6))  # no bound at all
+    y = n.op("Clip", n.conv(y, 6, 6), n.const(np.float32(-np.finfo(np.float32).max)), hi)
+    emit("clip_input", n.model(y), y)
+    n = Net(16)
+    y = n.conv("x", 3, 6)
+    for type_, attrs in (("LeakyRelu", dict(alpha=0.1)), ("Sigmoid", {}), ("Tanh", {}), ("HardSwish", {}),
+                         ("HardSigmoid", dict(alpha=0.3, beta=0.4)), ("LeakyRelu", {}), ("HardSigmoid", {})):
+        y = n.op(type_, n.conv(y, 6, 6, r=1), **attrs)
+        y = n.op(type_, n.op("MaxPool", y, kernel_shape=[1, 2]), **attrs)  # not after a layer: its own step
+    emit("activations", n.model(y), y)
+    n = Net(13)  # SiLU as exporters write it: after a layer, and after something else; both orders
+    a = n.conv("x", 3, 8)
+    y = n.op("Mul", a, n.op("Sigmoid", a))
+    p = n.op("MaxPool", y, kernel_shape=[2, 2], strides=[2, 2])
+    y = n.op("Mul", n.op("Sigmoid", p), p)
+    b = n.conv(y, 8, 8, pads=[1] * 4)
+    s = n.op("Sigmoid", b)  # read twice: not an activation that can melt away
+    y = n.op("Add", n.op("Mul", b, s), s)
+    emit("silu", n.model(y), y)
+    n = Net(11)
+    a = n.conv("x", 3, 8)
+    y = n.op("Mul", a, n.op("HardSigmoid", a, alpha=1 / 6, beta=0.5))
+    b = n.conv(y, 8, 8)
+    y = n.op("Mul", b, n.op("HardSigmoid", b, alpha=0.2, beta=0.5))  # not HardSwish's numbers
+    emit("hardswish_pattern", n.model(y), y)
+
+
+def pools():
+    windows = [
+        ("max_ceil", "MaxPool", 10, 12, dict(kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)),
+        ("max_ceil_pad", "MaxPool", 12, 11, dict(kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, ceil_mode=1)),
+        ("max_pads_0022", "MaxPool", 8, 12, dict(kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1])),
+        ("max_same", "MaxPool", 12, 13, dict(kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER")),
+        ("max_dilated", "MaxPool", 12, 13, dict(kernel_shape=[3, 2], dilations=[2, 3])),
+        ("avg", "AveragePool", 7, 13, dict(kernel_shape=[2, 3], strides=[2, 1])),
+        ("avg_pad", "AveragePool", 11, 12, dict(kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)),
+        ("avg_include", "AveragePool", 11, 12,
+         dict(kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, count_include_pad=1)),
+        ("avg_ceil", "AveragePool", 19, 12, dict(kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)),
+        ("avg_ceil_pad_include", "AveragePool", 19, 12,
+         dict(kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, ceil_mode=1, count_include_pad=1)),
+        ("avg_ceil_pad", "AveragePool", 19, 12,
+         dict(kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, ceil_mode=1)),
+    ]
+    for name, type_, opset, size, attrs in windows:
+        n = Net(opset, size=size)
+        y = n.op(type_, n.conv("x", 3, 5, r=1), **attrs)
+        emit("pool_" + name, n.model(y), y)
+
+
+def pads_and_means():
+    n = Net(10)
+    y = n.op("Pad", "x", pads=[0, 0, 1, 2, 0, 0, 3, 0])
+    y = n.op("Relu", n.conv(y, 3, 6))
+    y = n.op("Pad", y, pads=[0] * 8)
+    emit("pad_attr", n.model(y), n.nodes[-2].output[0])
+    n = Net(13)
+    pads = n.const(np.array([0, 0, 1, 0, 0, 0, 1, 2], np.int64))
+    y = n.op("Pad", n.conv("x", 3, 6), pads, n.const(np.float32(0)))
+    y = n.op("MaxPool", n.op("Relu", y), kernel_shape=[2, 2])  # the border stays a step of its own
+    y = n.op("AveragePool", n.op("Pad", y, pads), kernel_shape=[3, 3], strides=[2, 2])
+    emit("pad_input", n.model(y), y)
+    n = Net(18)
+    pads, axes = n.const(np.array([1, 2, 0, 1], np.int64)), n.const(np.array([3, 2], np.int64))
+    y = n.conv(n.op("Pad", "x", pads, "", axes), 3, 6)
+    emit("pad_axes", n.model(y), y)
+    for opset, keep in ((11, 1), (13, 0)):
+        n = Net(opset)
+        y = n.op("Relu", n.conv("x", 3, 6))
+        m = n.op("ReduceMean", y, axes=[2, 3] if keep else [-1, -2], keepdims=keep)
+        f = n.op("Flatten", m) if keep else m
+        emit(f"mean_attr_{opset}", n.model(n.gemm(f, 6, 4)), m)
+    n = Net(18)
+    m = n.op("ReduceMean", n.op("Relu", n.conv("x", 3, 6)), n.const(np.array([2, 3], np.int64)), keepdims=0)
+    emit("mean_input", n.model(n.gemm(m, 6, 4)), m)
+
+
+def vectors():
+    def net(opset, **kind):
+        n = Net(opset, size=13, **kind)
+        return n, n.op("MaxPool", n.op("Relu", n.conv("x", 3, 6)), kernel_shape=[3, 3], strides=[4, 4])  # 6x3x3
+
+    n, y = net(9)
+    f = n.op("Flatten", y, axis=1)
+    emit("flatten_map", n.model(n.gemm(f, 54, 4)), f)
+    n, y = net(13)
+    f = n.op("Flatten", y, axis=-3)
+    emit("flatten_negative", n.model(n.gemm(f, 54, 4)), f)
+    n, y = net(14)
+    f = n.op("Reshape", y, n.const(np.array([-1, 54], np.int64)), allowzero=1)
+    emit("reshape_allowzero", n.model(n.gemm(f, 54, 4)), f)
+    n, y = net(8)
+    f = n.op("Reshape", y, n.const(np.array([0, -1], np.int64)))
+    emit("reshape_zero_copies", n.model(n.gemm(f, 54, 4)), f)
+    n, y = net(11)  # the shape is computed: x.view(x.size(0), -1)
+    batch = n.op("Gather", n.op("Shape", y), n.const(np.array(0, np.int32)), axis=0)
+    shape = n.op("Concat", n.op("Unsqueeze", batch, axes=[0]), n.op("Constant", value=numpy_helper.from_array(
+        np.array([-1], np.int64))), axis=0)
+    f = n.op("Reshape", y, shape)
+    emit("reshape_chain", n.model(n.gemm(f, 54, 4)), f)
+    n, y = net(15)  # the same with Shape's attributes, Slice and a cast
+    sizes = n.op("Slice", n.op("Shape", y), n.const(np.array([0], np.int64)), n.const(np.array([1], np.int64)))
+    sizes = n.op("Cast", n.op("Concat", sizes, n.op("Constant", value_ints=[-1]), axis=0), to=T.INT64)
+    n.op("Shape", y, start=1, end=-1)
+    f = n.op("Reshape", y, sizes)
+    emit("reshape_slice", n.model(n.gemm(f, 54, 4)), f)
+    n, y = net(12, batch=1)  # a file that fixes the batch and writes it into the shape
+    f = n.op("Reshape", y, n.const(np.array([1, 54], np.int64)))
+    emit("reshape_batch_1", n.model(n.gemm(f, 54, 4)), f, fixed=True)
+    for opset in (11, 13):
+        n = Net(opset)
+        y = n.op("GlobalAveragePool", n.conv("x", 3, 6))
+        if opset == 11:
+            f = n.op("Squeeze", n.op("Squeeze", y, axes=[3]), axes=[2])
+            u = n.op("Unsqueeze", f, axes=[2, 3])
+        else:
+            f = n.op("Squeeze", y, n.const(np.array([2, 3], np.int64)))
+            u = n.op("Unsqueeze", f, n.const(np.array([-1, -2], np.int64)))
+        z = n.op("Relu", n.conv(u, 6, 7, r=1))
+        emit(f"squeeze_{opset}", n.model(n.gemm(n.op("Flatten", z), 7, 4)), z)
+
+
+def matrices():
+    n = Net(11)
+    f = n.op("Flatten", n.op("GlobalAveragePool", n.conv("x", 3, 6)))
+    h = n.op("Relu", n.op("Gemm", f, n.weights(6, 9), n.vector(9), alpha=0.5, beta=2.0))
+    h = n.op("Gemm", h, n.weights(7, 9), n.const(np.array([0.25], np.float32)), transB=1, alpha=1.5)
+    h = n.op("Gemm", h, n.weights(7, 7), transB=1)  # no bias (opset 11)
+    emit("gemm_forms", n.model(n.gemm(h, 7, 4)), h)
+    n = Net(13)
+    f = n.op("Flatten", n.op("GlobalAveragePool", n.conv("x", 3, 6)))
+    h = n.op("Sigmoid", n.op("Add", n.op("MatMul", f, n.weights(6, 9)), n.vector(9)))
+    h = n.op("Add", n.vector(9), n.op("MatMul", h, n.weights(9, 9)))
+    s = n.op("Softmax", n.op("Add", n.op("MatMul", h, n.weights(9, 4)), n.vector(4)))
+    emit("matmul_add", n.model(s), h)
+
+
+def joins():
+    n = Net(13)  # squeeze and excite
+    y = n.op("Relu", n.conv("x", 3, 17, pads=[1] * 4))
+    g = n.op("Relu", n.conv(n.op("GlobalAveragePool", y), 17, 4, r=1))
+    y = n.op("Mul", n.op("Sigmoid", n.conv(g, 4, 17, r=1)), y)
+    y = n.conv(y, 17, 6)
+    emit("se_gate", n.model(y), y)
+    n = Net(13)
+    a = n.op("Relu", n.conv("x", 3, 17, pads=[1] * 4))
+    b, c = n.conv("x", 3, 5, r=1), n.op("MaxPool", "x", kernel_shape=[3, 3], pads=[1] * 4)
+    y = n.op("Concat", a, b, c, "x", axis=1)
+    y = n.op("Concat", n.conv(y, 28, 4), axis=1)  # of one
+    y = n.op("Concat", y, y, axis=-3)
+    emit("concat", n.model(y), y)
+    n = Net(13, size=8)  # as many inputs as DenseNet-201's widest block
+    parts = [n.conv("x", 3, 1 + i % 3, r=1) for i in range(49)]
+    y = n.op("Concat", *parts, axis=1)
+    emit("concat_49", n.model(y), y)
+    n = Net(13)  # sums that look like residuals and are not quite
+    a = n.op("Relu", n.conv("x", 3, 16, pads=[1] * 4))
+    b = n.op("Add", n.conv(a, 16, 16, pads=[1] * 4), a)  # the convolution itself reads the residual
+    c = n.op("Add", b, b)
+    d = n.op("Relu", n.conv(c, 16, 16, pads=[1] * 4))
+    e = n.op("Add", n.conv(d, 16, 16, r=1), c)  # a proper one
+    f = n.op("Add", e, n.conv(e, 16, 1, r=1))  # broadcast along channels
+    g = n.op("Add", n.conv(f, 16, 16, pads=[1] * 4), n.conv(f, 16, 16, r=1))  # two convolutions
+    h = n.op("Mul", g, g)
+    y = n.op("Add", n.op("Mul", h, n.const(np.float32(0.5))), n.op("MaxPool", g, kernel_shape=[3, 3], pads=[1] * 4))
+    emit("residuals", n.model(y), y, e)
+    n = Net(10)  # the border of a tensor is read after a sum took that tensor's memory
+    a = n.op("Relu", n.conv("x", 3, 16, pads=[1] * 4))
+    p = n.op("Pad", a, pads=[0, 0, 1, 1, 0, 0, 1, 1])
+    b = n.op("Add", n.conv(n.op("Relu", n.conv(a, 16, 16, r=1)), 16, 16, r=1), a)
+    y = n.op("Mul", b, n.conv(p, 16, 16))
+    emit("residual_pad", n.model(y), y)
+
+
+def pixels():
+    n = Net(13)  # normalisation in the graph, by channel and by number
+    mean = n.const(np.array([0.4, -0.3, 0.2], np.float32).reshape(1, 3, 1, 1))
+    y = n.op("Div", n.op("Sub", "x", mean), n.const(np.array([0.5, 0.25, 2], np.float32).reshape(3, 1, 1)))
+    y = n.op("Mul", y, n.const(np.float32(1.5)))
+    y = n.op("Sub", n.const(np.array([0.1], np.float32)), y)
+    y = n.conv(y, 3, 6, pads=[1] * 4)
+    emit("normalise", n.model(y), y)
+    n = Net(15, nhwc=True, width=10)  # TensorFlow
+    y = n.op("Transpose", n.op("Identity", "x"), perm=[0, 3, 1, 2])
+    y = n.op("Relu", n.conv(y, 3, 6, strides=[2, 2], pads=[0, 0, 1, 1]))
+    f = n.op("Squeeze", n.op("GlobalAveragePool", y), n.const(np.array([2, 3], np.int64)))
+    s = n.op("Softmax", n.op("Add", n.op("MatMul", f, n.weights(6, 4)), n.vector(4)))
+    emit("nhwc", n.model(s), f, nhwc=True)
+    n = Net(13, nhwc=True, size=8)  # ... with Keras's Rescaling and Normalization before the transpose
+    y = n.op("Mul", "x", n.const(np.float32(0.5)))
+    y = n.op("Sub", y, n.const(np.array([0.4, -0.3, 0.2], np.float32)))
+    y = n.op("Div", y, n.const(np.array([0.5, 0.25, 2], np.float32).reshape(1, 1, 1, 3)))
+    y = n.op("Relu", n.conv(n.op("Transpose", y, perm=[0, 3, 1, 2]), 3, 6))
+    emit("nhwc_normalise", n.model(y), y, nhwc=True)
+
+
+def storage():
+    n = Net(7, ir=3)  # initializers are inputs, too
+    flat, s = n.head(n.op("Relu", n.conv("x", 3, 6)), 6)
+    emit("ir3", n.model(s, inits_as_inputs=True), flat)
+    n = Net(13)  # weights in other types, behind Cast
+    w = rng.normal(0, 0.3, (6, 3, 3, 3))
+    for dtype in (np.float16, np.float64):
+        n.const(w.astype(dtype), dtype.__name__)
+        n.op("Cast", dtype.__name__, out=dtype.__name__ + "_f", to=T.FLOAT)
+    bias = helper.make_tensor("bf16", T.BFLOAT16, [6], [0.5, -0.25, 1, 2, -3, 0.125])
+    n.inits.append(bias)
+    n.op("Cast", "bf16", out="bf16_f", to=T.FLOAT)
+    y = n.op("Conv", "x", "float16_f", "bf16_f")
+    y = n.op("Add", y, n.op("Conv", "x", "float64_f"))
+    emit("types", n.model(y), y)
+    n = Net(12)  # typed fields instead of raw bytes, weights as Constant nodes
+    w = rng.normal(0, 0.3, (6, 3, 3, 3)).astype(np.float32)
+    n.inits.append(helper.make_tensor("typed", T.FLOAT, w.shape, w.ravel().tolist()))
+    n.inits.append(helper.make_tensor("half", T.FLOAT16, [6, 6, 1, 1], np.full(36, 0.3, np.float16).tolist()))
+    n.inits.append(helper.make_tensor("double", T.DOUBLE, [6], np.linspace(-1, 1, 6).tolist()))
+    n.inits.append(helper.make_tensor("shape", T.INT64, [2], [0, -1]))
+    y = n.op("Conv", "x", "typed", n.op("Constant", value_floats=np.linspace(-1, 1, 6).tolist()))
+    y = n.op("Conv", y, n.op("Cast", "half", to=T.FLOAT), n.op("Cast", "double", to=T.FLOAT))
+    y = n.op("Clip", y, n.op("Constant", value_float=-1.0), n.op("Constant", value=helper.make_tensor(
+        "", T.FLOAT, [], [2.0])))
+    y = n.op("Identity", n.op("Cast", y, to=T.FLOAT))
+    f = n.op("Reshape", n.op("GlobalAveragePool", y), "shape")
+    emit("typed_fields", n.model(n.gemm(f, 6, 4)), f)
+    n = Net(17)  # weights in a file beside the model, one of them in a folder below it
+    flat, s = n.head(n.op("Relu", n.conv(n.op("Relu", n.conv("x", 3, 6)), 6, 8)), 8)
+    model = n.model(s)
+
+    def save(path):
+        with open(os.path.join(HERE, "external.bin"), "wb") as data:
+            for t in model.graph.initializer:
+                data.write(b"\0" * (-data.tell() % 64))
+                helper_external(t, "external.bin", data.tell())
+                data.write(t.raw_data)
+                t.ClearField("raw_data")
+        with open(path, "wb") as f:
+            f.write(model.SerializeToString())
+
+    def helper_external(t, location, offset):
+        t.data_location = T.EXTERNAL
+        for k, v in (("location", location), ("offset", offset), ("length", len(t.raw_data))):
+            t.external_data.add(key=k, value=str(v))
+
+    emit("external", model, flat, save=save)
+
+
+# ---- whole networks -------------------------------------------------------------------------
+
+
+def torch_networks():
+    import torch
+    from torch import nn
+    import torch.nn.functional as F
+
+    warnings.simplefilter("ignore")
+    torch.manual_seed(3)
+
+    def cbr(i, o, k=3, s=1, g=1, act=nn.ReLU):
+        layers = [nn.Conv2d(i, o, k, s, k // 2, groups=g, bias=False), nn.BatchNorm2d(o)]
+        return nn.Sequential(*layers, *([act()] if act else []))
+
+    class Basic(nn.Module):
+        def __init__(self, i, o, s):
+            super().__init__()
+            self.a, self.b = cbr(i, o, 3, s), cbr(o, o, 3, 1, act=None)
+            self.down = cbr(i, o, 1, s, act=None) if s > 1 or i != o else None
+
+        def forward(self, x):
+            return F.relu(self.b(self.a(x)) + (self.down(x) if self.down else x))
+
+    class ResNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.pool = cbr(3, 8, 7, 2), nn.MaxPool2d(3, 2, 1)
+            self.blocks = nn.Sequential(Basic(8, 8, 1), Basic(8, 8, 1), Basic(8, 16, 2), Basic(16, 16, 1))
+            self.fc = nn.Linear(16, 5)
+
+        def forward(self, x):
+            x = self.blocks(self.pool(self.stem(x)))
+            return self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+    class Inverted(nn.Module):
+        def __init__(self, i, o, s, t):
+            super().__init__()
+            self.skip, act = s == 1 and i == o, nn.ReLU6
+            self.f = nn.Sequential(cbr(i, i * t, 1, act=act), cbr(i * t, i * t, 3, s, i * t, act=act),
+                                   cbr(i * t, o, 1, act=None))
+
+        def forward(self, x):
+            return x + self.f(x) if self.skip else self.f(x)
+
+    class MobileNetV2(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f = nn.Sequential(cbr(3, 8, 3, 2, act=nn.ReLU6), Inverted(8, 6, 1, 1), Inverted(6, 10, 2, 3),
+                                   Inverted(10, 10, 1, 3), cbr(10, 20, 1, act=nn.ReLU6))
+            self.drop, self.fc = nn.Dropout(0.2), nn.Linear(20, 5)
+
+        def forward(self, x):
+            return self.fc(self.drop(self.f(x).mean([2, 3])))
+
+    class Fire(nn.Module):
+        def __init__(self, i, s, e):
+            super().__init__()
+            self.s, self.a, self.b = nn.Conv2d(i, s, 1), nn.Conv2d(s, e, 1), nn.Conv2d(s, e, 3, padding=1)
+
+        def forward(self, x):
+            x = F.relu(self.s(x))
+            return torch.cat([F.relu(self.a(x)), F.relu(self.b(x))], 1)
+
+    class SqueezeNet(nn.Module):  # the head is a convolution with a mean behind it
+        def __init__(self):
+            super().__init__()
+            self.f = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True),
+                                   Fire(8, 4, 6), Fire(12, 4, 8))
+            self.head = nn.Sequential(nn.Dropout(0.5), nn.Conv2d(16, 1000, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+
+        def forward(self, x):
+            return torch.flatten(self.head(self.f(x)), 1)
+
+    class VGG(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f = nn.Sequential(cbr(3, 6), nn.MaxPool2d(2), cbr(6, 8), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(7))
+            self.c = nn.Sequential(nn.Linear(8 * 49, 20), nn.ReLU(), nn.Dropout(), nn.Linear(20, 5))
+
+        def forward(self, x):
+            return self.c(torch.flatten(self.f(x), 1))
+
+    class DenseLayer(nn.Module):
+        def __init__(self, i):
+            super().__init__()
+            self.n1, self.c1 = nn.BatchNorm2d(i), nn.Conv2d(i, 8, 1, bias=False)
+            self.n2, self.c2 = nn.BatchNorm2d(8), nn.Conv2d(8, 4, 3, padding=1, bias=False)
+
+        def forward(self, xs):
+            return self.c2(F.relu(self.n2(self.c1(F.relu(self.n1(torch.cat(xs, 1)))))))
+
+    class DenseNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.pool = cbr(3, 8, 3, 2), nn.MaxPool2d(3, 2, 1)
+            self.d1, self.d2, self.d3 = DenseLayer(8), DenseLayer(12), DenseLayer(8)
+            self.t = nn.Sequential(nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 8, 1), nn.AvgPool2d(2))
+            self.n, self.fc = nn.BatchNorm2d(12), nn.Linear(12, 5)
+
+        def forward(self, x):
+            xs = [self.pool(self.stem(x))]
+            xs.append(self.d1(xs))
+            xs.append(self.d2(xs))
+            xs = [self.t(torch.cat(xs, 1))]
+            xs.append(self.d3(xs))
+            x = F.relu(self.n(torch.cat(xs, 1)))
+            return self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
+
+    def last_input(model):
+        """What the classifier reads: the input of the last Gemm, MatMul or Conv."""
+        node = [n for n in model.graph.node if n.op_type in ("Gemm", "MatMul", "Conv")][-1]
+        name = node.input[0]
+        skip = {n.output[0]: n.input[0] for n in model.graph.node
+                if n.op_type in ("Dropout", "Identity", "Flatten", "Reshape")}
+        return skip, name
+
+    for net, size, forms in ((ResNet(), 32, [(9, 1), (13, 0), (17, 1)]), (MobileNetV2(), 32, [(9, 0), (13, 1), (17, 0)]),
+                             (SqueezeNet(), 33, [(13, 1)]), (VGG(), 28, [(9, 1), (17, 0)]),
+                             (DenseNet(), 32, [(13, 1), (17, 0)])):
+        name = type(net).__name__.lower()
+        for m in net.modules():  # statistics that are not 0 and 1
+            if isinstance(m, nn.BatchNorm2d):
+                nn.init.uniform_(m.weight, 0.5, 1.5), nn.init.uniform_(m.bias, -0.5, 0.5)
+                m.running_mean.uniform_(-0.5, 0.5), m.running_var.uniform_(0.5, 2)
+        for opset, folded in forms:
+            file = io.BytesIO()
+            net.train(False)
+            training = torch.onnx.TrainingMode.EVAL if folded else torch.onnx.TrainingMode.PRESERVE
+            torch.onnx.export(net, (torch.zeros(2, 3, size, size),), file, opset_version=opset, dynamo=False,
+                              training=training, do_constant_folding=bool(folded), input_names=["x"],
+                              output_names=["scores"], dynamic_axes={"x": {0: "N"}, "scores": {0: "N"}})
+            model = onnx.load_from_string(file.getvalue())
+            _, tap = last_input(model)
+            emit(f"{name}_{opset}{'' if folded else '_bn'}", model, tap, *extra_taps(model))
+
+
+def extra_taps(model):
+    """A few tensors in the middle that are cuts in every network here: the first activation."""
+    first = next(n for n in model.graph.node if n.op_type in ("Relu", "Clip"))
+    return [first.output[0]]
+
+
+def main():
+    convolutions()
+    normalisations()
+    activations()
+    pools()
+    pads_and_means()
+    vectors()
+    matrices()
+    joins()
+    pixels()
+    storage()
+    torch_networks()
+    total = sum(os.path.getsize(os.path.join(HERE, f)) for f in os.listdir(HERE))
+    print(f"{len(made)} networks, {total} bytes")
+    for name in made if "-v" in sys.argv else ():
+        m = onnx.load(os.path.join(HERE, name + ".onnx"), load_external_data=False)
+        print(name, m.opset_import[0].version, [n.op_type for n in m.graph.node])
+
+
+if __name__ == "__main__":
+    main()

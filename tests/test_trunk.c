@@ -1,0 +1,293 @@
+/* The trunk as a whole: what a run may not do, and what its results may not depend on.
+ *
+ * - A run allocates nothing: the linker's --wrap counts the allocations of our own code.
+ * - An image's features are the same bits whatever its neighbours, the batch, its place in it, or
+ *   the run; also where the batch does not divide into groups.
+ * - Frozen means frozen: a hundred runs change no constant.
+ * - Planned for 1 or for 32 images, features agree up to rounding; bf16 up to its 8 bits.
+ */
+#include <malloc.h>
+
+#include "cuts.h"
+#include "onnx_read.h"
+#include "testing.h"
+#include "trunk.h"
+
+/* ---- allocations of our own code ------------------------------------------------------------ */
+
+static int n_allocations;
+
+#define WRAP(type, name, parameters, arguments) \
+    type __real_##name parameters;              \
+    type __wrap_##name parameters;              \
+    type __wrap_##name parameters {             \
+        n_allocations++;                        \
+        return __real_##name arguments;         \
+    }
+WRAP(void *, malloc, (size_t n), (n))
+WRAP(void *, calloc, (size_t count, size_t n), (count, n))
+WRAP(void *, realloc, (void *p, size_t n), (p, n))
+WRAP(int, posix_memalign, (void **p, size_t alignment, size_t n), (p, alignment, n))
+WRAP(void *, mmap, (void *p, size_t n, int prot, int flags, int fd, long offset),
+     (p, n, prot, flags, fd, offset))
+
+/* ---- networks ------------------------------------------------------------------------------- */
+
+/* One of each kind: residuals in place, depthwise, joins, gates, a matrix behind a flattened map.
+ */
+static const char *const networks[] = {"resnet_17", "mobilenetv2_13", "squeezenet_13",
+                                       "vgg_9",     "densenet_13",    "se_gate",
+                                       "silu",      "residuals"};
+enum { N_NETWORKS = sizeof networks / sizeof networks[0], IMAGES = 37 };
+
+typedef struct net {
+    thaw_model model;
+    thaw_cuts cuts;
+    size_t image_bytes;
+    uint8_t *pixels; /* IMAGES of them. */
+} net;
+
+static thaw_backend backend;
+
+static void open_net(net *net, const char *name) {
+    char path[512];
+    snprintf(path, sizeof path, TEST_MODELS "%s.onnx", name);
+    thaw_error err = {0};
+    if (thaw_model_read(&net->model, path, 0, 0, &err) != THAW_OK ||
+        thaw_cuts_find(&net->model.graph, &net->cuts, &err) != THAW_OK)
+        fail_msg("%s", err.text);
+    net->image_bytes = (size_t)(net->model.channels * net->model.height * net->model.width);
+    net->pixels = malloc(IMAGES * net->image_bytes);
+    assert_non_null(net->pixels);
+    uint64_t random = 99;
+    for (size_t i = 0; i < IMAGES * net->image_bytes; i++)
+        net->pixels[i] = (uint8_t)test_random(&random);
+}
+
+static void close_net(net *net) {
+    free(net->pixels);
+    thaw_model_free(&net->model);
+}
+
+static thaw_trunk *plan(net *net, int64_t batch, thaw_dtype compute, bool pooled) {
+    static const float scale[3] = {1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, shift[3] = {-2, -2, -2};
+    thaw_trunk_options options = {
+        .batch = batch, .compute = compute, .scale = scale, .shift = shift, .pooled = pooled};
+    thaw_trunk *trunk;
+    thaw_error err = {0};
+    if (thaw_trunk_create(&trunk, &net->model.graph, &net->cuts.cuts[net->cuts.last], &options,
+                          &backend, &err) != THAW_OK)
+        fail_msg("%s", err.text);
+    return trunk;
+}
+
+static size_t features_of(const thaw_trunk *trunk) {
+    thaw_trunk_size size = thaw_trunk_measure(trunk);
+    return (size_t)(size.H * size.W * size.C);
+}
+
+/* Features of n images from pixels, to be freed; full of NaN before. */
+static float *run(thaw_trunk *trunk, int64_t n, const uint8_t *pixels) {
+    size_t count = (size_t)n * features_of(trunk);
+    float *y = malloc((count + 1) * sizeof *y);
+    assert_non_null(y);
+    for (size_t i = 0; i <= count; i++)
+        y[i] = NAN;
+    thaw_error err = {0};
+    if (thaw_trunk_run(trunk, n, pixels, y, &err) != THAW_OK) fail_msg("%s", err.text);
+    assert_true(isnan(y[count])); /* Not one more than it should write. */
+    return y;
+}
+
+/* ---- tests ---------------------------------------------------------------------------------- */
+
+static void a_run_allocates_nothing(void **state) {
+    (void)state;
+    for (int i = 0; i < N_NETWORKS; i++) {
+        net net;
+        open_net(&net, networks[i]);
+        n_allocations = 0;
+        thaw_trunk *trunk = plan(&net, 8, THAW_F32, false);
+        assert_true(n_allocations > 0); /* The counter counts. */
+        float *y = malloc(IMAGES * features_of(trunk) * sizeof *y);
+        assert_non_null(y);
+        /* Whole groups and a rest; the second time is like every later one. */
+        assert_int_equal(thaw_trunk_run(trunk, IMAGES, net.pixels, y, NULL), THAW_OK);
+        n_allocations = 0;
+        size_t before = mallinfo2().uordblks;
+        assert_int_equal(thaw_trunk_run(trunk, IMAGES, net.pixels, y, NULL), THAW_OK);
+        assert_int_equal(n_allocations, 0);
+        assert_int_equal(mallinfo2().uordblks, before); /* Nor does the library keep anything. */
+        free(y);
+        thaw_trunk_free(trunk);
+        close_net(&net);
+    }
+}
+
+/* Each image alone, first, last, in the middle of others and in a rest: the same bits. */
+static void features_depend_on_the_image_alone(void **state) {
+    (void)state;
+    static const int64_t sizes[] = {1, 2, 3, 7, 8, 9, 31, IMAGES};
+    for (int i = 0; i < N_NETWORKS; i++) {
+        net net;
+        open_net(&net, networks[i]);
+        thaw_trunk *trunk = plan(&net, 8, THAW_F32, false);
+        size_t n = features_of(trunk), bytes = n * sizeof(float);
+        float *all = run(trunk, IMAGES, net.pixels);
+        for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+            for (int64_t from = 0; from + sizes[s] <= IMAGES; from += 5) {
+                float *some = run(trunk, sizes[s], net.pixels + (size_t)from * net.image_bytes);
+                if (memcmp(some, all + (size_t)from * n, (size_t)sizes[s] * bytes) != 0)
+                    fail_msg("%s: images %d to %d have other features when they come alone",
+                             networks[i], (int)from, (int)(from + sizes[s]));
+                free(some);
+            }
+        float *again = run(trunk, IMAGES, net.pixels);
+        assert_memory_equal(again, all, IMAGES * bytes);
+        assert_int_equal(thaw_trunk_run(trunk, 0, NULL, NULL, NULL), THAW_OK);
+        free(again);
+        free(all);
+        thaw_trunk_free(trunk);
+        close_net(&net);
+    }
+}
+
+static thaw_hash hash_constants(const thaw_graph *graph) {
+    thaw_hash h = {0, 0};
+    for (int i = 0; i < graph->n_values; i++) {
+        const thaw_value *v = &graph->values[i];
+        if (!v->data) continue;
+        size_t bytes = (size_t)thaw_value_elements(v) * thaw_dtype_bytes(v->dtype);
+        h = thaw_hash_bytes(h, v->data, bytes);
+    }
+    return h;
+}
+
+static void a_hundred_runs_change_nothing(void **state) {
+    (void)state;
+    for (int i = 0; i < N_NETWORKS; i++) {
+        net net;
+        open_net(&net, networks[i]);
+        thaw_hash before = hash_constants(&net.model.graph);
+        thaw_trunk *trunk = plan(&net, 4, THAW_F32, false);
+        float *first = run(trunk, 4, net.pixels);
+        for (int k = 0; k < 100; k++)
+            free(run(trunk, 3, net.pixels + (size_t)k % 30 * net.image_bytes));
+        float *last = run(trunk, 4, net.pixels);
+        assert_memory_equal(first, last, 4 * features_of(trunk) * sizeof *first);
+        assert_true(thaw_hash_equal(before, hash_constants(&net.model.graph)));
+        free(first);
+        free(last);
+        thaw_trunk_free(trunk);
+        close_net(&net);
+    }
+}
+
+static double distance(net *net, thaw_trunk *a, thaw_trunk *b) {
+    float *ya = run(a, 32, net->pixels), *yb = run(b, 32, net->pixels);
+    double nmse = test_nmse(32 * features_of(a), ya, yb);
+    free(ya);
+    free(yb);
+    thaw_trunk_free(a);
+    thaw_trunk_free(b);
+    return nmse;
+}
+
+static void other_batches_round_only(void **state) {
+    (void)state;
+    for (int i = 0; i < N_NETWORKS; i++) {
+        net net;
+        open_net(&net, networks[i]);
+        thaw_trunk *one = plan(&net, 1, THAW_F32, false), *many = plan(&net, 32, THAW_F32, false);
+        assert_int_equal(thaw_trunk_measure(one).N, 1);
+        double nmse = distance(&net, one, many);
+        if (!(nmse <= 1e-10)) fail_msg("%s: batch 1 and 32 differ by NMSE %g", networks[i], nmse);
+        close_net(&net);
+    }
+}
+
+/* The mean over the picture is the mean of the map. */
+static void pooled_is_the_mean_of_the_map(void **state) {
+    (void)state;
+    net net;
+    open_net(&net, "se_gate");
+    thaw_trunk *map = plan(&net, 4, THAW_F32, false), *mean = plan(&net, 4, THAW_F32, true);
+    thaw_trunk_size size = thaw_trunk_measure(map);
+    assert_true(size.H > 1 && features_of(mean) == (size_t)size.C);
+    float *y = run(map, 4, net.pixels), *m = run(mean, 4, net.pixels);
+    for (int64_t n = 0; n < 4; n++)
+        for (int64_t c = 0; c < size.C; c++) {
+            double sum = 0;
+            for (int64_t p = 0; p < size.H * size.W; p++)
+                sum += y[(n * size.H * size.W + p) * size.C + c];
+            assert_true(fabs(sum / (double)(size.H * size.W) - m[n * size.C + c]) < 1e-5);
+        }
+    free(y);
+    free(m);
+    thaw_trunk_free(map);
+    thaw_trunk_free(mean);
+    close_net(&net);
+}
+
+/* Small random networks on noise are the worst case of bf16; real ones are measured elsewhere. */
+static void bf16_is_close(void **state) {
+    (void)state;
+    if (!backend.kernels->computes(THAW_BF16)) {
+        print_message("SKIPPED: this processor has no bf16 instructions\n");
+        skip();
+    }
+    for (int i = 0; i < N_NETWORKS; i++) {
+        net net;
+        open_net(&net, networks[i]);
+        thaw_trunk *exact = plan(&net, 8, THAW_F32, false), *half = plan(&net, 8, THAW_BF16, false);
+        double nmse = distance(&net, exact, half);
+        print_message("%-16s bf16 NMSE %.2g\n", networks[i], nmse);
+        assert_true(nmse <= 2e-3);
+        close_net(&net);
+    }
+}
+
+static void a_senseless_plan_is_refused(void **state) {
+    (void)state;
+    net net;
+    open_net(&net, "resnet_17");
+    static const float one[3] = {1, 1, 1};
+    thaw_trunk_options options = {.batch = 0, .compute = THAW_F32, .scale = one, .shift = one};
+    thaw_trunk *trunk;
+    thaw_error err = {0};
+    const thaw_cut *cut = &net.cuts.cuts[net.cuts.last];
+    assert_int_equal(thaw_trunk_create(&trunk, &net.model.graph, cut, &options, &backend, &err),
+                     THAW_ERR_USAGE);
+    assert_null(trunk);
+    options.batch = 1;
+    options.compute = THAW_F16;
+    assert_int_equal(thaw_trunk_create(&trunk, &net.model.graph, cut, &options, &backend, &err),
+                     THAW_ERR_UNSUPPORTED);
+    assert_null(trunk);
+    thaw_trunk_free(trunk);
+    close_net(&net);
+}
+
+static int open_backend(void **state) {
+    (void)state;
+    return thaw_backend_open(&backend, "cpu", 2, NULL);
+}
+
+static int close_backend(void **state) {
+    (void)state;
+    thaw_backend_close(&backend);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_allocates_nothing),
+        cmocka_unit_test(features_depend_on_the_image_alone),
+        cmocka_unit_test(a_hundred_runs_change_nothing),
+        cmocka_unit_test(other_batches_round_only),
+        cmocka_unit_test(pooled_is_the_mean_of_the_map),
+        cmocka_unit_test(bf16_is_close),
+        cmocka_unit_test(a_senseless_plan_is_refused),
+    };
+    return cmocka_run_group_tests(tests, open_backend, close_backend);
+}
