@@ -114,15 +114,27 @@ static thaw_status read_labels(thaw_bundle *b, const char *path, thaw_error *err
             return thaw_fail(err, THAW_ERR_FORMAT, "%s: label %zu is not a text", path, i);
     }
     b->labels = names;
-    if (b->n_labels >= 2 && (int64_t)b->n_labels == b->layers[b->n_layers - 1].K) return THAW_OK;
-    return thaw_fail(err, THAW_ERR_FORMAT, "%s has %zu labels, but the model has %lld scores", path,
-                     b->n_labels, (long long)b->layers[b->n_layers - 1].K);
+    if (b->n_labels < 2 || (int64_t)b->n_labels != b->layers[b->n_layers - 1].K)
+        return thaw_fail(err, THAW_ERR_FORMAT, "%s has %zu labels, but the model has %lld scores",
+                         path, b->n_labels, (long long)b->layers[b->n_layers - 1].K);
+    /* No score tells when two names have changed places; the model's own copy does. */
+    const char *text = thaw_model_metadata(&b->network.model, "thaw.labels");
+    json_t *own = text ? json_loads(text, 0, NULL) : NULL;
+    bool same = json_equal(own, labels);
+    json_decref(own);
+    if (same) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_MISMATCH,
+                     "%s: its labels are not those that the model was trained with; restore it",
+                     path);
 }
 
 static thaw_status read_golden(const thaw_bundle *b, const char *run, const json_t *golden,
                                thaw_arena *arena, thaw_file_bytes *files, size_t *n,
                                thaw_error *err) {
-    for (*n = 0; *n < THAW_GOLDEN && *n < json_array_size(golden); ++*n) {
+    *n = 0;
+    if (json_array_size(golden) == 0)
+        return thaw_fail(err, THAW_ERR_FORMAT, "%s: bundle.json has no golden pictures", run);
+    for (; *n < THAW_GOLDEN && *n < json_array_size(golden); ++*n) {
         const json_t *entry = json_array_get(golden, *n);
         const char *file = json_string_value(json_object_get(entry, "file"));
         if (!file || strstr(file, "..") || file[0] == '/' ||
@@ -341,7 +353,8 @@ static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder,
         "model_hash", model_hash, "labels", label_array(spec), "preprocess",
         thaw_preprocess_json(&spec->network->preprocess), "golden", golden, "provenance",
         provenance(spec), "options", option_object(spec->options), "metrics", spec->metrics);
-    char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+    /* With all digits: what is read back makes the very same features, which the cache shares. */
+    char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(json);
     if (!text) return no_memory(err);
     thaw_status status = thaw_file_write(json_path, text, strlen(text), err);

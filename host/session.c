@@ -131,6 +131,24 @@ static void choose_storage(thaw_session *s, const thaw_network *network, const c
                    "what does not fit on the disk stays in memory for this run only");
 }
 
+static thaw_status count_foreign(void *context, const thaw_cache_entry *entry, thaw_error *err) {
+    (void)err;
+    *(size_t *)context += entry->foreign;
+    return THAW_OK;
+}
+
+/* What another version of Thaw has kept is of no use here, and should not take room unnoticed. */
+static thaw_status say_foreign(thaw_session *s, const char *root, thaw_error *err) {
+    size_t n = 0;
+    THAW_TRY(thaw_cache_walk(root, false, count_foreign, &n, err));
+    if (n)
+        thaw_log_write(&s->log, THAW_LOG_WARN,
+                       "%zu shards in %s have another format than this version of Thaw writes and "
+                       "are not used; thaw cache gc removes them",
+                       n, root);
+    return THAW_OK;
+}
+
 static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw_error *err) {
     const char *root;
     THAW_TRY(thaw_session_cache_root(s->options, &s->arena, &root, err));
@@ -143,6 +161,7 @@ static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw
     if (!spec.facts || !spec.about) return no_memory(err);
     char why[1024];
     int n_differences = 0;
+    if (root) THAW_TRY(say_foreign(s, root, err));
     if (root)
         THAW_TRY(thaw_cache_explain(root, spec.facts, spec.n_facts, why, sizeof why, &n_differences,
                                     err));

@@ -67,8 +67,9 @@ static thaw_status check_classes(const run *r, thaw_error *err) {
             any = rows->label[i] == (int32_t)k;
         if (!any)
             return thaw_fail(err, THAW_ERR_DATA,
-                             "class %s has no readable picture left for training; see rejected.csv",
-                             r->session.dataset.class_name[k]);
+                             "class %s has no readable picture left for training; %s/rejected.csv "
+                             "says why",
+                             r->session.dataset.class_name[k], r->folder);
     }
     return THAW_OK;
 }
@@ -227,16 +228,26 @@ static json_t *make_json(run *r) {
 
 /* ---- to the bundle ------------------------------------------------------------------------- */
 
-/* The first readable training picture of each of the first classes. */
+static bool is_golden(const size_t *picked, size_t n, size_t i) {
+    for (size_t k = 0; k < n; k++)
+        if (picked[k] == i) return true;
+    return false;
+}
+
+/* The first readable training pictures: each of another class as far as there are classes. */
 static thaw_status pick_golden(run *r, const char *golden[THAW_GOLDEN], thaw_error *err) {
     const thaw_dataset *d = &r->session.dataset;
-    for (size_t i = 0; i < d->n; i++) {
-        uint32_t k = d->label[i];
-        if (d->split[i] != THAW_SPLIT_TRAIN || r->session.extraction.rejected[i] ||
-            k >= THAW_GOLDEN || golden[k])
-            continue;
+    size_t picked[THAW_GOLDEN], n = 0;
+    for (int any_class = 0; any_class < 2; any_class++)
+        for (size_t i = 0; i < d->n && n < THAW_GOLDEN; i++) {
+            if (d->split[i] != THAW_SPLIT_TRAIN || r->session.extraction.rejected[i]) continue;
+            /* The pictures stand by class, so a class that was picked from is the last one's. */
+            bool again = n > 0 && d->label[i] == d->label[picked[n - 1]];
+            if (any_class ? !is_golden(picked, n, i) : !again) picked[n++] = i;
+        }
+    for (size_t k = 0; k < n; k++) {
         char path[PATH_MAX];
-        thaw_dataset_path(d, i, path);
+        thaw_dataset_path(d, picked[k], path);
         golden[k] = thaw_arena_string(&r->arena, path, strlen(path));
         if (!golden[k]) return no_memory(err);
     }
