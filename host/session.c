@@ -27,6 +27,7 @@ static thaw_status no_memory(thaw_error *err) {
 thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw_error *err) {
     *s = (thaw_session){.options = options, .compute = THAW_F32, .stored = THAW_F32};
     thaw_log_open(&s->log, stderr, options->log);
+    if (options->log >= THAW_LOG_DEBUG) thaw_options_write_effective(stderr, options);
     struct sigaction action = {.sa_handler = ask_stop};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
