@@ -25,6 +25,9 @@ enum {
     /* Of one write: enough to make the call's cost vanish, little enough to encode in a cache. */
     WRITE_RECORDS = 256,
     WRITE_BYTES = 4 << 20,
+    /* Of one read of a scan, and how many records make it worth while. */
+    SCAN_BYTES = 64 << 10,
+    SCAN_RECORDS = 16,
     ATTEMPTS = 1000, /* At what another process may spoil a few times in a row, but not for ever. */
 };
 static const size_t usual_shard_bytes = (size_t)1 << 30;
@@ -114,17 +117,33 @@ static bool knows_shard(const thaw_cache *c, int fd) {
     return false;
 }
 
-/* Indexes the records that a shard has got since it was indexed last. Headers are read one by one,
- * so a scan costs a page for each record, not its payload. */
+/* Indexes what `record` of shard i says it is. */
+static bool index_record(thaw_cache *c, size_t i, size_t record, const record_header *h) {
+    if (h->header_check == thaw__cache_header_check(&c->layout, h))
+        return thaw__index_add(&c->index, h->key, (uint32_t)i, record);
+    c->n_damaged++;
+    return true;
+}
+
+/* Indexes the records that a shard has got since it was indexed last. Large records are scanned a
+ * header at a time, which costs a page for each, not its payload; small ones by the block, since
+ * there a call costs more than reading over the payload. */
 static thaw_status index_shard(thaw_cache *c, size_t i, thaw_error *err) {
     shard *s = &c->shards[i];
-    size_t n = thaw__cache_whole_records(s->fd, &c->layout);
-    for (; s->n < n; s->n++) {
-        record_header h;
-        if (!thaw__cache_read_record_header(s->fd, &c->layout, s->n, &h))
-            c->n_damaged++;
-        else if (!thaw__index_add(&c->index, h.key, (uint32_t)i, s->n))
-            return no_memory(err);
+    const record_layout *l = &c->layout;
+    _Alignas(record_header) uint8_t block[SCAN_BYTES];
+    size_t n = thaw__cache_whole_records(s->fd, l), step = sizeof block / l->stride;
+    if (step < SCAN_RECORDS) step = 1;
+    if (n > s->n) thaw__index_reserve(&c->index, n - s->n); /* Failing here is no failure yet. */
+    while (s->n < n) {
+        size_t some = n - s->n < step ? n - s->n : step;
+        size_t bytes = (some - 1) * l->stride + sizeof(record_header);
+        bool good = thaw__cache_read_at(s->fd, block, bytes, thaw__cache_offset(l, s->n));
+        /* What cannot be read is damaged, and zeros are no record. */
+        if (!good) memset(block, 0, bytes);
+        for (size_t k = 0; k < some; k++, s->n++)
+            if (!index_record(c, i, s->n, (const record_header *)(block + k * l->stride)))
+                return no_memory(err);
     }
     return THAW_OK;
 }

@@ -16,9 +16,9 @@ static size_t home(const cache_index *index, thaw_hash key) {
     return (size_t)key.lo & (index->size - 1);
 }
 
-static bool grow(cache_index *index) {
-    cache_index bigger = {.size = index->size ? 2 * index->size : SMALLEST};
-    bigger.table = calloc(bigger.size, sizeof *bigger.table);
+static bool resize(cache_index *index, size_t size) {
+    cache_index bigger = {.size = size, .n_keys = index->n_keys};
+    bigger.table = calloc(size, sizeof *bigger.table);
     if (!bigger.table) return false;
     for (size_t i = 0; i < index->size; i++) {
         const cache_place *old = &index->table[i];
@@ -29,15 +29,21 @@ static bool grow(cache_index *index) {
         bigger.table[at] = *old;
         bigger.n_used++;
     }
-    bigger.n_keys = index->n_keys;
     free(index->table);
     *index = bigger;
     return true;
 }
 
+bool thaw__index_reserve(cache_index *index, size_t more) {
+    size_t size = index->size ? index->size : SMALLEST;
+    while (4 * (index->n_used + more) > 3 * size)
+        size *= 2;
+    return size == index->size || resize(index, size);
+}
+
 bool thaw__index_add(cache_index *index, thaw_hash key, uint32_t shard, size_t record) {
     if (record >= dropped - 1) return false;
-    if (4 * index->n_used >= 3 * index->size && !grow(index)) return false;
+    if (!thaw__index_reserve(index, 1)) return false;
     cache_place other;
     index->n_keys += !thaw__index_find(index, key, &other);
     size_t at = home(index, key);

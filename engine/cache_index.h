@@ -23,6 +23,10 @@ typedef struct cache_index {
     size_t n_keys;       /* Keys with at least one copy. */
 } cache_index;           /* All zero is an empty index. */
 
+/* Makes room for as many more copies at once, which spares growing step by step. False when memory
+ * is short. */
+bool thaw__index_reserve(cache_index *index, size_t more);
+
 /* Adds a copy. False when memory is short or record has too many digits. */
 bool thaw__index_add(cache_index *index, thaw_hash key, uint32_t shard, size_t record);
 
