@@ -1,13 +1,9 @@
 #include "bundle.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -367,84 +363,6 @@ thaw_status thaw_bundle_write(const thaw_bundle_spec *spec, const char *folder, 
     json_t *golden = json_array();
     thaw_status status = golden ? write_parts(spec, folder, golden, &arena, err) : no_memory(err);
     json_decref(golden);
-    thaw_arena_free(&arena);
-    return status;
-}
-
-/* ---- the run's folder ---------------------------------------------------------------------- */
-
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where) {
-    (void)info, (void)type, (void)where;
-    return remove(path);
-}
-
-/* Removes a folder that Thaw itself made. Links in it are removed, not followed. */
-static void remove_folder(const char *path) {
-    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static bool is_empty_folder(const char *path) {
-    DIR *dir = opendir(path);
-    if (!dir) return false;
-    int n = 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n <= 2; /* "." and ".." */
-}
-
-/* A path without slashes at its end, to which something can be appended. */
-static char *trimmed(thaw_arena *arena, const char *run) {
-    size_t n = strlen(run);
-    while (n > 1 && run[n - 1] == '/')
-        n--;
-    return thaw_arena_string(arena, run, n);
-}
-
-thaw_status thaw_run_begin(const char *run, thaw_arena *arena, const char **folder,
-                           thaw_error *err) {
-    char *base = trimmed(arena, run);
-    char *json = base ? thaw_file_join(arena, base, "bundle.json") : NULL;
-    char *partial = base ? thaw_arena_printf(arena, "%s.partial", base) : NULL;
-    if (!json || !partial) return no_memory(err);
-    struct stat info;
-    if (lstat(base, &info) == 0 && access(json, F_OK) != 0 && !is_empty_folder(base))
-        return thaw_fail(err, THAW_ERR_USAGE,
-                         "out = %s: this exists and is not a run of Thaw; choose another folder",
-                         run);
-    remove_folder(partial); /* What a killed run left. */
-    THAW_TRY(thaw_file_make_folders(partial, err));
-    *folder = partial;
-    return THAW_OK;
-}
-
-void thaw_run_abandon(const char *folder, bool keep_rejected) {
-    thaw_arena arena = {0};
-    char *table = thaw_file_join(&arena, folder, "rejected.csv"), *bytes = NULL;
-    size_t n = 0;
-    bool keep = keep_rejected && table &&
-                thaw_file_read(table, (size_t)INT32_MAX, &arena, &bytes, &n, NULL) == THAW_OK;
-    remove_folder(folder);
-    if (keep && thaw_file_make_folders(folder, NULL) == THAW_OK)
-        thaw_file_write(table, bytes, n, NULL);
-    thaw_arena_free(&arena);
-}
-
-thaw_status thaw_run_finish(const char *run, const char *folder, thaw_error *err) {
-    thaw_arena arena = {0};
-    char *base = trimmed(&arena, run);
-    char *older = base ? thaw_arena_printf(&arena, "%s~", base) : NULL;
-    thaw_status status = older ? THAW_OK : no_memory(err);
-    if (status == THAW_OK && !is_empty_folder(base) && access(base, F_OK) == 0) {
-        remove_folder(older);
-        if (rename(base, older) != 0)
-            status = thaw_fail(err, THAW_ERR_IO, "cannot move the older %s to %s: %s", base, older,
-                               strerror(errno));
-    }
-    /* rename() replaces an empty folder. */
-    if (status == THAW_OK && rename(folder, base) != 0)
-        status =
-            thaw_fail(err, THAW_ERR_IO, "cannot move %s to %s: %s", folder, base, strerror(errno));
     thaw_arena_free(&arena);
     return status;
 }
