@@ -89,6 +89,9 @@ thaw_status thaw_cmd_predict(const thaw_cli *cli, const thaw_options *options, t
         size_t group = n - i < GROUP ? n - i : GROUP;
         status = predict_group(&bundle, options, group, cli->args + 1 + i, &bad, &arena, err);
         thaw_arena_free(&arena);
+        if (status == THAW_OK && *thaw_session_stop())
+            status = thaw_fail(err, THAW_ERR_INTERRUPTED,
+                               "stopped by a signal after %zu of %zu pictures", i + group, n);
     }
     if (status == THAW_OK && bad)
         status = thaw_fail(err, THAW_ERR_DATA, "%zu of %zu pictures could not be read", bad, n);

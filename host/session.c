@@ -30,7 +30,10 @@ thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw
     struct sigaction action = {.sa_handler = ask_stop};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    const char *device = options->device.kind == THAW_OPT_DEVICE_CUDA ? "cuda" : "auto";
+    static const char *const devices[] = {[THAW_OPT_DEVICE_AUTO] = "auto",
+                                          [THAW_OPT_DEVICE_CPU] = "cpu",
+                                          [THAW_OPT_DEVICE_CUDA] = "cuda"};
+    const char *device = devices[options->device.kind];
     return thaw_backend_open(&s->backend, device, (int)options->threads, err);
 }
 
