@@ -9,6 +9,7 @@
 
 #include "file.h"
 #include "onnx_write.h"
+#include "results.h"
 
 enum { LARGEST_JSON = 64 << 20, LARGEST_PICTURE = 512 << 20 };
 static const double golden_tolerance = 1e-3;
@@ -243,8 +244,8 @@ static json_t *option_object(const thaw_options *options) {
     json_t *all = json_object();
     for (size_t i = 0; i < thaw_options_count(); i++)
         json_object_set_new(all, thaw_options_key(i),
-                            json_pack("{s:s,s:s}", "value", options->origin[i].text, "source",
-                                      options->origin[i].source));
+                            json_pack("{s:o,s:o}", "value", thaw_json_text(options->origin[i].text),
+                                      "source", thaw_json_text(options->origin[i].source)));
     return all;
 }
 
@@ -252,10 +253,11 @@ static json_t *provenance(const thaw_bundle_spec *spec) {
     const thaw_network *net = spec->network;
     char trunk[THAW_HASH_TEXT];
     thaw_hash_text(net->trunk_hash, trunk);
-    return json_pack("{s:s,s:s,s:i,s:{s:i,s:s,s:b},s:s,s:s,s:s}", "model", net->model.path,
-                     "producer", net->model.producer, "opset", (int)net->model.graph.opset, "cut",
-                     "index", net->cut->index, "name", net->cut->name, "pooled", net->pooled,
-                     "trunk_hash", trunk, "decoder", thaw_image_decoder_id(), "thaw", THAW_VERSION);
+    return json_pack(
+        "{s:o,s:o,s:i,s:{s:i,s:o,s:b},s:s,s:s,s:s}", "model", thaw_json_text(net->model.path),
+        "producer", thaw_json_text(net->model.producer), "opset", (int)net->model.graph.opset,
+        "cut", "index", net->cut->index, "name", thaw_json_text(net->cut->name), "pooled",
+        net->pooled, "trunk_hash", trunk, "decoder", thaw_image_decoder_id(), "thaw", THAW_VERSION);
 }
 
 static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, thaw_error *err) {
@@ -276,6 +278,10 @@ static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, t
     return status;
 }
 
+static bool is_plain(const char *text) {
+    return !text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")];
+}
+
 static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder, thaw_arena *arena,
                                thaw_file_bytes *files, size_t *n, thaw_error *err) {
     char *golden = thaw_file_join(arena, folder, "golden");
@@ -284,7 +290,7 @@ static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder,
     for (*n = 0; *n < THAW_GOLDEN && spec->golden[*n]; ++*n) {
         const char *dot = strrchr(spec->golden[*n], '.');
         char *bytes;
-        if (!dot || strchr(dot, '/') || strlen(dot) > 8) dot = "";
+        if (!dot || strchr(dot, '/') || strlen(dot) > 8 || !is_plain(dot + 1)) dot = "";
         files[*n].path = thaw_arena_printf(arena, "golden/%zu%s", *n, dot);
         char *path = files[*n].path ? thaw_file_join(arena, folder, files[*n].path) : NULL;
         if (!path) return no_memory(err);
