@@ -9,8 +9,8 @@
  */
 #include <pthread.h>
 #include <setjmp.h>
-#include <stdio.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <jpeglib.h>

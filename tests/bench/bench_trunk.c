@@ -4,7 +4,7 @@
  *
  * PIXELS: u8 [n, H, W, C] of the model's input size, any number of pictures. FEATURES: written,
  * float [n, D]. One repetition runs over all pictures, BATCH at a time. Prints a JSON object with
- * milliseconds a picture.
+ * milliseconds a picture, and with scale and shift, by which pixels become the network's input.
  *
  * With REPEATS = 0 it repeats once for each line of standard input, and prints a JSON object with
  * the milliseconds of each: so a script can take turns between this and its peers.
@@ -102,6 +102,10 @@ static thaw_status repeat(bench *b, size_t repeats, char **argv, thaw_error *err
            (long long)b->batch, (long long)size.N, argv[5], repeats);
     printf("\"plan_s\": %.4f, \"weight_bytes\": %zu, \"activation_bytes\": %zu, ", b->plan_s,
            size.weight_bytes, size.activation_bytes);
+    float scale[3], shift[3];
+    thaw_preprocess_affine(&b->network.preprocess, scale, shift);
+    printf("\"scale\": [%.9g, %.9g, %.9g], \"shift\": [%.9g, %.9g, %.9g], ", scale[0], scale[1],
+           scale[2], shift[0], shift[1], shift[2]);
     bench_print_spread("ms_per_image", ms, repeats);
     printf("}\n");
     return THAW_OK;
