@@ -22,7 +22,7 @@ typedef struct thaw_bundle {
     int n_layers;
     const char *const *labels; /* [n_labels], in the order of the scores. */
     size_t n_labels;
-    json_t *json;                /* All of bundle.json. */
+    json_t *json;               /* All of bundle.json. */
     struct thaw_scorer *scorer; /* Planned with the first picture, kept for the next ones. */
     thaw_arena arena;
 } thaw_bundle;
