@@ -213,7 +213,7 @@ static void put_out(const thaw_decoder *d, const thaw_geometry *g, turn t, uint8
 static thaw_status finish(thaw_decoder *d, const uint8_t *rgb, const region *part,
                           const thaw_geometry *g, turn t, uint8_t *out, thaw_error *err) {
     size_t small = 3 * (size_t)d->x.n * (size_t)d->y.n;
-    size_t scratch = (3 * (size_t)(d->x.axis.high - d->x.axis.low) + 8) * sizeof(float);
+    size_t scratch = thaw_resize_scratch(&d->x.axis) * sizeof(float);
     THAW_TRY(reserve((void **)&d->scratch, &d->scratch_bytes, scratch, err));
     bool straight = !t.swap && !t.flip_x && !t.flip_y && g->channels == 3 && !g->bgr;
     if (!straight) THAW_TRY(reserve((void **)&d->small, &d->small_bytes, small, err));
@@ -292,10 +292,10 @@ static void cmyk_to_rgb(const uint8_t *ink, int n, bool inverted, uint8_t *rgb) 
 }
 
 /* Columns outside of what the resize reads are not transformed back from frequencies: a third less
- * work for a 3:2 picture. Two blocks of margin on each side keep the upsampling's neighbours, so
- * that the columns in use are what a full decode gives (a test compares). */
+ * of that work for a 3:2 picture. A block of margin on each side keeps the neighbours that the
+ * upsampling looks at, so the columns in use are what a full decode gives (a test compares). */
 static void crop_columns(struct jpeg_decompress_struct *info, int low, int high, region *part) {
-    int margin = 2 * info->max_h_samp_factor * DCTSIZE;
+    int margin = DCTSIZE;
     JDIMENSION x = (JDIMENSION)(low > margin ? low - margin : 0);
     JDIMENSION end = (JDIMENSION)(high + margin);
     if (end > info->output_width) end = info->output_width;
