@@ -1,18 +1,15 @@
 #include "bundle.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "file.h"
 #include "onnx_write.h"
+#include "results.h"
 
 enum { LARGEST_JSON = 64 << 20, LARGEST_PICTURE = 512 << 20 };
 static const double golden_tolerance = 1e-3;
@@ -249,8 +246,8 @@ static json_t *option_object(const thaw_options *options) {
     json_t *all = json_object();
     for (size_t i = 0; i < thaw_options_count(); i++)
         json_object_set_new(all, thaw_options_key(i),
-                            json_pack("{s:s,s:s}", "value", options->origin[i].text, "source",
-                                      options->origin[i].source));
+                            json_pack("{s:o,s:o}", "value", thaw_json_text(options->origin[i].text),
+                                      "source", thaw_json_text(options->origin[i].source)));
     return all;
 }
 
@@ -258,10 +255,11 @@ static json_t *provenance(const thaw_bundle_spec *spec) {
     const thaw_network *net = spec->network;
     char trunk[THAW_HASH_TEXT];
     thaw_hash_text(net->trunk_hash, trunk);
-    return json_pack("{s:s,s:s,s:i,s:{s:i,s:s,s:b},s:s,s:s,s:s}", "model", net->model.path,
-                     "producer", net->model.producer, "opset", (int)net->model.graph.opset, "cut",
-                     "index", net->cut->index, "name", net->cut->name, "pooled", net->pooled,
-                     "trunk_hash", trunk, "decoder", thaw_image_decoder_id(), "thaw", THAW_VERSION);
+    return json_pack(
+        "{s:o,s:o,s:i,s:{s:i,s:o,s:b},s:s,s:s,s:s}", "model", thaw_json_text(net->model.path),
+        "producer", thaw_json_text(net->model.producer), "opset", (int)net->model.graph.opset,
+        "cut", "index", net->cut->index, "name", thaw_json_text(net->cut->name), "pooled",
+        net->pooled, "trunk_hash", trunk, "decoder", thaw_image_decoder_id(), "thaw", THAW_VERSION);
 }
 
 static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, thaw_error *err) {
@@ -282,6 +280,10 @@ static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, t
     return status;
 }
 
+static bool is_plain(const char *text) {
+    return !text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")];
+}
+
 static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder, thaw_arena *arena,
                                thaw_file_bytes *files, size_t *n, thaw_error *err) {
     char *golden = thaw_file_join(arena, folder, "golden");
@@ -290,7 +292,7 @@ static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder,
     for (*n = 0; *n < THAW_GOLDEN && spec->golden[*n]; ++*n) {
         const char *dot = strrchr(spec->golden[*n], '.');
         char *bytes;
-        if (!dot || strchr(dot, '/') || strlen(dot) > 8) dot = "";
+        if (!dot || strchr(dot, '/') || strlen(dot) > 8 || !is_plain(dot + 1)) dot = "";
         files[*n].path = thaw_arena_printf(arena, "golden/%zu%s", *n, dot);
         char *path = files[*n].path ? thaw_file_join(arena, folder, files[*n].path) : NULL;
         if (!path) return no_memory(err);
@@ -370,84 +372,6 @@ thaw_status thaw_bundle_write(const thaw_bundle_spec *spec, const char *folder, 
     json_t *golden = json_array();
     thaw_status status = golden ? write_parts(spec, folder, golden, &arena, err) : no_memory(err);
     json_decref(golden);
-    thaw_arena_free(&arena);
-    return status;
-}
-
-/* ---- the run's folder ---------------------------------------------------------------------- */
-
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where) {
-    (void)info, (void)type, (void)where;
-    return remove(path);
-}
-
-/* Removes a folder that Thaw itself made. Links in it are removed, not followed. */
-static void remove_folder(const char *path) {
-    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static bool is_empty_folder(const char *path) {
-    DIR *dir = opendir(path);
-    if (!dir) return false;
-    int n = 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n <= 2; /* "." and ".." */
-}
-
-/* A path without slashes at its end, to which something can be appended. */
-static char *trimmed(thaw_arena *arena, const char *run) {
-    size_t n = strlen(run);
-    while (n > 1 && run[n - 1] == '/')
-        n--;
-    return thaw_arena_string(arena, run, n);
-}
-
-thaw_status thaw_run_begin(const char *run, thaw_arena *arena, const char **folder,
-                           thaw_error *err) {
-    char *base = trimmed(arena, run);
-    char *json = base ? thaw_file_join(arena, base, "bundle.json") : NULL;
-    char *partial = base ? thaw_arena_printf(arena, "%s.partial", base) : NULL;
-    if (!json || !partial) return no_memory(err);
-    struct stat info;
-    if (lstat(base, &info) == 0 && access(json, F_OK) != 0 && !is_empty_folder(base))
-        return thaw_fail(err, THAW_ERR_USAGE,
-                         "out = %s: this exists and is not a run of Thaw; choose another folder",
-                         run);
-    remove_folder(partial); /* What a killed run left. */
-    THAW_TRY(thaw_file_make_folders(partial, err));
-    *folder = partial;
-    return THAW_OK;
-}
-
-void thaw_run_abandon(const char *folder, bool keep_rejected) {
-    thaw_arena arena = {0};
-    char *table = thaw_file_join(&arena, folder, "rejected.csv"), *bytes = NULL;
-    size_t n = 0;
-    bool keep = keep_rejected && table &&
-                thaw_file_read(table, (size_t)INT32_MAX, &arena, &bytes, &n, NULL) == THAW_OK;
-    remove_folder(folder);
-    if (keep && thaw_file_make_folders(folder, NULL) == THAW_OK)
-        thaw_file_write(table, bytes, n, NULL);
-    thaw_arena_free(&arena);
-}
-
-thaw_status thaw_run_finish(const char *run, const char *folder, thaw_error *err) {
-    thaw_arena arena = {0};
-    char *base = trimmed(&arena, run);
-    char *older = base ? thaw_arena_printf(&arena, "%s~", base) : NULL;
-    thaw_status status = older ? THAW_OK : no_memory(err);
-    if (status == THAW_OK && !is_empty_folder(base) && access(base, F_OK) == 0) {
-        remove_folder(older);
-        if (rename(base, older) != 0)
-            status = thaw_fail(err, THAW_ERR_IO, "cannot move the older %s to %s: %s", base, older,
-                               strerror(errno));
-    }
-    /* rename() replaces an empty folder. */
-    if (status == THAW_OK && rename(folder, base) != 0)
-        status =
-            thaw_fail(err, THAW_ERR_IO, "cannot move %s to %s: %s", folder, base, strerror(errno));
     thaw_arena_free(&arena);
     return status;
 }

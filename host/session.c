@@ -7,6 +7,8 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "results.h"
+
 /* A signal handler can reach nothing but a global. */
 static volatile int stop_asked;
 
@@ -31,7 +33,10 @@ thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw
     struct sigaction action = {.sa_handler = ask_stop};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    const char *device = options->device.kind == THAW_OPT_DEVICE_CUDA ? "cuda" : "auto";
+    static const char *const devices[] = {[THAW_OPT_DEVICE_AUTO] = "auto",
+                                          [THAW_OPT_DEVICE_CPU] = "cpu",
+                                          [THAW_OPT_DEVICE_CUDA] = "cuda"};
+    const char *device = devices[options->device.kind];
     return thaw_backend_open(&s->backend, device, (int)options->threads, err);
 }
 
@@ -157,15 +162,19 @@ static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw
     thaw_cache_spec spec = {.root = root, .D = network->n_features, .dtype = s->stored};
     spec.facts = thaw_session_facts(network, s->compute, &s->arena, &spec.n_facts);
     const char *slash = strrchr(network->model.path, '/');
-    spec.about = thaw_arena_printf(&s->arena, "%s at %s", slash ? slash + 1 : network->model.path,
-                                   network->cut->name);
+    json_t *about =
+        json_pack("{s:o,s:o}", "file", thaw_json_text(slash ? slash + 1 : network->model.path),
+                  "cut", thaw_json_text(network->cut->name));
+    if (about)
+        spec.about = thaw_arena_printf(&s->arena, "%s at %s",
+                                       json_string_value(json_object_get(about, "file")),
+                                       json_string_value(json_object_get(about, "cut")));
+    json_decref(about);
     if (!spec.facts || !spec.about) return no_memory(err);
     char why[1024];
     int n_differences = 0;
     if (root) THAW_TRY(say_foreign(s, root, err));
-    if (root)
-        THAW_TRY(thaw_cache_explain(root, spec.facts, spec.n_facts, why, sizeof why, &n_differences,
-                                    err));
+    if (root) THAW_TRY(thaw_cache_explain(&spec, why, sizeof why, &n_differences, err));
     THAW_TRY(thaw_cache_open(&s->cache, &spec, err));
     /* One changed setting is usually meant; that everything is computed again should not surprise.
      */
@@ -180,6 +189,19 @@ static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw
 }
 
 /* ---- extraction ---------------------------------------------------------------------------- */
+
+/* Classes are matched by name, and the names go into the bundle: JSON holds UTF-8 only. */
+static thaw_status check_names(const thaw_dataset *d, thaw_error *err) {
+    for (size_t k = 0; k < d->n_classes; k++) {
+        json_t *name = json_string(d->class_name[k]);
+        if (!name)
+            return thaw_fail(err, THAW_ERR_DATA,
+                             "the name of the class folder '%.120s' is not UTF-8; rename it",
+                             d->class_name[k]);
+        json_decref(name);
+    }
+    return THAW_OK;
+}
 
 static void say_dataset(thaw_session *s) {
     const char *table = thaw_dataset_describe(&s->dataset, &s->arena);
@@ -196,7 +218,9 @@ static void say_extraction(thaw_session *s) {
                    x->hits, x->misses, x->seconds, x->n_rejected);
     if (stats.damaged)
         thaw_log_write(&s->log, THAW_LOG_WARN,
-                       "%zu damaged records of the cache were computed anew", stats.damaged);
+                       "%zu damaged records of the cache were passed over and computed anew where "
+                       "nothing else held them; thaw cache gc removes them",
+                       stats.damaged);
     if (stats.in_memory && strcmp(s->options->cache.dir, "none") != 0)
         thaw_log_write(
             &s->log, THAW_LOG_WARN,
@@ -229,6 +253,7 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
                                  const thaw_dataset_spec *spec, const char *rejected_path,
                                  thaw_error *err) {
     THAW_TRY(thaw_dataset_open(&s->dataset, spec, err));
+    THAW_TRY(check_names(&s->dataset, err));
     say_dataset(s);
     THAW_TRY(choose_precision(s, network, err));
     THAW_TRY(open_cache(s, network, err));

@@ -8,6 +8,7 @@
 #include "bundle.h"
 #include "report.h"
 #include "results.h"
+#include "run_folder.h"
 #include "session.h"
 
 static double now_s(void) {
@@ -19,7 +20,8 @@ static double now_s(void) {
 /* Everything that a run holds; close_run frees it in one place. */
 typedef struct run {
     const thaw_options *options;
-    const char *title, *folder; /* folder: OUT.partial. */
+    const char *title;
+    thaw_run_folder folder;
     thaw_session session;
     thaw_network network;
     thaw_split_rows splits[THAW_SPLIT_COUNT];
@@ -42,7 +44,7 @@ static thaw_status no_memory(thaw_error *err) {
 }
 
 static char *in_folder(run *r, const char *name) {
-    return thaw_file_join(&r->arena, r->folder, name);
+    return thaw_file_join(&r->arena, r->folder.partial, name);
 }
 
 /* ---- to features --------------------------------------------------------------------------- */
@@ -69,7 +71,7 @@ static thaw_status check_classes(const run *r, thaw_error *err) {
             return thaw_fail(err, THAW_ERR_DATA,
                              "class %s has no readable picture left for training; %s/rejected.csv "
                              "says why",
-                             r->session.dataset.class_name[k], r->folder);
+                             r->session.dataset.class_name[k], r->folder.partial);
     }
     return THAW_OK;
 }
@@ -287,7 +289,7 @@ static thaw_status write_run(run *r, json_t *json, thaw_error *err) {
                           .model = r->network.model.path,
                           .cut = r->network.cut->name};
     THAW_TRY(pick_golden(r, spec.golden, err));
-    THAW_TRY(thaw_bundle_write(&spec, r->folder, err));
+    THAW_TRY(thaw_bundle_write(&spec, r->folder.partial, err));
     /* The whole run counts, its bundle included. */
     json_object_set_new(json_object_get(json, "seconds"), "total", json_real(now_s() - r->start));
     THAW_TRY(thaw_results_write(json, metrics_path, err));
@@ -321,8 +323,7 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
     thaw_status status = json ? write_run(r, json, err) : no_memory(err);
     json_decref(json);
     THAW_TRY(status);
-    THAW_TRY(thaw_run_finish(r->options->out, r->folder, err));
-    r->folder = NULL;
+    THAW_TRY(thaw_run_finish(&r->folder, err));
     print_summary(r);
     *summary = (thaw_train_summary){.top1 = r->metrics[measured_on(r)].top1,
                                     .seconds_total = now_s() - r->start,
@@ -333,7 +334,7 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
 static void close_run(run *r) {
     if (r->epoch_lines) fclose(r->epoch_lines);
     /* Half a run helps nobody; the table of bad pictures does. */
-    if (r->folder) thaw_run_abandon(r->folder, r->session.extraction.n_rejected > 0);
+    thaw_run_abandon(&r->folder, r->session.extraction.n_rejected > 0);
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         thaw_split_close(&r->splits[s]);
     thaw_session_close(&r->session);

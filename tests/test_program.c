@@ -12,7 +12,7 @@
 
 #include "program.h"
 
-enum { CLASSES = 8, TRAIN = 10, TEST = 3, ALL = CLASSES * (TRAIN + TEST) };
+enum { CLASSES = 8, TRAIN = 7, TEST = 2, ALL = CLASSES * (TRAIN + TEST) };
 
 static tempdir place;
 
@@ -459,10 +459,10 @@ static void cache_commands(void **state) {
     program_expect_ok(&p, "cache ls --cache.dir=cache");
     program_expect_text(&p, p.out, "m.onnx");
     program_expect_text(&p, p.out, "bicubic");
-    program_expect_text(&p, p.out, "114");
+    program_expect_text(&p, p.out, "82");
     program_free(&p);
     program_expect_ok(&p, "cache verify --cache.dir=cache");
-    program_expect_text(&p, p.out, "228 records of 2 trunks");
+    program_expect_text(&p, p.out, "164 records of 2 trunks");
     program_free(&p);
     program_expect_ok(&p, "cache gc --cache.dir=cache");
     program_expect_text(&p, p.out, "0 trunks");
@@ -609,7 +609,7 @@ static void a_damaged_shard_is_healed_and_said(void **state) {
     program_expect_ok(&p, TRAIN_LINE "--out=healed --epochs=2 --cache.dir=hurt");
     unsigned hits, misses;
     counts_of(&p, &hits, &misses);
-    assert_true(hits >= 25 && misses > 50 && hits + misses == ALL + 10);
+    assert_true(hits >= 25 && misses > 40 && hits + misses == ALL + 10);
     program_expect_text(&p, p.err, "damaged records");
     program_free(&p);
     expect_equal_files("whole/model.onnx", "healed/model.onnx");
@@ -628,7 +628,8 @@ static void an_old_cache_format_is_left_alone(void **state) {
     assert_true(find_shard("hurt", shard));
     size_t n;
     uint8_t *bytes = test_read(shard, &n);
-    bytes[8] = 0; /* The version. */
+    bytes[8] = 0; /* The version. With a first record of this version it would count as damage. */
+    memset(bytes + 64, 0x55, 64);
     write_bytes(shard, bytes, n);
     free(bytes);
     program_expect_ok(&p, TRAIN_LINE "--out=old --epochs=2 --cache.dir=hurt");
@@ -763,7 +764,7 @@ static void bad_pictures_are_set_aside(void **state) {
 
     program_run(&p, TRAIN_LINE "--out=bad2 --epochs=2 --cache.dir=hurt --data.max_bad=2");
     const char *said = program_refusal(&p, 1);
-    program_expect_text(&p, said, "3 of 117 pictures");
+    program_expect_text(&p, said, "3 of 85 pictures");
     program_expect_text(&p, said, "data.max_bad");
     program_expect_text(&p, said, "bad2.partial/rejected.csv");
     assert_false(is_there("bad2") || is_there("bad2.partial/bundle.json"));
