@@ -559,6 +559,24 @@ static thaw_status finish(thaw_lowering *l, int value, bool pooled, thaw_error *
     return THAW_OK;
 }
 
+static bool tolerates_bf16(const thaw_step *step) {
+    enum { FEW_CHANNELS = 16 };
+    bool layer = step->kind == THAW_STEP_conv || step->kind == THAW_STEP_dense;
+    return layer && step->conv.C / step->conv.G >= FEW_CHANNELS &&
+           step->epilogue.act != THAW_ACT_NONE;
+}
+
+void thaw_program_set_types(thaw_program *p, thaw_dtype compute) {
+    for (int i = 0; i < p->n_steps; i++) {
+        thaw_step *step = &p->steps[i];
+        step->compute = compute == THAW_BF16 && tolerates_bf16(step) ? THAW_BF16 : THAW_F32;
+        step->out->dtype = step->epilogue.residual ? THAW_F32 : step->compute;
+        /* Readers come after their producer: each may still veto. */
+        for (int k = 0; k < step->n_in; k++)
+            if (step->compute == THAW_F32 || k > 0) step->in[k]->dtype = THAW_F32;
+    }
+}
+
 thaw_status thaw_lower(const thaw_graph *graph, int value, bool pooled, int64_t batch,
                        const float *scale, const float *shift, thaw_arena *arena,
                        thaw_program *program, thaw_error *err) {

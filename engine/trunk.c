@@ -125,8 +125,8 @@ static thaw_status run_group(thaw_trunk *trunk, const uint8_t *pixels, float *fe
 
 /* ---- planning ------------------------------------------------------------------------------ */
 
-static thaw_status prepare_steps(thaw_trunk *trunk, thaw_dtype compute, thaw_error *err) {
-    thaw_plan_context context = {&trunk->arena, trunk->backend->device, compute};
+static thaw_status prepare_steps(thaw_trunk *trunk, thaw_error *err) {
+    thaw_plan_context context = {&trunk->arena, trunk->backend->device};
     const thaw_kernels *kernels = trunk->backend->kernels;
     size_t before = trunk->arena.used_bytes;
     for (int i = 0; i < trunk->program.n_steps; i++) {
@@ -185,8 +185,7 @@ static thaw_status choose_group(const thaw_graph *graph, const thaw_cut *cut,
         int64_t pair = thaw_value_elements(x) + thaw_value_elements(y);
         if (pair > widest) widest = pair;
     }
-    int64_t fits =
-        (int64_t)(backend->cache_bytes / 2 / thaw_dtype_bytes(options->compute)) / widest;
+    int64_t fits = (int64_t)(backend->cache_bytes / 2 / sizeof(float)) / widest;
     int64_t least = (backend->threads + 3) / 4;
     if (fits < least) fits = least;
     if (fits < *group) *group = fits;
@@ -205,13 +204,14 @@ static thaw_status plan(thaw_trunk *trunk, const thaw_graph *graph, const thaw_c
     THAW_TRY(choose_group(graph, cut, options, trunk->backend, &group, err));
     THAW_TRY(thaw_lower(graph, cut->value, options->pooled, group, scale, shift, &trunk->arena,
                         &trunk->program, err));
+    thaw_program_set_types(&trunk->program, options->compute);
     const thaw_port *out = trunk->program.steps[trunk->program.n_steps - 1].out;
     trunk->size.N = out->N;
     trunk->size.H = out->H;
     trunk->size.W = out->W;
     trunk->size.C = out->C;
     trunk->size.n_steps = trunk->program.n_steps;
-    THAW_TRY(prepare_steps(trunk, options->compute, err));
+    THAW_TRY(prepare_steps(trunk, err));
     THAW_TRY(allocate(trunk, err));
     return warm_up(trunk, graph, err);
 }
@@ -280,7 +280,8 @@ void thaw_trunk_describe(const thaw_trunk *trunk, int i, char *text, size_t size
         snprintf(window, sizeof window, " %lldx%lld s%lld%s", (long long)w->R, (long long)w->S,
                  (long long)w->stride_h,
                  step->kind == THAW_STEP_conv && step->conv.G == step->conv.C ? " depthwise" : "");
-    snprintf(text, size, "%s%s -> %lld x %lld x %lld%s%s", kind_names[step->kind], window,
-             (long long)y->H, (long long)y->W, (long long)y->C,
-             step->epilogue.residual ? " + residual" : "", acts[step->epilogue.act]);
+    snprintf(text, size, "%s%s%s -> %lld x %lld x %lld%s%s", kind_names[step->kind], window,
+             step->compute == THAW_BF16 ? " bf16" : "", (long long)y->H, (long long)y->W,
+             (long long)y->C, step->epilogue.residual ? " + residual" : "",
+             acts[step->epilogue.act]);
 }

@@ -13,7 +13,7 @@ typedef struct thaw_trunk thaw_trunk;
 
 typedef struct thaw_trunk_options {
     int64_t batch;              /* Images that a run mostly brings; at least 1. */
-    thaw_dtype compute;         /* THAW_F32 or THAW_BF16; weights and activations inside. */
+    thaw_dtype compute;         /* THAW_F32, or THAW_BF16 where it does no harm; see lower.h. */
     const float *scale, *shift; /* For each input channel: pixel * scale + shift. */
     bool pooled;                /* The mean over height and width of the tensor at the cut. */
 } thaw_trunk_options;

@@ -77,7 +77,8 @@ typedef struct thaw_pool_shape {
 /* An activation between two steps. Logical shape N,H,W,C; a matrix N,C has H = W = 1. */
 typedef struct thaw_port {
     int64_t N, H, W, C;
-    size_t bytes; /* Set by the producer's prepare: what the backend's layout needs. */
+    thaw_dtype dtype; /* THAW_F32 or THAW_BF16; set by the engine. */
+    size_t bytes;     /* Set by the producer's prepare: what the backend's layout needs. */
     void *layout; /* The backend's own, set by the producer's prepare; lives in the plan's arena. */
     void *data;   /* Set by the planner before run. */
 } thaw_port;
@@ -112,6 +113,7 @@ typedef struct thaw_step {
     thaw_conv_shape conv;
     thaw_pool_shape pool;
     thaw_epilogue epilogue;
+    thaw_dtype compute; /* conv, dense: type of the factors; products are summed in float. */
     int n_in;
     thaw_port **in; /* n_in of them. The residual, if any, is the last and dies in this step. */
     thaw_port *out;
@@ -130,7 +132,6 @@ struct thaw_error;
 typedef struct thaw_plan_context {
     struct thaw_arena *arena; /* The plan's: states and packed weights live here. */
     void *device;             /* The backend's, from open. */
-    thaw_dtype compute;       /* Type of activations and packed weights inside the trunk. */
 } thaw_plan_context;
 
 /* What run is given. */
@@ -185,7 +186,7 @@ typedef struct thaw_kernels {
      * with a sentence in err; on success the caller closes. */
     int (*open)(int index, int threads, void **device, void **stream, struct thaw_error *err);
     void (*close)(void *device, void *stream);
-    /* Whether activations of this type are computed natively on this machine. */
+    /* Whether factors of this type are multiplied natively on this machine. */
     bool (*computes)(thaw_dtype dtype);
     /* The library's sentence for a code that run returned; static. */
     const char *(*explain)(int code);

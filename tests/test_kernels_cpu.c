@@ -2,10 +2,10 @@
  * pixels -> import [-> a 1x1 convolution, which leaves a blocked layout] -> the operation ->
  * export.
  *
- * Each case runs in float and bf16, behind the import and behind the convolution. All memory is
- * exactly as large as prepare asked for, between guard words, and filled with NaN before each of
- * two runs whose results must be equal bits: so nothing is read that was not written, the padding
- * channels of blocked layouts included.
+ * Each case runs in float, in bf16, and in bf16 between float tensors; behind the import and behind
+ * the convolution. All memory is exactly as large as prepare asked for, between guard words, and
+ * filled with NaN before each of two runs whose results must be equal bits: so nothing is read that
+ * was not written, the padding channels of blocked layouts included.
  *
  * Tolerances, as NMSE: float 1e-10 (sums of at most some thousand terms, each rounded by 2^-24).
  * bf16: each rounding to 8 bits is wrong by at most 2^-9 of a value, 2^-18 as NMSE. A product of
@@ -193,6 +193,7 @@ typedef struct program {
     thaw_arena arena;
     thaw_plan_context plan;
     uint64_t random;
+    thaw_dtype compute, stored; /* Of factors; of the tensors between steps. */
     int n_steps;
     thaw_step steps[MAX_STEPS];
     thaw_port ports[MAX_STEPS];
@@ -213,10 +214,13 @@ static float *numbers(program *p, int64_t n, float low, float high) {
 
 static thaw_step *add_step(program *p, thaw_step_kind kind, int64_t H, int64_t W, int64_t C) {
     int i = p->n_steps++;
-    p->ports[i] = (thaw_port){.N = p->row->N, .H = H, .W = W, .C = C};
+    p->ports[i] = (thaw_port){.N = p->row->N, .H = H, .W = W, .C = C, .dtype = p->stored};
     p->values[i] = ref_new(p->row->N, H, W, C);
-    p->steps[i] =
-        (thaw_step){.kind = kind, .name = p->row->name, .in = p->in[i], .out = &p->ports[i]};
+    p->steps[i] = (thaw_step){.kind = kind,
+                              .compute = p->compute,
+                              .name = p->row->name,
+                              .in = p->in[i],
+                              .out = &p->ports[i]};
     return &p->steps[i];
 }
 
@@ -399,12 +403,14 @@ static double measure(program *p, thaw_error *err) {
     return test_nmse(n, expected, first);
 }
 
-static int check(const test_case *row, thaw_dtype compute, bool blocked) {
+static int check(const test_case *row, thaw_dtype compute, thaw_dtype stored, bool blocked) {
     program *p = calloc(1, sizeof *p);
     assert_non_null(p);
     p->row = row;
     p->random = 12345;
-    p->plan = (thaw_plan_context){&p->arena, device, compute};
+    p->plan = (thaw_plan_context){&p->arena, device};
+    p->compute = compute;
+    p->stored = stored;
     int64_t most = row->N * (row->H + 8) * (row->W + 8) * 256;
     p->pixels = thaw_arena_alloc(&p->arena, (size_t)most);
     for (int64_t i = 0; i < most; i++)
@@ -422,7 +428,10 @@ static int check(const test_case *row, thaw_dtype compute, bool blocked) {
     bool ok = nmse <= tolerance;
     if (!ok)
         print_error("NMSE %.2g > %.2g in %s %s%s%s; reproduce with: test_kernels_cpu \"%s\"\n",
-                    nmse, tolerance, compute == THAW_F32 ? "f32" : "bf16",
+                    nmse, tolerance,
+                    compute == THAW_F32  ? "f32"
+                    : stored == THAW_F32 ? "bf16 between f32"
+                                         : "bf16",
                     blocked ? "behind a convolution" : "behind the import", err.text[0] ? ": " : "",
                     err.text, row->name);
     for (int i = 0; i < p->n_steps; i++) {
@@ -440,11 +449,12 @@ static int check(const test_case *row, thaw_dtype compute, bool blocked) {
 
 static const char *only; /* The case named on the command line. */
 
-static void check_all(thaw_dtype compute) {
+static void check_all(thaw_dtype compute, thaw_dtype stored) {
     int failures = 0, ran = 0;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         if (only && strcmp(only, cases[i].name) != 0) continue;
-        failures += check(&cases[i], compute, false) + check(&cases[i], compute, true);
+        for (int blocked = 0; blocked < 2; blocked++)
+            failures += check(&cases[i], compute, stored, blocked);
         ran++;
     }
     assert_int_not_equal(ran, 0);
@@ -453,7 +463,7 @@ static void check_all(thaw_dtype compute) {
 
 static void float_steps(void **state) {
     (void)state;
-    check_all(THAW_F32);
+    check_all(THAW_F32, THAW_F32);
 }
 
 static void bf16_steps(void **state) {
@@ -462,7 +472,8 @@ static void bf16_steps(void **state) {
         print_message("SKIPPED: this processor has no bf16 instructions\n");
         skip();
     }
-    check_all(THAW_BF16);
+    check_all(THAW_BF16, THAW_BF16);
+    check_all(THAW_BF16, THAW_F32); /* Factors are rounded on their way in. */
 }
 
 /* A slot without a kernel or without a case is a hole in the table. */
@@ -498,7 +509,7 @@ static void impossible_steps_are_refused_in_words(void **state) {
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         thaw_arena arena = {0};
-        thaw_plan_context plan = {&arena, device, THAW_F32};
+        thaw_plan_context plan = {&arena, device};
         thaw_port x = {.N = 1, .H = 4, .W = 4, .C = 8}, y = x, *in[] = {&x};
         thaw_step import = {
             .kind = THAW_STEP_import, .name = "x", .out = &x, .scale = one, .shift = one};

@@ -1,9 +1,10 @@
 /* Convolution and the dense layer, with bias, residual and activation in the same pass.
  *
  * conv:  y[n,k,p,q] = act(b[k] + sum over c,r,s of x w + residual);  dense: the same without space.
- * Accumulates in float whatever the compute type. The residual is oneDNN's `sum` post-operation:
- * the output is written over the residual's memory, so no third stream of bytes is read.
- * Deterministic: oneDNN's forward passes split work by output, never by reduction over threads.
+ * Accumulates in float whatever the factors' type; an input of another type is converted first. The
+ * residual is oneDNN's `sum` post-operation: the output is written over the residual's memory, so
+ * no third stream of bytes is read. Deterministic: oneDNN's forward passes split work by output,
+ * never by reduction over threads.
  */
 #include "onednn.h"
 #include "status.h"
@@ -31,7 +32,8 @@ static dnnl_memory_desc_t matrix_md(const thaw_port *port, dnnl_data_type_t type
     return md;
 }
 
-static void make_mds(const thaw_step *step, dnnl_data_type_t type, layer_mds *mds) {
+static void make_mds(const thaw_step *step, layer_mds *mds) {
+    dnnl_data_type_t type = cpu_type(step->compute), out = cpu_type(step->out->dtype);
     static const dnnl_format_tag_t plain[] = {[2] = dnnl_ab, [4] = dnnl_abcd, [5] = dnnl_abcde};
     dnnl_dims_t dims;
     int n = weight_dims(step, dims);
@@ -40,14 +42,14 @@ static void make_mds(const thaw_step *step, dnnl_data_type_t type, layer_mds *md
     dnnl_memory_desc_init_by_tag(&mds->b, 1, (dnnl_dims_t){step->conv.K}, dnnl_f32, dnnl_a);
     if (step->kind == THAW_STEP_dense) {
         mds->x = matrix_md(step->in[0], type);
-        mds->y = matrix_md(step->out, type);
+        mds->y = matrix_md(step->out, out);
         return;
     }
     /* A picture's few channels stay as import wrote them; elsewhere oneDNN chooses. */
-    mds->x = step->conv.C <= 4 ? *cpu_layout(step->in[0])
-                               : cpu_md(step->in[0], type, dnnl_format_tag_any);
+    bool as_is = step->conv.C <= 4 && step->in[0]->dtype == step->compute;
+    mds->x = as_is ? *cpu_layout(step->in[0]) : cpu_md(step->in[0], type, dnnl_format_tag_any);
     mds->y = step->epilogue.residual ? *cpu_layout(step->in[step->n_in - 1])
-                                     : cpu_md(step->out, type, dnnl_format_tag_any);
+                                     : cpu_md(step->out, out, dnnl_format_tag_any);
 }
 
 static int make_desc(const cpu_builder *builder, const layer_mds *mds, dnnl_primitive_attr_t attr,
@@ -74,9 +76,8 @@ static int make_desc(const cpu_builder *builder, const layer_mds *mds, dnnl_prim
 int cpu_conv_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
     cpu_builder builder;
     CPU_TRY(cpu_begin(&builder, step, plan, err));
-    dnnl_data_type_t type = cpu_type(plan->compute);
     layer_mds mds;
-    make_mds(step, type, &mds);
+    make_mds(step, &mds);
     dnnl_primitive_attr_t attr;
     CPU_TRY(cpu_epilogue(&builder, NULL, &attr));
     dnnl_primitive_desc_t desc;
@@ -88,7 +89,7 @@ int cpu_conv_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw
     dnnl_memory_desc_t w = *dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0);
     dnnl_memory_desc_t y = *dnnl_primitive_desc_query_md(desc, dnnl_query_dst_md, 0);
     bool dense = step->kind == THAW_STEP_dense;
-    dnnl_memory_desc_t plain_x = cpu_md(step->in[0], type, dnnl_nchw);
+    dnnl_memory_desc_t plain_x = cpu_md(step->in[0], cpu_type(step->compute), dnnl_nchw);
     cpu_source source;
     code = cpu_source_in(&builder, step->in[0], dense ? &plain_x : &x, &source);
     if (code) {
@@ -103,7 +104,7 @@ int cpu_conv_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw
     if (step->b) CPU_TRY(cpu_bind_constant(&builder, call, DNNL_ARG_BIAS, step->b, &mds.b, &mds.b));
     CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_DST, step->out, &y));
     step->in_place = step->epilogue.residual;
-    if (dense) y = cpu_md(step->out, type, dnnl_nchw);
+    if (dense) y = cpu_md(step->out, cpu_type(step->out->dtype), dnnl_nchw);
     return cpu_set_output(&builder, &y);
 }
 

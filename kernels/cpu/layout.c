@@ -1,6 +1,6 @@
 /* Steps that move values without arithmetic, and the two ends of the trunk.
  *
- * import: u8 NHWC pixels -> y = x * scale[c] + shift[c], plain NHWC in the compute type.
+ * import: u8 NHWC pixels -> y = x * scale[c] + shift[c], plain NHWC.
  * export: any layout -> float NHWC in the caller's memory.
  * concat along C; pad with zeros; flatten to a matrix in ONNX's NCHW order.
  */
@@ -12,7 +12,7 @@
 /* Import: its state is not a cpu_state; it has nothing to release. */
 int cpu_import_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
     cpu_builder builder = {.step = step, .plan = plan, .engine = plan->device, .err = err};
-    dnnl_memory_desc_t md = cpu_md(step->out, cpu_type(plan->compute), dnnl_nhwc);
+    dnnl_memory_desc_t md = cpu_md(step->out, cpu_type(step->out->dtype), dnnl_nhwc);
     return cpu_set_output(&builder, &md);
 }
 
@@ -72,7 +72,7 @@ int cpu_export_prepare(thaw_step *step, const thaw_plan_context *plan, struct th
 int cpu_flatten_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
     cpu_builder builder;
     CPU_TRY(cpu_begin(&builder, step, plan, err));
-    dnnl_data_type_t type = cpu_type(plan->compute);
+    dnnl_data_type_t type = cpu_type(step->out->dtype);
     dnnl_memory_desc_t plain = cpu_md(step->in[0], type, dnnl_nchw);
     CPU_TRY(add_copy(&builder, step->in[0], cpu_layout(step->in[0]), step->out, &plain));
     dnnl_memory_desc_t matrix = cpu_md(step->out, type, dnnl_nchw);
@@ -84,7 +84,7 @@ int cpu_pad_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_
     CPU_TRY(cpu_begin(&builder, step, plan, err));
     const thaw_port *x = step->in[0];
     const thaw_window *w = &step->conv.window;
-    dnnl_memory_desc_t y = cpu_md(step->out, cpu_type(plan->compute), dnnl_nhwc), inner;
+    dnnl_memory_desc_t y = cpu_md(step->out, cpu_type(step->out->dtype), dnnl_nhwc), inner;
     int code =
         (int)dnnl_memory_desc_init_submemory(&inner, &y, (dnnl_dims_t){x->N, x->C, x->H, x->W},
                                              (dnnl_dims_t){0, 0, w->pad_top, w->pad_left});
@@ -101,7 +101,7 @@ int cpu_concat_prepare(thaw_step *step, const thaw_plan_context *plan, struct th
     if (!mds) return cpu_refuse(&builder, dnnl_out_of_memory, "memory for a concatenation");
     for (int i = 0; i < step->n_in; i++)
         mds[i] = *cpu_layout(step->in[i]);
-    dnnl_memory_desc_t y = cpu_md(step->out, cpu_type(plan->compute), dnnl_format_tag_any);
+    dnnl_memory_desc_t y = cpu_md(step->out, cpu_type(step->out->dtype), dnnl_format_tag_any);
     dnnl_primitive_attr_t attr;
     CPU_TRY(cpu_attributes(NULL, &attr));
     dnnl_primitive_desc_t desc;

@@ -18,7 +18,7 @@ static int pool_prepare(thaw_step *step, const thaw_pool_shape *pool, const thaw
     const thaw_window *w = &pool->window;
     int64_t reach_h = (w->R - 1) * w->dilation_h + 1, reach_w = (w->S - 1) * w->dilation_w + 1;
     dnnl_memory_desc_t x = *cpu_layout(step->in[0]);
-    dnnl_memory_desc_t y = cpu_md(step->out, cpu_type(plan->compute), dnnl_format_tag_any);
+    dnnl_memory_desc_t y = cpu_md(step->out, cpu_type(step->out->dtype), dnnl_format_tag_any);
     dnnl_alg_kind_t alg = pool->max                 ? dnnl_pooling_max
                           : pool->count_include_pad ? dnnl_pooling_avg_include_padding
                                                     : dnnl_pooling_avg_exclude_padding;
