@@ -5,19 +5,30 @@
  * type, this format); the picture key is a hash of the file's bytes. Labels, heads and epochs are
  * in neither, so relabelling, sweeps and added pictures cost nothing.
  *
- * On disk: ROOT/<trunk key>/ holds trunk.json (the facts behind the key, for people), `lock`, and
- * shards that only grow:
+ * On disk: ROOT/<trunk key>/ holds trunk.json (the facts behind the key, for people), `lock` (held
+ * while the trunk is in use; its time is when it last was), and shards that only grow:
  *
- *   shard   = header, record, record, ...            all records of a shard have one size
- *   header  = "THAWSHRD", u32 version, u32 dtype, u64 D, trunk key, zeros       64 bytes
- *   record  = picture key, u64 check of the payload, u64 check of these 24 bytes and the trunk key,
- *             zeros to 64; D values; zeros to a multiple of 64
+ *   shard    byte 0   "THAWSHRD"                        record   byte 0   picture key
+ *                 8   u32 format version                             16   u64 check of the values
+ *                12   u32 dtype                                      24   u64 check of bytes 0 to
+ * 23, 16   u64 D                                               seeded with the trunk key 24   trunk
+ * key                                      32   zeros 40   zeros 64   D values 64   record, record,
+ * ...                                 zeros to a multiple of 64
  *
- * Why it survives kill -9: a batch of records goes out in one write(), which leaves a prefix of it
- * at worst. Whole records of the prefix count, what is torn behind them is cut off by the next
- * writer and overlooked by readers. Why two processes can share it: a shard has one writer, which
- * holds its lock; another writer takes another shard. Why damage cannot pass: every read compares
- * the checksum; a record that fails it is a miss and is computed again.
+ * Numbers are those of the machine; checks are XXH3. All records of a trunk have one size, so the
+ * next record is found whatever the damage to this one.
+ *
+ * Why it survives kill -9: records go out in order at the end of a file, by write(), and a write
+ * that was cut short leaves a prefix. Whole records of the prefix count; what is torn behind them
+ * is overlooked by readers and cut off by the next writer, which writes no byte before it. After a
+ * power cut any byte may be wrong: then the checks fail.
+ * Why two processes can share it: a shard has one writer, which holds its flock(); another writer
+ * takes another shard. Nobody removes a trunk while somebody holds its `lock`.
+ * Why damage cannot pass: every read compares both checks. A record that fails is passed over; when
+ * no other copy is whole it is a miss and is computed again.
+ * Why memory stays flat: records are read by pread() into the caller's row. Mapped pages would
+ * count as this process's memory until they are given back, and a file that another process cuts
+ * would kill the reader. What grows is the index: 32 to 64 bytes a record.
  *
  * A cache may be used by several threads at once.
  */
@@ -41,68 +52,100 @@ typedef struct thaw_cache_spec {
     const char *root;       /* Folder of all trunks; NULL: memory only, gone at close. */
     const thaw_fact *facts; /* In a fixed order; hashed into the trunk key. */
     size_t n_facts;
-    const char *about;  /* For people: where the trunk comes from. Not hashed. NULL: nothing. */
-    int64_t D;          /* Values of a record. */
-    thaw_dtype dtype;   /* THAW_F32 or THAW_F16: how they are stored. */
-    size_t shard_bytes; /* A shard that is larger gets no more records; 0: 1 GiB. */
+    const char *about;   /* For people: where the trunk comes from. Not hashed. NULL: nothing. */
+    int64_t D;           /* Values of a record. */
+    thaw_dtype dtype;    /* THAW_F32 or THAW_F16: how they are stored. */
+    size_t shard_bytes;  /* A shard that is larger gets no more records; 0: 1 GiB. */
+    size_t memory_bytes; /* Most that records without disk take; 0: half of what is free then. */
 } thaw_cache_spec;
 
-/* Opens or makes the trunk's folder and indexes what is there (headers only).
- * ERR_IO: not writable, with the reason. Shards of another format are left alone and not read. */
+/* Opens or makes the trunk's folder and indexes what is there (headers only). All strings are
+ * copied or not needed later.
+ * ERR_IO: not writable, with the reason. ERR_UNSUPPORTED: D or dtype. ERR_NOMEM. Shards of another
+ * format are left alone and not read. */
 thaw_status thaw_cache_open(thaw_cache **cache, const thaw_cache_spec *spec, thaw_error *err);
 
-void thaw_cache_close(thaw_cache *cache); /* NULL: nothing. */
+/* Brings what was written to disk and frees the cache. NULL: nothing. */
+void thaw_cache_close(thaw_cache *cache);
 
-/* Whether the record is there and whole; its payload is read and checked. */
+/* Indexes what other processes have added since. ERR_IO, ERR_NOMEM. */
+thaw_status thaw_cache_refresh(thaw_cache *cache, thaw_error *err);
+
+/* Whether the record is there and whole; its values are read and checked. */
 bool thaw_cache_has(thaw_cache *cache, thaw_hash key);
 
 /* Appends n records, rows [n, D]. Keys that are already there are skipped. A disk that is full does
- * not end the run: the records are kept in memory until close, and thaw_cache_stats says how many.
- * ERR_IO: the memory is full, too, or the disk fails. */
+ * not end the run: the records are kept in memory until close, and thaw_cache_measure says how
+ * many. The shard then still ends with a whole record.
+ * ERR_IO: memory_bytes are used up, too, or the disk fails. */
 thaw_status thaw_cache_append(thaw_cache *cache, const thaw_hash *keys, size_t n, const float *rows,
                               thaw_error *err);
 
-/* Reads a record into row [D]. ERR_MISMATCH: absent, or damaged since thaw_cache_has. */
+/* Reads a record into row [D], which holds anything after a failure. ERR_MISMATCH: absent, or
+ * damaged since thaw_cache_has. ERR_NOMEM. */
 thaw_status thaw_cache_read(thaw_cache *cache, thaw_hash key, float *row, thaw_error *err);
 
 typedef struct thaw_cache_stats {
-    size_t records, damaged, in_memory; /* in_memory: of records, those that are not on disk. */
-    uint64_t bytes;                     /* Of all records. */
+    size_t records;   /* Different keys. */
+    size_t damaged;   /* Records that this process found damaged and passed over. */
+    size_t in_memory; /* Of records, those that are not on disk. */
+    uint64_t bytes;   /* Of all records. */
     size_t record_bytes;
 } thaw_cache_stats;
 thaw_cache_stats thaw_cache_measure(thaw_cache *cache);
 
 /* ---- all trunks of a root ------------------------------------------------------------------ */
 
+/* Where something is damaged. */
+typedef struct thaw_cache_spot {
+    char shard[64];  /* The file's name, cut. */
+    uint64_t offset; /* Of the record; 0: the shard's header, which is replaced by itself. */
+} thaw_cache_spot;
+
+enum { THAW_CACHE_SPOTS = 16 };
+
 typedef struct thaw_cache_entry {
     const char *key; /* 32 digits: the folder's name. */
     const thaw_fact *facts;
-    size_t n_facts;                  /* 0: trunk.json is missing or damaged. */
-    const char *about;               /* Never NULL. */
-    size_t records, shards, damaged; /* damaged: counted by verify only. */
-    size_t foreign;                  /* Shards of another format version. */
+    size_t n_facts;    /* 0: trunk.json is missing or damaged. */
+    const char *about; /* Never NULL. */
+    size_t records, shards;
+    size_t damaged; /* Records and headers. Counted only when checks are compared. */
+    size_t foreign; /* Files that are called shards but hold none of this trunk and format. */
+    thaw_cache_spot spots[THAW_CACHE_SPOTS]; /* The first of the damaged. */
     uint64_t bytes;
     int64_t last_used; /* Seconds since 1970. */
-    bool in_use;
+    bool in_use;       /* Or looked at by another process this very moment. */
 } thaw_cache_entry;
 
 /* Calls visit for each trunk folder of root, most recently used first. check: every record's
- * checksum is compared. A root that does not exist is empty. Stops when visit fails. */
+ * checks are compared. A root that does not exist is empty. Stops when visit fails. */
 typedef thaw_status (*thaw_cache_visit)(void *context, const thaw_cache_entry *entry,
                                         thaw_error *err);
 thaw_status thaw_cache_walk(const char *root, bool check, thaw_cache_visit visit, void *context,
                             thaw_error *err);
 
-/* Removes whole trunks, least recently used first, until at most keep_bytes remain; and, of the
- * others, shards of another format. What is in use stays. Sets how much was freed. */
-thaw_status thaw_cache_collect(const char *root, uint64_t keep_bytes, uint64_t *freed_bytes,
-                               size_t *removed, thaw_error *err);
+typedef struct thaw_cache_collected {
+    size_t trunks;   /* Removed whole. */
+    size_t records;  /* Damaged ones, removed from trunks that stay. */
+    size_t in_use;   /* Trunks that were left alone because somebody uses them. */
+    uint64_t bytes;  /* Freed. */
+    uint64_t remain; /* Bytes that are left. */
+} thaw_cache_collected;
 
-/* Why is there nothing for these facts? The trunk in root that differs in the fewest of them, as
- * "filter: bilinear -> bicubic" lines (kept -> wanted). n_differences 0: it is there itself; -1:
- * there is no other trunk. text is cut when it does not fit. */
-thaw_status thaw_cache_explain(const char *root, const thaw_fact *facts, size_t n_facts, char *text,
-                               size_t text_size, int *n_differences, thaw_error *err);
+/* Makes room. Removes whole trunks: those not used for keep_days (0: however old) and then, least
+ * recently used first, until at most keep_bytes remain. From the others it removes foreign shards
+ * and damaged records, for which it reads all that remains. What is in use stays as it is. Files
+ * that Thaw did not make stay, and then their folder does. */
+thaw_status thaw_cache_collect(const char *root, uint64_t keep_bytes, int64_t keep_days,
+                               thaw_cache_collected *result, thaw_error *err);
+
+/* Why is there nothing for this spec? The trunk with records in spec->root that differs from it in
+ * the fewest facts, as "filter: bilinear -> bicubic" lines (kept -> wanted). The cache adds facts
+ * of its own: values, stored, format. n_differences 0: it is there itself; -1: there is no trunk.
+ * text is cut when it does not fit. */
+thaw_status thaw_cache_explain(const thaw_cache_spec *spec, char *text, size_t text_size,
+                               int *n_differences, thaw_error *err);
 
 /* $XDG_CACHE_HOME/thaw, or ~/.cache/thaw. False when neither variable is set. */
 bool thaw_cache_default_root(char *path, size_t size);

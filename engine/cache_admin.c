@@ -2,89 +2,127 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "arena.h"
 #include "cache.h"
+#include "cache_facts.h"
 #include "cache_format.h"
 #include "file.h"
 
-enum { LARGEST_JSON = 1 << 20, KEY_DIGITS = THAW_HASH_TEXT - 1 };
+enum { KEY_DIGITS = THAW_HASH_TEXT - 1 };
 
 /* An entry with what it points to. */
 typedef struct trunk {
     thaw_cache_entry entry;
+    thaw_hash hash;
+    cache_facts facts;
     thaw_arena arena;
     char *folder;
 } trunk;
 
-/* ---- reading one trunk --------------------------------------------------------------------- */
+/* ---- one shard ------------------------------------------------------------------------------- */
 
-static bool is_trunk_name(const char *name) {
-    return strlen(name) == KEY_DIGITS && strspn(name, "0123456789abcdef") == KEY_DIGITS;
+/* How the records of a shard lie. Its header tells, or else trunk.json, if the first record agrees.
+ * False: the file is none of this trunk's shards. *header_good: the header tells. */
+static bool shard_layout(const trunk *t, int fd, record_layout *layout, bool *header_good) {
+    *header_good = thaw__cache_read_header(fd, t->hash, layout);
+    return *header_good || (thaw__facts_layout(&t->facts, t->hash, layout) &&
+                            thaw__cache_first_record_fits(fd, layout));
 }
 
-/* Facts of trunk.json. A damaged one gives none: the rest of the cache must still be listed. */
-static void read_facts(trunk *t) {
-    thaw_cache_entry *e = &t->entry;
-    e->about = "";
-    char *path = thaw_file_join(&t->arena, t->folder, "trunk.json"), *text;
-    size_t n;
-    if (!path || thaw_file_read(path, LARGEST_JSON, &t->arena, &text, &n, NULL) != THAW_OK) return;
-    json_t *json = json_loadb(text, n, 0, NULL);
-    const json_t *facts = json_object_get(json, "facts");
-    thaw_fact *list = thaw_arena_array(&t->arena, json_array_size(facts), sizeof *list);
-    for (size_t i = 0; list && i < json_array_size(facts); i++) {
-        const json_t *pair = json_array_get(facts, i);
-        const char *name = json_string_value(json_array_get(pair, 0));
-        const char *value = json_string_value(json_array_get(pair, 1));
-        if (!name || !value) continue;
-        thaw_fact *fact = &list[e->n_facts];
-        fact->name = thaw_arena_string(&t->arena, name, strlen(name));
-        fact->value = thaw_arena_string(&t->arena, value, strlen(value));
-        if (fact->name && fact->value) e->n_facts++;
+static void note_damage(thaw_cache_entry *e, const char *name, uint64_t offset) {
+    if (e->damaged < THAW_CACHE_SPOTS) {
+        thaw_cache_spot *spot = &e->spots[e->damaged];
+        snprintf(spot->shard, sizeof spot->shard, "%.63s", name);
+        spot->offset = offset;
     }
-    e->facts = list;
-    const char *about = json_string_value(json_object_get(json, "about"));
-    if (about) about = thaw_arena_string(&t->arena, about, strlen(about));
-    if (about) e->about = about;
-    json_decref(json);
+    e->damaged++;
 }
 
-/* Compares every checksum; the shard's header is known to be good. */
-static void check_shard(trunk *t, int fd, const shard_header *h, size_t n) {
-    size_t stride = cache_stride(h->D, h->dtype);
-    size_t payload = (size_t)h->D * thaw_dtype_bytes((thaw_dtype)h->dtype);
-    uint8_t *record = malloc(stride);
-    for (size_t i = 0; record && i < n; i++) {
-        const record_header *r = (const record_header *)record;
-        if (!cache_read_at(fd, record, stride, cache_offset(stride, i)) ||
-            r->header_check != cache_header_check(h->trunk, r) ||
-            r->payload_check != thaw_hash_bytes((thaw_hash){0}, record + sizeof *r, payload).lo)
-            t->entry.damaged++;
+/* Whether the record agrees with its checks; buffer: layout->payload bytes. */
+static bool is_whole(int fd, const record_layout *layout, size_t record, void *buffer) {
+    record_header h;
+    return thaw__cache_read_record(fd, layout, record, &h, buffer);
+}
+
+static void check_shard(thaw_cache_entry *e, int fd, const char *name, const record_layout *layout,
+                        size_t n) {
+    void *buffer = malloc(layout->payload);
+    for (size_t i = 0; buffer && i < n; i++)
+        if (!is_whole(fd, layout, i, buffer))
+            note_damage(e, name, (uint64_t)thaw__cache_offset(layout, i));
+    free(buffer);
+}
+
+/* Copies a record over another one. Both must be on disk before the first may go. */
+static bool move_record(int fd, const record_layout *layout, size_t from, size_t to) {
+    uint8_t *bytes = malloc(layout->stride);
+    bool good = bytes &&
+                thaw__cache_read_at(fd, bytes, layout->stride, thaw__cache_offset(layout, from)) &&
+                thaw__cache_write_at(fd, bytes, layout->stride, thaw__cache_offset(layout, to)) &&
+                fdatasync(fd) == 0;
+    free(bytes);
+    return good;
+}
+
+/* Removes damaged records: the last one takes the place of each. Whenever this is killed, a record
+ * is there once or twice. Returns how many are gone. The shard's trunk must be locked. */
+static size_t mend_shard(int fd, const record_layout *layout) {
+    size_t n = thaw__cache_whole_records(fd, layout), before = n;
+    void *buffer = malloc(layout->payload);
+    bool good = buffer != NULL;
+    for (size_t i = 0; good && i < n;) {
+        if (is_whole(fd, layout, i, buffer)) {
+            i++;
+            continue;
+        }
+        bool replace = i < n - 1 && is_whole(fd, layout, n - 1, buffer);
+        good = (!replace || move_record(fd, layout, n - 1, i)) &&
+               ftruncate(fd, thaw__cache_offset(layout, n - 1)) == 0;
+        n -= good;
     }
-    free(record);
+    free(buffer);
+    return before - n;
+}
+
+/* ---- reading one trunk ----------------------------------------------------------------------- */
+
+static int digit(char c) {
+    return c <= '9' ? c - '0' : c - 'a' + 10;
+}
+
+/* The hash that a folder's name tells; false when it is not a trunk's. */
+static bool parse_name(const char *name, thaw_hash *hash) {
+    if (strlen(name) != KEY_DIGITS || strspn(name, "0123456789abcdef") != KEY_DIGITS) return false;
+    *hash = (thaw_hash){0};
+    for (int i = 0; i < KEY_DIGITS; i++) {
+        uint64_t *half = i < KEY_DIGITS / 2 ? &hash->hi : &hash->lo;
+        *half = *half << 4 | (uint64_t)digit(name[i]);
+    }
+    return true;
 }
 
 static void read_shard(trunk *t, int folder, const char *name, bool check) {
     thaw_cache_entry *e = &t->entry;
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    struct stat info;
-    shard_header h;
     if (fd < 0) return;
+    struct stat info;
+    record_layout layout;
+    bool header_good;
     e->shards++;
     if (fstat(fd, &info) == 0) e->bytes += (uint64_t)info.st_size;
-    if (cache_read_at(fd, &h, sizeof h, 0) && cache_header_fits(&h, NULL) &&
-        cache_stride(h.D, h.dtype)) {
-        size_t n = cache_whole_records(fd, cache_stride(h.D, h.dtype));
+    if (shard_layout(t, fd, &layout, &header_good)) {
+        size_t n = thaw__cache_whole_records(fd, &layout);
         e->records += n;
-        if (check) check_shard(t, fd, &h, n);
+        if (check && !header_good) note_damage(e, name, 0);
+        if (check) check_shard(e, fd, name, &layout, n);
     } else {
         e->foreign++;
     }
@@ -103,6 +141,7 @@ static void read_lock(trunk *t, int folder) {
 
 static bool read_trunk(trunk *t, const char *root, const char *name, bool check) {
     *t = (trunk){0};
+    if (!parse_name(name, &t->hash)) return false;
     t->entry.key = thaw_arena_string(&t->arena, name, strlen(name));
     t->folder = thaw_file_join(&t->arena, root, name);
     DIR *dir = t->folder && t->entry.key ? opendir(t->folder) : NULL;
@@ -110,16 +149,20 @@ static bool read_trunk(trunk *t, const char *root, const char *name, bool check)
         thaw_arena_free(&t->arena);
         return false;
     }
-    read_facts(t);
+    t->facts = thaw__facts_read(t->folder, &t->arena);
+    t->entry.facts = t->facts.list;
+    t->entry.n_facts = t->facts.n;
+    t->entry.about = t->facts.about;
     read_lock(t, dirfd(dir));
     const struct dirent *entry;
     while ((entry = readdir(dir)))
-        if (cache_is_shard_name(entry->d_name)) read_shard(t, dirfd(dir), entry->d_name, check);
+        if (thaw__cache_is_shard_name(entry->d_name))
+            read_shard(t, dirfd(dir), entry->d_name, check);
     closedir(dir);
     return true;
 }
 
-/* ---- all of them --------------------------------------------------------------------------- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 typedef struct trunks {
     trunk *list;
@@ -147,16 +190,20 @@ static thaw_status read_trunks(const char *root, bool check, trunks *all, thaw_e
     if (!dir)
         return thaw_fail(err, THAW_ERR_IO, "cannot read the cache %s: %s", root, strerror(errno));
     const struct dirent *entry;
-    while ((entry = readdir(dir))) {
-        if (!is_trunk_name(entry->d_name)) continue;
+    thaw_status status = THAW_OK;
+    while (status == THAW_OK && (entry = readdir(dir))) {
         trunk *more = realloc(all->list, (all->n + 1) * sizeof *more);
-        if (!more) break;
-        all->list = more;
-        if (read_trunk(&all->list[all->n], root, entry->d_name, check)) all->n++;
+        if (!more) {
+            status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to list the cache %s", root);
+        } else {
+            all->list = more;
+            if (read_trunk(&all->list[all->n], root, entry->d_name, check)) all->n++;
+        }
     }
     closedir(dir);
-    if (all->n) qsort(all->list, all->n, sizeof *all->list, by_use);
-    return THAW_OK;
+    if (status != THAW_OK) free_trunks(all);
+    if (status == THAW_OK && all->n) qsort(all->list, all->n, sizeof *all->list, by_use);
+    return status;
 }
 
 thaw_status thaw_cache_walk(const char *root, bool check, thaw_cache_visit visit, void *context,
@@ -170,100 +217,173 @@ thaw_status thaw_cache_walk(const char *root, bool check, thaw_cache_visit visit
     return status;
 }
 
-/* ---- making room --------------------------------------------------------------------------- */
+/* ---- making room ----------------------------------------------------------------------------- */
 
-/* Removes files of the trunk's folder: all that Thaw made, or the shards of another format only.
- * Files of anybody else stay, and then the folder does. */
-static uint64_t remove_files(const trunk *t, bool foreign_only) {
+/* Locks the trunk for this process alone and opens its folder. While it is locked nobody starts to
+ * use it: thaw_cache_open waits. NULL: somebody uses it. */
+static DIR *seize(const trunk *t, int *lock) {
     DIR *dir = opendir(t->folder);
-    uint64_t freed = 0;
-    if (!dir) return 0;
-    const struct dirent *entry;
-    while ((entry = readdir(dir))) {
-        const char *name = entry->d_name;
-        bool is_shard = cache_is_shard_name(name);
-        if (!is_shard &&
-            (foreign_only || (strcmp(name, "trunk.json") != 0 && strcmp(name, "lock") != 0)))
-            continue;
-        int fd = openat(dirfd(dir), name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-        struct stat info;
-        shard_header h;
-        bool good = fd >= 0 && cache_read_at(fd, &h, sizeof h, 0) && cache_header_fits(&h, NULL);
-        if (fd >= 0 && fstat(fd, &info) == 0 && !(foreign_only && good) &&
-            unlinkat(dirfd(dir), name, 0) == 0)
-            freed += (uint64_t)info.st_size;
-        if (fd >= 0) close(fd);
-    }
+    if (!dir) return NULL;
+    *lock = openat(dirfd(dir), "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (*lock >= 0 && flock(*lock, LOCK_EX | LOCK_NB) == 0) return dir;
+    if (*lock >= 0) close(*lock);
     closedir(dir);
-    if (!foreign_only) rmdir(t->folder);
-    return freed;
+    return NULL;
 }
 
-thaw_status thaw_cache_collect(const char *root, uint64_t keep_bytes, uint64_t *freed_bytes,
-                               size_t *removed, thaw_error *err) {
+static uint64_t remove_file(int folder, const char *name) {
+    struct stat info;
+    bool known = fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+    return unlinkat(folder, name, 0) == 0 && known ? (uint64_t)info.st_size : 0;
+}
+
+/* Removes what Thaw made, the lock last: up to then nobody can use the trunk. */
+static void remove_trunk(const trunk *t, thaw_cache_collected *result) {
+    int lock;
+    DIR *dir = seize(t, &lock);
+    if (!dir) {
+        result->in_use++;
+        result->remain += t->entry.bytes;
+        return;
+    }
+    const struct dirent *entry;
+    while ((entry = readdir(dir)))
+        if (thaw__cache_is_shard_name(entry->d_name))
+            result->bytes += remove_file(dirfd(dir), entry->d_name);
+    remove_file(dirfd(dir), "trunk.json");
+    remove_file(dirfd(dir), "lock");
+    rmdir(t->folder);
+    closedir(dir);
+    close(lock);
+    result->trunks++;
+}
+
+/* Removes from the shard what is damaged, and the file when nothing is left. */
+static void clean_shard(const trunk *t, int folder, const char *name,
+                        thaw_cache_collected *result) {
+    int fd = openat(folder, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) return;
+    record_layout layout;
+    bool header_good, is_shard = shard_layout(t, fd, &layout, &header_good);
+    if (is_shard && !header_good) {
+        shard_header h = thaw__cache_header(&layout);
+        thaw__cache_write_at(fd, &h, sizeof h, 0);
+    }
+    if (is_shard) {
+        size_t gone = mend_shard(fd, &layout);
+        result->records += gone;
+        result->bytes += gone * layout.stride;
+    }
+    if (!is_shard || thaw__cache_whole_records(fd, &layout) == 0)
+        result->bytes += remove_file(folder, name);
+    close(fd);
+}
+
+static void clean_trunk(const trunk *t, thaw_cache_collected *result) {
+    int lock;
+    DIR *dir = seize(t, &lock);
+    if (!dir) {
+        result->in_use++;
+        result->remain += t->entry.bytes;
+        return;
+    }
+    uint64_t before = result->bytes;
+    const struct dirent *entry;
+    while ((entry = readdir(dir)))
+        if (thaw__cache_is_shard_name(entry->d_name))
+            clean_shard(t, dirfd(dir), entry->d_name, result);
+    uint64_t freed = result->bytes - before;
+    result->remain += t->entry.bytes > freed ? t->entry.bytes - freed : 0;
+    closedir(dir);
+    close(lock);
+}
+
+thaw_status thaw_cache_collect(const char *root, uint64_t keep_bytes, int64_t keep_days,
+                               thaw_cache_collected *result, thaw_error *err) {
+    enum { DAY_SECONDS = 24 * 60 * 60 };
+    int64_t oldest = keep_days ? (int64_t)time(NULL) - keep_days * DAY_SECONDS : INT64_MIN;
     trunks all;
-    *freed_bytes = 0;
-    *removed = 0;
+    *result = (thaw_cache_collected){0};
     THAW_TRY(read_trunks(root, false, &all, err));
     uint64_t total = 0;
-    for (size_t i = 0; i < all.n; i++) {
-        trunk *t = &all.list[i];
-        if (t->entry.foreign && !t->entry.in_use) {
-            uint64_t freed = remove_files(t, true);
-            t->entry.bytes -= freed < t->entry.bytes ? freed : t->entry.bytes;
-            *freed_bytes += freed;
-        }
-        total += t->entry.bytes;
-    }
-    for (size_t i = all.n; i-- > 0 && total > keep_bytes;) {
-        trunk *t = &all.list[i];
-        if (t->entry.in_use) continue;
-        *freed_bytes += remove_files(t, false);
-        total -= t->entry.bytes;
-        ++*removed;
+    for (size_t i = 0; i < all.n; i++)
+        total += all.list[i].entry.bytes;
+    for (size_t i = all.n; i-- > 0;) {
+        const trunk *t = &all.list[i];
+        bool remove = total > keep_bytes || t->entry.last_used < oldest;
+        size_t removed = result->trunks;
+        if (remove)
+            remove_trunk(t, result);
+        else
+            clean_trunk(t, result);
+        if (result->trunks > removed) total -= t->entry.bytes;
     }
     free_trunks(&all);
     return THAW_OK;
 }
 
-/* ---- explaining ---------------------------------------------------------------------------- */
+/* ---- explaining ------------------------------------------------------------------------------ */
 
-static const char *fact_value(const thaw_fact *facts, size_t n, const char *name) {
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(facts[i].name, name) == 0) return facts[i].value;
-    return "(none)";
-}
+/* Calls for each fact that differs; a fact that only one of them has differs, too. */
+typedef void (*difference_visit)(void *context, const char *name, const char *kept,
+                                 const char *wanted);
 
-static int differences(const thaw_cache_entry *e, const thaw_fact *facts, size_t n) {
+static int compare_facts(const cache_facts *kept, const cache_facts *wanted, difference_visit visit,
+                         void *context) {
     int count = 0;
-    for (size_t i = 0; i < n; i++)
-        count += strcmp(fact_value(e->facts, e->n_facts, facts[i].name), facts[i].value) != 0;
+    const cache_facts *sides[] = {wanted, kept};
+    for (int side = 0; side < 2; side++) {
+        for (size_t i = 0; i < sides[side]->n; i++) {
+            const char *name = sides[side]->list[i].name;
+            const char *a = thaw__facts_value(kept, name), *b = thaw__facts_value(wanted, name);
+            bool seen = side == 1 && thaw__facts_has(wanted, name);
+            if (seen || strcmp(a, b) == 0) continue;
+            count++;
+            if (visit) visit(context, name, a, b);
+        }
+    }
     return count;
 }
 
-thaw_status thaw_cache_explain(const char *root, const thaw_fact *facts, size_t n_facts, char *text,
-                               size_t text_size, int *n_differences, thaw_error *err) {
-    trunks all;
-    text[0] = 0;
-    *n_differences = -1;
-    THAW_TRY(read_trunks(root, false, &all, err));
-    const thaw_cache_entry *best = NULL;
-    for (size_t i = 0; i < all.n; i++) {
-        const thaw_cache_entry *e = &all.list[i].entry;
-        if (!e->n_facts || !e->records) continue;
-        int count = differences(e, facts, n_facts);
+/* A text of bounded size that grows by lines. */
+typedef struct lines {
+    char *text;
+    size_t used, size;
+} lines;
+
+static void add_line(void *context, const char *name, const char *kept, const char *wanted) {
+    lines *l = context;
+    if (l->used >= l->size) return;
+    int n = snprintf(l->text + l->used, l->size - l->used, "%s%s: %s -> %s", l->used ? "\n" : "",
+                     name, kept, wanted);
+    l->used += n > 0 ? (size_t)n : 0;
+}
+
+static void explain(const trunks *all, const cache_facts *wanted, lines *text, int *n_differences) {
+    const trunk *best = NULL;
+    for (size_t i = 0; i < all->n; i++) {
+        const trunk *t = &all->list[i];
+        if (!t->facts.n || !t->entry.records) continue;
+        int count = compare_facts(&t->facts, wanted, NULL, NULL);
         if (best && count >= *n_differences) continue;
-        best = e;
+        best = t;
         *n_differences = count;
     }
-    size_t used = 0;
-    for (size_t i = 0; best && i < n_facts && used < text_size; i++) {
-        const char *kept = fact_value(best->facts, best->n_facts, facts[i].name);
-        if (strcmp(kept, facts[i].value) == 0) continue;
-        int n = snprintf(text + used, text_size - used, "%s%s: %s -> %s", used ? "\n" : "",
-                         facts[i].name, kept, facts[i].value);
-        used += n > 0 ? (size_t)n : 0;
-    }
+    if (best) compare_facts(&best->facts, wanted, add_line, text);
+}
+
+thaw_status thaw_cache_explain(const thaw_cache_spec *spec, char *text, size_t text_size,
+                               int *n_differences, thaw_error *err) {
+    trunks all;
+    lines out = {text, 0, text_size};
+    if (text_size) text[0] = 0;
+    *n_differences = -1;
+    THAW_TRY(read_trunks(spec->root, false, &all, err));
+    thaw_arena arena = {0};
+    cache_facts wanted;
+    thaw_status status = thaw__facts_of(spec, &arena, &wanted, err);
+    if (status == THAW_OK) explain(&all, &wanted, &out, n_differences);
+    thaw_arena_free(&arena);
     free_trunks(&all);
-    return THAW_OK;
+    return status;
 }

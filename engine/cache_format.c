@@ -3,52 +3,103 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static const char magic[8] = "THAWSHRD";
 
-shard_header cache_header(thaw_hash trunk, thaw_dtype dtype, int64_t D) {
-    shard_header h = {
-        .version = CACHE_FORMAT, .dtype = (uint32_t)dtype, .D = (uint64_t)D, .trunk = trunk};
+bool thaw__cache_layout(record_layout *layout, thaw_hash trunk, int64_t D, uint32_t dtype) {
+    if (dtype > THAW_F16 || D < 1 || D > (int64_t)1 << 32) return false;
+    size_t payload = (size_t)D * thaw_dtype_bytes((thaw_dtype)dtype);
+    size_t padded = (payload + CACHE_ALIGN - 1) / CACHE_ALIGN * CACHE_ALIGN;
+    *layout = (record_layout){.trunk = trunk,
+                              .D = D,
+                              .dtype = (thaw_dtype)dtype,
+                              .payload = payload,
+                              .stride = sizeof(record_header) + padded};
+    return true;
+}
+
+shard_header thaw__cache_header(const record_layout *layout) {
+    shard_header h = {.version = CACHE_FORMAT,
+                      .dtype = (uint32_t)layout->dtype,
+                      .D = (uint64_t)layout->D,
+                      .trunk = layout->trunk};
     memcpy(h.magic, magic, sizeof magic);
     return h;
 }
 
-bool cache_header_fits(const shard_header *h, const thaw_hash *trunk) {
-    return memcmp(h->magic, magic, sizeof magic) == 0 && h->version == CACHE_FORMAT &&
-           (!trunk || thaw_hash_equal(h->trunk, *trunk));
+bool thaw__cache_read_header(int fd, thaw_hash trunk, record_layout *layout) {
+    shard_header h;
+    return thaw__cache_read_at(fd, &h, sizeof h, 0) && memcmp(h.magic, magic, sizeof magic) == 0 &&
+           h.version == CACHE_FORMAT && thaw_hash_equal(h.trunk, trunk) &&
+           thaw__cache_layout(layout, trunk, (int64_t)h.D, h.dtype);
 }
 
-size_t cache_stride(uint64_t D, uint32_t dtype) {
-    if (dtype > THAW_F16 || D == 0 || D > (uint64_t)1 << 32) return 0;
-    size_t payload = (size_t)D * thaw_dtype_bytes((thaw_dtype)dtype);
-    return sizeof(record_header) + (payload + CACHE_ALIGN - 1) / CACHE_ALIGN * CACHE_ALIGN;
+off_t thaw__cache_offset(const record_layout *layout, size_t record) {
+    return (off_t)(sizeof(shard_header) + record * layout->stride);
 }
 
-off_t cache_offset(size_t stride, size_t record) {
-    return (off_t)(sizeof(shard_header) + record * stride);
+uint64_t thaw__cache_payload_check(const record_layout *layout, const void *payload) {
+    return thaw_hash_bytes((thaw_hash){0}, payload, layout->payload).lo;
 }
 
-uint64_t cache_header_check(thaw_hash trunk, const record_header *h) {
-    return thaw_hash_bytes(trunk, h, offsetof(record_header, header_check)).lo;
+/* The trunk is the seed: a record that strays into another trunk's folder is not taken for its. */
+uint64_t thaw__cache_header_check(const record_layout *layout, const record_header *h) {
+    return thaw_hash_bytes(layout->trunk, h, offsetof(record_header, header_check)).lo;
 }
 
-size_t cache_whole_records(int fd, size_t stride) {
+bool thaw__cache_read_record_header(int fd, const record_layout *layout, size_t record,
+                                    record_header *h) {
+    return thaw__cache_read_at(fd, h, sizeof *h, thaw__cache_offset(layout, record)) &&
+           h->header_check == thaw__cache_header_check(layout, h);
+}
+
+bool thaw__cache_read_record(int fd, const record_layout *layout, size_t record, record_header *h,
+                             void *payload) {
+    off_t at = thaw__cache_offset(layout, record);
+    struct iovec parts[] = {{h, sizeof *h}, {payload, layout->payload}};
+    ssize_t wanted = (ssize_t)(sizeof *h + layout->payload);
+    /* One call in all but odd cases: a short count is a signal or the end of the file. */
+    if (preadv(fd, parts, 2, at) != wanted &&
+        !(thaw__cache_read_at(fd, h, sizeof *h, at) &&
+          thaw__cache_read_at(fd, payload, layout->payload, at + (off_t)sizeof *h)))
+        return false;
+    return h->header_check == thaw__cache_header_check(layout, h) &&
+           h->payload_check == thaw__cache_payload_check(layout, payload);
+}
+
+bool thaw__cache_first_record_fits(int fd, const record_layout *layout) {
+    record_header h;
+    return thaw__cache_whole_records(fd, layout) > 0 &&
+           thaw__cache_read_record_header(fd, layout, 0, &h);
+}
+
+size_t thaw__cache_whole_records(int fd, const record_layout *layout) {
     struct stat info;
     if (fstat(fd, &info) != 0 || (size_t)info.st_size < sizeof(shard_header)) return 0;
-    return ((size_t)info.st_size - sizeof(shard_header)) / stride;
+    return ((size_t)info.st_size - sizeof(shard_header)) / layout->stride;
 }
 
-bool cache_is_shard_name(const char *name) {
+bool thaw__cache_is_shard_name(const char *name) {
     const char *dot = strrchr(name, '.');
     return dot && strcmp(dot, ".shard") == 0;
 }
 
-bool cache_read_at(int fd, void *bytes, size_t n, off_t offset) {
+bool thaw__cache_read_at(int fd, void *bytes, size_t n, off_t offset) {
     for (size_t done = 0; done < n;) {
         ssize_t got = pread(fd, (char *)bytes + done, n - done, offset + (off_t)done);
         if (got <= 0 && !(got < 0 && errno == EINTR)) return false;
         if (got > 0) done += (size_t)got;
+    }
+    return true;
+}
+
+bool thaw__cache_write_at(int fd, const void *bytes, size_t n, off_t offset) {
+    for (size_t done = 0; done < n;) {
+        ssize_t put = pwrite(fd, (const char *)bytes + done, n - done, offset + (off_t)done);
+        if (put <= 0 && !(put < 0 && errno == EINTR)) return false;
+        if (put > 0) done += (size_t)put;
     }
     return true;
 }

@@ -1,7 +1,8 @@
-/* The bytes of a shard, for the two files that read them. cache.h tells the layout. */
+/* The bytes of a shard, for the files that read them. cache.h tells the layout. */
 #ifndef THAW_CACHE_FORMAT_H
 #define THAW_CACHE_FORMAT_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "hash.h"
@@ -26,20 +27,51 @@ typedef struct record_header {
 _Static_assert(sizeof(shard_header) == CACHE_ALIGN, "on-disk layout");
 _Static_assert(sizeof(record_header) == CACHE_ALIGN, "on-disk layout");
 
-shard_header cache_header(thaw_hash trunk, thaw_dtype dtype, int64_t D);
+/* What the records of one trunk have in common. */
+typedef struct record_layout {
+    thaw_hash trunk;
+    int64_t D;
+    thaw_dtype dtype;
+    size_t payload, stride; /* Bytes of the values; bytes from record to record. */
+} record_layout;
 
-/* Of this format, and of this trunk (NULL: any). */
-bool cache_header_fits(const shard_header *h, const thaw_hash *trunk);
+/* False when D or dtype make no sense: they come from files, too. */
+bool thaw__cache_layout(record_layout *layout, thaw_hash trunk, int64_t D, uint32_t dtype);
 
-/* Bytes from record to record; 0 when the numbers make no sense. */
-size_t cache_stride(uint64_t D, uint32_t dtype);
+/* The header of a shard with this layout. */
+shard_header thaw__cache_header(const record_layout *layout);
 
-off_t cache_offset(size_t stride, size_t record);
-uint64_t cache_header_check(thaw_hash trunk, const record_header *h);
-size_t cache_whole_records(int fd, size_t stride);
-bool cache_is_shard_name(const char *name);
+/* The layout that the shard's header tells. False when it is not a header of this format or of
+ * another trunk. */
+bool thaw__cache_read_header(int fd, thaw_hash trunk, record_layout *layout);
 
-/* Reads n bytes or fails; a file that was cut meanwhile is a failure. */
-bool cache_read_at(int fd, void *bytes, size_t n, off_t offset);
+off_t thaw__cache_offset(const record_layout *layout, size_t record);
+
+/* Bytes [D * size of dtype] to checksum. */
+uint64_t thaw__cache_payload_check(const record_layout *layout, const void *payload);
+
+uint64_t thaw__cache_header_check(const record_layout *layout, const record_header *h);
+
+/* Reads the header of a record. False when it is not one of this trunk. */
+bool thaw__cache_read_record_header(int fd, const record_layout *layout, size_t record,
+                                    record_header *h);
+
+/* Reads a record into header and payload (layout->payload bytes) and compares both checksums. */
+bool thaw__cache_read_record(int fd, const record_layout *layout, size_t record, record_header *h,
+                             void *payload);
+
+/* Whether the shard's first record says by its checksum that the shard has this layout, so that a
+ * damaged shard header costs nothing. */
+bool thaw__cache_first_record_fits(int fd, const record_layout *layout);
+
+/* How many records the file has room for, the torn one at its end not counted. */
+size_t thaw__cache_whole_records(int fd, const record_layout *layout);
+
+bool thaw__cache_is_shard_name(const char *name);
+
+/* Read or write n bytes at offset, over short counts and signals. False with errno on failure; the
+ * end of the file is a failure, too. */
+bool thaw__cache_read_at(int fd, void *bytes, size_t n, off_t offset);
+bool thaw__cache_write_at(int fd, const void *bytes, size_t n, off_t offset);
 
 #endif

@@ -65,3 +65,7 @@ thaw_status thaw_features_gather(void *ctx, const int64_t *index, int64_t M, flo
 int64_t thaw_features_in_memory(const thaw_features *f) {
     return f->n_block;
 }
+
+const float *thaw_features_block(const thaw_features *f) {
+    return f->n_block == f->n ? f->block : NULL;
+}

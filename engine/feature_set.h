@@ -20,7 +20,10 @@ void thaw_features_close(thaw_features *features); /* NULL: nothing. */
 thaw_status thaw_features_gather(void *ctx, const int64_t *index, int64_t M, float *out,
                                  thaw_error *err);
 
-/* Rows that lie in memory. */
+/* Rows that lie in memory: the first ones. */
 int64_t thaw_features_in_memory(const thaw_features *features);
+
+/* All rows [n, D], valid until close; NULL when not all of them lie in memory. */
+const float *thaw_features_block(const thaw_features *features);
 
 #endif

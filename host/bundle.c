@@ -40,39 +40,54 @@ static thaw_status decode_all(const thaw_bundle *b, thaw_decoder *decoder, size_
     return THAW_OK;
 }
 
-/* What one call of score holds. */
-typedef struct scorer {
+enum { SCORER_BATCH = 32 };
+
+/* A planned trunk with room for one batch. */
+typedef struct thaw_scorer {
     thaw_trunk *trunk;
     thaw_decoder *decoder;
     uint8_t *pixels;
     float *features, *scratch;
 } scorer;
 
-static thaw_status scorer_open(scorer *s, const thaw_bundle *b, size_t batch, thaw_error *err) {
-    const thaw_geometry *g = &b->network.preprocess.geometry;
-    size_t size = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
-    int64_t widest = thaw_dense_widest(b->layers, b->n_layers);
-    *s = (scorer){.pixels = malloc(batch * size)};
-    s->features = malloc(batch * (size_t)b->network.n_features * sizeof *s->features);
-    s->scratch = malloc(2 * batch * (size_t)widest * sizeof *s->scratch);
-    if (!s->pixels || !s->features || !s->scratch) return no_memory(err);
-    THAW_TRY(thaw_decoder_create(&s->decoder, err));
-    return thaw_network_plan(&b->network, (int64_t)batch, THAW_F32, b->backend, &s->trunk, err);
-}
-
 static void scorer_close(scorer *s) {
+    if (!s) return;
     thaw_trunk_free(s->trunk);
     thaw_decoder_free(s->decoder);
     free(s->pixels);
     free(s->features);
     free(s->scratch);
+    free(s);
 }
 
-static thaw_status score_batches(const thaw_bundle *b, scorer *s, size_t batch, size_t n,
-                                 const thaw_file_bytes *files, float *scores, const char **reasons,
-                                 thaw_arena *arena, thaw_error *err) {
-    for (size_t i = 0; i < n; i += batch) {
-        size_t m = n - i < batch ? n - i : batch;
+static thaw_status scorer_fill(scorer *s, const thaw_bundle *b, thaw_error *err) {
+    const thaw_geometry *g = &b->network.preprocess.geometry;
+    size_t size = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
+    size_t widest = (size_t)thaw_dense_widest(b->layers, b->n_layers);
+    s->pixels = malloc(SCORER_BATCH * size);
+    s->features = malloc(SCORER_BATCH * (size_t)b->network.n_features * sizeof *s->features);
+    s->scratch = malloc(2 * SCORER_BATCH * widest * sizeof *s->scratch);
+    if (!s->pixels || !s->features || !s->scratch) return no_memory(err);
+    THAW_TRY(thaw_decoder_create(&s->decoder, err));
+    return thaw_network_plan(&b->network, SCORER_BATCH, THAW_F32, b->backend, &s->trunk, err);
+}
+
+static thaw_status scorer_open(thaw_bundle *b, thaw_error *err) {
+    scorer *s = calloc(1, sizeof *s);
+    thaw_status status = s ? scorer_fill(s, b, err) : no_memory(err);
+    if (status == THAW_OK)
+        b->scorer = s;
+    else
+        scorer_close(s);
+    return status;
+}
+
+thaw_status thaw_bundle_score(thaw_bundle *b, size_t n, const thaw_file_bytes *files, float *scores,
+                              const char **reasons, thaw_arena *arena, thaw_error *err) {
+    if (n && !b->scorer) THAW_TRY(scorer_open(b, err));
+    scorer *s = b->scorer;
+    for (size_t i = 0; i < n; i += SCORER_BATCH) {
+        size_t m = n - i < SCORER_BATCH ? n - i : SCORER_BATCH;
         THAW_TRY(decode_all(b, s->decoder, m, files + i, s->pixels, reasons ? reasons + i : NULL,
                             arena, err));
         THAW_TRY(thaw_trunk_run(s->trunk, (int64_t)m, s->pixels, s->features, err));
@@ -82,20 +97,6 @@ static thaw_status score_batches(const thaw_bundle *b, scorer *s, size_t batch, 
     for (size_t i = 0; reasons && i < n; i++)
         if (reasons[i]) memset(scores + i * b->n_labels, 0, b->n_labels * sizeof *scores);
     return THAW_OK;
-}
-
-thaw_status thaw_bundle_score(const thaw_bundle *bundle, size_t n, const thaw_file_bytes *files,
-                              float *scores, const char **reasons, thaw_arena *arena,
-                              thaw_error *err) {
-    enum { MOST = 32 };
-    size_t batch = n < MOST ? n : MOST;
-    if (n == 0) return THAW_OK;
-    scorer s;
-    thaw_status status = scorer_open(&s, bundle, batch, err);
-    if (status == THAW_OK)
-        status = score_batches(bundle, &s, batch, n, files, scores, reasons, arena, err);
-    scorer_close(&s);
-    return status;
 }
 
 /* ---- opening ------------------------------------------------------------------------------- */
@@ -147,7 +148,7 @@ static thaw_status read_golden(const thaw_bundle *b, const char *run, const json
     return THAW_OK;
 }
 
-static thaw_status check_golden(const thaw_bundle *b, const char *run, thaw_error *err) {
+static thaw_status check_golden(thaw_bundle *b, const char *run, thaw_error *err) {
     const json_t *golden = json_object_get(b->json, "golden");
     thaw_arena arena = {0};
     thaw_file_bytes files[THAW_GOLDEN];
@@ -225,6 +226,7 @@ thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend 
 }
 
 void thaw_bundle_close(thaw_bundle *bundle) {
+    scorer_close(bundle->scorer);
     thaw_network_close(&bundle->network);
     json_decref(bundle->json);
     thaw_arena_free(&bundle->arena);
@@ -321,6 +323,7 @@ static thaw_status golden_json(const thaw_bundle_spec *spec, const char *model_p
             json_array_append_new(row, json_real(scores[i * spec->n_labels + k]));
         json_array_append_new(golden, json_pack("{s:s,s:o}", "file", files[i].path, "scores", row));
     }
+    scorer_close(b.scorer);
     thaw_network_close(&b.network);
     thaw_arena_free(&b.arena);
     return status;

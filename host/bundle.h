@@ -22,7 +22,8 @@ typedef struct thaw_bundle {
     int n_layers;
     const char *const *labels; /* [n_labels], in the order of the scores. */
     size_t n_labels;
-    json_t *json; /* All of bundle.json. */
+    json_t *json;               /* All of bundle.json. */
+    struct thaw_scorer *scorer; /* Planned with the first picture, kept for the next ones. */
     thaw_arena arena;
 } thaw_bundle;
 
@@ -42,7 +43,7 @@ typedef struct thaw_file_bytes {
     const void *bytes;
     size_t n;
 } thaw_file_bytes;
-thaw_status thaw_bundle_score(const thaw_bundle *bundle, size_t n, const thaw_file_bytes *files,
+thaw_status thaw_bundle_score(thaw_bundle *bundle, size_t n, const thaw_file_bytes *files,
                               float *scores, const char **reasons, thaw_arena *arena,
                               thaw_error *err);
 

@@ -56,6 +56,9 @@ static thaw_status verify_entry(void *context, const thaw_cache_entry *e, thaw_e
     v->foreign += e->foreign;
     printf("%.12s  %zu records, %zu damaged%s\n", e->key, e->records, e->damaged,
            e->foreign ? ", shards of another format" : "");
+    for (size_t i = 0; i < e->damaged && i < THAW_CACHE_SPOTS; i++)
+        printf("    %s at byte %llu\n", e->spots[i].shard, (unsigned long long)e->spots[i].offset);
+    if (e->damaged > THAW_CACHE_SPOTS) printf("    and %zu more\n", e->damaged - THAW_CACHE_SPOTS);
     return THAW_OK;
 }
 
@@ -67,7 +70,7 @@ static thaw_status verify(const char *root, thaw_error *err) {
     if (!v.damaged && !v.foreign) return THAW_OK;
     return thaw_fail(err, THAW_ERR_MISMATCH,
                      "%zu records are damaged and %zu shards have another format; damaged records "
-                     "are computed anew when they are needed, thaw cache gc removes the shards",
+                     "are computed anew when they are needed, thaw cache gc removes them",
                      v.damaged, v.foreign);
 }
 
@@ -82,9 +85,14 @@ static thaw_status explain(const thaw_options *options, const char *root, thaw_a
     if (status == THAW_OK) {
         size_t n_facts;
         thaw_dtype compute = options->precision == THAW_OPT_PRECISION_BF16 ? THAW_BF16 : THAW_F32;
-        const thaw_fact *facts = thaw_session_facts(&network, compute, arena, &n_facts);
-        status = facts ? thaw_cache_explain(root, facts, n_facts, text, sizeof text, &n, err)
-                       : thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
+        bool half = options->cache.dtype == THAW_OPT_CACHE_DTYPE_FP16;
+        thaw_cache_spec spec = {.root = root,
+                                .D = network.n_features,
+                                .dtype = half ? THAW_F16 : THAW_F32,
+                                .facts = thaw_session_facts(&network, compute, arena, &n_facts)};
+        spec.n_facts = n_facts;
+        status = spec.facts ? thaw_cache_explain(&spec, text, sizeof text, &n, err)
+                            : thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
     }
     thaw_network_close(&network);
     THAW_TRY(status);
@@ -103,10 +111,12 @@ static thaw_status explain(const thaw_options *options, const char *root, thaw_a
 }
 
 static thaw_status collect(const thaw_options *options, const char *root, thaw_error *err) {
-    uint64_t freed;
-    size_t removed;
-    THAW_TRY(thaw_cache_collect(root, (uint64_t)options->cache.keep_bytes, &freed, &removed, err));
-    printf("%zu trunks removed, %.1f MB freed\n", removed, (double)freed / 1e6);
+    thaw_cache_collected r;
+    THAW_TRY(thaw_cache_collect(root, (uint64_t)options->cache.keep_bytes, options->cache.keep_days,
+                                &r, err));
+    printf("%zu trunks and %zu damaged records removed, %.1f MB freed, %.1f MB remain\n", r.trunks,
+           r.records, (double)r.bytes / 1e6, (double)r.remain / 1e6);
+    if (r.in_use) printf("%zu trunks are in use and were left alone\n", r.in_use);
     return THAW_OK;
 }
 

@@ -49,7 +49,7 @@ static void print_text(const thaw_bundle *b, const char *path, const char *reaso
 }
 
 /* Reads, scores and prints a group; bad counts the pictures without an answer. */
-static thaw_status predict_group(const thaw_bundle *b, const thaw_options *options, size_t n,
+static thaw_status predict_group(thaw_bundle *b, const thaw_options *options, size_t n,
                                  const char *const *paths, size_t *bad, thaw_arena *arena,
                                  thaw_error *err) {
     thaw_file_bytes files[GROUP];

@@ -170,6 +170,9 @@ static const thaw__option table[] = {
     {.key = "cache.keep", .type = &thaw__type_size, .offset = AT(cache.keep_bytes),
      .fallback = "10G", .min = 0, .max = 0x1p50,
      .help = "What thaw cache gc leaves; the least recently used goes first."},
+    {.key = "cache.keep_days", .type = &thaw__type_integer, .offset = AT(cache.keep_days),
+     .fallback = "0", .min = 0, .max = 36500,
+     .help = "thaw cache gc removes what was not used for so many days; 0 is never."},
 
     {.key = "head.kind", .type = &thaw__type_choice, .offset = AT(head.kind),
      .fallback = "linear", .choices = head_names,

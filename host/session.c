@@ -29,6 +29,7 @@ static thaw_status no_memory(thaw_error *err) {
 thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw_error *err) {
     *s = (thaw_session){.options = options, .compute = THAW_F32, .stored = THAW_F32};
     thaw_log_open(&s->log, stderr, options->log);
+    if (options->log >= THAW_LOG_DEBUG) thaw_options_write_effective(stderr, options);
     struct sigaction action = {.sa_handler = ask_stop};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -175,9 +176,7 @@ static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw
     char why[1024];
     int n_differences = 0;
     if (root) THAW_TRY(say_foreign(s, root, err));
-    if (root)
-        THAW_TRY(thaw_cache_explain(root, spec.facts, spec.n_facts, why, sizeof why, &n_differences,
-                                    err));
+    if (root) THAW_TRY(thaw_cache_explain(&spec, why, sizeof why, &n_differences, err));
     THAW_TRY(thaw_cache_open(&s->cache, &spec, err));
     /* One changed setting is usually meant; that everything is computed again should not surprise.
      */
@@ -221,7 +220,9 @@ static void say_extraction(thaw_session *s) {
                    x->hits, x->misses, x->seconds, x->n_rejected);
     if (stats.damaged)
         thaw_log_write(&s->log, THAW_LOG_WARN,
-                       "%zu damaged records of the cache were computed anew", stats.damaged);
+                       "%zu damaged records of the cache were passed over and computed anew where "
+                       "nothing else held them; thaw cache gc removes them",
+                       stats.damaged);
     if (stats.in_memory && strcmp(s->options->cache.dir, "none") != 0)
         thaw_log_write(
             &s->log, THAW_LOG_WARN,

@@ -1,0 +1,89 @@
+#include "cache_index.h"
+
+#include <stdlib.h>
+
+/* A dropped copy keeps its place, since a search for what lies behind it must not end there. */
+static const uint32_t free_place = 0, dropped = UINT32_MAX;
+
+enum { SMALLEST = 256 };
+
+static size_t next(const cache_index *index, size_t at) {
+    return (at + 1) & (index->size - 1);
+}
+
+/* Keys are hashes, so their low bits are as good as any. */
+static size_t home(const cache_index *index, thaw_hash key) {
+    return (size_t)key.lo & (index->size - 1);
+}
+
+static bool resize(cache_index *index, size_t size) {
+    cache_index bigger = {.size = size, .n_keys = index->n_keys};
+    bigger.table = calloc(size, sizeof *bigger.table);
+    if (!bigger.table) return false;
+    for (size_t i = 0; i < index->size; i++) {
+        const cache_place *old = &index->table[i];
+        if (old->record == free_place || old->record == dropped) continue;
+        size_t at = home(&bigger, old->key);
+        while (bigger.table[at].record != free_place)
+            at = next(&bigger, at);
+        bigger.table[at] = *old;
+        bigger.n_used++;
+    }
+    free(index->table);
+    *index = bigger;
+    return true;
+}
+
+bool thaw__index_reserve(cache_index *index, size_t more) {
+    size_t size = index->size ? index->size : SMALLEST;
+    while (4 * (index->n_used + more) > 3 * size)
+        size *= 2;
+    return size == index->size || resize(index, size);
+}
+
+bool thaw__index_add(cache_index *index, thaw_hash key, uint32_t shard, size_t record) {
+    if (record >= dropped - 1) return false;
+    if (!thaw__index_reserve(index, 1)) return false;
+    cache_place other;
+    index->n_keys += !thaw__index_find(index, key, &other);
+    size_t at = home(index, key);
+    while (index->table[at].record != free_place &&
+           !(index->table[at].record == dropped && thaw_hash_equal(index->table[at].key, key)))
+        at = next(index, at);
+    index->n_used += index->table[at].record == free_place;
+    index->table[at] = (cache_place){key, shard, (uint32_t)record + 1};
+    return true;
+}
+
+bool thaw__index_find(const cache_index *index, thaw_hash key, cache_place *place) {
+    if (!index->size) return false;
+    for (size_t at = home(index, key); index->table[at].record != free_place;
+         at = next(index, at)) {
+        const cache_place *p = &index->table[at];
+        if (p->record == dropped || !thaw_hash_equal(p->key, key)) continue;
+        *place = *p;
+        return true;
+    }
+    return false;
+}
+
+bool thaw__index_drop(cache_index *index, const cache_place *place) {
+    if (!index->size) return false;
+    cache_place other;
+    for (size_t at = home(index, place->key); index->table[at].record != free_place;
+         at = next(index, at)) {
+        cache_place *p = &index->table[at];
+        if (p->record != place->record || p->shard != place->shard ||
+            !thaw_hash_equal(p->key, place->key))
+            continue;
+        p->record = dropped;
+        index->n_keys -= !thaw__index_find(index, place->key, &other);
+        return true;
+    }
+    return false;
+}
+
+void thaw__index_free(cache_index *index) {
+    free(index->table);
+    *index = (cache_index){0};
+}

@@ -1,0 +1,41 @@
+/* Record key -> where its copies lie: a hash table in memory with linear probing.
+ *
+ * A key may have several copies: two processes computed the same picture, or a damaged record was
+ * computed again. Copies are tried until one is whole, so damage to one never hides another. 24
+ * bytes a place, at most three quarters of the places taken: 32 to 64 bytes a record.
+ */
+#ifndef THAW_CACHE_INDEX_H
+#define THAW_CACHE_INDEX_H
+
+#include <stdbool.h>
+
+#include "hash.h"
+
+typedef struct cache_place {
+    thaw_hash key;
+    uint32_t shard;
+    uint32_t record; /* Plus one: 0 marks a free place. */
+} cache_place;
+
+typedef struct cache_index {
+    cache_place *table;
+    size_t size, n_used; /* Places, a power of two; those that are not free. */
+    size_t n_keys;       /* Keys with at least one copy. */
+} cache_index;           /* All zero is an empty index. */
+
+/* Makes room for as many more copies at once, which spares growing step by step. False when memory
+ * is short. */
+bool thaw__index_reserve(cache_index *index, size_t more);
+
+/* Adds a copy. False when memory is short or record has too many digits. */
+bool thaw__index_add(cache_index *index, thaw_hash key, uint32_t shard, size_t record);
+
+/* Sets *place to a copy that was not dropped. False when there is none. */
+bool thaw__index_find(const cache_index *index, thaw_hash key, cache_place *place);
+
+/* Drops the copy; when it is dropped already, nothing. True when it was there. */
+bool thaw__index_drop(cache_index *index, const cache_place *place);
+
+void thaw__index_free(cache_index *index);
+
+#endif
