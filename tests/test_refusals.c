@@ -100,11 +100,7 @@ static void make_fixtures(void) {
 static const refusal refusals[] = {
     /* Words. */
     {"unknown command", "trian", 2, {"trian", "did you mean 'train'"}, false},
-    {"unknown option",
-     TRAIN_LINE "--epocs=1",
-     2,
-     {"epocs", "did you mean"},
-     false},
+    {"unknown option", TRAIN_LINE "--epocs=1", 2, {"epocs", "did you mean"}, false},
     {"option without value", TRAIN_LINE "--epochs", 2, {"epochs", "needs a value"}, false},
     {"value out of range", TRAIN_LINE "--epochs=0", 2, {"epochs", "0", "1 to 100000"}, false},
     {"value that is no number", TRAIN_LINE "--head.lr=fast", 2, {"head.lr", "fast", "auto"}, false},
