@@ -146,7 +146,9 @@ static thaw_status count_foreign(void *context, const thaw_cache_entry *entry, t
 /* What another version of Thaw has kept is of no use here, and should not take room unnoticed. */
 static thaw_status say_foreign(thaw_session *s, const char *root, thaw_error *err) {
     size_t n = 0;
-    THAW_TRY(thaw_cache_walk(root, false, count_foreign, &n, err));
+    thaw_status status = thaw_cache_walk(root, false, count_foreign, &n, err);
+    if (status != THAW_OK)
+        return thaw_fail_within(err, status, "cache.dir = %s (choose another, or none)", root);
     if (n)
         thaw_log_write(&s->log, THAW_LOG_WARN,
                        "%zu shards in %s have another format than this version of Thaw writes and "

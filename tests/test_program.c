@@ -451,6 +451,9 @@ static void another_filter_computes_all_and_says_why(void **state) {
     program_expect_ok(&p, "cache explain --model=m.onnx --image.filter=bicubic --cache.dir=cache");
     program_expect_text(&p, p.out, "these settings have a trunk in the cache");
     program_free(&p);
+    program_expect_ok(&p, "cache explain --model=m.onnx --cache.dtype=fp16 --cache.dir=cache");
+    program_expect_text(&p, p.out, "stored: fp32 -> fp16");
+    program_free(&p);
 }
 
 static void cache_commands(void **state) {
@@ -613,6 +616,14 @@ static void a_damaged_shard_is_healed_and_said(void **state) {
     program_expect_text(&p, p.err, "damaged records");
     program_free(&p);
     expect_equal_files("whole/model.onnx", "healed/model.onnx");
+    program_expect_ok(&p, TRAIN_LINE "--out=healed --epochs=2 --cache.dir=hurt");
+    expect_counts(&p, ALL + 10, 0);
+    program_free(&p);
+    /* What was passed over goes when it is asked for. */
+    program_expect_ok(&p, "cache gc --cache.dir=hurt");
+    program_free(&p);
+    program_expect_ok(&p, "cache verify --cache.dir=hurt");
+    program_free(&p);
     program_expect_ok(&p, TRAIN_LINE "--out=healed --epochs=2 --cache.dir=hurt");
     expect_counts(&p, ALL + 10, 0);
     program_free(&p);
