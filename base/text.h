@@ -1,4 +1,5 @@
-/* Small things about text: order for people, the nearest known word, strict numbers, short lists. */
+/* Small things about text: order for people, the nearest known word, strict numbers, short lists.
+ */
 #ifndef THAW_TEXT_H
 #define THAW_TEXT_H
 

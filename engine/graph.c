@@ -153,7 +153,7 @@ thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err) {
         thaw_node *node = &graph->nodes[i];
         THAW_TRY(node->op->infer(graph, node, err));
         thaw_value *out = thaw_node_out(graph, node, 0);
-        if (out && (out->rank < 0 || thaw_value_elements(out) < 0))
+        if (out && out->rank < 0)
             return thaw_fail(err, THAW_ERR_SHAPE, "%s (%s): the output's size is not known",
                              node->name, node->type);
         if (out && !out->data && !is_computable(out)) {

@@ -60,17 +60,14 @@ static thaw_status sum_rows(const thaw_rows *rows, int64_t M, int64_t *index, fl
 
 /* scale[d] from the moments, as head.h has it. */
 static void scale_of_moments(int64_t D, const double *mean, const double *var, float *scale) {
-    double mean_var = 0, mean_square = 0, norm2 = 0;
+    double norm2 = 0; /* Mean of |z|^2 with scale = var^-1/4. */
+    for (int64_t d = 0; d < D; d++)
+        norm2 += sqrt(var[d]);
     for (int64_t d = 0; d < D; d++) {
-        mean_var += var[d] / (double)D;
-        mean_square += mean[d] * mean[d] / (double)D;
+        /* Less spread than the rounding of the mean makes: constant. */
+        bool constant = var[d] <= 1e-24 * mean[d] * mean[d];
+        scale[d] = constant ? 0 : (float)sqrt(THAW_HEAD_NORM2 / norm2 / sqrt(var[d]));
     }
-    /* No more spread than rounding makes: all features are constant and z stays 0. */
-    if (mean_var <= 1e-24 * mean_square) return;
-    for (int64_t d = 0; d < D; d++)
-        norm2 += var[d] / (var[d] + mean_var);
-    for (int64_t d = 0; d < D; d++)
-        scale[d] = (float)sqrt(THAW_HEAD_NORM2 / norm2 / (var[d] + mean_var));
 }
 
 thaw_status thaw_head_fit_scale(thaw_head *head, const thaw_rows *rows, int64_t M, int64_t *index,

@@ -4,10 +4,11 @@
  *   z = (x - mean) * scale, folded into the first layer when training is over
  *
  * Scaling. Features of a pooled CNN differ in spread by a factor of ten, and how many there are
- * and how large depends on the network. Each is centred and divided by sqrt(var[d] + mean of var),
- * which tames those that vary much without blowing up those that hardly vary (a constant one
- * becomes 0), then all are multiplied by one number so that the mean of |z|^2 over the rows is
- * THAW_HEAD_NORM2. Curvature and regularisation thereby mean the same for every network, and so do
+ * and how large depends on the network. Each is centred and divided by the square root of its
+ * standard deviation: half way between leaving the spreads alone, where one huge feature would hide
+ * the others, and making all the same, which blows up those that hardly vary and scores less. A
+ * constant one becomes 0. Then all are multiplied by one number, so that the mean of |z|^2 over the
+ * rows is THAW_HEAD_NORM2: curvature and regularisation mean the same for every network, and so do
  * the defaults of learning rate and weight decay.
  */
 #ifndef THAW_HEAD_H

@@ -46,6 +46,44 @@ static Onnx__TensorProto *inline_tensor(writer *w, Onnx__TensorProto *t, const t
     return copy;
 }
 
+/* A Reshape into a batch of the size that the file fixed would refuse every other one: its shape is
+ * written anew with 0, "as it is", for the batch. Other nodes are returned as they are. */
+static Onnx__NodeProto *free_batch(writer *w, int index) {
+    const thaw_graph *g = &w->model->graph;
+    const thaw_node *node = &g->nodes[index];
+    Onnx__NodeProto *old = w->model->proto->graph->node[index];
+    const thaw_value *shape = thaw_node_in(g, node, 1);
+    if (strcmp(node->type, "Reshape") != 0 || !g->fixed_batch || !shape || !shape->data ||
+        shape->dims[0] < 1 || *(const int64_t *)shape->data != g->fixed_batch ||
+        thaw_node_int(node, "allowzero", 0))
+        return old;
+    size_t n = (size_t)shape->dims[0];
+    Onnx__NodeProto *copy = take(w, sizeof *copy);
+    Onnx__TensorProto *t = take(w, sizeof *t);
+    char **in = take(w, old->n_input * sizeof *in);
+    int64_t *values = take(w, n * sizeof *values), *dims = take(w, sizeof *dims);
+    char *name = thaw_arena_printf(&w->arena, "thaw_shape_%d", index);
+    if (!name) w->short_of_memory = true;
+    if (w->short_of_memory) return old;
+    memcpy(values, shape->data, n * sizeof *values);
+    values[0] = 0;
+    dims[0] = (int64_t)n;
+    onnx__tensor_proto__init(t);
+    t->name = name;
+    t->n_dims = 1;
+    t->dims = dims;
+    t->has_data_type = t->has_raw_data = 1;
+    t->data_type = ONNX_INT64;
+    t->raw_data.data = (uint8_t *)values;
+    t->raw_data.len = n * sizeof *values;
+    w->graph.initializer[w->graph.n_initializer++] = t;
+    *copy = *old;
+    memcpy(in, old->input, old->n_input * sizeof *in);
+    in[1] = name;
+    copy->input = in;
+    return copy;
+}
+
 static void copy_trunk(writer *w, const thaw_cut *cut, size_t n_new_nodes, size_t n_new_tensors) {
     const thaw_graph *g = &w->model->graph;
     const Onnx__GraphProto *old = w->model->proto->graph;
@@ -53,12 +91,12 @@ static void copy_trunk(writer *w, const thaw_cut *cut, size_t n_new_nodes, size_
     uint8_t *used = take(w, (size_t)g->n_values + 1);
     w->graph.node = take(w, (old->n_node + n_new_nodes) * sizeof *w->graph.node);
     w->graph.initializer =
-        take(w, (old->n_initializer + n_new_tensors) * sizeof *w->graph.initializer);
+        take(w, (old->n_initializer + old->n_node + n_new_tensors) * sizeof *w->graph.initializer);
     if (w->short_of_memory) return;
     thaw_graph_mark_below(g, cut->value, marks);
     for (int i = 0; i < g->n_nodes; i++) {
         if (!marks[i]) continue;
-        w->graph.node[w->graph.n_node++] = old->node[i];
+        w->graph.node[w->graph.n_node++] = free_batch(w, i);
         for (int k = 0; k < g->nodes[i].n_in; k++)
             if (g->nodes[i].in[k] >= 0) used[g->nodes[i].in[k]] = 1;
     }

@@ -1,18 +1,15 @@
 #include "bundle.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "file.h"
 #include "onnx_write.h"
+#include "results.h"
 
 enum { LARGEST_JSON = 64 << 20, LARGEST_PICTURE = 512 << 20 };
 static const double golden_tolerance = 1e-3;
@@ -43,39 +40,54 @@ static thaw_status decode_all(const thaw_bundle *b, thaw_decoder *decoder, size_
     return THAW_OK;
 }
 
-/* What one call of score holds. */
-typedef struct scorer {
+enum { SCORER_BATCH = 32 };
+
+/* A planned trunk with room for one batch. */
+typedef struct thaw_scorer {
     thaw_trunk *trunk;
     thaw_decoder *decoder;
     uint8_t *pixels;
     float *features, *scratch;
 } scorer;
 
-static thaw_status scorer_open(scorer *s, const thaw_bundle *b, size_t batch, thaw_error *err) {
-    const thaw_geometry *g = &b->network.preprocess.geometry;
-    size_t size = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
-    int64_t widest = thaw_dense_widest(b->layers, b->n_layers);
-    *s = (scorer){.pixels = malloc(batch * size)};
-    s->features = malloc(batch * (size_t)b->network.n_features * sizeof *s->features);
-    s->scratch = malloc(2 * batch * (size_t)widest * sizeof *s->scratch);
-    if (!s->pixels || !s->features || !s->scratch) return no_memory(err);
-    THAW_TRY(thaw_decoder_create(&s->decoder, err));
-    return thaw_network_plan(&b->network, (int64_t)batch, THAW_F32, b->backend, &s->trunk, err);
-}
-
 static void scorer_close(scorer *s) {
+    if (!s) return;
     thaw_trunk_free(s->trunk);
     thaw_decoder_free(s->decoder);
     free(s->pixels);
     free(s->features);
     free(s->scratch);
+    free(s);
 }
 
-static thaw_status score_batches(const thaw_bundle *b, scorer *s, size_t batch, size_t n,
-                                 const thaw_file_bytes *files, float *scores, const char **reasons,
-                                 thaw_arena *arena, thaw_error *err) {
-    for (size_t i = 0; i < n; i += batch) {
-        size_t m = n - i < batch ? n - i : batch;
+static thaw_status scorer_fill(scorer *s, const thaw_bundle *b, thaw_error *err) {
+    const thaw_geometry *g = &b->network.preprocess.geometry;
+    size_t size = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
+    size_t widest = (size_t)thaw_dense_widest(b->layers, b->n_layers);
+    s->pixels = malloc(SCORER_BATCH * size);
+    s->features = malloc(SCORER_BATCH * (size_t)b->network.n_features * sizeof *s->features);
+    s->scratch = malloc(2 * SCORER_BATCH * widest * sizeof *s->scratch);
+    if (!s->pixels || !s->features || !s->scratch) return no_memory(err);
+    THAW_TRY(thaw_decoder_create(&s->decoder, err));
+    return thaw_network_plan(&b->network, SCORER_BATCH, THAW_F32, b->backend, &s->trunk, err);
+}
+
+static thaw_status scorer_open(thaw_bundle *b, thaw_error *err) {
+    scorer *s = calloc(1, sizeof *s);
+    thaw_status status = s ? scorer_fill(s, b, err) : no_memory(err);
+    if (status == THAW_OK)
+        b->scorer = s;
+    else
+        scorer_close(s);
+    return status;
+}
+
+thaw_status thaw_bundle_score(thaw_bundle *b, size_t n, const thaw_file_bytes *files, float *scores,
+                              const char **reasons, thaw_arena *arena, thaw_error *err) {
+    if (n && !b->scorer) THAW_TRY(scorer_open(b, err));
+    scorer *s = b->scorer;
+    for (size_t i = 0; i < n; i += SCORER_BATCH) {
+        size_t m = n - i < SCORER_BATCH ? n - i : SCORER_BATCH;
         THAW_TRY(decode_all(b, s->decoder, m, files + i, s->pixels, reasons ? reasons + i : NULL,
                             arena, err));
         THAW_TRY(thaw_trunk_run(s->trunk, (int64_t)m, s->pixels, s->features, err));
@@ -85,20 +97,6 @@ static thaw_status score_batches(const thaw_bundle *b, scorer *s, size_t batch, 
     for (size_t i = 0; reasons && i < n; i++)
         if (reasons[i]) memset(scores + i * b->n_labels, 0, b->n_labels * sizeof *scores);
     return THAW_OK;
-}
-
-thaw_status thaw_bundle_score(const thaw_bundle *bundle, size_t n, const thaw_file_bytes *files,
-                              float *scores, const char **reasons, thaw_arena *arena,
-                              thaw_error *err) {
-    enum { MOST = 32 };
-    size_t batch = n < MOST ? n : MOST;
-    if (n == 0) return THAW_OK;
-    scorer s;
-    thaw_status status = scorer_open(&s, bundle, batch, err);
-    if (status == THAW_OK)
-        status = score_batches(bundle, &s, batch, n, files, scores, reasons, arena, err);
-    scorer_close(&s);
-    return status;
 }
 
 /* ---- opening ------------------------------------------------------------------------------- */
@@ -114,15 +112,27 @@ static thaw_status read_labels(thaw_bundle *b, const char *path, thaw_error *err
             return thaw_fail(err, THAW_ERR_FORMAT, "%s: label %zu is not a text", path, i);
     }
     b->labels = names;
-    if (b->n_labels >= 2 && (int64_t)b->n_labels == b->layers[b->n_layers - 1].K) return THAW_OK;
-    return thaw_fail(err, THAW_ERR_FORMAT, "%s has %zu labels, but the model has %lld scores", path,
-                     b->n_labels, (long long)b->layers[b->n_layers - 1].K);
+    if (b->n_labels < 2 || (int64_t)b->n_labels != b->layers[b->n_layers - 1].K)
+        return thaw_fail(err, THAW_ERR_FORMAT, "%s has %zu labels, but the model has %lld scores",
+                         path, b->n_labels, (long long)b->layers[b->n_layers - 1].K);
+    /* No score tells when two names have changed places; the model's own copy does. */
+    const char *text = thaw_model_metadata(&b->network.model, "thaw.labels");
+    json_t *own = text ? json_loads(text, 0, NULL) : NULL;
+    bool same = json_equal(own, labels);
+    json_decref(own);
+    if (same) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_MISMATCH,
+                     "%s: its labels are not those that the model was trained with; restore it",
+                     path);
 }
 
 static thaw_status read_golden(const thaw_bundle *b, const char *run, const json_t *golden,
                                thaw_arena *arena, thaw_file_bytes *files, size_t *n,
                                thaw_error *err) {
-    for (*n = 0; *n < THAW_GOLDEN && *n < json_array_size(golden); ++*n) {
+    *n = 0;
+    if (json_array_size(golden) == 0)
+        return thaw_fail(err, THAW_ERR_FORMAT, "%s: bundle.json has no golden pictures", run);
+    for (; *n < THAW_GOLDEN && *n < json_array_size(golden); ++*n) {
         const json_t *entry = json_array_get(golden, *n);
         const char *file = json_string_value(json_object_get(entry, "file"));
         if (!file || strstr(file, "..") || file[0] == '/' ||
@@ -138,7 +148,7 @@ static thaw_status read_golden(const thaw_bundle *b, const char *run, const json
     return THAW_OK;
 }
 
-static thaw_status check_golden(const thaw_bundle *b, const char *run, thaw_error *err) {
+static thaw_status check_golden(thaw_bundle *b, const char *run, thaw_error *err) {
     const json_t *golden = json_object_get(b->json, "golden");
     thaw_arena arena = {0};
     thaw_file_bytes files[THAW_GOLDEN];
@@ -216,6 +226,7 @@ thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend 
 }
 
 void thaw_bundle_close(thaw_bundle *bundle) {
+    scorer_close(bundle->scorer);
     thaw_network_close(&bundle->network);
     json_decref(bundle->json);
     thaw_arena_free(&bundle->arena);
@@ -235,8 +246,8 @@ static json_t *option_object(const thaw_options *options) {
     json_t *all = json_object();
     for (size_t i = 0; i < thaw_options_count(); i++)
         json_object_set_new(all, thaw_options_key(i),
-                            json_pack("{s:s,s:s}", "value", options->origin[i].text, "source",
-                                      options->origin[i].source));
+                            json_pack("{s:o,s:o}", "value", thaw_json_text(options->origin[i].text),
+                                      "source", thaw_json_text(options->origin[i].source)));
     return all;
 }
 
@@ -244,10 +255,11 @@ static json_t *provenance(const thaw_bundle_spec *spec) {
     const thaw_network *net = spec->network;
     char trunk[THAW_HASH_TEXT];
     thaw_hash_text(net->trunk_hash, trunk);
-    return json_pack("{s:s,s:s,s:i,s:{s:i,s:s,s:b},s:s,s:s,s:s}", "model", net->model.path,
-                     "producer", net->model.producer, "opset", (int)net->model.graph.opset, "cut",
-                     "index", net->cut->index, "name", net->cut->name, "pooled", net->pooled,
-                     "trunk_hash", trunk, "decoder", thaw_image_decoder_id(), "thaw", THAW_VERSION);
+    return json_pack(
+        "{s:o,s:o,s:i,s:{s:i,s:o,s:b},s:s,s:s,s:s}", "model", thaw_json_text(net->model.path),
+        "producer", thaw_json_text(net->model.producer), "opset", (int)net->model.graph.opset,
+        "cut", "index", net->cut->index, "name", thaw_json_text(net->cut->name), "pooled",
+        net->pooled, "trunk_hash", trunk, "decoder", thaw_image_decoder_id(), "thaw", THAW_VERSION);
 }
 
 static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, thaw_error *err) {
@@ -268,6 +280,10 @@ static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, t
     return status;
 }
 
+static bool is_plain(const char *text) {
+    return !text[strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")];
+}
+
 static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder, thaw_arena *arena,
                                thaw_file_bytes *files, size_t *n, thaw_error *err) {
     char *golden = thaw_file_join(arena, folder, "golden");
@@ -276,7 +292,7 @@ static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder,
     for (*n = 0; *n < THAW_GOLDEN && spec->golden[*n]; ++*n) {
         const char *dot = strrchr(spec->golden[*n], '.');
         char *bytes;
-        if (!dot || strchr(dot, '/') || strlen(dot) > 8) dot = "";
+        if (!dot || strchr(dot, '/') || strlen(dot) > 8 || !is_plain(dot + 1)) dot = "";
         files[*n].path = thaw_arena_printf(arena, "golden/%zu%s", *n, dot);
         char *path = files[*n].path ? thaw_file_join(arena, folder, files[*n].path) : NULL;
         if (!path) return no_memory(err);
@@ -307,6 +323,7 @@ static thaw_status golden_json(const thaw_bundle_spec *spec, const char *model_p
             json_array_append_new(row, json_real(scores[i * spec->n_labels + k]));
         json_array_append_new(golden, json_pack("{s:s,s:o}", "file", files[i].path, "scores", row));
     }
+    scorer_close(b.scorer);
     thaw_network_close(&b.network);
     thaw_arena_free(&b.arena);
     return status;
@@ -341,7 +358,8 @@ static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder,
         "model_hash", model_hash, "labels", label_array(spec), "preprocess",
         thaw_preprocess_json(&spec->network->preprocess), "golden", golden, "provenance",
         provenance(spec), "options", option_object(spec->options), "metrics", spec->metrics);
-    char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
+    /* With all digits: what is read back makes the very same features, which the cache shares. */
+    char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(json);
     if (!text) return no_memory(err);
     thaw_status status = thaw_file_write(json_path, text, strlen(text), err);
@@ -354,84 +372,6 @@ thaw_status thaw_bundle_write(const thaw_bundle_spec *spec, const char *folder, 
     json_t *golden = json_array();
     thaw_status status = golden ? write_parts(spec, folder, golden, &arena, err) : no_memory(err);
     json_decref(golden);
-    thaw_arena_free(&arena);
-    return status;
-}
-
-/* ---- the run's folder ---------------------------------------------------------------------- */
-
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where) {
-    (void)info, (void)type, (void)where;
-    return remove(path);
-}
-
-/* Removes a folder that Thaw itself made. Links in it are removed, not followed. */
-static void remove_folder(const char *path) {
-    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static bool is_empty_folder(const char *path) {
-    DIR *dir = opendir(path);
-    if (!dir) return false;
-    int n = 0;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n <= 2; /* "." and ".." */
-}
-
-/* A path without slashes at its end, to which something can be appended. */
-static char *trimmed(thaw_arena *arena, const char *run) {
-    size_t n = strlen(run);
-    while (n > 1 && run[n - 1] == '/')
-        n--;
-    return thaw_arena_string(arena, run, n);
-}
-
-thaw_status thaw_run_begin(const char *run, thaw_arena *arena, const char **folder,
-                           thaw_error *err) {
-    char *base = trimmed(arena, run);
-    char *json = base ? thaw_file_join(arena, base, "bundle.json") : NULL;
-    char *partial = base ? thaw_arena_printf(arena, "%s.partial", base) : NULL;
-    if (!json || !partial) return no_memory(err);
-    struct stat info;
-    if (lstat(base, &info) == 0 && access(json, F_OK) != 0 && !is_empty_folder(base))
-        return thaw_fail(err, THAW_ERR_USAGE,
-                         "out = %s: this exists and is not a run of Thaw; choose another folder",
-                         run);
-    remove_folder(partial); /* What a killed run left. */
-    THAW_TRY(thaw_file_make_folders(partial, err));
-    *folder = partial;
-    return THAW_OK;
-}
-
-void thaw_run_abandon(const char *folder, bool keep_rejected) {
-    thaw_arena arena = {0};
-    char *table = thaw_file_join(&arena, folder, "rejected.csv"), *bytes = NULL;
-    size_t n = 0;
-    bool keep = keep_rejected && table &&
-                thaw_file_read(table, (size_t)INT32_MAX, &arena, &bytes, &n, NULL) == THAW_OK;
-    remove_folder(folder);
-    if (keep && thaw_file_make_folders(folder, NULL) == THAW_OK)
-        thaw_file_write(table, bytes, n, NULL);
-    thaw_arena_free(&arena);
-}
-
-thaw_status thaw_run_finish(const char *run, const char *folder, thaw_error *err) {
-    thaw_arena arena = {0};
-    char *base = trimmed(&arena, run);
-    char *older = base ? thaw_arena_printf(&arena, "%s~", base) : NULL;
-    thaw_status status = older ? THAW_OK : no_memory(err);
-    if (status == THAW_OK && !is_empty_folder(base) && access(base, F_OK) == 0) {
-        remove_folder(older);
-        if (rename(base, older) != 0)
-            status = thaw_fail(err, THAW_ERR_IO, "cannot move the older %s to %s: %s", base, older,
-                               strerror(errno));
-    }
-    /* rename() replaces an empty folder. */
-    if (status == THAW_OK && rename(folder, base) != 0)
-        status =
-            thaw_fail(err, THAW_ERR_IO, "cannot move %s to %s: %s", folder, base, strerror(errno));
     thaw_arena_free(&arena);
     return status;
 }

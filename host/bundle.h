@@ -3,8 +3,6 @@
  *   model.onnx    the whole network with its new head, softmax included
  *   bundle.json   preprocessing, labels, provenance, options, metrics, golden pictures' scores
  *   golden/       three pictures of the dataset, as they were; their scores are checked on loading
- *
- * A folder appears whole, by rename, or not at all.
  */
 #ifndef THAW_BUNDLE_H
 #define THAW_BUNDLE_H
@@ -24,7 +22,8 @@ typedef struct thaw_bundle {
     int n_layers;
     const char *const *labels; /* [n_labels], in the order of the scores. */
     size_t n_labels;
-    json_t *json; /* All of bundle.json. */
+    json_t *json;               /* All of bundle.json. */
+    struct thaw_scorer *scorer; /* Planned with the first picture, kept for the next ones. */
     thaw_arena arena;
 } thaw_bundle;
 
@@ -44,7 +43,7 @@ typedef struct thaw_file_bytes {
     const void *bytes;
     size_t n;
 } thaw_file_bytes;
-thaw_status thaw_bundle_score(const thaw_bundle *bundle, size_t n, const thaw_file_bytes *files,
+thaw_status thaw_bundle_score(thaw_bundle *bundle, size_t n, const thaw_file_bytes *files,
                               float *scores, const char **reasons, thaw_arena *arena,
                               thaw_error *err);
 
@@ -63,16 +62,5 @@ typedef struct thaw_bundle_spec {
 
 /* Writes model.onnx, bundle.json and golden/ into an existing folder that is not yet in use. */
 thaw_status thaw_bundle_write(const thaw_bundle_spec *spec, const char *folder, thaw_error *err);
-
-/* Makes RUN.partial, empty; the folder in which a run is written. In the arena.
- * ERR_IO; ERR_USAGE when RUN exists and is no run. */
-thaw_status thaw_run_begin(const char *run, thaw_arena *arena, const char **folder,
-                           thaw_error *err);
-
-/* Removes RUN.partial; keep_rejected: but for its table of rejected pictures. */
-void thaw_run_abandon(const char *folder, bool keep_rejected);
-
-/* RUN.partial becomes RUN; an older RUN becomes RUN~, whose predecessor is removed. */
-thaw_status thaw_run_finish(const char *run, const char *folder, thaw_error *err);
 
 #endif

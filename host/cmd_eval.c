@@ -33,10 +33,21 @@ static thaw_status score_rows(const thaw_bundle *b, const thaw_rows *rows, thaw_
     return THAW_OK;
 }
 
+/* What of FOLDER is to be measured: its test folder where it is laid out as data.train may be. */
+static thaw_status choose_folder(const char *folder, const char **chosen, thaw_arena *arena,
+                                 thaw_error *err) {
+    thaw_dataset_spec spec = {0};
+    THAW_TRY(thaw_dataset_find_splits(folder, &spec, arena, err));
+    *chosen = spec.folder[THAW_SPLIT_TEST]         ? spec.folder[THAW_SPLIT_TEST]
+              : spec.folder[THAW_SPLIT_VALIDATION] ? spec.folder[THAW_SPLIT_VALIDATION]
+                                                   : folder;
+    return THAW_OK;
+}
+
 static thaw_status evaluate(thaw_session *s, const thaw_bundle *b, const char *folder,
                             thaw_error *err) {
     thaw_dataset_spec spec = {.classes = b->labels, .n_classes = b->n_labels};
-    spec.folder[THAW_SPLIT_TEST] = folder;
+    THAW_TRY(choose_folder(folder, &spec.folder[THAW_SPLIT_TEST], &s->arena, err));
     THAW_TRY(thaw_session_extract(s, &b->network, &spec, NULL, err));
     thaw_split_rows rows;
     thaw_metrics metrics;
@@ -63,7 +74,7 @@ thaw_status thaw_cmd_eval(const thaw_cli *cli, const thaw_options *options, thaw
     thaw_status status = thaw_session_open(&session, options, err);
     if (status == THAW_OK) status = thaw_bundle_open(&bundle, cli->args[0], &session.backend, err);
     if (status == THAW_OK) status = evaluate(&session, &bundle, cli->args[1], err);
+    thaw_bundle_close(&bundle); /* Before the device that it computes on. */
     thaw_session_close(&session);
-    thaw_bundle_close(&bundle);
     return status;
 }

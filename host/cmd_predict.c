@@ -6,6 +6,7 @@
 #include "bundle.h"
 #include "commands.h"
 #include "file.h"
+#include "results.h"
 #include "session.h"
 
 enum { GROUP = 32, LARGEST_FILE = 512 << 20 };
@@ -22,9 +23,9 @@ static void rank(const float *scores, size_t n, size_t *order) {
 
 static void print_json(const thaw_bundle *b, const char *path, const char *reason,
                        const float *scores, const size_t *order, size_t top) {
-    json_t *line = json_pack("{s:s}", "file", path);
+    json_t *line = json_pack("{s:o}", "file", thaw_json_text(path));
     if (reason) {
-        json_object_set_new(line, "error", json_string(reason));
+        json_object_set_new(line, "error", thaw_json_text(reason));
     } else {
         json_t *list = json_array();
         for (size_t k = 0; k < top; k++)
@@ -48,7 +49,7 @@ static void print_text(const thaw_bundle *b, const char *path, const char *reaso
 }
 
 /* Reads, scores and prints a group; bad counts the pictures without an answer. */
-static thaw_status predict_group(const thaw_bundle *b, const thaw_options *options, size_t n,
+static thaw_status predict_group(thaw_bundle *b, const thaw_options *options, size_t n,
                                  const char *const *paths, size_t *bad, thaw_arena *arena,
                                  thaw_error *err) {
     thaw_file_bytes files[GROUP];
@@ -89,6 +90,9 @@ thaw_status thaw_cmd_predict(const thaw_cli *cli, const thaw_options *options, t
         size_t group = n - i < GROUP ? n - i : GROUP;
         status = predict_group(&bundle, options, group, cli->args + 1 + i, &bad, &arena, err);
         thaw_arena_free(&arena);
+        if (status == THAW_OK && *thaw_session_stop())
+            status = thaw_fail(err, THAW_ERR_INTERRUPTED,
+                               "stopped by a signal after %zu of %zu pictures", i + group, n);
     }
     if (status == THAW_OK && bad)
         status = thaw_fail(err, THAW_ERR_DATA, "%zu of %zu pictures could not be read", bad, n);

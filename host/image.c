@@ -366,6 +366,11 @@ static thaw_status decode_jpeg(thaw_decoder *d, const uint8_t *bytes, size_t n,
 
 /* ---- the rest ------------------------------------------------------------------------------ */
 
+/* stb_image gives a BMP that ends early black rows; its header says how long it should be. */
+static bool is_short_bmp(const uint8_t *bytes, size_t n) {
+    return starts(bytes, n, "BM", 2) && (n < 6 || read_u32(bytes + 2, true) > n);
+}
+
 static uint8_t blend(unsigned colour, unsigned background, unsigned alpha) {
     unsigned t = colour * alpha + background * (255 - alpha) + 128;
     return (uint8_t)((t + (t >> 8)) >> 8);
@@ -386,7 +391,8 @@ static thaw_status decode_stb(thaw_decoder *d, const uint8_t *bytes, size_t n, u
     THAW_TRY(reserve_rgb(d, part, err));
     uint8_t *decoded =
         stbi_load_from_memory(bytes, (int)n, &width, &height, &channels, alpha ? 4 : 3);
-    if (!decoded || width != part->width || height != part->height) {
+    bool short_bmp = is_short_bmp(bytes, n);
+    if (!decoded || short_bmp || width != part->width || height != part->height) {
         stbi_image_free(decoded);
         return thaw_fail(err, THAW_ERR_FORMAT, "the picture is damaged or cut off");
     }

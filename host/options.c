@@ -96,9 +96,10 @@ static const thaw__option table[] = {
     {.key = "seed", .type = &thaw__type_integer, .offset = AT(seed), .fallback = "1", .min = 0,
      .max = 4294967295.0, .aliases = "random_seed",
      .help = "Start of all random numbers; the same seed gives the same bits."},
-    {.key = "epochs", .type = &thaw__type_integer, .offset = AT(epochs), .fallback = "30",
-     .min = 1, .max = 100000, .aliases = "num_epochs num_train_epochs",
-     .help = "Passes over the training pictures."},
+    {.key = "epochs", .type = &thaw__type_integer, .offset = AT(epochs), .fallback = "auto",
+     .automatic = true, .min = 1, .max = 100000, .aliases = "num_epochs num_train_epochs",
+     .help = "Passes over the training pictures; auto is 30, or what makes 300 steps if that is "
+             "more."},
     {.key = "batch", .type = &thaw__type_integer, .offset = AT(batch), .fallback = "32",
      .min = 1, .max = 4096,
      .help = "Pictures that go through the frozen layers at once."},
@@ -183,17 +184,18 @@ static const thaw__option table[] = {
      .fallback = "0.2", .min = 0, .max = 0.95, .aliases = "dropout_rate",
      .help = "Share of the hidden units that is left out in a training step."},
     {.key = "head.optimizer", .type = &thaw__type_choice, .offset = AT(head.optimizer),
-     .fallback = "adamw", .choices = optimizer_names, .aliases = "optimizer",
+     .fallback = "sgd", .choices = optimizer_names, .aliases = "optimizer",
      .help = "What moves the weights."},
-    {.key = "head.lr", .type = &thaw__type_number, .offset = AT(head.lr), .fallback = "0.003",
-     .min = 1e-8, .max = 100, .aliases = "learning_rate lr",
-     .help = "Learning rate at its highest."},
+    {.key = "head.lr", .type = &thaw__type_number, .offset = AT(head.lr), .fallback = "auto",
+     .automatic = true, .min = 1e-8, .max = 100, .aliases = "learning_rate lr",
+     .help = "Learning rate at its highest; auto is what was measured to be good for the optimizer."},
     {.key = "head.momentum", .type = &thaw__type_number, .offset = AT(head.momentum),
      .fallback = "0.9", .min = 0, .max = 0.999, .aliases = "momentum",
      .help = "Momentum of sgd."},
     {.key = "head.weight_decay", .type = &thaw__type_number, .offset = AT(head.weight_decay),
-     .fallback = "0.01", .min = 0, .max = 100, .aliases = "weight_decay regularizers_l2",
-     .help = "Pull of the weights towards zero; biases are left alone."},
+     .fallback = "auto", .automatic = true, .min = 0, .max = 100, .aliases = "weight_decay regularizers_l2",
+     .help = "Pull of the weights towards zero, biases apart; auto is less the more pictures there "
+             "are."},
     {.key = "head.batch", .type = &thaw__type_integer, .offset = AT(head.batch),
      .fallback = "64", .min = 1, .max = 65536, .aliases = "mini_batch_size batch_size",
      .help = "Pictures in a training step."},
@@ -204,15 +206,16 @@ static const thaw__option table[] = {
      .fallback = "1", .min = 0, .max = 1000, .aliases = "warmup_epochs",
      .help = "Epochs in which the learning rate rises from zero."},
     {.key = "head.label_smoothing", .type = &thaw__type_number,
-     .offset = AT(head.label_smoothing), .fallback = "0.1", .min = 0, .max = 0.9,
+     .offset = AT(head.label_smoothing), .fallback = "0", .min = 0, .max = 0.9,
      .aliases = "label_smoothing label_smoothing_factor",
      .help = "Share of each label that is spread over all classes."},
     {.key = "head.class_weights", .type = &thaw__type_choice, .offset = AT(head.class_weights),
      .fallback = "none", .choices = class_weights_names,
      .help = "auto gives classes with few pictures more weight."},
     {.key = "head.patience", .type = &thaw__type_integer, .offset = AT(head.patience),
-     .fallback = "10", .min = 0, .max = 100000, .aliases = "early_stopping_patience",
-     .help = "Epochs without a better validation before training stops; 0 never stops early."},
+     .fallback = "0", .min = 0, .max = 100000, .aliases = "early_stopping_patience",
+     .help = "Epochs without a better validation before training stops and the best is kept; 0 "
+             "runs all epochs."},
 
     {.key = "predict.top", .type = &thaw__type_integer, .offset = AT(predict.top),
      .fallback = "5", .min = 1, .max = 100000, .aliases = "top top_k",
@@ -356,4 +359,10 @@ thaw_status thaw_options_init(thaw_options *options, thaw_error *err) {
 
 void thaw_options_free(thaw_options *options) {
     thaw_arena_free(&options->arena);
+}
+
+bool thaw_options_is_auto(const thaw_options *options, const char *key) {
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (!strcmp(table[i].key, key)) return !strcmp(options->origin[i].text, "auto");
+    return false;
 }

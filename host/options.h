@@ -214,6 +214,10 @@ thaw_status thaw_options_require(const thaw_options *options, const char *key, t
 /* True when something else than the default was the last to set the option called key. */
 bool thaw_options_is_set(const thaw_options *options, const char *key);
 
+/* True when the option called key has the value "auto". (Where 0 is legal, too, the number that is
+ * stored does not tell.) */
+bool thaw_options_is_auto(const thaw_options *options, const char *key);
+
 /* For walking over all options: how many there are, and the key of each. Its value and source are
  * options->origin[i]. */
 size_t thaw_options_count(void);

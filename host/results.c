@@ -79,3 +79,14 @@ thaw_status thaw_results_write(const json_t *json, const char *path, thaw_error 
     free(text);
     return status;
 }
+
+json_t *thaw_json_text(const char *text) {
+    json_t *json = json_string(text);
+    char *copy = json ? NULL : strdup(text);
+    if (!copy) return json;
+    for (char *c = copy; *c; c++)
+        if (*c & 0x80) *c = '?';
+    json = json_string(copy);
+    free(copy);
+    return json;
+}

@@ -18,4 +18,8 @@ void thaw_results_print(FILE *out, const thaw_metrics *metrics, const char *cons
 /* json as indented text by rename. */
 thaw_status thaw_results_write(const json_t *json, const char *path, thaw_error *err);
 
+/* A JSON text; bytes that are no UTF-8, which JSON cannot hold, become question marks (names of
+ * files and of nodes may have any bytes). NULL when memory is short. */
+json_t *thaw_json_text(const char *text);
+
 #endif

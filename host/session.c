@@ -7,6 +7,8 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "results.h"
+
 /* A signal handler can reach nothing but a global. */
 static volatile int stop_asked;
 
@@ -27,10 +29,14 @@ static thaw_status no_memory(thaw_error *err) {
 thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw_error *err) {
     *s = (thaw_session){.options = options, .compute = THAW_F32, .stored = THAW_F32};
     thaw_log_open(&s->log, stderr, options->log);
+    if (options->log >= THAW_LOG_DEBUG) thaw_options_write_effective(stderr, options);
     struct sigaction action = {.sa_handler = ask_stop};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    const char *device = options->device.kind == THAW_OPT_DEVICE_CUDA ? "cuda" : "auto";
+    static const char *const devices[] = {[THAW_OPT_DEVICE_AUTO] = "auto",
+                                          [THAW_OPT_DEVICE_CPU] = "cpu",
+                                          [THAW_OPT_DEVICE_CUDA] = "cuda"};
+    const char *device = devices[options->device.kind];
     return thaw_backend_open(&s->backend, device, (int)options->threads, err);
 }
 
@@ -131,6 +137,24 @@ static void choose_storage(thaw_session *s, const thaw_network *network, const c
                    "what does not fit on the disk stays in memory for this run only");
 }
 
+static thaw_status count_foreign(void *context, const thaw_cache_entry *entry, thaw_error *err) {
+    (void)err;
+    *(size_t *)context += entry->foreign;
+    return THAW_OK;
+}
+
+/* What another version of Thaw has kept is of no use here, and should not take room unnoticed. */
+static thaw_status say_foreign(thaw_session *s, const char *root, thaw_error *err) {
+    size_t n = 0;
+    THAW_TRY(thaw_cache_walk(root, false, count_foreign, &n, err));
+    if (n)
+        thaw_log_write(&s->log, THAW_LOG_WARN,
+                       "%zu shards in %s have another format than this version of Thaw writes and "
+                       "are not used; thaw cache gc removes them",
+                       n, root);
+    return THAW_OK;
+}
+
 static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw_error *err) {
     const char *root;
     THAW_TRY(thaw_session_cache_root(s->options, &s->arena, &root, err));
@@ -138,11 +162,18 @@ static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw
     thaw_cache_spec spec = {.root = root, .D = network->n_features, .dtype = s->stored};
     spec.facts = thaw_session_facts(network, s->compute, &s->arena, &spec.n_facts);
     const char *slash = strrchr(network->model.path, '/');
-    spec.about = thaw_arena_printf(&s->arena, "%s at %s", slash ? slash + 1 : network->model.path,
-                                   network->cut->name);
+    json_t *about =
+        json_pack("{s:o,s:o}", "file", thaw_json_text(slash ? slash + 1 : network->model.path),
+                  "cut", thaw_json_text(network->cut->name));
+    if (about)
+        spec.about = thaw_arena_printf(&s->arena, "%s at %s",
+                                       json_string_value(json_object_get(about, "file")),
+                                       json_string_value(json_object_get(about, "cut")));
+    json_decref(about);
     if (!spec.facts || !spec.about) return no_memory(err);
     char why[1024];
     int n_differences = 0;
+    if (root) THAW_TRY(say_foreign(s, root, err));
     if (root) THAW_TRY(thaw_cache_explain(&spec, why, sizeof why, &n_differences, err));
     THAW_TRY(thaw_cache_open(&s->cache, &spec, err));
     /* One changed setting is usually meant; that everything is computed again should not surprise.
@@ -158,6 +189,19 @@ static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw
 }
 
 /* ---- extraction ---------------------------------------------------------------------------- */
+
+/* Classes are matched by name, and the names go into the bundle: JSON holds UTF-8 only. */
+static thaw_status check_names(const thaw_dataset *d, thaw_error *err) {
+    for (size_t k = 0; k < d->n_classes; k++) {
+        json_t *name = json_string(d->class_name[k]);
+        if (!name)
+            return thaw_fail(err, THAW_ERR_DATA,
+                             "the name of the class folder '%.120s' is not UTF-8; rename it",
+                             d->class_name[k]);
+        json_decref(name);
+    }
+    return THAW_OK;
+}
 
 static void say_dataset(thaw_session *s) {
     const char *table = thaw_dataset_describe(&s->dataset, &s->arena);
@@ -209,6 +253,7 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
                                  const thaw_dataset_spec *spec, const char *rejected_path,
                                  thaw_error *err) {
     THAW_TRY(thaw_dataset_open(&s->dataset, spec, err));
+    THAW_TRY(check_names(&s->dataset, err));
     say_dataset(s);
     THAW_TRY(choose_precision(s, network, err));
     THAW_TRY(open_cache(s, network, err));

@@ -8,6 +8,7 @@
 #include "bundle.h"
 #include "report.h"
 #include "results.h"
+#include "run_folder.h"
 #include "session.h"
 
 static double now_s(void) {
@@ -19,15 +20,16 @@ static double now_s(void) {
 /* Everything that a run holds; close_run frees it in one place. */
 typedef struct run {
     const thaw_options *options;
-    const char *title, *folder; /* folder: OUT.partial. */
+    const char *title;
+    thaw_run_folder folder;
     thaw_session session;
     thaw_network network;
     thaw_split_rows splits[THAW_SPLIT_COUNT];
     thaw_head head;
     thaw_train_result result;
     thaw_metrics metrics[THAW_SPLIT_COUNT];
-    thaw_epoch *epochs; /* [options->epochs] */
-    int64_t n_epochs;
+    thaw_epoch *epochs; /* [wanted_epochs] */
+    int64_t n_epochs, wanted_epochs;
     FILE *epoch_lines;
     double start, train_seconds;
     thaw_arena arena;
@@ -42,7 +44,7 @@ static thaw_status no_memory(thaw_error *err) {
 }
 
 static char *in_folder(run *r, const char *name) {
-    return thaw_file_join(&r->arena, r->folder, name);
+    return thaw_file_join(&r->arena, r->folder.partial, name);
 }
 
 /* ---- to features --------------------------------------------------------------------------- */
@@ -67,8 +69,9 @@ static thaw_status check_classes(const run *r, thaw_error *err) {
             any = rows->label[i] == (int32_t)k;
         if (!any)
             return thaw_fail(err, THAW_ERR_DATA,
-                             "class %s has no readable picture left for training; see rejected.csv",
-                             r->session.dataset.class_name[k]);
+                             "class %s has no readable picture left for training; %s/rejected.csv "
+                             "says why",
+                             r->session.dataset.class_name[k], r->folder.partial);
     }
     return THAW_OK;
 }
@@ -91,29 +94,29 @@ static thaw_status make_features(run *r, thaw_error *err) {
 
 /* ---- to a head ----------------------------------------------------------------------------- */
 
-static thaw_train_options train_options(const thaw_options *o) {
-    return (thaw_train_options){
-        .kind = o->head.kind == THAW_OPT_HEAD_HIDDEN ? THAW_HEAD_HIDDEN : THAW_HEAD_LINEAR,
-        .hidden = o->head.hidden,
-        .dropout = o->head.dropout,
-        .optimizer =
-            o->head.optimizer == THAW_OPT_OPTIMIZER_SGD ? THAW_OPTIMIZER_SGD : THAW_OPTIMIZER_ADAMW,
-        .lr = o->head.lr,
-        .momentum = o->head.momentum,
-        .weight_decay = o->head.weight_decay,
-        .schedule = o->head.schedule == THAW_OPT_SCHEDULE_STEP     ? THAW_SCHEDULE_STEP
-                    : o->head.schedule == THAW_OPT_SCHEDULE_COSINE ? THAW_SCHEDULE_COSINE
-                                                                   : THAW_SCHEDULE_CONSTANT,
-        .warmup = o->head.warmup,
-        .label_smoothing = o->head.label_smoothing,
-        .class_weights = o->head.class_weights == THAW_OPT_CLASS_WEIGHTS_AUTO
-                             ? THAW_CLASS_WEIGHTS_AUTO
-                             : THAW_CLASS_WEIGHTS_NONE,
-        .epochs = o->epochs,
-        .batch = o->head.batch,
-        .patience = o->head.patience,
-        .seed = (uint64_t)o->seed,
-    };
+/* The options, with what was measured to be good for n rows where they say auto. */
+static thaw_train_options train_options(const thaw_options *o, int64_t n) {
+    thaw_train_options t = thaw_train_defaults(
+        o->head.kind == THAW_OPT_HEAD_HIDDEN ? THAW_HEAD_HIDDEN : THAW_HEAD_LINEAR,
+        o->head.optimizer == THAW_OPT_OPTIMIZER_SGD ? THAW_OPTIMIZER_SGD : THAW_OPTIMIZER_ADAMW, n);
+    if (!thaw_options_is_auto(o, "epochs")) t.epochs = o->epochs;
+    if (!thaw_options_is_auto(o, "head.lr")) t.lr = o->head.lr;
+    if (!thaw_options_is_auto(o, "head.weight_decay")) t.weight_decay = o->head.weight_decay;
+    t.hidden = o->head.hidden;
+    t.dropout = o->head.dropout;
+    t.momentum = o->head.momentum;
+    t.schedule = o->head.schedule == THAW_OPT_SCHEDULE_STEP     ? THAW_SCHEDULE_STEP
+                 : o->head.schedule == THAW_OPT_SCHEDULE_COSINE ? THAW_SCHEDULE_COSINE
+                                                                : THAW_SCHEDULE_CONSTANT;
+    t.warmup = o->head.warmup;
+    t.label_smoothing = o->head.label_smoothing;
+    t.class_weights = o->head.class_weights == THAW_OPT_CLASS_WEIGHTS_AUTO
+                          ? THAW_CLASS_WEIGHTS_AUTO
+                          : THAW_CLASS_WEIGHTS_NONE;
+    t.batch = o->head.batch;
+    t.patience = o->head.patience;
+    t.seed = (uint64_t)o->seed;
+    return t;
 }
 
 /* One line for a person, one for a machine. */
@@ -125,7 +128,7 @@ static int on_epoch(void *ctx, const thaw_epoch *e) {
                  e->validation_loss, e->validation_top1);
     thaw_log_write(&r->session.log, THAW_LOG_INFO,
                    "epoch %3lld/%lld  loss %.4f top-1 %.4f%s   %.0f ms", (long long)e->epoch,
-                   (long long)r->options->epochs, e->train_loss, e->train_top1, validation,
+                   (long long)r->wanted_epochs, e->train_loss, e->train_top1, validation,
                    e->seconds * 1e3);
     r->epochs[r->n_epochs++] = *e;
     json_t *line =
@@ -142,13 +145,15 @@ static int on_epoch(void *ctx, const thaw_epoch *e) {
 }
 
 static thaw_status train_head(run *r, thaw_error *err) {
-    r->epochs = thaw_arena_array(&r->arena, (size_t)r->options->epochs, sizeof *r->epochs);
+    thaw_train_options options = train_options(r->options, r->splits[THAW_SPLIT_TRAIN].rows.n);
+    r->wanted_epochs = options.epochs;
+    r->epochs = thaw_arena_array(&r->arena, (size_t)options.epochs, sizeof *r->epochs);
     char *path = in_folder(r, "epochs.jsonl");
     if (!r->epochs || !path) return no_memory(err);
     r->epoch_lines = fopen(path, "we");
     if (!r->epoch_lines) return thaw_fail(err, THAW_ERR_IO, "cannot write %s", path);
     thaw_train_job job = {.top = &r->session.backend.kernels->top,
-                          .options = train_options(r->options),
+                          .options = options,
                           .K = (int64_t)r->session.dataset.n_classes,
                           .train = &r->splits[THAW_SPLIT_TRAIN].rows,
                           .validation = &r->splits[THAW_SPLIT_VALIDATION].rows,
@@ -225,16 +230,26 @@ static json_t *make_json(run *r) {
 
 /* ---- to the bundle ------------------------------------------------------------------------- */
 
-/* The first readable training picture of each of the first classes. */
+static bool is_golden(const size_t *picked, size_t n, size_t i) {
+    for (size_t k = 0; k < n; k++)
+        if (picked[k] == i) return true;
+    return false;
+}
+
+/* The first readable training pictures: each of another class as far as there are classes. */
 static thaw_status pick_golden(run *r, const char *golden[THAW_GOLDEN], thaw_error *err) {
     const thaw_dataset *d = &r->session.dataset;
-    for (size_t i = 0; i < d->n; i++) {
-        uint32_t k = d->label[i];
-        if (d->split[i] != THAW_SPLIT_TRAIN || r->session.extraction.rejected[i] ||
-            k >= THAW_GOLDEN || golden[k])
-            continue;
+    size_t picked[THAW_GOLDEN], n = 0;
+    for (int any_class = 0; any_class < 2; any_class++)
+        for (size_t i = 0; i < d->n && n < THAW_GOLDEN; i++) {
+            if (d->split[i] != THAW_SPLIT_TRAIN || r->session.extraction.rejected[i]) continue;
+            /* The pictures stand by class, so a class that was picked from is the last one's. */
+            bool again = n > 0 && d->label[i] == d->label[picked[n - 1]];
+            if (any_class ? !is_golden(picked, n, i) : !again) picked[n++] = i;
+        }
+    for (size_t k = 0; k < n; k++) {
         char path[PATH_MAX];
-        thaw_dataset_path(d, i, path);
+        thaw_dataset_path(d, picked[k], path);
         golden[k] = thaw_arena_string(&r->arena, path, strlen(path));
         if (!golden[k]) return no_memory(err);
     }
@@ -274,7 +289,7 @@ static thaw_status write_run(run *r, json_t *json, thaw_error *err) {
                           .model = r->network.model.path,
                           .cut = r->network.cut->name};
     THAW_TRY(pick_golden(r, spec.golden, err));
-    THAW_TRY(thaw_bundle_write(&spec, r->folder, err));
+    THAW_TRY(thaw_bundle_write(&spec, r->folder.partial, err));
     /* The whole run counts, its bundle included. */
     json_object_set_new(json_object_get(json, "seconds"), "total", json_real(now_s() - r->start));
     THAW_TRY(thaw_results_write(json, metrics_path, err));
@@ -308,8 +323,7 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
     thaw_status status = json ? write_run(r, json, err) : no_memory(err);
     json_decref(json);
     THAW_TRY(status);
-    THAW_TRY(thaw_run_finish(r->options->out, r->folder, err));
-    r->folder = NULL;
+    THAW_TRY(thaw_run_finish(&r->folder, err));
     print_summary(r);
     *summary = (thaw_train_summary){.top1 = r->metrics[measured_on(r)].top1,
                                     .seconds_total = now_s() - r->start,
@@ -320,7 +334,7 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
 static void close_run(run *r) {
     if (r->epoch_lines) fclose(r->epoch_lines);
     /* Half a run helps nobody; the table of bad pictures does. */
-    if (r->folder) thaw_run_abandon(r->folder, r->session.extraction.n_rejected > 0);
+    thaw_run_abandon(&r->folder, r->session.extraction.n_rejected > 0);
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         thaw_split_close(&r->splits[s]);
     thaw_session_close(&r->session);

@@ -155,7 +155,7 @@ static void configures(void **state) {
     assert_int_equal(parse("train --epochs=0"), THAW_OK);
     assert_int_equal(thaw_cli_configure(&cli, &options, &err), THAW_ERR_USAGE);
     assert_string_equal(err.text,
-                        "command line: epochs = '0': expected an integer from 1 to 100000");
+                        "command line: epochs = '0': expected auto or an integer from 1 to 100000");
     assert_int_equal(parse("train nowhere.ini"), THAW_OK);
     assert_int_equal(thaw_cli_configure(&cli, &options, &err), THAW_ERR_IO);
     assert_string_equal(err.text, "cannot open 'nowhere.ini': No such file or directory");

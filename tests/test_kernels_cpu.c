@@ -478,25 +478,48 @@ static void every_slot_is_there_and_tested(void **state) {
     }
 }
 
-/* What the library cannot do is a sentence at plan time. */
-static void an_impossible_step_is_refused_in_words(void **state) {
+/* What the library cannot do is a sentence at plan time, and nothing leaks. */
+static void impossible_steps_are_refused_in_words(void **state) {
     (void)state;
-    thaw_arena arena = {0};
-    thaw_plan_context plan = {&arena, device, THAW_F32};
-    thaw_port x = {.N = 1, .H = 4, .W = 4, .C = 8}, y = {.N = 1, .H = 4, .W = 4, .C = 8};
-    float one[8] = {1, 1, 1, 1, 1, 1, 1, 1}, w[64] = {0};
-    thaw_step import = {
-        .kind = THAW_STEP_import, .name = "x", .out = &x, .scale = one, .shift = one};
-    thaw_port *in[] = {&x};
-    thaw_step conv = {
-        .kind = THAW_STEP_conv, .name = "conv7", .n_in = 1, .in = in, .out = &y, .w = w};
-    conv.conv = (thaw_conv_shape){1, 4, 4, 8, 4, 4, 8, 1, SQUARE(3, 1, 0)}; /* 3x3 makes 2x2. */
-    thaw_error err = {0};
-    assert_int_equal(thaw_cpu_kernels.trunk[THAW_STEP_import].prepare(&import, &plan, &err), 0);
-    assert_int_not_equal(thaw_cpu_kernels.trunk[THAW_STEP_conv].prepare(&conv, &plan, &err), 0);
-    assert_non_null(strstr(err.text, "conv7 (conv)"));
-    thaw_cpu_kernels.trunk[THAW_STEP_conv].release(&conv);
-    thaw_arena_free(&arena);
+    float one[8] = {1, 1, 1, 1, 1, 1, 1, 1}, w[576] = {0};
+    const thaw_conv_shape fits = {1, 4, 4, 8, 4, 4, 8, 1, SQUARE(3, 1, 1)};
+    thaw_conv_shape too_small = fits; /* 3x3 without pads makes 2x2, not 4x4. */
+    too_small.window.pad_top = too_small.window.pad_bottom = 0;
+    const struct {
+        thaw_step_kind kind;
+        thaw_conv_shape conv;
+        thaw_epilogue epilogue;
+    } rows[] = {
+        {THAW_STEP_conv, too_small, ACT(NONE, 0, 0)},
+        {THAW_STEP_conv, fits, ACT(CLIP, 2, 1)}, /* Nothing lies between 2 and 1. */
+        {THAW_STEP_act, fits, ACT(CLIP, 2, 1)},
+        {THAW_STEP_affine, fits, ACT(CLIP, 2, 1)},
+        {THAW_STEP_pool, fits, ACT(NONE, 0, 0)}, /* A window of nothing. */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        thaw_arena arena = {0};
+        thaw_plan_context plan = {&arena, device, THAW_F32};
+        thaw_port x = {.N = 1, .H = 4, .W = 4, .C = 8}, y = x, *in[] = {&x};
+        thaw_step import = {
+            .kind = THAW_STEP_import, .name = "x", .out = &x, .scale = one, .shift = one};
+        thaw_step step = {.kind = rows[i].kind,
+                          .name = "node7",
+                          .conv = rows[i].conv,
+                          .epilogue = rows[i].epilogue,
+                          .n_in = 1,
+                          .in = in,
+                          .out = &y,
+                          .w = w,
+                          .scale = one,
+                          .shift = one};
+        thaw_error err = {0};
+        const thaw_trunk_slot *slot = &thaw_cpu_kernels.trunk[step.kind];
+        assert_int_equal(thaw_cpu_kernels.trunk[THAW_STEP_import].prepare(&import, &plan, &err), 0);
+        if (slot->prepare(&step, &plan, &err) == 0) fail_msg("row %zu was accepted", i);
+        if (!strstr(err.text, "node7 (")) fail_msg("row %zu says \"%s\"", i, err.text);
+        slot->release(&step);
+        thaw_arena_free(&arena);
+    }
 }
 
 static int open_device(void **state) {
@@ -516,7 +539,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(float_steps),
         cmocka_unit_test(bf16_steps),
         cmocka_unit_test(every_slot_is_there_and_tested),
-        cmocka_unit_test(an_impossible_step_is_refused_in_words),
+        cmocka_unit_test(impossible_steps_are_refused_in_words),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -18,7 +18,7 @@
 #include "testing.h"
 #include "trunk.h"
 
-enum { MUTANTS = 20000, SECONDS = 100, MOST_SEEDS = 128 };
+enum { MUTANTS = 40000, SECONDS = 100, MOST_SEEDS = 128 };
 
 typedef struct seed {
     uint8_t *bytes;

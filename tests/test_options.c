@@ -54,7 +54,7 @@ static void defaults(void **state) {
     assert_string_equal(options.freeze, "last");
     assert_int_equal(options.preprocess, THAW_OPT_PREPROCESS_AUTO);
     assert_int_equal(options.seed, 1);
-    assert_int_equal(options.epochs, 30);
+    assert_int_equal(options.epochs, THAW_AUTO);
     assert_int_equal(options.batch, 32);
     assert_int_equal(options.device.kind, THAW_OPT_DEVICE_AUTO);
     assert_int_equal(options.device.index, -1);
@@ -189,21 +189,21 @@ static void bad_values(void **state) {
     static const struct {
         const char *key, *text, *sentence;
     } cases[] = {
-        {"epochs", "0", "test: epochs = '0': expected an integer from 1 to 100000"},
-        {"epochs", "30x", "test: epochs = '30x': expected an integer from 1 to 100000"},
-        {"epochs", " 30", "test: epochs = ' 30': expected an integer from 1 to 100000"},
-        {"epochs", "", "test: epochs = '': expected an integer from 1 to 100000"},
-        {"epochs", "auto", "test: epochs = 'auto': expected an integer from 1 to 100000"},
+        {"epochs", "0", "test: epochs = '0': expected auto or an integer from 1 to 100000"},
+        {"epochs", "30x", "test: epochs = '30x': expected auto or an integer from 1 to 100000"},
+        {"epochs", " 30", "test: epochs = ' 30': expected auto or an integer from 1 to 100000"},
+        {"epochs", "", "test: epochs = '': expected auto or an integer from 1 to 100000"},
         {"epochs", "99999999999999999999",
-         "test: epochs = '99999999999999999999': expected an integer from 1 to 100000"},
-        {"num_epochs", "1.5", "test: epochs = '1.5': expected an integer from 1 to 100000"},
+         "test: epochs = '99999999999999999999': expected auto or an integer from 1 to 100000"},
+        {"num_epochs", "1.5", "test: epochs = '1.5': expected auto or an integer from 1 to 100000"},
         {"seed", "-1", "test: seed = '-1': expected an integer from 0 to 4294967295"},
         {"threads", "many", "test: threads = 'many': expected auto or an integer from 0 to 1024"},
-        {"head.lr", "nan", "test: head.lr = 'nan': expected a number from 1e-08 to 100"},
-        {"head.lr", "inf", "test: head.lr = 'inf': expected a number from 1e-08 to 100"},
-        {"head.lr", "0,1", "test: head.lr = '0,1': expected a number from 1e-08 to 100"},
-        {"head.lr", "0x1p-3", "test: head.lr = '0x1p-3': expected a number from 1e-08 to 100"},
-        {"head.lr", "1e9", "test: head.lr = '1e9': expected a number from 1e-08 to 100"},
+        {"head.lr", "nan", "test: head.lr = 'nan': expected auto or a number from 1e-08 to 100"},
+        {"head.lr", "inf", "test: head.lr = 'inf': expected auto or a number from 1e-08 to 100"},
+        {"head.lr", "0,1", "test: head.lr = '0,1': expected auto or a number from 1e-08 to 100"},
+        {"head.lr", "0x1p-3",
+         "test: head.lr = '0x1p-3': expected auto or a number from 1e-08 to 100"},
+        {"head.lr", "1e9", "test: head.lr = '1e9': expected auto or a number from 1e-08 to 100"},
         {"image.scale", "0",
          "test: image.scale = '0': expected auto or a number from 1e-06 to 1000"},
         {"head.optimizer", "adam", "test: head.optimizer = 'adam': expected sgd or adamw"},
@@ -366,11 +366,12 @@ static void ini_bad(void **state) {
         {"oops\nepochs = 0\n",
          "a.ini:1: 'oops': expected 'key = value', '[section]' or "
          "'# comment'"},
-        {"epochs = 0\noops\n", "a.ini:1: epochs = '0': expected an integer from 1 to 100000"},
+        {"epochs = 0\noops\n",
+         "a.ini:1: epochs = '0': expected auto or an integer from 1 to 100000"},
         {"epochs = 3 # three\n",
-         "a.ini:1: epochs = '3 # three': expected an integer from 1 to 100000"},
+         "a.ini:1: epochs = '3 # three': expected auto or an integer from 1 to 100000"},
         {"\n\n[head]\nlr = fast\n",
-         "a.ini:4: head.lr = 'fast': expected a number from 1e-08 to 100"},
+         "a.ini:4: head.lr = 'fast': expected auto or a number from 1e-08 to 100"},
         {"[head]\nlearnrate = 1\n",
          "a.ini:2: unknown option 'head.learnrate'; `thaw options` lists all of them"},
         {"[hed]\nlr = 1\n", "a.ini:2: unknown option 'hed.lr'; did you mean 'head.lr'?"},
@@ -541,8 +542,9 @@ static void help(void **state) {
     thaw_options_write_help(out, "cache head");
     fclose(out);
     assert_non_null(strstr(text,
-                           "  --epochs=30\n      Passes over the training pictures.\n"
-                           "      Expected: an integer from 1 to 100000."
+                           "  --epochs=auto\n      Passes over the training pictures; auto is 30, "
+                           "or what makes 300 steps if that is more.\n"
+                           "      Expected: auto or an integer from 1 to 100000."
                            " Also called: num_epochs num_train_epochs.\n"));
     assert_non_null(strstr(text, "--head.lr="));
     assert_non_null(strstr(text, "--cache.dir="));

@@ -8,16 +8,6 @@
 #include "onednn.h"
 #include "status.h"
 
-static int make_attributes(cpu_builder *builder, dnnl_primitive_attr_t *attr) {
-    const thaw_epilogue *epilogue = &builder->step->epilogue;
-    dnnl_post_ops_t ops;
-    int code = dnnl_post_ops_create(&ops);
-    if (!code && epilogue->residual) code = dnnl_post_ops_append_sum(ops, 1);
-    if (!code) code = cpu_append_act(ops, epilogue);
-    if (!code) code = cpu_attributes(ops, attr);
-    return code ? cpu_refuse(builder, code, "the epilogue") : 0;
-}
-
 /* The weights as ONNX stores them: K,C,R,S, or G,K/G,C/G,R,S. */
 static int weight_dims(const thaw_step *step, dnnl_dims_t dims) {
     const thaw_conv_shape *c = &step->conv;
@@ -88,7 +78,7 @@ int cpu_conv_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw
     layer_mds mds;
     make_mds(step, type, &mds);
     dnnl_primitive_attr_t attr;
-    CPU_TRY(make_attributes(&builder, &attr));
+    CPU_TRY(cpu_epilogue(&builder, NULL, &attr));
     dnnl_primitive_desc_t desc;
     int code = make_desc(&builder, &mds, attr, &desc);
     dnnl_primitive_attr_destroy(attr);

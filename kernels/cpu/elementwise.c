@@ -41,12 +41,8 @@ static int make_binary(cpu_builder *builder, dnnl_alg_kind_t alg, const dnnl_mem
     dnnl_binary_desc_t op;
     int code = (int)dnnl_binary_desc_init(&op, alg, &x0, x1, &x0);
     if (code) return cpu_refuse(builder, code, "these operands");
-    dnnl_post_ops_t ops;
-    CPU_TRY(dnnl_post_ops_create(&ops));
-    if (shift) CPU_TRY(dnnl_post_ops_append_binary(ops, dnnl_binary_add, shift));
-    CPU_TRY(cpu_append_act(ops, &step->epilogue));
     dnnl_primitive_attr_t attr;
-    CPU_TRY(cpu_attributes(ops, &attr));
+    CPU_TRY(cpu_epilogue(builder, shift, &attr));
     code = (int)dnnl_primitive_desc_create(desc, &op, attr, builder->engine, NULL);
     dnnl_primitive_attr_destroy(attr);
     return code ? cpu_refuse(builder, code, "these operands") : 0;

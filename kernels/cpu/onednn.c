@@ -206,7 +206,7 @@ void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, floa
     }
 }
 
-int cpu_append_act(dnnl_post_ops_t ops, const thaw_epilogue *epilogue) {
+static int append_act(dnnl_post_ops_t ops, const thaw_epilogue *epilogue) {
     if (epilogue->act == THAW_ACT_NONE) return 0;
     dnnl_alg_kind_t alg;
     float alpha, beta;
@@ -224,6 +224,21 @@ int cpu_attributes(dnnl_post_ops_t ops, dnnl_primitive_attr_t *attr) {
     if (ops) dnnl_post_ops_destroy(ops);
     if (code) dnnl_primitive_attr_destroy(*attr);
     return code;
+}
+
+int cpu_epilogue(cpu_builder *builder, const dnnl_memory_desc_t *shift,
+                 dnnl_primitive_attr_t *attr) {
+    const thaw_epilogue *epilogue = &builder->step->epilogue;
+    dnnl_post_ops_t ops = NULL;
+    int code = dnnl_post_ops_create(&ops);
+    if (!code && epilogue->residual) code = dnnl_post_ops_append_sum(ops, 1);
+    if (!code && shift) code = dnnl_post_ops_append_binary(ops, dnnl_binary_add, shift);
+    if (!code) code = append_act(ops, epilogue);
+    if (code)
+        dnnl_post_ops_destroy(ops);
+    else
+        code = cpu_attributes(ops, attr);
+    return code ? cpu_refuse(builder, code, "the epilogue") : 0;
 }
 
 static void *argument_data(const cpu_arg *arg, const thaw_run_context *context) {

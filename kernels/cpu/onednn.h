@@ -101,14 +101,17 @@ const dnnl_memory_desc_t *cpu_layout(const thaw_port *port);
 dnnl_memory_desc_t cpu_md(const thaw_port *port, dnnl_data_type_t type, dnnl_format_tag_t tag);
 dnnl_data_type_t cpu_type(thaw_dtype dtype);
 
-/* Appends the activation to the post-operations; NONE appends nothing. */
-int cpu_append_act(dnnl_post_ops_t ops, const thaw_epilogue *epilogue);
 /* oneDNN's algorithm and parameters for an activation (not NONE). */
 void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, float *alpha,
                        float *beta);
 
 /* Attributes with the user's scratchpad and the given post-operations (destroyed; NULL: none). */
 int cpu_attributes(dnnl_post_ops_t ops, dnnl_primitive_attr_t *attr);
+
+/* The same for the step's epilogue: + residual, + shift (an argument of post-operation 0; NULL:
+ * none), then the activation. */
+int cpu_epilogue(cpu_builder *builder, const dnnl_memory_desc_t *shift,
+                 dnnl_primitive_attr_t *attr);
 
 /* Fails with a sentence; always returns non-zero. */
 int cpu_refuse(cpu_builder *builder, int code, const char *what);

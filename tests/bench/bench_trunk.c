@@ -1,0 +1,134 @@
+/* How long the trunk alone takes: pixels to features, nothing read, decoded or cached.
+ *
+ * usage: bench_trunk MODEL PIXELS FEATURES BATCH THREADS fp32|bf16 REPEATS
+ *
+ * PIXELS: u8 [n, H, W, C] of the model's input size, any number of pictures. FEATURES: written,
+ * float [n, D]. One repetition runs over all pictures, BATCH at a time. Prints a JSON object with
+ * milliseconds a picture, and with scale and shift, by which pixels become the network's input.
+ *
+ * With REPEATS = 0 it repeats once for each line of standard input, and prints a JSON object with
+ * the milliseconds of each: so a script can take turns between this and its peers.
+ */
+#include <string.h>
+
+#include "bench.h"
+#include "file.h"
+#include "network.h"
+
+typedef struct bench {
+    thaw_options options;
+    thaw_network network;
+    thaw_backend backend;
+    thaw_trunk *trunk;
+    thaw_arena arena;
+    uint8_t *pixels;
+    float *features;
+    int64_t n, batch;
+    size_t image_bytes;
+    double plan_s;
+} bench;
+
+static thaw_status load_pixels(bench *b, const char *path, thaw_error *err) {
+    size_t bytes;
+    THAW_TRY(thaw_file_read(path, (size_t)1 << 40, &b->arena, (char **)&b->pixels, &bytes, err));
+    const thaw_model *m = &b->network.model;
+    b->image_bytes = (size_t)(m->height * m->width * m->channels);
+    b->n = (int64_t)(bytes / b->image_bytes);
+    if (b->n < 1 || bytes % b->image_bytes)
+        return thaw_fail(err, THAW_ERR_FORMAT,
+                         "%s: %zu bytes are no whole number of pictures of %zu bytes", path, bytes,
+                         b->image_bytes);
+    b->features =
+        thaw_arena_array(&b->arena, (size_t)(b->n * b->network.n_features), sizeof(float));
+    return b->features ? THAW_OK : thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
+}
+
+static thaw_status open_bench(bench *b, char **argv, thaw_error *err) {
+    b->batch = bench_number(argv[4], 1);
+    bool half = strcmp(argv[6], "bf16") == 0;
+    THAW_TRY(thaw_options_init(&b->options, err));
+    THAW_TRY(thaw_options_set(&b->options, "model", argv[1], "command line", err));
+    THAW_TRY(thaw_network_open(&b->network, &b->options, err));
+    THAW_TRY(load_pixels(b, argv[2], err));
+    THAW_TRY(thaw_backend_open(&b->backend, "cpu", (int)bench_number(argv[5], 1), err));
+    double start = bench_now_s();
+    THAW_TRY(thaw_network_plan(&b->network, b->batch, half ? THAW_BF16 : THAW_F32, &b->backend,
+                               &b->trunk, err));
+    b->plan_s = bench_now_s() - start;
+    return THAW_OK;
+}
+
+static void close_bench(bench *b) {
+    thaw_trunk_free(b->trunk);
+    thaw_backend_close(&b->backend);
+    thaw_network_close(&b->network);
+    thaw_options_free(&b->options);
+    thaw_arena_free(&b->arena);
+}
+
+/* Milliseconds a picture of one pass over all of them. */
+static thaw_status pass(bench *b, double *ms, thaw_error *err) {
+    double start = bench_now_s();
+    for (int64_t i = 0; i < b->n; i += b->batch) {
+        int64_t n = b->n - i < b->batch ? b->n - i : b->batch;
+        THAW_TRY(thaw_trunk_run(b->trunk, n, b->pixels + (size_t)i * b->image_bytes,
+                                b->features + i * b->network.n_features, err));
+    }
+    *ms = (bench_now_s() - start) * 1e3 / (double)b->n;
+    return THAW_OK;
+}
+
+static thaw_status on_request(bench *b, thaw_error *err) {
+    int c;
+    double ms;
+    while ((c = getchar()) != EOF) {
+        if (c != '\n') continue;
+        THAW_TRY(pass(b, &ms, err));
+        printf("{\"ms_per_image\": %.6g}\n", ms);
+        fflush(stdout);
+    }
+    return THAW_OK;
+}
+
+static thaw_status repeat(bench *b, size_t repeats, char **argv, thaw_error *err) {
+    double *ms = thaw_arena_array(&b->arena, repeats, sizeof *ms);
+    if (!ms) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
+    for (size_t i = 0; i < repeats; i++)
+        THAW_TRY(pass(b, &ms[i], err));
+    thaw_trunk_size size = thaw_trunk_measure(b->trunk);
+    printf("{\"bench\": \"trunk\", \"precision\": \"%s\", \"images\": %lld, \"features\": %lld, ",
+           argv[6], (long long)b->n, (long long)b->network.n_features);
+    printf("\"batch\": %lld, \"group\": %lld, \"threads\": %s, \"repeats\": %zu, ",
+           (long long)b->batch, (long long)size.N, argv[5], repeats);
+    printf("\"plan_s\": %.4f, \"weight_bytes\": %zu, \"activation_bytes\": %zu, ", b->plan_s,
+           size.weight_bytes, size.activation_bytes);
+    float scale[3], shift[3];
+    thaw_preprocess_affine(&b->network.preprocess, scale, shift);
+    printf("\"scale\": [%.9g, %.9g, %.9g], \"shift\": [%.9g, %.9g, %.9g], ", scale[0], scale[1],
+           scale[2], shift[0], shift[1], shift[2]);
+    bench_print_spread("ms_per_image", ms, repeats);
+    printf("}\n");
+    return THAW_OK;
+}
+
+int main(int argc, char **argv) {
+    if (argc != 8 || (strcmp(argv[6], "fp32") != 0 && strcmp(argv[6], "bf16") != 0)) {
+        fprintf(stderr,
+                "usage: bench_trunk MODEL PIXELS FEATURES BATCH THREADS fp32|bf16 REPEATS\n");
+        return 2;
+    }
+    bench b = {0};
+    thaw_error err = {0};
+    double warm;
+    size_t repeats = (size_t)bench_number(argv[7], 0);
+    thaw_status status = open_bench(&b, argv, &err);
+    if (status == THAW_OK) status = pass(&b, &warm, &err);
+    if (status == THAW_OK)
+        status = thaw_file_write(argv[3], b.features,
+                                 (size_t)(b.n * b.network.n_features) * sizeof(float), &err);
+    if (status == THAW_OK)
+        status = repeats ? repeat(&b, repeats, argv, &err) : on_request(&b, &err);
+    if (status != THAW_OK) fprintf(stderr, "bench_trunk: %s\n", err.text);
+    close_bench(&b);
+    return status == THAW_OK ? 0 : 1;
+}

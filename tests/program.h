@@ -1,0 +1,186 @@
+/* Running the built program as a user does: words in, exit code and both streams out. */
+#ifndef THAW_PROGRAM_H
+#define THAW_PROGRAM_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "draw.h"
+#include "tempdir.h"
+#include "testing.h"
+
+enum { PROGRAM_WORDS = 48, PROGRAM_LINE = 4096, PROGRAM_NOBODY = 65534, PROGRAM_KILLED = 1000 };
+
+/* A run of the program; zero but for what the caller wants. Free with program_free. */
+typedef struct program {
+    bool as_nobody;    /* Without root's rights; the caller is root. */
+    rlim_t most_bytes; /* Largest file that it may write; 0: any. */
+    pid_t pid;         /* While it runs. */
+    int code;          /* Exit code, or PROGRAM_KILLED + the signal. */
+    char *out, *err;   /* What it wrote. */
+    char line[PROGRAM_LINE];
+    char out_path[64], err_path[64];
+} program;
+
+static inline int program_file(char path[64]) {
+    snprintf(path, 64, "/tmp/thaw-stream-XXXXXX");
+    int fd = mkostemp(path, O_CLOEXEC);
+    tempdir_check(fd >= 0, path);
+    return fd;
+}
+
+static inline void program_become(program *p, int out, int err) {
+    char *argv[PROGRAM_WORDS + 2] = {THAW_PROGRAM}, *rest = p->line;
+    int argc = 1;
+    for (char *word; argc <= PROGRAM_WORDS && (word = strtok_r(rest, " ", &rest));)
+        argv[argc++] = word;
+    dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+    dup2(out, STDOUT_FILENO);
+    dup2(err, STDERR_FILENO);
+    if (p->most_bytes) {
+        struct rlimit limit = {p->most_bytes, p->most_bytes};
+        setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    if (p->as_nobody && (setgid(PROGRAM_NOBODY) != 0 || setuid(PROGRAM_NOBODY) != 0)) _exit(126);
+    execv(THAW_PROGRAM, argv);
+    _exit(127);
+}
+
+/* Starts the program with the words of the line, which have one space between. */
+static inline void program_start(program *p, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static inline void program_start(program *p, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(p->line, sizeof p->line, format, args);
+    va_end(args);
+    assert_in_range(n, 1, sizeof p->line - 1);
+    int out = program_file(p->out_path), err = program_file(p->err_path);
+    p->pid = fork();
+    tempdir_check(p->pid >= 0, "fork");
+    if (p->pid == 0) program_become(p, out, err);
+    close(out);
+    close(err);
+}
+
+static inline char *program_stream(const char *path) {
+    size_t n;
+    char *text = (char *)test_read(path, &n);
+    text[n] = '\0';
+    unlink(path);
+    return text;
+}
+
+static inline void program_wait(program *p) {
+    int status;
+    while (waitpid(p->pid, &status, 0) < 0)
+        tempdir_check(errno == EINTR, "waitpid");
+    p->code = WIFEXITED(status) ? WEXITSTATUS(status) : PROGRAM_KILLED + WTERMSIG(status);
+    p->out = program_stream(p->out_path);
+    p->err = program_stream(p->err_path);
+    if (strstr(p->err, "Sanitizer") || strstr(p->err, "runtime error:"))
+        fail_msg("thaw %s\n%s", p->line, p->err);
+}
+
+static inline void program_free(program *p) {
+    free(p->out);
+    free(p->err);
+    p->out = p->err = NULL;
+}
+
+#define program_run(p, ...)              \
+    do {                                 \
+        program_start((p), __VA_ARGS__); \
+        program_wait(p);                 \
+    } while (0)
+
+/* Runs it and fails the test unless it succeeds. */
+#define program_expect_ok(p, ...)                                                                  \
+    do {                                                                                           \
+        program_run((p), __VA_ARGS__);                                                             \
+        if ((p)->code != 0) fail_msg("thaw %s: exit code %d\n%s", (p)->line, (p)->code, (p)->err); \
+    } while (0)
+
+static inline void program_expect_text(const program *p, const char *text, const char *part) {
+    if (!strstr(text, part)) fail_msg("thaw %s: expected \"%s\" in\n%s", p->line, part, text);
+}
+
+/* Fails the test unless it refused with this code and exactly one sentence, the last line. Returns
+ * the sentence, in p->err. */
+static inline const char *program_refusal(const program *p, int code) {
+    if (p->code != code)
+        fail_msg("thaw %s: exit code %d, expected %d\n%s", p->line, p->code, code, p->err);
+    const char *last = NULL;
+    int n = 0;
+    for (const char *line = p->err; *line;) {
+        if (!strncmp(line, "thaw: ", 6)) {
+            last = line;
+            n++;
+        }
+        line += strcspn(line, "\n");
+        line += *line == '\n';
+    }
+    if (n != 1 || last[strcspn(last, "\n")] != '\n' || last[strcspn(last, "\n") + 1])
+        fail_msg("thaw %s: expected one sentence, as the last line, in\n%s", p->line, p->err);
+    return last;
+}
+
+/* ---- files, relative to the working folder ------------------------------------------------- */
+
+static inline bool is_there(const char *path) {
+    struct stat info;
+    return lstat(path, &info) == 0;
+}
+
+static inline void write_bytes(const char *path, const void *bytes, size_t n) {
+    FILE *file = fopen(path, "wb");
+    tempdir_check(file != NULL, path);
+    tempdir_check(fwrite(bytes, 1, n, file) == n && fclose(file) == 0, path);
+}
+
+static inline void copy_file(const char *from, const char *to) {
+    size_t n;
+    uint8_t *bytes = test_read(from, &n);
+    write_bytes(to, bytes, n);
+    free(bytes);
+}
+
+static inline void expect_equal_files(const char *a, const char *b) {
+    size_t n_a, n_b;
+    uint8_t *bytes_a = test_read(a, &n_a), *bytes_b = test_read(b, &n_b);
+    if (n_a != n_b || memcmp(bytes_a, bytes_b, n_a) != 0) fail_msg("%s and %s differ", a, b);
+    free(bytes_a);
+    free(bytes_b);
+}
+
+static inline int remove_tree(const char *path) {
+    return nftw(path, tempdir_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Makes a temporary folder the working folder, with m.onnx (the base CNN) and pics/train, pics/test
+ * of eight drawn classes in it. */
+static inline tempdir program_place(int n_train, int n_test) {
+    tempdir t = tempdir_make();
+    tempdir_check(chdir(t.root) == 0, t.root);
+    setenv("XDG_CACHE_HOME", t.root, 1);
+    copy_file(THAW_SOURCE_DIR "/datasets/flower_or_not.onnx", "m.onnx");
+    thaw_error err = {0};
+    thaw_draw_options draw = {.root = "pics",
+                              .set = THAW_DRAW_SET_DEMO8,
+                              .n_train = n_train,
+                              .n_test = n_test,
+                              .size = 64,
+                              .seed = 7};
+    if (thaw_draw_dataset(&draw, &err) != THAW_OK) fail_msg("%s", err.text);
+    return t;
+}
+
+static inline void program_leave(tempdir *t) {
+    tempdir_check(chdir("/") == 0, "/");
+    tempdir_remove(t);
+}
+
+#endif
