@@ -29,12 +29,12 @@ typedef struct trunk {
 
 /* ---- one shard ------------------------------------------------------------------------------- */
 
-/* How the records of a shard lie. Its header tells, or else trunk.json, if the first record agrees.
+/* How the records of a shard lie. Its header tells, or else trunk.json, if any record agrees.
  * False: the file is none of this trunk's shards. *header_good: the header tells. */
 static bool shard_layout(const trunk *t, int fd, record_layout *layout, bool *header_good) {
     *header_good = thaw__cache_read_header(fd, t->hash, layout);
     return *header_good || (thaw__facts_layout(&t->facts, t->hash, layout) &&
-                            thaw__cache_first_record_fits(fd, layout));
+                            thaw__cache_any_record_fits(fd, layout));
 }
 
 static void note_damage(thaw_cache_entry *e, const char *name, uint64_t offset) {

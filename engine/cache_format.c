@@ -69,10 +69,11 @@ bool thaw__cache_read_record(int fd, const record_layout *layout, size_t record,
            h->payload_check == thaw__cache_payload_check(layout, payload);
 }
 
-bool thaw__cache_first_record_fits(int fd, const record_layout *layout) {
+bool thaw__cache_any_record_fits(int fd, const record_layout *layout) {
     record_header h;
-    return thaw__cache_whole_records(fd, layout) > 0 &&
-           thaw__cache_read_record_header(fd, layout, 0, &h);
+    for (size_t i = 0, n = thaw__cache_whole_records(fd, layout); i < n; i++)
+        if (thaw__cache_read_record_header(fd, layout, i, &h)) return true;
+    return false;
 }
 
 size_t thaw__cache_whole_records(int fd, const record_layout *layout) {

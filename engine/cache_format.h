@@ -60,9 +60,9 @@ bool thaw__cache_read_record_header(int fd, const record_layout *layout, size_t 
 bool thaw__cache_read_record(int fd, const record_layout *layout, size_t record, record_header *h,
                              void *payload);
 
-/* Whether the shard's first record says by its checksum that the shard has this layout, so that a
- * damaged shard header costs nothing. */
-bool thaw__cache_first_record_fits(int fd, const record_layout *layout);
+/* Whether any of the shard's records says by its check that the shard has this layout, so that a
+ * damaged shard header costs nothing. Reads all headers of a file that is no shard. */
+bool thaw__cache_any_record_fits(int fd, const record_layout *layout);
 
 /* How many records the file has room for, the torn one at its end not counted. */
 size_t thaw__cache_whole_records(int fd, const record_layout *layout);
