@@ -7,7 +7,7 @@
  * milliseconds a picture, and with scale and shift, by which pixels become the network's input.
  *
  * With REPEATS = 0 it repeats once for each line of standard input, and prints a JSON object with
- * the milliseconds of each: so a script can take turns between this and its peers.
+ * the milliseconds of each, wall and CPU: so a script can let this and its peers take turns.
  */
 #include <string.h>
 
@@ -83,8 +83,10 @@ static thaw_status on_request(bench *b, thaw_error *err) {
     double ms;
     while ((c = getchar()) != EOF) {
         if (c != '\n') continue;
+        double cpu = bench_cpu_s();
         THAW_TRY(pass(b, &ms, err));
-        printf("{\"ms_per_image\": %.6g}\n", ms);
+        cpu = (bench_cpu_s() - cpu) * 1e3 / (double)b->n;
+        printf("{\"ms_per_image\": %.6g, \"cpu_ms_per_image\": %.6g}\n", ms, cpu);
         fflush(stdout);
     }
     return THAW_OK;
