@@ -91,7 +91,7 @@ const thaw_fact *thaw_session_facts(const thaw_network *network, thaw_dtype comp
     if (!facts || !texts || !hash) return NULL;
     thaw_hash_text(network->trunk_hash, hash);
     facts[0] = (thaw_fact){"network", hash};
-    facts[1] = (thaw_fact){"precision", compute == THAW_BF16 ? "bf16" : "fp32"};
+    facts[1] = (thaw_fact){"precision", compute == THAW_BF16 ? "bf16 mix" : "fp32"};
     facts[2] = (thaw_fact){"decoder", thaw_image_decoder_id()};
     thaw_preprocess_facts(&network->preprocess, names, texts);
     for (int i = 0; i < THAW_PREPROCESS_FACTS; i++)
