@@ -128,7 +128,7 @@ static size_t damage(uint64_t *random, uint8_t *bytes, size_t n) {
                 n += length;
                 break;
             default:
-                memcpy(bytes + at, bytes + test_random(random) % (n - length + 1), length);
+                memmove(bytes + at, bytes + test_random(random) % (n - length + 1), length);
         }
     }
     return n;
