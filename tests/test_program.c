@@ -628,8 +628,8 @@ static void an_old_cache_format_is_left_alone(void **state) {
     assert_true(find_shard("hurt", shard));
     size_t n;
     uint8_t *bytes = test_read(shard, &n);
-    bytes[8] = 0; /* The version. With a first record of this version it would count as damage. */
-    memset(bytes + 64, 0x55, 64);
+    bytes[8] = 0; /* The version. With any record of this version it would count as damage. */
+    memset(bytes + 64, 0x55, n - 64);
     write_bytes(shard, bytes, n);
     free(bytes);
     program_expect_ok(&p, TRAIN_LINE "--out=old --epochs=2 --cache.dir=hurt");
