@@ -20,14 +20,18 @@
  *
  * Why it survives kill -9: records go out in order at the end of a file, by write(), and a write
  * that was cut short leaves a prefix. Whole records of the prefix count; what is torn behind them
- * is overlooked by readers and overwritten by the next writer, which writes no byte before it.
- * After a power cut any byte may be wrong: then the checks fail. Why two processes can share it: a
- * shard has one writer, which holds its flock(); another writer takes another shard. Nobody removes
- * a trunk while somebody holds its `lock`. Why damage cannot pass: every read compares both checks.
- * A record that fails is passed over; when no other copy is whole it is a miss and is computed
- * again. Why memory stays flat: records are read by pread() into the caller's row. Mapped pages
- * would count as this process's memory until they are given back, and a file that another process
- * cuts would kill the reader. What grows is the index: 32 to 64 bytes a record.
+ * is overlooked by readers and covered by the next writer, which writes no byte before it. After a
+ * power cut any byte may be wrong: then the checks fail.
+ *
+ * Why two processes can share it: a shard has one writer, which holds its flock(); another writer
+ * takes another shard. Nobody removes a trunk while somebody holds its `lock`.
+ *
+ * Why damage cannot pass: every read compares both checks. A record that fails is passed over; when
+ * no other copy is whole it is a miss and is computed again.
+ *
+ * Why memory stays flat: records are read by pread() into the caller's row. Mapped pages would
+ * count as this process's memory until they are given back, and a file that another process cuts
+ * would kill the reader. What grows is the index: 32 to 64 bytes a record.
  *
  * A cache may be used by several threads at once.
  */

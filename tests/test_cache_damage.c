@@ -189,6 +189,22 @@ static void hole_of_zeros(void **state) {
     free(bytes);
 }
 
+/* A shard's header is damaged: nothing is lost, and the next writer replaces it. */
+static void damaged_header(void **state) {
+    cache_test *t = *state;
+    char path[PATH_MAX];
+    size_t size;
+    free(make_shard(t, 3, path, &size));
+    test_flip(path, 30, 1);
+    assert_int_equal(test_verify(t).damaged, 1);
+    thaw_cache *cache = test_open(t);
+    assert_int_equal(test_count(t, cache, 0, 3), 3);
+    test_append(t, cache, 3, 1);
+    thaw_cache_close(cache);
+    assert_int_equal(test_size(test_shard(t, path)), size + test_stride(t));
+    assert_int_equal(test_verify(t).damaged, 0);
+}
+
 /* The file shrinks while it is open: a miss, no crash. */
 static void cut_while_open(void **state) {
     cache_test *t = *state;
@@ -301,6 +317,15 @@ static void side_by_side(void **state) {
     assert_in_range(test_shards(t, paths), 1, 2);
 }
 
+static size_t count_descriptors(void) {
+    DIR *dir = opendir("/proc/self/fd");
+    size_t n = 0;
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
+}
+
 /* What one adds the other sees after a refresh: in known shards and in new ones. */
 static void refreshed(void **state) {
     cache_test *t = *state;
@@ -313,7 +338,9 @@ static void refreshed(void **state) {
     test_append(t, b, 20, 10);
     assert_ok(t, thaw_cache_refresh(a, &t->err));
     assert_ok(t, thaw_cache_refresh(b, &t->err));
+    size_t before = count_descriptors();
     assert_ok(t, thaw_cache_refresh(b, &t->err));
+    assert_int_equal(count_descriptors(), before); /* A known shard is not opened again. */
     assert_int_equal(test_count(t, a, 0, 30), 30);
     assert_int_equal(test_count(t, b, 0, 30), 30);
     assert_int_equal(thaw_cache_measure(b).records, 30);
@@ -473,6 +500,7 @@ int main(void) {
         TEST(every_byte_of_halves_flipped),
         TEST(mended),
         TEST(hole_of_zeros),
+        TEST(damaged_header),
         TEST(cut_while_open),
         TEST(mutants),
         TEST(side_by_side),

@@ -451,9 +451,6 @@ static void another_filter_computes_all_and_says_why(void **state) {
     program_expect_ok(&p, "cache explain --model=m.onnx --image.filter=bicubic --cache.dir=cache");
     program_expect_text(&p, p.out, "these settings have a trunk in the cache");
     program_free(&p);
-    program_expect_ok(&p, "cache explain --model=m.onnx --cache.dtype=fp16 --cache.dir=cache");
-    program_expect_text(&p, p.out, "stored: fp32 -> fp16");
-    program_free(&p);
 }
 
 static void cache_commands(void **state) {
@@ -619,14 +616,6 @@ static void a_damaged_shard_is_healed_and_said(void **state) {
     program_expect_ok(&p, TRAIN_LINE "--out=healed --epochs=2 --cache.dir=hurt");
     expect_counts(&p, ALL + 10, 0);
     program_free(&p);
-    /* What was passed over goes when it is asked for. */
-    program_expect_ok(&p, "cache gc --cache.dir=hurt");
-    program_free(&p);
-    program_expect_ok(&p, "cache verify --cache.dir=hurt");
-    program_free(&p);
-    program_expect_ok(&p, TRAIN_LINE "--out=healed --epochs=2 --cache.dir=hurt");
-    expect_counts(&p, ALL + 10, 0);
-    program_free(&p);
 }
 
 static void an_old_cache_format_is_left_alone(void **state) {
@@ -639,7 +628,7 @@ static void an_old_cache_format_is_left_alone(void **state) {
     assert_true(find_shard("hurt", shard));
     size_t n;
     uint8_t *bytes = test_read(shard, &n);
-    bytes[8] = 0; /* The version. Records of this version behind it would speak for damage. */
+    bytes[8] = 0; /* The version. With any record of this version it would count as damage. */
     memset(bytes + 64, 0x55, n - 64);
     write_bytes(shard, bytes, n);
     free(bytes);
