@@ -213,7 +213,7 @@ static void put_out(const thaw_decoder *d, const thaw_geometry *g, turn t, uint8
 static thaw_status finish(thaw_decoder *d, const uint8_t *rgb, const region *part,
                           const thaw_geometry *g, turn t, uint8_t *out, thaw_error *err) {
     size_t small = 3 * (size_t)d->x.n * (size_t)d->y.n;
-    size_t scratch = (3 * (size_t)(d->x.axis.high - d->x.axis.low) + 8) * sizeof(float);
+    size_t scratch = thaw_resize_scratch(&d->x.axis) * sizeof(float);
     THAW_TRY(reserve((void **)&d->scratch, &d->scratch_bytes, scratch, err));
     bool straight = !t.swap && !t.flip_x && !t.flip_y && g->channels == 3 && !g->bgr;
     if (!straight) THAW_TRY(reserve((void **)&d->small, &d->small_bytes, small, err));
