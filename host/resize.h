@@ -5,8 +5,8 @@
 #include "image.h"
 
 /* How one axis is resized: for output i of first .. first + n - 1, the weights of the inputs
- * from[i - first] .. + taps[i - first] - 1 are weight[(i - first) * most_taps + k]; the rest of
- * most_taps are zeros. */
+ * from[i - first] .. + taps[i - first] - 1 are weight[(i - first) * most_taps + k]; the rest of its
+ * most_taps weights are zero. */
 typedef struct thaw_axis {
     int n, most_taps;
     int low, high; /* Inputs that any of them reads: low .. high - 1. */
@@ -20,13 +20,10 @@ thaw_status thaw_axis_make(thaw_axis *axis, int in, int out, int first, int n, t
                            thaw_error *err);
 void thaw_axis_free(thaw_axis *axis);
 
-static inline size_t thaw_resize_scratch(const thaw_axis *x) {
-    return 3 * (size_t)(x->high - x->low) + 3 * (size_t)(x->n + x->most_taps) + 16;
-}
-
 /* Resizes u8 RGB rows (row y at rows + (y - y_low) * stride, whose first pixel is column x_low) to
  * out, u8 RGB [y->n, x->n]. scratch: thaw_resize_scratch(x) floats. */
 void thaw_resize(const uint8_t *rows, size_t stride, int x_low, int y_low, const thaw_axis *x,
                  const thaw_axis *y, float *scratch, uint8_t *out);
+size_t thaw_resize_scratch(const thaw_axis *x);
 
 #endif
