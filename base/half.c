@@ -3,8 +3,9 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Compiled for AVX2, too, and chosen when the program starts: 2 to 3 times the speed of SSE2. */
-#if defined(__x86_64__) && !defined(__clang__)
+/* Compiled for AVX2, too, and chosen when the program starts: 2 to 3 times the speed of SSE2. Not
+ * under ThreadSanitizer, which is not ready yet at that time. */
+#if defined(__x86_64__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 #define VECTOR_CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
 #else
 #define VECTOR_CLONES
