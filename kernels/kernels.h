@@ -40,6 +40,7 @@ typedef enum thaw_act {
     THAW_ACT_HARD_SIGMOID, /* min(max(a x + b, 0), 1) */
     THAW_ACT_HARD_SWISH,   /* x hard_sigmoid(x) with a = 1/6, b = 1/2 */
     THAW_ACT_TANH,
+    THAW_ACT_GELU, /* x (1 + erf(x / sqrt(2))) / 2 */
 } thaw_act;
 
 /* What follows a step in the same pass over its output: + residual, then the activation. */

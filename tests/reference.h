@@ -18,7 +18,8 @@ typedef struct ref_tensor {
 } ref_tensor;
 
 static inline ref_tensor ref_new(int64_t N, int64_t H, int64_t W, int64_t C) {
-    return (ref_tensor){N, H, W, C, calloc((size_t)(N * H * W * C), sizeof(double))};
+    ref_tensor t = {N, H, W, C, (double *)calloc((size_t)(N * H * W * C), sizeof(double))};
+    return t;
 }
 
 static inline int64_t ref_size(const ref_tensor *t) {
@@ -121,6 +122,8 @@ static inline double ref_act(const thaw_epilogue *e, double x) {
             return x * ref_clamp(x / 6 + 0.5, 0, 1);
         case THAW_ACT_TANH:
             return tanh(x);
+        case THAW_ACT_GELU:
+            return x * (1 + erf(x / sqrt(2))) / 2;
     }
     return NAN;
 }

@@ -126,6 +126,7 @@ static const test_case cases[] = {
     {"act hard_sigmoid", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(HARD_SIGMOID, 0.3f, 0.4f)},
     {"act hard_swish", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(HARD_SWISH, 0, 0)},
     {"act tanh", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(TANH, 0, 0)},
+    {"act gelu", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(GELU, 0, 0)},
 
     {"add", THAW_STEP_add, 2, 5, 3, 17},
     {"add relu", THAW_STEP_add, 1, 5, 3, 24, .epilogue = RELU},

@@ -83,6 +83,7 @@ static void act(void **state) {
         {{THAW_ACT_HARD_SIGMOID, 0.25f, 0.5f, false}, 1, 0.75},
         {{THAW_ACT_HARD_SWISH, 0, 0, false}, 1.5, 1.5 * 0.75},
         {{THAW_ACT_TANH, 0, 0, false}, 0, 0},
+        {{THAW_ACT_GELU, 0, 0, false}, 0, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         assert_true(ref_act(&rows[i].e, rows[i].x) == rows[i].y);

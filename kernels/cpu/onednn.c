@@ -201,6 +201,9 @@ void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, floa
         case THAW_ACT_TANH:
             *alg = dnnl_eltwise_tanh;
             break;
+        case THAW_ACT_GELU:
+            *alg = dnnl_eltwise_gelu_erf;
+            break;
         case THAW_ACT_NONE:
             break;
     }

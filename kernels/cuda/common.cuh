@@ -1,0 +1,139 @@
+/* What most kernels share: launching, activations, eight channels at a time. */
+#ifndef THAW_CUDA_COMMON_CUH
+#define THAW_CUDA_COMMON_CUH
+
+#include <cuda_runtime.h>
+#include <ptx.cuh>
+#include <stdint.h>
+
+#include "arch.cuh"
+#include "cuda.h"
+#include "types.h"
+
+namespace thaw {
+
+/* ---- launching ------------------------------------------------------------------------------ */
+
+/* Launches on launch->stream; notes kernel and grid for the message of a failure. Returns the
+ * runtime's code. More than 48 KiB of shared memory must be asked for, kernel by kernel. */
+template <class... Parameters, class... Arguments>
+int launch_kernel(thaw_cuda_launch *launch, const char *name, void (*kernel)(Parameters...),
+                  dim3 grid, unsigned threads, size_t shared_bytes, Arguments... arguments) {
+    launch->kernel = name;
+    launch->grid[0] = grid.x;
+    launch->grid[1] = grid.y;
+    launch->grid[2] = grid.z;
+    launch->threads = threads;
+    launch->shared_bytes = shared_bytes;
+    if (shared_bytes > 48 * 1024) {
+        cudaError_t code = cudaFuncSetAttribute(
+            kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
+        if (code != cudaSuccess) return (int)code;
+    }
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = dim3(threads, 1, 1);
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = launch->stream;
+    return (int)cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+}
+
+/* Calls f with a value of the storage type that dtype names. f is a generic lambda. */
+template <class F>
+int with_type(thaw_dtype dtype, F f) {
+    switch (dtype) {
+        case THAW_F16:
+            return f(half_t{});
+        case THAW_BF16:
+            return f(bf16_t{});
+        case THAW_F32:
+            return f(float{});
+        default:
+            return (int)cudaErrorInvalidValue;
+    }
+}
+
+/* ---- activations ---------------------------------------------------------------------------- */
+
+/* Sigmoid by the hardware's exponential: relative error below 2^-20 (CUDA C++ Programming Guide,
+ * __expf), far below the rounding of any storage type here but float's. */
+__device__ inline float sigmoid(float x) {
+    return 1.0f / (1.0f + __expf(-x));
+}
+
+/* The same for all threads, so the branch costs little beside the memory it works on. */
+__device__ inline float activate(thaw_act act, float a, float b, float x) {
+    switch (act) {
+        case THAW_ACT_NONE:
+            return x;
+        case THAW_ACT_CLIP:
+            return fminf(fmaxf(x, a), b);
+        case THAW_ACT_LEAKY_RELU:
+            return x < 0 ? a * x : x;
+        case THAW_ACT_SIGMOID:
+            return sigmoid(x);
+        case THAW_ACT_SILU:
+            return x * sigmoid(x);
+        case THAW_ACT_HARD_SIGMOID:
+            return fminf(fmaxf(a * x + b, 0.0f), 1.0f);
+        case THAW_ACT_HARD_SWISH:
+            return x * fminf(fmaxf(x * (1.0f / 6) + 0.5f, 0.0f), 1.0f);
+        case THAW_ACT_TANH:
+            return tanhf(x);
+        case THAW_ACT_GELU:
+            return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+    }
+    return x;
+}
+
+/* ---- eight channels ------------------------------------------------------------------------- */
+
+struct float8 {
+    float v[8];
+};
+
+/* From global or shared memory, aligned to 16 bytes. */
+template <class T>
+__device__ inline float8 unpack8(T type, const uint4 &bits) {
+    float8 x;
+    const uint32_t pairs[4] = {bits.x, bits.y, bits.z, bits.w};
+    for (int i = 0; i < 4; i++) {
+        float2 f = to_float2(type, pairs[i]);
+        x.v[2 * i] = f.x;
+        x.v[2 * i + 1] = f.y;
+    }
+    return x;
+}
+
+template <class T>
+__device__ inline float8 load8(const T *from) {
+    return unpack8(T{}, *(const uint4 *)from);
+}
+
+__device__ inline float8 load8(const float *from) {
+    float4 lo = *(const float4 *)from, hi = *(const float4 *)(from + 4);
+    return {{lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w}};
+}
+
+template <class T>
+__device__ inline void store8(T *to, const float8 &x) {
+    *(uint4 *)to = make_uint4(from_float2(T{}, x.v[0], x.v[1]), from_float2(T{}, x.v[2], x.v[3]),
+                              from_float2(T{}, x.v[4], x.v[5]), from_float2(T{}, x.v[6], x.v[7]));
+}
+
+__device__ inline void store8(float *to, const float8 &x) {
+    *(float4 *)to = make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);
+    *(float4 *)(to + 4) = make_float4(x.v[4], x.v[5], x.v[6], x.v[7]);
+}
+
+/* How many of the eight channels from c on are channels; the others are padding: zero. */
+__device__ inline void zero_padding(float8 &x, int64_t c, int64_t C) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        if (c + i >= C) x.v[i] = 0;
+    }
+}
+
+}  // namespace thaw
+
+#endif
