@@ -3,11 +3,11 @@
 #define THAW_CUDA_COMMON_CUH
 
 #include <cuda_runtime.h>
-#include <ptx.cuh>
 #include <stdint.h>
+#include <ptx.cuh>
 
 #include "arch.cuh"
-#include "cuda.h"
+#include "cuda_kernels.h"
 #include "types.h"
 
 namespace thaw {
@@ -26,8 +26,8 @@ int launch_kernel(thaw_cuda_launch *launch, const char *name, void (*kernel)(Par
     launch->threads = threads;
     launch->shared_bytes = shared_bytes;
     if (shared_bytes > 48 * 1024) {
-        cudaError_t code = cudaFuncSetAttribute(
-            kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
+        cudaError_t code = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                (int)shared_bytes);
         if (code != cudaSuccess) return (int)code;
     }
     cudaLaunchConfig_t config = {};

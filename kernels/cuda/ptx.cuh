@@ -36,10 +36,10 @@ __device__ inline uint32_t shared_address(const void *shared) {
 template <int A = ARCH>
 __device__ inline void cp_async_16(void *shared, const void *global, bool valid) {
     if constexpr (A >= 80) {
-        asm volatile("cp.async.ca.shared.global [%0], [%1], 16, %2;\n" ::"r"(
-                         shared_address(shared)),
-                     "l"(global), "r"(valid ? 16 : 0)
-                     : "memory");
+        asm volatile(
+            "cp.async.ca.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
+            "l"(global), "r"(valid ? 16 : 0)
+            : "memory");
     }
 }
 
@@ -47,10 +47,10 @@ __device__ inline void cp_async_16(void *shared, const void *global, bool valid)
 template <int A = ARCH>
 __device__ inline void cp_async_16_once(void *shared, const void *global) {
     if constexpr (A >= 80) {
-        asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;\n" ::"r"(
-                         shared_address(shared)),
-                     "l"(global)
-                     : "memory");
+        asm volatile(
+            "cp.async.cg.shared.global.L2::128B [%0], [%1], 16;\n" ::"r"(shared_address(shared)),
+            "l"(global)
+            : "memory");
     }
 }
 

@@ -1,5 +1,6 @@
 /* What the tests of the CUDA kernels share. The same test source runs on a GPU and, over the
- * emulation in tests/simt, on a CPU: it sees only <cuda_runtime.h> and the launchers of cuda.h.
+ * emulation in tests/simt, on a CPU: it sees only <cuda_runtime.h> and the launchers of
+ * cuda_kernels.h.
  *
  * A test is a table of named cases and one function that runs a case in one storage type and calls
  * fail() for what is wrong. test_main runs all of it, prints one line for each failure with the
@@ -23,7 +24,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "cuda.h"
+#include "cuda_kernels.h"
 #include "reference.h"
 #include "types.h"
 
@@ -168,7 +169,8 @@ struct device_tensor {
     void fill(F f) {
         int64_t pixels = ref.N * ref.H * ref.W, C = ref.C, Cp = padded_channels(C);
         std::vector<T> host((size_t)(pixels * Cp));
-        for (auto &v : host) store(&v, 0);
+        for (auto &v : host)
+            store(&v, 0);
         for (int64_t i = 0; i < pixels; i++) {
             for (int64_t c = 0; c < C; c++) {
                 store(&host[(size_t)(i * Cp + c)], f());
@@ -250,6 +252,13 @@ inline int device_sm() {
     return prop.major * 10 + prop.minor;
 }
 
+/* A storage type as a value: test_main's way to name one. */
+template <class T, thaw_dtype D>
+struct type_name {
+    using type = T;
+    static constexpr thaw_dtype DTYPE = D;
+};
+
 /* Runs run(case, half_t{} | bf16_t{} | float{}) for each row of cases. The type is left out where
  * supports(type, sm) says so: sm_75 has no bf16 and no tf32 in its tensor cores. Returns the exit
  * status: 0, 1 when a case failed, 77 without a device. */
@@ -263,35 +272,23 @@ int test_main(int argc, char **argv, const Case (&cases)[COUNT], Run run, Suppor
     int sm = device_sm();
     test_state &s = state();
     s.program = argv[0];
-    auto one = [&](const Case &c, auto type, const char *type_name) {
+    auto one = [&](const Case &c, auto type, const char *name) {
         if (argc > 1 && strncmp(c.name, argv[1], strlen(argv[1])) != 0) return;
-        if (argc > 2 && strcmp(type_name, argv[2]) != 0) return;
+        if (argc > 2 && strcmp(name, argv[2]) != 0) return;
         if (!supports(decltype(type)::DTYPE, sm)) {
             s.refused++;
             return;
         }
         s.name = c.name;
-        s.type = type_name;
+        s.type = name;
         s.this_failed = false;
         s.ran++;
         run(c, typename decltype(type)::type{});
     };
-    struct f16 {
-        using type = half_t;
-        static constexpr thaw_dtype DTYPE = THAW_F16;
-    };
-    struct bf16 {
-        using type = bf16_t;
-        static constexpr thaw_dtype DTYPE = THAW_BF16;
-    };
-    struct f32 {
-        using type = float;
-        static constexpr thaw_dtype DTYPE = THAW_F32;
-    };
     for (const Case &c : cases) {
-        one(c, f16{}, "f16");
-        one(c, bf16{}, "bf16");
-        one(c, f32{}, "f32");
+        one(c, type_name<half_t, THAW_F16>{}, "f16");
+        one(c, type_name<bf16_t, THAW_BF16>{}, "bf16");
+        one(c, type_name<float, THAW_F32>{}, "f32");
     }
     printf("%s, sm_%d: %d cases ran, %d failed, %d not for this architecture\n", argv[0], sm, s.ran,
            s.failed, s.refused);

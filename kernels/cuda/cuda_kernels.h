@@ -6,8 +6,8 @@
  * code; `launch` then holds the kernel's name and its grid. Shapes that a launcher does not take
  * are found beforehand, by the `refuses` function beside it: NULL, or the reason with the numbers.
  */
-#ifndef THAW_CUDA_H
-#define THAW_CUDA_H
+#ifndef THAW_CUDA_KERNELS_H
+#define THAW_CUDA_KERNELS_H
 
 #include <cuda_runtime.h>
 #include <stddef.h>
@@ -24,8 +24,8 @@ struct thaw_cuda_launch {
 
 /* What the choice of a kernel depends on, beside the shape. */
 struct thaw_cuda_device {
-    int sm;      /* What the program's kernels were compiled for on this device: 75 ... 90. */
-    int n_sm;    /* Streaming multiprocessors. */
+    int sm;       /* What the program's kernels were compiled for on this device: 75 ... 90. */
+    int n_sm;     /* Streaming multiprocessors. */
     float tflops; /* Dense fp16 products, summed in float, at sustained clocks. */
     float gbytes; /* DRAM, GB/s. */
     float l2_mbytes;
