@@ -18,13 +18,18 @@ namespace thaw {
 /* float stands for itself in memory and for tf32 in the tensor cores. */
 struct half_t {
     uint16_t bits;
-    static constexpr thaw_dtype DTYPE = THAW_F16;
 };
 
 struct bf16_t {
     uint16_t bits;
-    static constexpr thaw_dtype DTYPE = THAW_BF16;
 };
+
+template <class T>
+constexpr thaw_dtype DTYPE = THAW_F32;
+template <>
+constexpr thaw_dtype DTYPE<half_t> = THAW_F16;
+template <>
+constexpr thaw_dtype DTYPE<bf16_t> = THAW_BF16;
 
 /* Elements in a vector of 16 bytes. */
 template <class T>

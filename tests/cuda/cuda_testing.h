@@ -252,13 +252,6 @@ inline int device_sm() {
     return prop.major * 10 + prop.minor;
 }
 
-/* A storage type as a value: test_main's way to name one. */
-template <class T, thaw_dtype D>
-struct type_name {
-    using type = T;
-    static constexpr thaw_dtype DTYPE = D;
-};
-
 /* Runs run(case, half_t{} | bf16_t{} | float{}) for each row of cases. The type is left out where
  * supports(type, sm) says so: sm_75 has no bf16 and no tf32 in its tensor cores. Returns the exit
  * status: 0, 1 when a case failed, 77 without a device. */
@@ -275,7 +268,7 @@ int test_main(int argc, char **argv, const Case (&cases)[COUNT], Run run, Suppor
     auto one = [&](const Case &c, auto type, const char *name) {
         if (argc > 1 && strncmp(c.name, argv[1], strlen(argv[1])) != 0) return;
         if (argc > 2 && strcmp(name, argv[2]) != 0) return;
-        if (!supports(decltype(type)::DTYPE, sm)) {
+        if (!supports(DTYPE<decltype(type)>, sm)) {
             s.refused++;
             return;
         }
@@ -283,12 +276,12 @@ int test_main(int argc, char **argv, const Case (&cases)[COUNT], Run run, Suppor
         s.type = name;
         s.this_failed = false;
         s.ran++;
-        run(c, typename decltype(type)::type{});
+        run(c, type);
     };
     for (const Case &c : cases) {
-        one(c, type_name<half_t, THAW_F16>{}, "f16");
-        one(c, type_name<bf16_t, THAW_BF16>{}, "bf16");
-        one(c, type_name<float, THAW_F32>{}, "f32");
+        one(c, half_t{}, "f16");
+        one(c, bf16_t{}, "bf16");
+        one(c, float{}, "f32");
     }
     printf("%s, sm_%d: %d cases ran, %d failed, %d not for this architecture\n", argv[0], sm, s.ran,
            s.failed, s.refused);
