@@ -271,7 +271,8 @@ thaw_trunk_size thaw_trunk_measure(const thaw_trunk *trunk) {
 
 void thaw_trunk_describe(const thaw_trunk *trunk, int i, char *text, size_t size) {
     static const char *const acts[] = {"",        " + clip",         " + leaky_relu", " + sigmoid",
-                                       " + silu", " + hard_sigmoid", " + hard_swish", " + tanh"};
+                                       " + silu", " + hard_sigmoid", " + hard_swish", " + tanh",
+                                       " + gelu"};
     const thaw_step *step = &trunk->program.steps[i];
     const thaw_port *y = step->out;
     char window[64] = "";
