@@ -145,7 +145,7 @@ struct device_array {
             }
         }
         std::vector<T> to(n);
-        memcpy((void *)to.data(), all.data() + GUARD_BYTES, bytes());
+        if (n > 0) memcpy((void *)to.data(), all.data() + GUARD_BYTES, bytes());
         return to;
     }
 };
