@@ -93,4 +93,90 @@ void cuda_conv_pack(const thaw_conv_shape *shape, thaw_dtype dtype, int sm,
 
 int cuda_conv(thaw_cuda_launch *launch, const thaw_cuda_conv *conv, int sm);
 
+/* ---- depthwise convolution ------------------------------------------------------------------ */
+
+struct thaw_cuda_depthwise {
+    thaw_conv_shape shape; /* G = C = K */
+    thaw_dtype dtype;
+    thaw_act act;
+    float a, b;
+    thaw_cuda_residual residual_place;
+    const void *x;        /* [N,H,W,Cp] */
+    const float *w;       /* [R S][Cp]: cuda_depthwise_weight_count of them, packed. */
+    const float *bias;    /* [Cp] */
+    const void *residual; /* [N,P,Q,Cp] or NULL; may be y. */
+    void *y;              /* [N,P,Q,Cp] */
+};
+
+const char *cuda_depthwise_refuses(const thaw_conv_shape *shape, thaw_cuda_reason *reason);
+size_t cuda_depthwise_weight_count(const thaw_conv_shape *shape);
+
+/* Host to host: w[C,1,R,S], b[C] (NULL: zeros); packed_b holds Cp floats. */
+void cuda_depthwise_pack(const thaw_conv_shape *shape, const float *w, const float *b,
+                         float *packed_w, float *packed_b);
+
+int cuda_depthwise(thaw_cuda_launch *launch, const thaw_cuda_depthwise *depthwise);
+
+/* ---- the rest of the trunk ------------------------------------------------------------------ */
+
+/* NULL when the launchers below can count a tensor: at most 2^31 - 1 vectors of 8 channels. */
+const char *cuda_tensor_refuses(int64_t N, int64_t H, int64_t W, int64_t C,
+                                thaw_cuda_reason *reason);
+
+/* x: [N,H,W,Cp], y: [N,P,Q,Cp]. */
+int cuda_pool(thaw_cuda_launch *launch, const thaw_pool_shape *shape, thaw_dtype dtype,
+              const void *x, void *y);
+
+/* x: [N,H,W,Cp], y: [N,Cp]. */
+int cuda_global_mean(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
+                     thaw_dtype dtype, const void *x, void *y);
+
+struct thaw_cuda_elementwise {
+    int64_t N, H, W, C;
+    thaw_dtype dtype;
+    thaw_act act;
+    float a, b;
+    bool x1_one_pixel, x1_one_channel; /* x1 is [N,1,1,.], [.,.,.,1] (padded to 8, too). */
+    const void *x0;                    /* [N,H,W,Cp] */
+    const void *x1;                    /* add, mul */
+    const float *scale, *shift;        /* affine: [Cp] */
+    void *y;                           /* [N,H,W,Cp]; may be x0, or x1 of the same shape. */
+};
+
+int cuda_act(thaw_cuda_launch *launch, const thaw_cuda_elementwise *e);
+int cuda_add(thaw_cuda_launch *launch, const thaw_cuda_elementwise *e);
+int cuda_mul(thaw_cuda_launch *launch, const thaw_cuda_elementwise *e);
+int cuda_affine(thaw_cuda_launch *launch, const thaw_cuda_elementwise *e);
+
+/* pixels: u8 [N,H,W,C]; scale, shift: [C]; y: [N,H,W,Cp]. */
+int cuda_import(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
+                thaw_dtype dtype, const uint8_t *pixels, const float *scale, const float *shift,
+                void *y);
+
+/* x: [N,H,W,Cp]; y: float [N,H,W,C]. */
+int cuda_export(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
+                thaw_dtype dtype, const void *x, float *y);
+
+/* y[m, to + i] = x[m, from + i] for i < count; x: [pixels, x_Cp], y: [pixels, y_Cp]. When the range
+ * ends y's channels, y's padding is written as well. */
+int cuda_channels(thaw_cuda_launch *launch, int64_t pixels, int64_t x_C, int64_t from, int64_t y_C,
+                  int64_t to, int64_t count, thaw_dtype dtype, const void *x, void *y);
+
+/* y[m, i groups + g] = x[m, g C/groups + i]; groups divides C. */
+int cuda_shuffle(thaw_cuda_launch *launch, int64_t pixels, int64_t C, int64_t groups,
+                 thaw_dtype dtype, const void *x, void *y);
+
+/* y: x inside the window's pads of zeros. */
+int cuda_pad(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
+             const thaw_window *window, thaw_dtype dtype, const void *x, void *y);
+
+/* y: [N, C H W padded to 8], in ONNX's order. */
+int cuda_flatten(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
+                 thaw_dtype dtype, const void *x, void *y);
+
+/* x, y: [pixels, Cp]; gamma, beta: float [Cp]. */
+int cuda_layer_norm(thaw_cuda_launch *launch, int64_t pixels, int64_t C, float eps,
+                    thaw_dtype dtype, const void *x, const float *gamma, const float *beta,
+                    void *y);
+
 #endif

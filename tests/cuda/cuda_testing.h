@@ -243,6 +243,30 @@ inline bool finish(int code, const thaw_cuda_launch &launch) {
     return code == 0;
 }
 
+/* A tensor of the host alone, for references. */
+struct host_tensor {
+    std::vector<double> values;
+    ref_tensor ref;
+    host_tensor(int64_t N, int64_t H, int64_t W, int64_t C) : values((size_t)(N * H * W * C)) {
+        ref = {N, H, W, C, values.data()};
+    }
+};
+
+/* Runs launch(&thaw_cuda_launch) twice into a poisoned y, wants equal bits and want's values. */
+template <class T, class F>
+void run_twice(const char *what, device_tensor<T> &y, const ref_tensor &want, tolerance most,
+               F launch) {
+    std::vector<T> runs[2];
+    thaw_cuda_launch context = {};
+    for (auto &bits : runs) {
+        y.array.poison();
+        if (!finish(launch(&context), context)) return;
+        bits = y.array.download(what);
+    }
+    check_equal_bits(what, runs[0], runs[1]);
+    check(what, y, want, most);
+}
+
 /* ---- running -------------------------------------------------------------------------------- */
 
 /* The architecture whose kernels run. */

@@ -1,0 +1,38 @@
+/* What follows a sum in the same pass over the output: residual, activation, padding. */
+#ifndef THAW_CUDA_EPILOGUE_CUH
+#define THAW_CUDA_EPILOGUE_CUH
+
+#include "common.cuh"
+
+namespace thaw {
+
+/* What is done to a sum on its way to y. */
+struct output_params {
+    void *y;              /* [M,Kp] */
+    const void *residual; /* [M,Kp]; may be y. */
+    int64_t M, K, Kp;
+    thaw_cuda_residual residual_place;
+    thaw_act act;
+    float a, b;
+};
+
+/* Eight sums become eight channels of one pixel. Padding channels become zero. */
+template <class T>
+__device__ inline void write8(const output_params &p, int64_t m, int64_t k, float8 x) {
+    T *y = (T *)p.y + m * p.Kp + k;
+    float8 residual = {};
+    if (p.residual_place != THAW_NO_RESIDUAL)
+        residual = load8((const T *)p.residual + m * p.Kp + k);
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        float before = p.residual_place == THAW_RESIDUAL_BEFORE_ACT ? residual.v[i] : 0;
+        float after = p.residual_place == THAW_RESIDUAL_AFTER_ACT ? residual.v[i] : 0;
+        x.v[i] = activate(p.act, p.a, p.b, x.v[i] + before) + after;
+    }
+    zero_padding(x, k, p.K);
+    store8(y, x);
+}
+
+}  // namespace thaw
+
+#endif

@@ -1,0 +1,74 @@
+/* LayerNorm over the channels of each pixel, as in ConvNeXt.
+ *
+ *     y[m,c] = (x[m,c] - mean) / sqrt(variance + eps) * gamma[c] + beta[c]
+ *
+ * x, y: NHWC, channels padded to 8; gamma, beta: float [Cp]. Mean and variance (the biased one) in
+ * float, the variance from the differences to the mean, not from squares. ONNX LayerNormalization
+ * (opset 17), axis = -1. A warp a pixel: three walks over its channels, of which the second and
+ * third hit L1. Sums in a fixed order. Measured: on no GPU yet.
+ */
+#include <cuda_runtime.h>
+
+#include "common.cuh"
+#include "cuda_kernels.h"
+#include "index.h"
+
+namespace thaw {
+
+enum { NORM_WARPS = 8 };
+
+/* The same sum in all lanes. */
+__device__ inline float warp_sum(float x) {
+    for (int with = 16; with > 0; with /= 2)
+        x += __shfl_xor_sync(0xffffffffu, x, with);
+    return x;
+}
+
+/* Sum over the pixel's channels of f(x). */
+template <class T, class F>
+__device__ inline float sum_channels(const T *row, int64_t C, int lane, F f) {
+    float sum = 0;
+    for (int64_t c = lane * 8; c < C; c += 32 * 8) {
+        float8 x = load8(row + c);
+        for (int e = 0; e < 8; e++)
+            sum += c + e < C ? f(x.v[e]) : 0;
+    }
+    return warp_sum(sum);
+}
+
+/* Grid: 8 pixels a block. Warp: a pixel. Lane: every 32nd vector of 8 channels. */
+template <class T>
+__global__ void __launch_bounds__(NORM_WARPS * 32)
+    layer_norm_kernel(const T *x, const float *gamma, const float *beta, T *y, int64_t pixels,
+                      int64_t C, int64_t Cp, float eps) {
+    int64_t m = (int64_t)blockIdx.x * NORM_WARPS + threadIdx.x / 32;
+    int lane = (int)threadIdx.x % 32;
+    if (m >= pixels) return;
+    const T *row = x + m * Cp;
+    float mean = sum_channels(row, C, lane, [](float f) { return f; }) / (float)C;
+    float variance =
+        sum_channels(row, C, lane, [&](float f) { return (f - mean) * (f - mean); }) / (float)C;
+    float scale = rsqrtf(variance + eps);
+    for (int64_t c = lane * 8; c < Cp; c += 32 * 8) {
+        float8 f = load8(row + c), g = load8(gamma + c), b = load8(beta + c);
+        for (int e = 0; e < 8; e++)
+            f.v[e] = (f.v[e] - mean) * scale * g.v[e] + b.v[e];
+        zero_padding(f, c, C);
+        store8(y + m * Cp + c, f);
+    }
+}
+
+}  // namespace thaw
+
+using namespace thaw;
+
+int cuda_layer_norm(thaw_cuda_launch *launch, int64_t pixels, int64_t C, float eps,
+                    thaw_dtype dtype, const void *x, const float *gamma, const float *beta,
+                    void *y) {
+    return with_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        return launch_kernel(launch, "layer_norm", layer_norm_kernel<T>,
+                             dim3((unsigned)ceil_div(pixels, NORM_WARPS)), NORM_WARPS * 32, 0,
+                             (const T *)x, gamma, beta, (T *)y, pixels, C, padded_channels(C), eps);
+    });
+}
