@@ -179,4 +179,66 @@ int cuda_layer_norm(thaw_cuda_launch *launch, int64_t pixels, int64_t C, float e
                     thaw_dtype dtype, const void *x, const float *gamma, const float *beta,
                     void *y);
 
+/* ---- training ------------------------------------------------------------------------------- */
+
+/* Matrices are float, row-major, dense, in device memory. */
+struct thaw_cuda_loss {
+    int64_t M, K;
+    const float *logits;       /* [M,K] */
+    const int32_t *label;      /* [M], each in 0 .. K-1. */
+    const float *class_weight; /* [K] or NULL: ones. */
+    const float *norm;         /* One number: the batch's sum of weights. */
+    float smoothing;
+    float *loss;      /* [M] */
+    float *dlogits;   /* [M,K] or NULL; may be logits. */
+    uint8_t *correct; /* [M] or NULL: 1 where the label has the largest logit. */
+};
+
+/* Softmax, cross-entropy and gradient, as thaw_top_slots' softmax_cross_entropy. */
+int cuda_loss(thaw_cuda_launch *launch, const thaw_cuda_loss *loss);
+
+/* The scalars of one step. */
+struct thaw_cuda_step {
+    float lr;
+    float rate;   /* AdamW: lr / (1 - beta1^step) */
+    float second; /* AdamW: 1 / sqrt(1 - beta2^step) */
+};
+
+struct thaw_cuda_optimizer {
+    int64_t n, n_decayed; /* Values; those before n_decayed are subject to weight_decay. */
+    float *w, *m, *v;     /* [n] each; m: AdamW only. */
+    const float *dw;
+    float beta1, beta2, eps, momentum, weight_decay;
+    const thaw_cuda_step *steps; /* Device memory. */
+    const uint32_t *step;        /* Device memory: index of the step to make. */
+};
+
+int cuda_adamw(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);
+int cuda_sgd(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);
+
+/* *step += 1. */
+int cuda_next_step(thaw_cuda_launch *launch, uint32_t *step);
+
+/* y[m,:] = x[index[*first + m],:]; first NULL: 0. y_dtype: dtype or THAW_F32. */
+int cuda_gather(thaw_cuda_launch *launch, int64_t M, int64_t D, thaw_dtype dtype, const void *x,
+                const int64_t *index, const uint32_t *first, thaw_dtype y_dtype, void *y);
+
+/* db[k] = sum over m of dy[m,k]. */
+int cuda_column_sum(thaw_cuda_launch *launch, int64_t M, int64_t K, const float *dy, float *db);
+
+/* sums[0] += sum of loss[m]; sums[1] += number of correct rows. */
+int cuda_epoch_sum(thaw_cuda_launch *launch, int64_t M, const float *loss, const uint8_t *correct,
+                   double *sums);
+
+struct thaw_cuda_scores {
+    int64_t M, K, k;
+    const float *logits;  /* [M,K] */
+    const int32_t *label; /* [M] */
+    uint32_t *confusion;  /* [K,K]: label, choice; or NULL. */
+    uint32_t *hits;       /* One number: rows whose label is among the k largest. */
+};
+
+/* Adds to confusion and hits. */
+int cuda_scores(thaw_cuda_launch *launch, const thaw_cuda_scores *scores);
+
 #endif

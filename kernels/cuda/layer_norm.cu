@@ -12,17 +12,11 @@
 #include "common.cuh"
 #include "cuda_kernels.h"
 #include "index.h"
+#include "reduce.cuh"
 
 namespace thaw {
 
 enum { NORM_WARPS = 8 };
-
-/* The same sum in all lanes. */
-__device__ inline float warp_sum(float x) {
-    for (int with = 16; with > 0; with /= 2)
-        x += __shfl_xor_sync(0xffffffffu, x, with);
-    return x;
-}
 
 /* Sum over the pixel's channels of f(x). */
 template <class T, class F>

@@ -71,38 +71,36 @@ __global__ void __launch_bounds__(POOL_THREADS) pool_kernel(const pool_params p)
 
 enum { MEAN_VECTORS = 8, MEAN_PIXELS = 32 };
 
-/* Grid: 8 vectors of channels x images. Block: those vectors x 32 pixels at a time, which are then
+/* Grid: images x 8 vectors of channels. Block: those vectors x 32 pixels at a time, which are then
  * added up in a tree of fixed shape. */
 template <class T>
 __global__ void __launch_bounds__(MEAN_VECTORS *MEAN_PIXELS)
-    global_mean_kernel(const T *x, T *y, int64_t N, int64_t pixels, int vectors) {
+    global_mean_kernel(const T *x, T *y, int64_t pixels, int vectors) {
     float8 *sums = (float8 *)shared_memory(); /* [MEAN_PIXELS][MEAN_VECTORS] */
-    int v = (int)(blockIdx.x * MEAN_VECTORS + threadIdx.x % MEAN_VECTORS);
+    unsigned chunks = (unsigned)ceil_div(vectors, MEAN_VECTORS);
+    int64_t n = blockIdx.x / chunks;
+    int v = (int)(blockIdx.x % chunks * MEAN_VECTORS + threadIdx.x % MEAN_VECTORS);
     int first = (int)(threadIdx.x / MEAN_VECTORS);
-    for (int64_t n = blockIdx.y; n < N; n += gridDim.y) {
-        float8 sum = {};
-        for (int64_t i = first; i < pixels && v < vectors; i += MEAN_PIXELS) {
-            float8 one = load8(x + ((n * pixels + i) * vectors + v) * 8);
-            for (int e = 0; e < 8; e++)
-                sum.v[e] += one.v[e];
-        }
-        sums[threadIdx.x] = sum;
-        for (int half = MEAN_PIXELS / 2; half > 0; half /= 2) {
-            __syncthreads(); /* The sums that are added here have been written. */
-            if (first < half) {
-                float8 &mine = sums[threadIdx.x], other = sums[threadIdx.x + half * MEAN_VECTORS];
-                for (int e = 0; e < 8; e++)
-                    mine.v[e] += other.v[e];
-            }
-        }
-        if (first == 0 && v < vectors) {
-            float8 mean = sums[threadIdx.x];
-            for (float &e : mean.v)
-                e /= (float)pixels;
-            store8(y + (n * vectors + v) * 8, mean);
-        }
-        __syncthreads(); /* The next image overwrites the sums. */
+    float8 sum = {};
+    for (int64_t i = first; i < pixels && v < vectors; i += MEAN_PIXELS) {
+        float8 one = load8(x + ((n * pixels + i) * vectors + v) * 8);
+        for (int e = 0; e < 8; e++)
+            sum.v[e] += one.v[e];
     }
+    sums[threadIdx.x] = sum;
+    for (int half = MEAN_PIXELS / 2; half > 0; half /= 2) {
+        __syncthreads(); /* The sums that are added here have been written. */
+        if (first < half) {
+            float8 &mine = sums[threadIdx.x], other = sums[threadIdx.x + half * MEAN_VECTORS];
+            for (int e = 0; e < 8; e++)
+                mine.v[e] += other.v[e];
+        }
+    }
+    if (first > 0 || v >= vectors) return;
+    float8 mean = sums[threadIdx.x];
+    for (float &e : mean.v)
+        e /= (float)pixels;
+    store8(y + (n * vectors + v) * 8, mean);
 }
 
 /* ---- launchers ------------------------------------------------------------------------------ */
@@ -136,11 +134,11 @@ int cuda_pool(thaw_cuda_launch *launch, const thaw_pool_shape *shape, thaw_dtype
 int cuda_global_mean(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
                      thaw_dtype dtype, const void *x, void *y) {
     int vectors = (int)(padded_channels(C) / 8);
-    dim3 grid((unsigned)ceil_div(vectors, MEAN_VECTORS), (unsigned)(N < 65535 ? N : 65535));
+    dim3 grid((unsigned)(N * ceil_div(vectors, MEAN_VECTORS)));
     return with_type(dtype, [&](auto type) {
         using T = decltype(type);
         return launch_kernel(
             launch, "global_mean", global_mean_kernel<T>, grid, MEAN_VECTORS * MEAN_PIXELS,
-            MEAN_VECTORS * MEAN_PIXELS * sizeof(float8), (const T *)x, (T *)y, N, H * W, vectors);
+            MEAN_VECTORS * MEAN_PIXELS * sizeof(float8), (const T *)x, (T *)y, H * W, vectors);
     });
 }
