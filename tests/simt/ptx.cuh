@@ -1,0 +1,87 @@
+/* The twin of kernels/cuda/ptx.cuh for the emulation: the same prototypes, one by one. */
+#ifndef THAW_CUDA_PTX_CUH
+#define THAW_CUDA_PTX_CUH
+
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+#include "arch.cuh"
+#include "types.h"
+
+namespace thaw {
+
+inline uint8_t *shared_memory() {
+    return simt::shared_memory();
+}
+
+/* What an architecture lacks must not be reached. */
+inline void needs(int sm, const char *what, simt::place where) {
+    if (ARCH < sm) simt::error(where, "%s needs sm_%d, this is sm_%d", what, sm, ARCH);
+}
+
+inline void cp_async_16(void *shared, const void *global, bool valid, SIMT_HERE) {
+    needs(80, "cp.async", where);
+    simt::cp_async_16(shared, global, valid, where);
+}
+
+inline void cp_async_16_once(void *shared, const void *global, SIMT_HERE) {
+    needs(80, "cp.async", where);
+    simt::cp_async_16(shared, global, true, where);
+}
+
+inline void cp_async_commit(SIMT_HERE) {
+    needs(80, "cp.async", where);
+    simt::cp_async_commit();
+}
+
+template <int N>
+void cp_async_wait(SIMT_HERE) {
+    needs(80, "cp.async", where);
+    simt::cp_async_wait(N, where);
+}
+
+inline void ldmatrix_x4(uint32_t (&r)[4], const void *shared_row, SIMT_HERE) {
+    simt::ldmatrix_x4(r, shared_row, where);
+}
+
+inline void mma(half_t, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SIMT_HERE) {
+    simt::mma(simt::HALF, d, a, b, where);
+}
+
+inline void mma(bf16_t, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SIMT_HERE) {
+    needs(80, "mma of bf16", where);
+    simt::mma(simt::BF16, d, a, b, where);
+}
+
+inline void mma(float, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SIMT_HERE) {
+    needs(80, "mma of tf32", where);
+    simt::mma(simt::TF32, d, a, b, where);
+}
+
+inline uint32_t to_tf32(uint32_t bits) {
+    return float_bits(tf32_round(bits_float(bits)));
+}
+
+inline float2 to_float2(half_t, uint32_t pair) {
+    return make_float2(half_float((uint16_t)pair), half_float((uint16_t)(pair >> 16)));
+}
+
+inline float2 to_float2(bf16_t, uint32_t pair) {
+    return make_float2(bits_float(pair << 16), bits_float(pair & 0xffff0000u));
+}
+
+inline uint32_t from_float2(half_t, float lo, float hi) {
+    return (uint32_t)half_bits(lo) | (uint32_t)half_bits(hi) << 16;
+}
+
+inline uint32_t from_float2(bf16_t, float lo, float hi) {
+    return (uint32_t)bf16_bits(lo) | (uint32_t)bf16_bits(hi) << 16;
+}
+
+inline uint4 load_once(const void *global) {
+    return *(const uint4 *)global;
+}
+
+}  // namespace thaw
+
+#endif
