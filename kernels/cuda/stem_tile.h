@@ -17,17 +17,15 @@
 
 namespace thaw {
 
-enum {
-    STEM_THREADS = 256,
-    STEM_GROUP = 32,                               /* Conv outputs of a warp. */
-    STEM_OUTPUTS = STEM_THREADS / 32 * STEM_GROUP, /* Conv outputs of a block, at most. */
-    STEM_CHUNK = 32,                               /* Channels that are staged at a time. */
-    STEM_CHANNELS = 4,                             /* Of a pixel. */
-    STEM_STEP = 4,                                 /* Taps of a step. */
-    STEM_MAX_FILTER = 11,                          /* R and S: AlexNet's. */
-    STEM_MAX_STRIDE = 4,
-    STEM_MAX_POOL = 3, /* The pool's R, S and strides. */
-};
+constexpr int STEM_THREADS = 256;
+constexpr int STEM_GROUP = 32;                               /* Conv outputs of a warp. */
+constexpr int STEM_OUTPUTS = STEM_THREADS / 32 * STEM_GROUP; /* Of a block, at most. */
+constexpr int STEM_CHUNK = 32;                               /* Filters staged at a time. */
+constexpr int STEM_CHANNELS = 4;                             /* Of a pixel. */
+constexpr int STEM_STEP = 4;                                 /* Taps of a step. */
+constexpr int STEM_MAX_FILTER = 11;                          /* R and S: AlexNet's. */
+constexpr int STEM_MAX_STRIDE = 4;
+constexpr int STEM_MAX_POOL = 3; /* The pool's R, S and strides. */
 
 template <class T>
 constexpr int STEM_PIXEL_BYTES = STEM_CHANNELS *(int)sizeof(T);
