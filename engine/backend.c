@@ -1,14 +1,33 @@
 #include "backend.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+static thaw_status open_first(thaw_backend *backend, int threads, thaw_error *err) {
+    char note[THAW_BACKEND_TEXT] = "";
+    if (thaw_gpu_kernels) {
+        thaw_error why = {0};
+        if (thaw_backend_gpu_open(backend, thaw_gpu_kernels, 0, threads, &why) == THAW_OK)
+            return THAW_OK;
+        snprintf(note, sizeof note, "computing on the CPU: %.400s", why.text);
+    }
+    THAW_TRY(thaw_backend_cpu_open(backend, threads, err));
+    memcpy(backend->note, note, sizeof note);
+    return THAW_OK;
+}
 
 thaw_status thaw_backend_open(thaw_backend *backend, const char *device, int threads,
                               thaw_error *err) {
     *backend = (thaw_backend){0};
-    if (strcmp(device, "auto") == 0 || strcmp(device, "cpu") == 0)
-        return thaw_backend_cpu_open(backend, threads, err);
-    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                     "device = %s: this build computes on the CPU only; use device = cpu", device);
+    if (strcmp(device, "cpu") == 0) return thaw_backend_cpu_open(backend, threads, err);
+    if (strcmp(device, "auto") == 0) return open_first(backend, threads, err);
+    if (!thaw_gpu_kernels)
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                         "device = %s: this build computes on the CPU only; use device = cpu",
+                         device);
+    int index = strncmp(device, "cuda:", 5) == 0 ? atoi(device + 5) : 0;
+    return thaw_backend_gpu_open(backend, thaw_gpu_kernels, index, threads, err);
 }
 
 void thaw_backend_close(thaw_backend *backend) {

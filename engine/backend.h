@@ -5,24 +5,34 @@
 #include "kernels.h"
 #include "status.h"
 
+enum { THAW_BACKEND_TEXT = 512 };
+
 typedef struct thaw_backend {
     const thaw_kernels *kernels;
     void *device, *stream;
     int threads; /* CPU threads that work is spread over. */
-    size_t
-        cache_bytes; /* Last-level cache: what a group of images should fit into; 0: no matter. */
-    /* n bytes aligned to 4096 on the device, NULL when there is no room; freed with release. */
+    /* Last-level cache: what a group of images should fit into; 0: no matter. */
+    size_t cache_bytes;
+    /* n bytes aligned to 64 on the device, NULL when there is no room; freed with release. */
     void *(*alloc)(size_t n);
     void (*release)(void *memory, size_t n);
+    char note[THAW_BACKEND_TEXT]; /* Why `auto` is not what it could be; "" otherwise. */
 } thaw_backend;
 
-/* device: "auto" or "cpu". threads: 0 for all that this process may run on. The caller closes.
- * ERR_UNSUPPORTED: a device that this build does not have. */
+/* device: "cpu", "cuda", "cuda:N", or "auto": the first GPU that answers, else the CPU with a note
+ * that says why. threads: 0 for all that this process may run on. The caller closes.
+ * ERR_UNSUPPORTED: a device that this build does not have; ERR_USAGE: no such number; ERR_BACKEND:
+ * it does not answer. */
 thaw_status thaw_backend_open(thaw_backend *backend, const char *device, int threads,
                               thaw_error *err);
 void thaw_backend_close(thaw_backend *backend); /* All zero: nothing. */
 
-/* One for each backend that the build holds. */
+/* One for each kind of device. */
 thaw_status thaw_backend_cpu_open(thaw_backend *backend, int threads, thaw_error *err);
+thaw_status thaw_backend_gpu_open(thaw_backend *backend, const thaw_kernels *kernels, int index,
+                                  int threads, thaw_error *err);
+
+/* CPUs that this process may run on. */
+int thaw_usable_cpus(void);
 
 #endif

@@ -18,7 +18,7 @@ static void cpu_release(void *memory, size_t n) {
     if (memory) munmap(memory, n ? n : 1);
 }
 
-static int usable_cpus(void) {
+int thaw_usable_cpus(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
     return CPU_COUNT(&set);
@@ -37,7 +37,7 @@ static size_t last_level_cache(void) {
 }
 
 thaw_status thaw_backend_cpu_open(thaw_backend *backend, int threads, thaw_error *err) {
-    *backend = (thaw_backend){.threads = threads > 0 ? threads : usable_cpus(),
+    *backend = (thaw_backend){.threads = threads > 0 ? threads : thaw_usable_cpus(),
                               .cache_bytes = last_level_cache(),
                               .alloc = cpu_alloc,
                               .release = cpu_release};

@@ -566,9 +566,13 @@ static bool tolerates_bf16(const thaw_step *step) {
            step->epilogue.act != THAW_ACT_NONE;
 }
 
-void thaw_program_set_types(thaw_program *p, thaw_dtype compute) {
+void thaw_program_set_types(thaw_program *p, thaw_dtype compute, bool one_type) {
     for (int i = 0; i < p->n_steps; i++) {
         thaw_step *step = &p->steps[i];
+        if (one_type) {
+            step->compute = step->out->dtype = compute;
+            continue;
+        }
         step->compute = compute == THAW_BF16 && tolerates_bf16(step) ? THAW_BF16 : THAW_F32;
         step->out->dtype = step->epilogue.residual ? THAW_F32 : step->compute;
         /* Readers come after their producer: each may still veto. */

@@ -34,13 +34,14 @@ thaw_status thaw_lower(const thaw_graph *graph, int value, bool pooled, int64_t 
 
 /* Sets the types of all factors and ports for a trunk of precision `compute`.
  *
- * THAW_F32: everything. THAW_BF16: layers multiply in bf16 where its 8 bits do no harm, which is
- * where each output sums over at least 16 channels, so that roundings average out, and an
- * activation follows, so that the result is not the linear stream that all later blocks add to.
- * Tensors stay float, but for those that one such layer hands to others, which would round them
- * anyway. MobileNetV2 on photographs: features' NMSE 4e-5, where bf16 everywhere makes 8e-4, of
- * which the weights of depthwise and of linear 1x1 layers cause 6e-4. */
-void thaw_program_set_types(thaw_program *program, thaw_dtype compute);
+ * one_type: all of them are `compute`. Otherwise THAW_F32: everything. THAW_BF16: layers multiply
+ * in bf16 where its 8 bits do no harm, which is where each output sums over at least 16 channels,
+ * so that roundings average out, and an activation follows, so that the result is not the linear
+ * stream that all later blocks add to. Tensors stay float, but for those that one such layer hands
+ * to others, which would round them anyway. MobileNetV2 on photographs: features' NMSE 4e-5, where
+ * bf16 everywhere makes 8e-4, of which the weights of depthwise and of linear 1x1 layers cause
+ * 6e-4. */
+void thaw_program_set_types(thaw_program *program, thaw_dtype compute, bool one_type);
 
 /* One for each way to lower; ops.c names them. */
 #define THAW_LOWER(name) \

@@ -6,6 +6,13 @@
 
 #include "lower.h"
 
+/* Between the host's memory and a device's: one group each. */
+typedef struct staging {
+    uint8_t *pixels, *pinned_pixels;   /* On the device; on the host, page-locked. */
+    float *features, *pinned_features; /* The same. */
+    void *graph;                       /* All steps, to be replayed. */
+} staging;
+
 struct thaw_trunk {
     thaw_arena arena; /* The plan's: steps, packed weights, layouts. */
     thaw_backend *backend;
@@ -16,6 +23,7 @@ struct thaw_trunk {
     /* One group each, for the last images of a run that do not fill a group. */
     uint8_t *tail_pixels;
     float *tail_features;
+    staging staging; /* Of a device that does not work on the host's memory. */
 };
 
 static const char *const kind_names[] = {
@@ -101,26 +109,69 @@ static thaw_status allocate(thaw_trunk *trunk, thaw_error *err) {
     return thaw_fail(
         err, THAW_ERR_NOMEM,
         "the trunk needs %zu MB for activations and %zu MB of workspace at batch %lld, "
-        "which this machine does not have: lower batch",
+        "which the device does not have: lower batch",
         trunk->size.activation_bytes >> 20, trunk->size.workspace_bytes >> 20,
         (long long)trunk->size.N);
 }
 
 /* ---- one group ----------------------------------------------------------------------------- */
 
-static thaw_status run_group(thaw_trunk *trunk, const uint8_t *pixels, float *features,
+static thaw_status native_failure(const thaw_trunk *trunk, const thaw_step *step, int code,
+                                  const thaw_error *detail, thaw_error *err) {
+    const thaw_kernels *kernels = trunk->backend->kernels;
+    return thaw_fail(err, THAW_ERR_BACKEND, "%s (%s): the %s backend failed: %s (%d)",
+                     step ? step->name : "trunk", step ? kind_names[step->kind] : "copy",
+                     kernels->name,
+                     detail && detail->text[0] ? detail->text : kernels->explain(code), code);
+}
+
+/* Computes a group, or queues it on a device. */
+static thaw_status run_steps(thaw_trunk *trunk, const uint8_t *pixels, float *features,
                              thaw_error *err) {
     const thaw_kernels *kernels = trunk->backend->kernels;
-    thaw_run_context context = {trunk->backend->stream, trunk->workspace, pixels, features};
+    thaw_error detail = {0};
+    thaw_run_context context = {trunk->backend->stream, trunk->workspace, pixels, features,
+                                &detail};
     for (int i = 0; i < trunk->program.n_steps; i++) {
         const thaw_step *step = &trunk->program.steps[i];
         int code = kernels->trunk[step->kind].run(step, &context);
-        if (code != 0)
-            return thaw_fail(err, THAW_ERR_BACKEND, "%s (%s): the %s backend failed: %s (%d)",
-                             step->name, kind_names[step->kind], kernels->name,
-                             kernels->explain(code), code);
+        if (code != 0) return native_failure(trunk, step, code, &detail, err);
     }
     return THAW_OK;
+}
+
+static size_t feature_bytes(const thaw_trunk *trunk) {
+    const thaw_trunk_size *s = &trunk->size;
+    return (size_t)(s->H * s->W * s->C) * sizeof(float);
+}
+
+/* The same through a device: up, all steps, down. */
+static thaw_status run_on_device(thaw_trunk *trunk, const uint8_t *pixels, float *features,
+                                 thaw_error *err) {
+    const thaw_memory *memory = trunk->backend->kernels->memory;
+    void *stream = trunk->backend->stream;
+    staging *s = &trunk->staging;
+    size_t N = (size_t)trunk->size.N;
+    memcpy(s->pinned_pixels, pixels, N * trunk->image_bytes);
+    int code = memory->upload(stream, s->pixels, s->pinned_pixels, N * trunk->image_bytes);
+    if (code) return native_failure(trunk, NULL, code, NULL, err);
+    if (s->graph) {
+        code = memory->replay(stream, s->graph);
+    } else {
+        THAW_TRY(run_steps(trunk, s->pixels, s->features, err));
+    }
+    if (!code)
+        code = memory->download(stream, s->pinned_features, s->features, N * feature_bytes(trunk));
+    if (!code) code = memory->wait(stream);
+    if (code) return native_failure(trunk, NULL, code, NULL, err);
+    memcpy(features, s->pinned_features, N * feature_bytes(trunk));
+    return THAW_OK;
+}
+
+static thaw_status run_group(thaw_trunk *trunk, const uint8_t *pixels, float *features,
+                             thaw_error *err) {
+    return trunk->backend->kernels->memory ? run_on_device(trunk, pixels, features, err)
+                                           : run_steps(trunk, pixels, features, err);
 }
 
 /* ---- planning ------------------------------------------------------------------------------ */
@@ -136,13 +187,13 @@ static thaw_status prepare_steps(thaw_trunk *trunk, thaw_error *err) {
             return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                              "%s: the %s backend has no %s; use device = cpu", step->name,
                              kernels->name, kind_names[step->kind]);
-        if (err) err->text[0] = 0;
+        if (err) *err = (thaw_error){0};
         int code = slot->prepare(step, &context, err);
         if (code != 0 && err && !err->text[0])
             thaw_fail(err, THAW_ERR_BACKEND, "%s (%s): the %s backend refused it: %s (%d)",
                       step->name, kind_names[step->kind], kernels->name, kernels->explain(code),
                       code);
-        if (code != 0) return THAW_ERR_BACKEND;
+        if (code != 0) return err && err->code ? err->code : THAW_ERR_BACKEND;
         if (step->workspace_bytes > trunk->size.workspace_bytes)
             trunk->size.workspace_bytes = step->workspace_bytes;
     }
@@ -152,6 +203,46 @@ static thaw_status prepare_steps(thaw_trunk *trunk, thaw_error *err) {
 
 static int64_t feature_count(const thaw_trunk *trunk) {
     return trunk->size.H * trunk->size.W * trunk->size.C;
+}
+
+static thaw_status allocate_staging(thaw_trunk *trunk, thaw_error *err) {
+    const thaw_memory *memory = trunk->backend->kernels->memory;
+    staging *s = &trunk->staging;
+    size_t pixels = (size_t)trunk->size.N * trunk->image_bytes;
+    size_t features = (size_t)trunk->size.N * feature_bytes(trunk);
+    int code = memory->alloc(pixels, (void **)&s->pixels);
+    if (!code) code = memory->alloc(features, (void **)&s->features);
+    if (!code) code = memory->alloc_pinned(pixels, (void **)&s->pinned_pixels);
+    if (!code) code = memory->alloc_pinned(features, (void **)&s->pinned_features);
+    if (!code) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_NOMEM,
+                     "the trunk needs %zu MB on the device and as much of page-locked memory for "
+                     "the pixels and features of %lld images (%s): lower batch",
+                     (pixels + features) >> 20, (long long)trunk->size.N,
+                     trunk->backend->kernels->explain(code));
+}
+
+static void release_staging(thaw_trunk *trunk) {
+    const thaw_memory *memory = trunk->backend->kernels->memory;
+    staging *s = &trunk->staging;
+    memory->release_graph(s->graph);
+    memory->release(s->pixels);
+    memory->release(s->features);
+    memory->release_pinned(s->pinned_pixels);
+    memory->release_pinned(s->pinned_features);
+    *s = (staging){0};
+}
+
+/* After a first run that nothing was wrong with: all launches as one. */
+static thaw_status record_graph(thaw_trunk *trunk, thaw_error *err) {
+    const thaw_memory *memory = trunk->backend->kernels->memory;
+    void *stream = trunk->backend->stream;
+    int code = memory->record(stream);
+    if (code) return native_failure(trunk, NULL, code, NULL, err);
+    thaw_status status = run_steps(trunk, trunk->staging.pixels, trunk->staging.features, err);
+    code = memory->end_record(stream, &trunk->staging.graph); /* Also ends a broken one. */
+    if (status == THAW_OK && code) return native_failure(trunk, NULL, code, NULL, err);
+    return status;
 }
 
 /* A first run over black pictures: what a library allocates lazily is allocated now, and a kernel
@@ -165,7 +256,11 @@ static thaw_status warm_up(thaw_trunk *trunk, const thaw_graph *graph, thaw_erro
         thaw_arena_array(&trunk->arena, N, n_features * sizeof *trunk->tail_features);
     if (!trunk->tail_pixels || !trunk->tail_features)
         return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a group of images");
-    return run_group(trunk, trunk->tail_pixels, trunk->tail_features, err);
+    if (!trunk->backend->kernels->memory)
+        return run_group(trunk, trunk->tail_pixels, trunk->tail_features, err);
+    THAW_TRY(allocate_staging(trunk, err));
+    THAW_TRY(run_group(trunk, trunk->tail_pixels, trunk->tail_features, err));
+    return record_graph(trunk, err);
 }
 
 /* Images that go through together: as many as the cache holds the activations of, but enough to
@@ -204,7 +299,7 @@ static thaw_status plan(thaw_trunk *trunk, const thaw_graph *graph, const thaw_c
     THAW_TRY(choose_group(graph, cut, options, trunk->backend, &group, err));
     THAW_TRY(thaw_lower(graph, cut->value, options->pooled, group, scale, shift, &trunk->arena,
                         &trunk->program, err));
-    thaw_program_set_types(&trunk->program, options->compute);
+    thaw_program_set_types(&trunk->program, options->compute, trunk->backend->kernels->one_type);
     const thaw_port *out = trunk->program.steps[trunk->program.n_steps - 1].out;
     trunk->size.N = out->N;
     trunk->size.H = out->H;
@@ -216,13 +311,9 @@ static thaw_status plan(thaw_trunk *trunk, const thaw_graph *graph, const thaw_c
     return warm_up(trunk, graph, err);
 }
 
-thaw_status thaw_trunk_create(thaw_trunk **out, const thaw_graph *graph, const thaw_cut *cut,
-                              const thaw_trunk_options *options, thaw_backend *backend,
-                              thaw_error *err) {
-    *out = NULL;
-    if (!backend->kernels->computes(options->compute))
-        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                         "precision = bf16: this processor has no bf16 instructions; use fp32");
+static thaw_status create(thaw_trunk **out, const thaw_graph *graph, const thaw_cut *cut,
+                          const thaw_trunk_options *options, thaw_backend *backend,
+                          thaw_error *err) {
     thaw_trunk *trunk = calloc(1, sizeof *trunk);
     if (!trunk) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the trunk");
     trunk->backend = backend;
@@ -235,6 +326,26 @@ thaw_status thaw_trunk_create(thaw_trunk **out, const thaw_graph *graph, const t
     return THAW_OK;
 }
 
+thaw_status thaw_trunk_create(thaw_trunk **out, const thaw_graph *graph, const thaw_cut *cut,
+                              const thaw_trunk_options *options, thaw_backend *backend,
+                              thaw_error *err) {
+    *out = NULL;
+    const thaw_kernels *kernels = backend->kernels;
+    if (!kernels->computes(backend->device, options->compute))
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                         "precision = %s: this %s does not multiply it; use %s",
+                         thaw_dtype_name(options->compute), kernels->memory ? "GPU" : "processor",
+                         kernels->computes(backend->device, THAW_F32) ? "fp32" : "fp16");
+    thaw_trunk_options smaller = *options;
+    thaw_status status = create(out, graph, cut, &smaller, backend, err);
+    /* A device's memory is what it is; the host's would only swap. */
+    while (status == THAW_ERR_NOMEM && kernels->memory && smaller.batch > 1) {
+        smaller.batch /= 2;
+        status = create(out, graph, cut, &smaller, backend, err);
+    }
+    return status;
+}
+
 void thaw_trunk_free(thaw_trunk *trunk) {
     if (!trunk) return;
     for (int i = 0; i < trunk->program.n_steps; i++) {
@@ -242,6 +353,7 @@ void thaw_trunk_free(thaw_trunk *trunk) {
         const thaw_trunk_slot *slot = &trunk->backend->kernels->trunk[step->kind];
         if (slot->release) slot->release(step);
     }
+    if (trunk->backend->kernels->memory) release_staging(trunk);
     trunk->backend->release(trunk->activations, trunk->size.activation_bytes);
     trunk->backend->release(trunk->workspace, trunk->size.workspace_bytes);
     thaw_arena_free(&trunk->arena);
@@ -282,7 +394,9 @@ void thaw_trunk_describe(const thaw_trunk *trunk, int i, char *text, size_t size
                  (long long)w->stride_h,
                  step->kind == THAW_STEP_conv && step->conv.G == step->conv.C ? " depthwise" : "");
     snprintf(text, size, "%s%s%s -> %lld x %lld x %lld%s%s", kind_names[step->kind], window,
-             step->compute == THAW_BF16 ? " bf16" : "", (long long)y->H, (long long)y->W,
-             (long long)y->C, step->epilogue.residual ? " + residual" : "",
-             acts[step->epilogue.act]);
+             step->compute == THAW_BF16  ? " bf16"
+             : step->compute == THAW_F16 ? " fp16"
+                                         : "",
+             (long long)y->H, (long long)y->W, (long long)y->C,
+             step->epilogue.residual ? " + residual" : "", acts[step->epilogue.act]);
 }

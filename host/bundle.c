@@ -69,7 +69,10 @@ static thaw_status scorer_fill(scorer *s, const thaw_bundle *b, thaw_error *err)
     s->scratch = malloc(2 * SCORER_BATCH * widest * sizeof *s->scratch);
     if (!s->pixels || !s->features || !s->scratch) return no_memory(err);
     THAW_TRY(thaw_decoder_create(&s->decoder, err));
-    return thaw_network_plan(&b->network, SCORER_BATCH, THAW_F32, b->backend, &s->trunk, err);
+    const thaw_backend *backend = b->backend;
+    bool fp32 = backend->kernels->computes(backend->device, THAW_F32);
+    thaw_dtype compute = fp32 ? THAW_F32 : THAW_F16;
+    return thaw_network_plan(&b->network, SCORER_BATCH, compute, b->backend, &s->trunk, err);
 }
 
 static thaw_status scorer_open(thaw_bundle *b, thaw_error *err) {

@@ -79,22 +79,28 @@ static thaw_status explain(const thaw_options *options, const char *root, thaw_a
                            thaw_error *err) {
     THAW_TRY(thaw_options_require(options, "model", err));
     thaw_network network;
+    thaw_backend backend; /* Which one computes is one of the facts. */
+    THAW_TRY(thaw_session_backend(options, &backend, err));
     thaw_status status = thaw_network_open(&network, options, err);
     char text[2048];
     int n = -1;
     if (status == THAW_OK) {
         size_t n_facts;
-        thaw_dtype compute = options->precision == THAW_OPT_PRECISION_BF16 ? THAW_BF16 : THAW_F32;
+        thaw_dtype compute = options->precision == THAW_OPT_PRECISION_BF16   ? THAW_BF16
+                             : options->precision == THAW_OPT_PRECISION_FP16 ? THAW_F16
+                                                                             : THAW_F32;
         bool half = options->cache.dtype == THAW_OPT_CACHE_DTYPE_FP16;
-        thaw_cache_spec spec = {.root = root,
-                                .D = network.n_features,
-                                .dtype = half ? THAW_F16 : THAW_F32,
-                                .facts = thaw_session_facts(&network, compute, arena, &n_facts)};
+        thaw_cache_spec spec = {
+            .root = root,
+            .D = network.n_features,
+            .dtype = half ? THAW_F16 : THAW_F32,
+            .facts = thaw_session_facts(&network, backend.kernels, compute, arena, &n_facts)};
         spec.n_facts = n_facts;
         status = spec.facts ? thaw_cache_explain(&spec, text, sizeof text, &n, err)
                             : thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
     }
     thaw_network_close(&network);
+    thaw_backend_close(&backend);
     THAW_TRY(status);
     if (n < 0)
         printf("nothing is kept in %s\n", root);

@@ -477,14 +477,14 @@ static thaw_status mean_nmse(const thaw_network *network, thaw_cache *caches[2],
 
 thaw_status thaw_extract_compare_precisions(const thaw_network *network,
                                             const thaw_dataset *dataset, int64_t batch,
-                                            thaw_backend *backend, size_t most,
+                                            thaw_dtype narrow, thaw_backend *backend, size_t most,
                                             thaw_precision_test *result, thaw_error *err) {
     *result = (thaw_precision_test){0};
     thaw_arena arena = {0};
     thaw_dataset some;
     thaw_cache *caches[2] = {NULL, NULL};
     thaw_extraction extractions[2] = {{0}, {0}};
-    const thaw_dtype types[2] = {THAW_F32, THAW_BF16};
+    const thaw_dtype types[2] = {THAW_F32, narrow};
     double rates[2] = {0, 0};
     thaw_status status = THAW_OK;
     if (!sample(dataset, NULL, most, &some, &arena))
@@ -495,7 +495,7 @@ thaw_status thaw_extract_compare_precisions(const thaw_network *network,
     if (status == THAW_OK)
         status = mean_nmse(network, caches, &extractions[0], &result->nmse, &arena, err);
     result->fp32_rate = rates[0];
-    result->bf16_rate = rates[1];
+    result->narrow_rate = rates[1];
     for (int k = 0; k < 2; k++) {
         thaw_extraction_free(&extractions[k]);
         thaw_cache_close(caches[k]);

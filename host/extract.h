@@ -54,14 +54,15 @@ thaw_status thaw_extract_self_test(const thaw_network *network, const thaw_datas
                                    const thaw_extraction *extraction, size_t most,
                                    thaw_self_test *result, thaw_error *err);
 
-/* What bf16 would gain and cost here: up to `most` random pictures in both precisions. */
+/* What a narrower type would gain and cost here: up to `most` random pictures in both precisions.
+ */
 typedef struct thaw_precision_test {
-    double fp32_rate, bf16_rate; /* Images per second, from files to features. */
-    double nmse;                 /* Of the bf16 features. */
+    double fp32_rate, narrow_rate; /* Images per second, from files to features. */
+    double nmse;                   /* Of the narrow features; infinite when one is not finite. */
 } thaw_precision_test;
 thaw_status thaw_extract_compare_precisions(const thaw_network *network,
                                             const thaw_dataset *dataset, int64_t batch,
-                                            thaw_backend *backend, size_t most,
+                                            thaw_dtype narrow, thaw_backend *backend, size_t most,
                                             thaw_precision_test *result, thaw_error *err);
 
 void thaw_extraction_free(thaw_extraction *extraction);

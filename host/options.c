@@ -38,10 +38,9 @@ static const char *const order_names[] = {
     [THAW_OPT_ORDER_BGR + 1] = NULL,
 };
 static const char *const precision_names[] = {
-    [THAW_OPT_PRECISION_AUTO] = "auto",
-    [THAW_OPT_PRECISION_FP32] = "fp32",
-    [THAW_OPT_PRECISION_BF16] = "bf16",
-    [THAW_OPT_PRECISION_BF16 + 1] = NULL,
+    [THAW_OPT_PRECISION_AUTO] = "auto",   [THAW_OPT_PRECISION_FP32] = "fp32",
+    [THAW_OPT_PRECISION_BF16] = "bf16",   [THAW_OPT_PRECISION_FP16] = "fp16",
+    [THAW_OPT_PRECISION_FP16 + 1] = NULL,
 };
 static const char *const cache_dtype_names[] = {
     [THAW_OPT_CACHE_DTYPE_AUTO] = "auto",
@@ -108,8 +107,8 @@ static const thaw__option table[] = {
      .help = "Where to compute."},
     {.key = "precision", .type = &thaw__type_choice, .offset = AT(precision), .fallback = "fp32",
      .choices = precision_names,
-     .help = "What the frozen layers compute in; auto takes bf16 where the processor has it and "
-             "is faster with it."},
+     .help = "What the frozen layers compute in; auto takes fp16 on a GPU, bf16 on a processor that "
+             "has it, where that is faster and the features stay the same. fp32 is tf32 on a GPU."},
     {.key = "threads", .type = &thaw__type_integer, .offset = AT(threads), .fallback = "auto",
      .automatic = true, .min = 0, .max = 1024, .aliases = "num_threads",
      .help = "Threads that compute and decode; auto is one for each core."},

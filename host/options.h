@@ -54,6 +54,7 @@ typedef enum thaw_opt_precision {
     THAW_OPT_PRECISION_AUTO,
     THAW_OPT_PRECISION_FP32,
     THAW_OPT_PRECISION_BF16,
+    THAW_OPT_PRECISION_FP16,
 } thaw_opt_precision;
 
 typedef enum thaw_opt_cache_dtype {

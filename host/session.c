@@ -26,6 +26,17 @@ static thaw_status no_memory(thaw_error *err) {
     return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
 }
 
+thaw_status thaw_session_backend(const thaw_options *options, thaw_backend *backend,
+                                 thaw_error *err) {
+    static const char *const devices[] = {[THAW_OPT_DEVICE_AUTO] = "auto",
+                                          [THAW_OPT_DEVICE_CPU] = "cpu",
+                                          [THAW_OPT_DEVICE_CUDA] = "cuda"};
+    char text[32];
+    snprintf(text, sizeof text, options->device.index > 0 ? "%s:%d" : "%s",
+             devices[options->device.kind], options->device.index);
+    return thaw_backend_open(backend, text, (int)options->threads, err);
+}
+
 thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw_error *err) {
     *s = (thaw_session){.options = options, .compute = THAW_F32, .stored = THAW_F32};
     thaw_log_open(&s->log, stderr, options->log);
@@ -33,11 +44,9 @@ thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw
     struct sigaction action = {.sa_handler = ask_stop};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    static const char *const devices[] = {[THAW_OPT_DEVICE_AUTO] = "auto",
-                                          [THAW_OPT_DEVICE_CPU] = "cpu",
-                                          [THAW_OPT_DEVICE_CUDA] = "cuda"};
-    const char *device = devices[options->device.kind];
-    return thaw_backend_open(&s->backend, device, (int)options->threads, err);
+    THAW_TRY(thaw_session_backend(options, &s->backend, err));
+    if (s->backend.note[0]) thaw_log_write(&s->log, THAW_LOG_INFO, "%s", s->backend.note);
+    return THAW_OK;
 }
 
 void thaw_session_close(thaw_session *s) {
@@ -51,36 +60,61 @@ void thaw_session_close(thaw_session *s) {
 
 /* ---- precision ----------------------------------------------------------------------------- */
 
+/* What `auto` would rather have than fp32 on this device; THAW_F32: nothing. */
+static thaw_dtype narrow_type(const thaw_backend *backend) {
+    static const thaw_dtype types[] = {THAW_F16, THAW_BF16};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        if (backend->kernels->computes(backend->device, types[i])) return types[i];
+    return THAW_F32;
+}
+
 static thaw_status choose_precision(thaw_session *s, const thaw_network *network, thaw_error *err) {
     enum { SAMPLE = 64 };
-    static const double worth_it = 1.15; /* Below that, fewer bits are not worth the bother. */
-    bool native = s->backend.kernels->computes(THAW_BF16);
-    if (s->options->precision == THAW_OPT_PRECISION_FP32) return THAW_OK;
-    if (s->options->precision == THAW_OPT_PRECISION_BF16 && !native)
+    static const double worth_it = 1.15;   /* Below that, fewer bits are not worth the bother. */
+    static const double still_good = 1e-3; /* NMSE above which features are no longer the same. */
+    static const thaw_dtype asked[] = {[THAW_OPT_PRECISION_FP32] = THAW_F32,
+                                       [THAW_OPT_PRECISION_BF16] = THAW_BF16,
+                                       [THAW_OPT_PRECISION_FP16] = THAW_F16};
+    thaw_opt_precision precision = s->options->precision;
+    if (precision != THAW_OPT_PRECISION_AUTO) {
+        s->compute = asked[precision];
+        if (s->backend.kernels->computes(s->backend.device, s->compute)) return THAW_OK;
+        const char *name = thaw_dtype_name(s->compute);
+        bool gpu = s->backend.kernels->memory != NULL;
         return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                         "precision = bf16: this processor has no bf16 instructions; use fp32");
-    if (!native) {
+                         "precision = %s: this %s has no %s instructions; use %s", name,
+                         gpu ? "GPU" : "processor", name, gpu ? "fp16" : "fp32");
+    }
+    thaw_dtype narrow = narrow_type(&s->backend);
+    if (narrow == THAW_F32) {
         thaw_log_write(&s->log, THAW_LOG_INFO,
                        "precision fp32: this processor has no bf16 instructions");
         return THAW_OK;
     }
+    if (!s->backend.kernels->computes(s->backend.device, THAW_F32)) {
+        s->compute = narrow; /* Nothing to choose from. */
+        return THAW_OK;
+    }
     thaw_precision_test test;
-    THAW_TRY(thaw_extract_compare_precisions(network, &s->dataset, s->options->batch, &s->backend,
-                                             SAMPLE, &test, err));
-    bool take = s->options->precision == THAW_OPT_PRECISION_BF16 ||
-                test.bf16_rate > worth_it * test.fp32_rate;
-    if (take) s->compute = THAW_BF16;
+    THAW_TRY(thaw_extract_compare_precisions(network, &s->dataset, s->options->batch, narrow,
+                                             &s->backend, SAMPLE, &test, err));
+    /* Half precision overflows where activations pass 65504: not finite, or far off. */
+    bool good = test.nmse <= still_good;
+    bool take = good && test.narrow_rate > worth_it * test.fp32_rate;
+    if (take) s->compute = narrow;
     thaw_log_write(&s->log, THAW_LOG_INFO,
-                   "precision %s: bf16 makes %.0f images/s, fp32 %.0f; the features' error is NMSE "
-                   "%.1e on %d pictures",
-                   take ? "bf16" : "fp32", test.bf16_rate, test.fp32_rate, test.nmse, SAMPLE);
+                   "precision %s: %s makes %.0f images/s, fp32 %.0f; the features' error is NMSE "
+                   "%.1e on %d pictures%s",
+                   take ? thaw_dtype_name(narrow) : "fp32", thaw_dtype_name(narrow),
+                   test.narrow_rate, test.fp32_rate, test.nmse, SAMPLE,
+                   good ? "" : ", too much: its numbers do not reach far enough");
     return THAW_OK;
 }
 
 /* ---- cache --------------------------------------------------------------------------------- */
 
-const thaw_fact *thaw_session_facts(const thaw_network *network, thaw_dtype compute,
-                                    thaw_arena *arena, size_t *n) {
+const thaw_fact *thaw_session_facts(const thaw_network *network, const thaw_kernels *kernels,
+                                    thaw_dtype compute, thaw_arena *arena, size_t *n) {
     enum { OTHERS = 3 };
     *n = OTHERS + THAW_PREPROCESS_FACTS;
     thaw_fact *facts = thaw_arena_array(arena, *n, sizeof *facts);
@@ -91,7 +125,7 @@ const thaw_fact *thaw_session_facts(const thaw_network *network, thaw_dtype comp
     if (!facts || !texts || !hash) return NULL;
     thaw_hash_text(network->trunk_hash, hash);
     facts[0] = (thaw_fact){"network", hash};
-    facts[1] = (thaw_fact){"precision", compute == THAW_BF16 ? "bf16 mix" : "fp32"};
+    facts[1] = (thaw_fact){"precision", kernels->precision(compute)};
     facts[2] = (thaw_fact){"decoder", thaw_image_decoder_id()};
     thaw_preprocess_facts(&network->preprocess, names, texts);
     for (int i = 0; i < THAW_PREPROCESS_FACTS; i++)
@@ -162,7 +196,8 @@ static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw
     THAW_TRY(thaw_session_cache_root(s->options, &s->arena, &root, err));
     choose_storage(s, network, root);
     thaw_cache_spec spec = {.root = root, .D = network->n_features, .dtype = s->stored};
-    spec.facts = thaw_session_facts(network, s->compute, &s->arena, &spec.n_facts);
+    spec.facts =
+        thaw_session_facts(network, s->backend.kernels, s->compute, &s->arena, &spec.n_facts);
     const char *slash = strrchr(network->model.path, '/');
     json_t *about =
         json_pack("{s:o,s:o}", "file", thaw_json_text(slash ? slash + 1 : network->model.path),

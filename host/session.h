@@ -43,9 +43,13 @@ thaw_status thaw_session_rows(thaw_session *session, const thaw_network *network
                               thaw_split_rows *rows, thaw_error *err);
 void thaw_split_close(thaw_split_rows *rows);
 
+/* Opens the device that the options name; the caller closes. Fails as thaw_backend_open. */
+thaw_status thaw_session_backend(const thaw_options *options, thaw_backend *backend,
+                                 thaw_error *err);
+
 /* The facts that identify a trunk's records; texts live in the arena. n receives the count. */
-const thaw_fact *thaw_session_facts(const thaw_network *network, thaw_dtype compute,
-                                    thaw_arena *arena, size_t *n);
+const thaw_fact *thaw_session_facts(const thaw_network *network, const thaw_kernels *kernels,
+                                    thaw_dtype compute, thaw_arena *arena, size_t *n);
 
 /* The root of the cache that the options mean: NULL for none. ERR_USAGE when neither cache.dir nor
  * the home folder says where. */

@@ -22,11 +22,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 typedef enum thaw_dtype { THAW_F32, THAW_F16, THAW_BF16, THAW_U8, THAW_I64 } thaw_dtype;
 
 static inline size_t thaw_dtype_bytes(thaw_dtype dtype) {
     static const uint8_t bytes[] = {4, 2, 2, 1, 8};
     return bytes[dtype];
+}
+
+/* As options and messages call it. */
+static inline const char *thaw_dtype_name(thaw_dtype dtype) {
+    static const char *const names[] = {"fp32", "fp16", "bf16", "u8", "i64"};
+    return names[dtype];
 }
 
 /* ---- activations --------------------------------------------------------------------------- */
@@ -78,7 +88,7 @@ typedef struct thaw_pool_shape {
 /* An activation between two steps. Logical shape N,H,W,C; a matrix N,C has H = W = 1. */
 typedef struct thaw_port {
     int64_t N, H, W, C;
-    thaw_dtype dtype; /* THAW_F32 or THAW_BF16; set by the engine. */
+    thaw_dtype dtype; /* THAW_F32, THAW_F16 or THAW_BF16; set by the engine. */
     size_t bytes;     /* Set by the producer's prepare: what the backend's layout needs. */
     void *layout; /* The backend's own, set by the producer's prepare; lives in the plan's arena. */
     void *data;   /* Set by the planner before run. */
@@ -137,10 +147,11 @@ typedef struct thaw_plan_context {
 
 /* What run is given. */
 typedef struct thaw_run_context {
-    void *stream;          /* The backend's; NULL on the CPU. */
-    void *workspace;       /* max of workspace_bytes, aligned to 64. */
-    const uint8_t *pixels; /* import reads: N,H,W,C. */
-    float *features;       /* export writes: N,H,W,C. */
+    void *stream;           /* The backend's; NULL on the CPU. */
+    void *workspace;        /* max of workspace_bytes, aligned to 64. */
+    const uint8_t *pixels;  /* import reads: N,H,W,C. On a device: the device's memory, */
+    float *features;        /* export writes: N,H,W,C. this, too. */
+    struct thaw_error *err; /* NULL, or where run may say which kernel failed. */
 } thaw_run_context;
 
 typedef struct thaw_trunk_slot {
@@ -179,6 +190,25 @@ typedef struct thaw_top_slots {
     int (*gather)(int64_t M, int64_t D, const float *x, const int64_t *index, float *y);
 } thaw_top_slots;
 
+/* ---- a device's memory ---------------------------------------------------------------------- */
+
+/* Of a device that does not work on the host's memory. Functions return 0 or the native code. */
+typedef struct thaw_memory {
+    int (*alloc)(size_t n, void **memory); /* Aligned to 256; n = 0 gives NULL. */
+    void (*release)(void *memory);
+    int (*alloc_pinned)(size_t n, void **memory); /* The host's, page-locked: copies overlap. */
+    void (*release_pinned)(void *memory);
+    /* Queued on the stream; done after wait. */
+    int (*upload)(void *stream, void *to, const void *from, size_t n);
+    int (*download)(void *stream, void *to, const void *from, size_t n);
+    int (*wait)(void *stream);
+    /* What is queued between record and end_record becomes a graph, which replay queues again. */
+    int (*record)(void *stream);
+    int (*end_record)(void *stream, void **graph);
+    int (*replay)(void *stream, void *graph);
+    void (*release_graph)(void *graph);
+} thaw_memory;
+
 /* ---- the table ----------------------------------------------------------------------------- */
 
 typedef struct thaw_kernels {
@@ -187,8 +217,14 @@ typedef struct thaw_kernels {
      * with a sentence in err; on success the caller closes. */
     int (*open)(int index, int threads, void **device, void **stream, struct thaw_error *err);
     void (*close)(void *device, void *stream);
-    /* Whether factors of this type are multiplied natively on this machine. */
-    bool (*computes)(thaw_dtype dtype);
+    /* Whether factors of this type are multiplied natively on the device (NULL: the first). */
+    bool (*computes)(const void *device, thaw_dtype dtype);
+    /* What a trunk of this type is called where it matters which bits it makes: "fp32", "tf32". */
+    const char *(*precision)(thaw_dtype dtype);
+    /* All tensors and factors of a trunk are of its type; otherwise thaw_program_set_types mixes.
+     */
+    bool one_type;
+    const thaw_memory *memory; /* NULL: kernels work on the host's memory. */
     /* The library's sentence for a code that run returned; static. */
     const char *(*explain)(int code);
     thaw_trunk_slot trunk[THAW_N_STEP_KINDS];
@@ -197,5 +233,15 @@ typedef struct thaw_kernels {
 
 /* oneDNN and short C loops. Uses as many threads as OpenMP is set to. */
 extern const thaw_kernels thaw_cpu_kernels;
+
+/* Our own CUDA kernels. Linked where thaw_gpu_kernels points to it. */
+extern const thaw_kernels thaw_cuda_kernels;
+
+/* The GPU's table, or NULL in a build without one: with_cuda.c or without_cuda.c. */
+extern const thaw_kernels *const thaw_gpu_kernels;
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -469,7 +469,7 @@ static void float_steps(void **state) {
 
 static void bf16_steps(void **state) {
     (void)state;
-    if (!thaw_cpu_kernels.computes(THAW_BF16)) {
+    if (!thaw_cpu_kernels.computes(NULL, THAW_BF16)) {
         print_message("SKIPPED: this processor has no bf16 instructions\n");
         skip();
     }

@@ -239,7 +239,7 @@ static void pooled_is_the_mean_of_the_map(void **state) {
 }
 
 static void skip_without_bf16(void) {
-    if (backend.kernels->computes(THAW_BF16)) return;
+    if (backend.kernels->computes(backend.device, THAW_BF16)) return;
     print_message("SKIPPED: this processor has no bf16 instructions\n");
     skip();
 }

@@ -27,10 +27,15 @@ static void cpu_close(void *device, void *stream) {
     dnnl_engine_destroy(device);
 }
 
-static bool cpu_computes(thaw_dtype dtype) {
+static bool cpu_computes(const void *device, thaw_dtype dtype) {
+    (void)device; /* Its processor is the one that runs this. */
     if (dtype == THAW_F32) return true;
     /* Without the instructions oneDNN converts to float and back: slower than float itself. */
     return dtype == THAW_BF16 && __builtin_cpu_supports("avx512bf16");
+}
+
+static const char *cpu_precision(thaw_dtype dtype) {
+    return dtype == THAW_BF16 ? "bf16 mix" : "fp32";
 }
 
 static const char *cpu_explain(int code) {
@@ -55,6 +60,7 @@ const thaw_kernels thaw_cpu_kernels = {
     .open = cpu_open,
     .close = cpu_close,
     .computes = cpu_computes,
+    .precision = cpu_precision,
     .explain = cpu_explain,
     .trunk =
         {

@@ -93,6 +93,54 @@ void cuda_conv_pack(const thaw_conv_shape *shape, thaw_dtype dtype, int sm,
 
 int cuda_conv(thaw_cuda_launch *launch, const thaw_cuda_conv *conv, int sm);
 
+/* ---- the first convolution ------------------------------------------------------------------ */
+
+/* y = max pool of act(b + conv(x * scale[c] + shift[c])), x being u8 pixels of 1 to 4 channels as
+ * they come from the decoder, and the padding of the convolution zero behind scale and shift. The
+ * pool may be missing. */
+
+/* A block's tile of outputs (of the pool, where there is one), and how many pixels apart the rows
+ * of its patch lie in shared memory. */
+struct thaw_cuda_stem_choice {
+    int out_h, out_w, pitch;
+    double expected_us; /* The cost model's. */
+};
+
+struct thaw_cuda_stem {
+    thaw_conv_shape shape;
+    bool pooled;
+    thaw_pool_shape pool; /* Of the convolution's output; only where pooled. */
+    thaw_dtype dtype;     /* Of the factors and of y. */
+    thaw_act act;
+    float a, b; /* The activation's parameters. */
+    thaw_cuda_stem_choice choice;
+    const uint8_t *pixels;  /* [N,H,W,C], not padded, at any address. */
+    const void *w;          /* Packed by cuda_stem_pack, */
+    const float *constants; /* these, too. */
+    void *y;                /* [N,P,Q,Kp] of the convolution or of the pool. */
+};
+
+/* NULL when the stem kernel takes this; otherwise why not. pool NULL: none. scale, shift: C of
+ * each, which must have a level of the pixel that stands for zero. */
+const char *cuda_stem_refuses(const thaw_conv_shape *shape, const thaw_pool_shape *pool,
+                              thaw_dtype dtype, const float *scale, const float *shift,
+                              const thaw_cuda_device *device, thaw_cuda_reason *reason);
+
+thaw_cuda_stem_choice cuda_stem_choose(const thaw_conv_shape *shape, const thaw_pool_shape *pool,
+                                       thaw_dtype dtype, const thaw_cuda_device *device);
+
+/* Bytes of packed weights, number of constants. */
+size_t cuda_stem_weight_bytes(const thaw_conv_shape *shape, thaw_dtype dtype);
+size_t cuda_stem_constants(const thaw_conv_shape *shape);
+
+/* Host memory to host memory: w[K,C,R,S], b[K] (NULL: zeros), scale[C], shift[C] become the weights
+ * in the order in which the kernel consumes them, and its constants. */
+void cuda_stem_pack(const thaw_conv_shape *shape, thaw_dtype dtype, const float *w, const float *b,
+                    const float *scale, const float *shift, void *packed_w,
+                    float *packed_constants);
+
+int cuda_stem(thaw_cuda_launch *launch, const thaw_cuda_stem *stem);
+
 /* ---- depthwise convolution ------------------------------------------------------------------ */
 
 struct thaw_cuda_depthwise {

@@ -172,6 +172,37 @@ __device__ inline uint32_t from_float2(bf16_t, float lo, float hi) {
     }
 }
 
+/* ---- maxima of pairs of 16-bit values, or of one float --------------------------------------- */
+
+/* A number wins against NaN. sm_75 compares as float, which gives the same. */
+template <int A = ARCH>
+__device__ inline uint32_t max2(half_t type, uint32_t a, uint32_t b) {
+    if constexpr (A >= 80) {
+        uint32_t most;
+        asm("max.f16x2 %0, %1, %2;\n" : "=r"(most) : "r"(a), "r"(b));
+        return most;
+    } else {
+        float2 x = to_float2(type, a), y = to_float2(type, b);
+        return from_float2(type, fmaxf(x.x, y.x), fmaxf(x.y, y.y));
+    }
+}
+
+template <int A = ARCH>
+__device__ inline uint32_t max2(bf16_t type, uint32_t a, uint32_t b) {
+    if constexpr (A >= 80) {
+        uint32_t most;
+        asm("max.bf16x2 %0, %1, %2;\n" : "=r"(most) : "r"(a), "r"(b));
+        return most;
+    } else {
+        float2 x = to_float2(type, a), y = to_float2(type, b);
+        return from_float2(type, fmaxf(x.x, y.x), fmaxf(x.y, y.y));
+    }
+}
+
+__device__ inline uint32_t max2(float, uint32_t a, uint32_t b) {
+    return __float_as_uint(fmaxf(__uint_as_float(a), __uint_as_float(b)));
+}
+
 /* ---- loads ---------------------------------------------------------------------------------- */
 
 /* 16 bytes that this kernel reads once and nothing writes meanwhile: they pass by L1. */

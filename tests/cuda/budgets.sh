@@ -1,12 +1,13 @@
-#!/ usr / bin / env bash
-#Holds every CUDA kernel, on every architecture that was built, to the budgets in budgets.txt.
+#!/usr/bin/env bash
+# Holds every CUDA kernel, on every architecture that was built, to the budgets in budgets.txt.
 #
-#budgets.sh BUILD_FOLDER needs the.usage files that keep_usage.sh left there
-set - euo pipefail build = $1 table = $(dirname "$0") / budgets.txt
+#     budgets.sh BUILD_FOLDER        needs the .usage files that keep_usage.sh left there
+set -euo pipefail
+build=$1
+table=$(dirname "$0")/budgets.txt
 
-                                                            patterns = () limits =
-                                          () while read - r line;
-do
+patterns=() limits=()
+while read -r line; do
     [[ $line =~ ^(#.*)?$ ]] && continue
     [[ $line =~ ^(.*[^[:space:]])[[:space:]]+([0-9]+)[[:space:]]+([0-9]+)$ ]] || {
         echo "$table: '$line' is not: kernel, threads, blocks"
@@ -17,32 +18,26 @@ do
     limits+=($((limit > 255 ? 255 : limit)))
 done <"$table"
 
-#kernel | architecture | stack bytes | spilled bytes | registers
+# kernel | architecture | stack bytes | spilled bytes | registers
 usage=$(find "$build" -name '*.cu.o.usage' -exec cat {} + | c++filt | awk '
     /Compiling entry function/ {
-        name = $0;
-        sub(/.*entry function./, "", name); sub(/. for .sm_.*/, "", name)
-        sub(/^void /, "", name);
-        gsub(/ thaw:: /, "", name); sub(/\(.*/, "", name)
+        name = $0; sub(/.*entry function ./, "", name); sub(/. for .sm_.*/, "", name)
+        sub(/^void /, "", name); gsub(/thaw::/, "", name)
+        if (!sub(/>\(.*/, ">", name)) sub(/\(.*/, "", name) # Template arguments have parentheses, too.
         sm = $0; sub(/.*sm_/, "", sm); sub(/[^0-9].*/, "", sm)
     }
-    /bytes stack frame/ {
-        stack = $1;
-        spills = $5 + $9 }
+    /bytes stack frame/ { stack = $1; spills = $5 + $9 }
     /Used [0-9]+ registers/ {
-        match($0, / Used[0 - 9] + /);
-        print name "|" sm "|" stack "|" spills "|" substr($0, RSTART + 5, RLENGTH - 5)
+        match($0, /Used [0-9]+/); print name "|" sm "|" stack "|" spills "|" substr($0, RSTART + 5, RLENGTH - 5)
     }')
-[ -n "$usage" ] || {
-        echo "$build holds no .usage file of a kernel";
-        exit 1; }
+[ -n "$usage" ] || { echo "$build holds no .usage file of a kernel"; exit 1; }
 
 kernels=0 failed=0
-declare -A used
+declare -A used unknown
 while IFS='|' read -r name sm stack spills registers; do
     kernels=$((kernels + 1))
     for i in "${!patterns[@]}"; do
-#shellcheck disable = SC2053
+        # shellcheck disable=SC2053
         [[ $name == ${patterns[i]} ]] || continue
         used[$i]=1
         if [ "$registers" -gt "${limits[i]}" ] || [ "$spills" -gt 0 ] || [ "$stack" -gt 0 ]; then
@@ -51,7 +46,8 @@ while IFS='|' read -r name sm stack spills registers; do
         fi
         continue 2
     done
-    echo "FAILED: $name has no row in $table"
+    [ -n "${unknown[$name]:-}" ] || echo "FAILED: $name has no row in $table"
+    unknown[$name]=1
     failed=$((failed + 1))
 done <<<"$usage"
 for i in "${!patterns[@]}"; do

@@ -114,6 +114,10 @@ void access(const void *memory, size_t n, bool is_write, const site &at);
 /* Device memory: NULL when it is none, else what is wrong with [memory, memory + n), or "". */
 const char *device_memory_fault(const void *memory, size_t n);
 
+/* Whether the stream is being captured; then the launch has been kept. */
+bool keep_for_graph(cudaStream_t stream, const cudaLaunchConfig_t &config,
+                    const std::function<void()> &body);
+
 /* Shared memory of this size lies alone, with room around it that nobody may touch. */
 uint8_t *map_shared(size_t bytes);
 bool is_near_shared(const void *memory); /* Inside, or in the room around. */

@@ -208,10 +208,18 @@ enum cudaMemcpyKind {
     cudaMemcpyDeviceToDevice,
     cudaMemcpyDefault
 };
+enum cudaDeviceAttr {
+    cudaDevAttrClockRate = 13,
+    cudaDevAttrMemoryClockRate = 36,
+    cudaDevAttrGlobalMemoryBusWidth = 37,
+    cudaDevAttrL2CacheSize = 38
+};
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 
 typedef struct simt_stream *cudaStream_t;
 typedef struct simt_event *cudaEvent_t;
+typedef struct simt_graph *cudaGraph_t, *cudaGraphExec_t;
 
 struct cudaDeviceProp {
     char name[256];
@@ -244,6 +252,7 @@ cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaGetDevice(int *device);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device);
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device);
 cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaRuntimeGetVersion(int *version);
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes);
@@ -260,6 +269,13 @@ cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t 
 cudaError_t cudaStreamCreate(cudaStream_t *stream);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 cudaError_t cudaEventCreate(cudaEvent_t *event);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream = nullptr);
@@ -269,25 +285,35 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to);
 namespace simt {
 cudaError_t set_shared_limit(const void *kernel, cudaFuncAttribute attribute, int bytes);
 cudaError_t get_attributes(cudaFuncAttributes *attributes);
-/* Runs body once for each thread. */
+/* Runs body once for each thread; or, when the stream is being captured, keeps it for later. */
 cudaError_t launch(const cudaLaunchConfig_t *config, const void *kernel,
                    const std::function<void()> &body);
+cudaError_t run_now(const cudaLaunchConfig_t &config, const std::function<void()> &body);
+
+/* THAW_SIMT_FAIL_AT=N lets the N-th call of the runtime fail with THAW_SIMT_FAIL_CODE (2, out of
+ * memory, if not given); a code from 700 on stays, as a GPU's sticky errors do. */
+cudaError_t injected_failure();
 }  // namespace simt
 
 template <class Kernel>
 cudaError_t cudaFuncSetAttribute(Kernel *kernel, cudaFuncAttribute attribute, int bytes) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
     return simt::set_shared_limit((const void *)kernel, attribute, bytes);
 }
 
 template <class Kernel>
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, Kernel *) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
     return simt::get_attributes(attributes);
 }
 
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Parameters...),
                                Arguments &&...arguments) {
-    return simt::launch(config, (const void *)kernel, [&] { kernel(arguments...); });
+    if (cudaError_t failure = simt::injected_failure()) return failure;
+    /* Copies, as a launch makes them: a captured one runs later. */
+    auto body = [kernel, ... copies = Parameters(arguments)] { kernel(copies...); };
+    return simt::launch(config, (const void *)kernel, body);
 }
 
 #endif

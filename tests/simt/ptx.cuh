@@ -78,6 +78,16 @@ inline uint32_t from_float2(bf16_t, float lo, float hi) {
     return (uint32_t)bf16_bits(lo) | (uint32_t)bf16_bits(hi) << 16;
 }
 
+template <class T>
+uint32_t max2(T type, uint32_t a, uint32_t b) {
+    float2 x = to_float2(type, a), y = to_float2(type, b);
+    return from_float2(type, fmaxf(x.x, y.x), fmaxf(x.y, y.y));
+}
+
+inline uint32_t max2(float, uint32_t a, uint32_t b) {
+    return __float_as_uint(fmaxf(__uint_as_float(a), __uint_as_float(b)));
+}
+
 inline uint4 load_once(const void *global) {
     return *(const uint4 *)global;
 }

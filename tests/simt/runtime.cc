@@ -85,6 +85,19 @@ static bool device_free(void *memory) {
 
 #endif
 
+/* ---- failures on demand --------------------------------------------------------------------- */
+
+cudaError_t injected_failure() {
+    static std::atomic<long> calls{0};
+    static const char *const at = getenv("THAW_SIMT_FAIL_AT");
+    static const char *const code = getenv("THAW_SIMT_FAIL_CODE");
+    if (!at) return cudaSuccess;
+    int failure = code ? atoi(code) : cudaErrorMemoryAllocation;
+    long call = ++calls, wanted = atol(at);
+    bool now = call == wanted || (failure >= 700 && call > wanted);
+    return now ? (cudaError_t)failure : cudaSuccess;
+}
+
 }  // namespace simt
 
 const char *cudaGetErrorString(cudaError_t error) {
@@ -117,6 +130,7 @@ cudaError_t cudaPeekAtLastError() {
 }
 
 cudaError_t cudaGetDeviceCount(int *count) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
     *count = 1;
     return cudaSuccess;
 }
@@ -127,10 +141,12 @@ cudaError_t cudaGetDevice(int *device) {
 }
 
 cudaError_t cudaSetDevice(int device) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
     return device == 0 ? cudaSuccess : cudaErrorInvalidDevice;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
     if (device != 0) return cudaErrorInvalidDevice;
     *properties = {};
     strcpy(properties->name, "emulated on a CPU");
@@ -154,15 +170,18 @@ cudaError_t cudaRuntimeGetVersion(int *version) {
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
     *free_bytes = *total_bytes = (size_t)1 << 30;
     return cudaSuccess;
 }
 
 cudaError_t cudaDeviceSynchronize() {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
     return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
     *memory = bytes ? simt::device_alloc(bytes) : nullptr;
     return bytes && !*memory ? cudaErrorMemoryAllocation : cudaSuccess;
 }
@@ -172,6 +191,7 @@ cudaError_t cudaFree(void *memory) {
 }
 
 cudaError_t cudaMallocHost(void **memory, size_t bytes) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
     *memory = malloc(bytes ? bytes : 1);
     return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
@@ -191,6 +211,7 @@ static bool is_good(const void *memory, size_t bytes, bool on_device) {
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
     if (!bytes) return cudaSuccess;
     bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
@@ -207,6 +228,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 }
 
 cudaError_t cudaMemset(void *memory, int value, size_t bytes) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
     if (!bytes) return cudaSuccess;
     if (!is_good(memory, bytes, true)) return cudaErrorInvalidValue;
     memset(memory, value, bytes);
@@ -217,18 +239,105 @@ cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t)
     return cudaMemset(memory, value, bytes);
 }
 
+/* ---- streams and graphs --------------------------------------------------------------------- */
+
+struct kept_launch {
+    cudaLaunchConfig_t config;
+    std::function<void()> body;
+};
+
+struct simt_graph {
+    std::vector<kept_launch> launches;
+};
+
+struct simt_stream {
+    simt_graph *capturing;
+};
+
+bool simt::keep_for_graph(cudaStream_t stream, const cudaLaunchConfig_t &config,
+                          const std::function<void()> &body) {
+    if (!stream->capturing) return false;
+    stream->capturing->launches.push_back({config, body});
+    return true;
+}
+
 cudaError_t cudaStreamCreate(cudaStream_t *stream) {
-    *stream = (cudaStream_t)malloc(1);
-    return *stream ? cudaSuccess : cudaErrorMemoryAllocation;
+    if (cudaError_t failure = simt::injected_failure()) return failure;
+    *stream = new simt_stream{nullptr};
+    return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-    free(stream);
+    if (stream) delete stream->capturing;
+    delete stream;
     return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
+    return stream && stream->capturing ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
+    if (stream->capturing) return cudaErrorInvalidValue;
+    stream->capturing = new simt_graph;
     return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+    *graph = stream->capturing;
+    stream->capturing = nullptr;
+    if (cudaError_t failure = simt::injected_failure()) {
+        delete *graph;
+        *graph = nullptr;
+        return failure;
+    }
+    return *graph ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
+                                 unsigned long long) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
+    *executable = new simt_graph(*graph);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
+    for (const kept_launch &l : executable->launches) {
+        if (cudaError_t code = simt::run_now(l.config, l.body)) return code;
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+    delete graph;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+    delete executable;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device) {
+    if (device != 0) return cudaErrorInvalidDevice;
+    switch (attribute) { /* A small GPU's. */
+        case cudaDevAttrClockRate:
+            *value = 1500000;
+            return cudaSuccess;
+        case cudaDevAttrMemoryClockRate:
+            *value = 5000000;
+            return cudaSuccess;
+        case cudaDevAttrGlobalMemoryBusWidth:
+            *value = 256;
+            return cudaSuccess;
+        case cudaDevAttrL2CacheSize:
+            *value = 1 << 20;
+            return cudaSuccess;
+    }
+    return cudaErrorInvalidValue;
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t *event) {

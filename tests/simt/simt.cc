@@ -544,9 +544,14 @@ static bool is_possible(const cudaLaunchConfig_t &c, const void *kernel) {
 cudaError_t launch(const cudaLaunchConfig_t *config, const void *kernel,
                    const std::function<void()> &body) {
     if (!is_possible(*config, kernel)) return cudaErrorInvalidConfiguration;
+    if (config->stream && keep_for_graph(config->stream, *config, body)) return cudaSuccess;
+    return run_now(*config, body);
+}
+
+cudaError_t run_now(const cudaLaunchConfig_t &config, const std::function<void()> &body) {
     const char *text = getenv("THAW_SIMT_SEED");
     uint64_t seed = text ? strtoull(text, nullptr, 0) : 1;
-    const dim3 &grid = config->gridDim;
+    const dim3 &grid = config.gridDim;
     uint64_t blocks = (uint64_t)grid.x * grid.y * grid.z;
     /* Blocks start in any order: a step that shares no divisor with their number. */
     uint64_t step = 1 + draw(seed) % blocks;
@@ -556,7 +561,7 @@ cudaError_t launch(const cudaLaunchConfig_t *config, const void *kernel,
     auto work = [&] {
         block b;
         for (uint64_t i; (i = next++) < blocks;) {
-            make_block(b, *config, i * step % blocks, seed);
+            make_block(b, config, i * step % blocks, seed);
             run_block(b, body);
         }
     };

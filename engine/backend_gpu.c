@@ -1,0 +1,27 @@
+#include "backend.h"
+
+/* All memory of a GPU is alike: the table's functions need no more than a size. */
+static void *gpu_alloc(size_t n) {
+    void *memory = NULL;
+    return thaw_gpu_kernels->memory->alloc(n ? n : 1, &memory) == 0 ? memory : NULL;
+}
+
+static void gpu_release(void *memory, size_t n) {
+    (void)n;
+    thaw_gpu_kernels->memory->release(memory);
+}
+
+thaw_status thaw_backend_gpu_open(thaw_backend *backend, const thaw_kernels *kernels, int index,
+                                  int threads, thaw_error *err) {
+    thaw_backend b = {.kernels = kernels,
+                      .threads = threads > 0 ? threads : thaw_usable_cpus(),
+                      .alloc = gpu_alloc,
+                      .release = gpu_release};
+    thaw_error why = {.code = THAW_ERR_BACKEND};
+    if (kernels->open(index, b.threads, &b.device, &b.stream, &why) != 0) {
+        if (err) *err = why;
+        return why.code;
+    }
+    *backend = b;
+    return THAW_OK;
+}

@@ -1,0 +1,29 @@
+/* A CUDA device that was opened, and its memory: what table.cu puts into the kernel table. */
+#ifndef THAW_CUDA_DEVICE_H
+#define THAW_CUDA_DEVICE_H
+
+#include <cuda_runtime.h>
+
+#include "cuda_kernels.h"
+
+extern "C" {
+#include "arena.h"
+#include "status.h"
+}
+
+namespace thaw {
+
+struct open_device {
+    int index;
+    char name[64];
+    thaw_cuda_device facts;
+};
+
+/* As thaw_kernels has them. */
+int device_open(int index, int threads, void **device, void **stream, thaw_error *err);
+void device_close(void *device, void *stream);
+extern const thaw_memory device_memory;
+
+}  // namespace thaw
+
+#endif

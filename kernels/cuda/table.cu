@@ -1,0 +1,485 @@
+/* The CUDA kernel table: for each step, what is decided and packed once, and the launch.
+ *
+ * A port is N,H,W,Cp in the step's storage type (types.h). Constants of a step lie in device memory
+ * that its release frees. The first convolution reads the caller's pixels itself and may take the
+ * max pool behind it along: import and that convolution then only run when some other step reads
+ * their tensors (`needed`), which is known once all steps are prepared.
+ */
+#include <cuda_runtime.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <vector>
+
+#include "cuda_kernels.h"
+#include "device.h"
+#include "types.h"
+
+namespace thaw {
+
+/* What a step keeps, in the plan's arena. */
+struct step_state {
+    int sm;
+    bool needed; /* Somebody reads the output as a tensor. */
+    bool is_import, is_stem, is_depthwise;
+    thaw_cuda_conv conv;
+    thaw_cuda_depthwise depthwise;
+    thaw_cuda_stem stem;
+    void *constants[3];      /* Device memory: what the pointers above point to. */
+    const thaw_step *source; /* is_stem of a pool: the convolution that it takes along. */
+};
+
+/* ---- preparing ------------------------------------------------------------------------------ */
+
+static int refuse(const thaw_step *step, thaw_error *err, const char *why) {
+    thaw_fail(err, THAW_ERR_UNSUPPORTED,
+              "%s: the CUDA backend cannot compute it: %s; use device = cpu", step->name, why);
+    return (int)cudaErrorInvalidValue;
+}
+
+static int out_of_memory(const thaw_step *step, thaw_error *err, size_t bytes, int code) {
+    thaw_fail(err, THAW_ERR_NOMEM, "%s: its weights need %zu bytes of the GPU's memory: %s",
+              step->name, bytes, cudaGetErrorString((cudaError_t)code));
+    return code;
+}
+
+static step_state *state_of(const thaw_step *step) {
+    return (step_state *)step->state;
+}
+
+/* The step that made a port; table.cu keeps it in the port's layout. */
+static step_state *maker_of(const thaw_port *port) {
+    return (step_state *)port->layout;
+}
+
+/* Starts a step: its state, and its output's bytes. */
+static int begin(thaw_step *step, const thaw_plan_context *plan, thaw_error *err,
+                 step_state **state) {
+    thaw_port *y = step->out;
+    thaw_cuda_reason reason;
+    const char *why = cuda_tensor_refuses(y->N, y->H, y->W, y->C, &reason);
+    if (why) return refuse(step, err, why);
+    *state = (step_state *)thaw_arena_alloc(plan->arena, sizeof **state);
+    if (!*state) {
+        thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to plan %s", step->name);
+        return (int)cudaErrorMemoryAllocation;
+    }
+    (*state)->sm = ((const open_device *)plan->device)->facts.sm;
+    step->state = *state;
+    y->layout = *state;
+    y->bytes = (size_t)(y->N * y->H * y->W * padded_channels(y->C)) * thaw_dtype_bytes(y->dtype);
+    return 0;
+}
+
+/* All inputs are read as tensors, so whoever makes them must. */
+static void need_inputs(const thaw_step *step) {
+    for (int i = 0; i < step->n_in; i++)
+        maker_of(step->in[i])->needed = true;
+}
+
+static int begin_reading(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    step_state *state;
+    int code = begin(step, plan, err, &state);
+    if (!code) need_inputs(step);
+    return code;
+}
+
+/* bytes of the host's memory, as the step's i-th constant. */
+static int keep(const thaw_step *step, int i, const void *from, size_t bytes, thaw_error *err) {
+    void **to = &state_of(step)->constants[i];
+    int code = device_memory.alloc(bytes, to);
+    if (code) return out_of_memory(step, err, bytes, code);
+    if (bytes == 0) return 0;
+    code = (int)(from ? cudaMemcpy(*to, from, bytes, cudaMemcpyHostToDevice)
+                      : cudaMemset(*to, 0, bytes));
+    if (code) out_of_memory(step, err, bytes, code);
+    return code;
+}
+
+static void step_release(thaw_step *step) {
+    if (!step->state) return;
+    for (void *&constant : state_of(step)->constants) {
+        device_memory.release(constant);
+        constant = nullptr;
+    }
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+static thaw_cuda_launch launch_on(const thaw_run_context *context) {
+    thaw_cuda_launch launch = {};
+    launch.stream = (cudaStream_t)context->stream;
+    return launch;
+}
+
+/* The runtime's code, with kernel and grid in the context's error. */
+static int finish(int code, const thaw_cuda_launch &launch, const thaw_run_context *context) {
+    if (code && context->err) {
+        thaw_fail(context->err, THAW_ERR_BACKEND,
+                  "kernel %s, grid %u x %u x %u of %u threads with %zu bytes of shared memory: %s",
+                  launch.kernel, launch.grid[0], launch.grid[1], launch.grid[2], launch.threads,
+                  launch.shared_bytes, cudaGetErrorString((cudaError_t)code));
+    }
+    return code;
+}
+
+/* ---- import and export ---------------------------------------------------------------------- */
+
+static int import_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    step_state *state;
+    int code = begin(step, plan, err, &state);
+    if (code) return code;
+    state->is_import = true;
+    state->source = step;
+    size_t bytes = (size_t)step->out->C * sizeof(float);
+    code = keep(step, 0, step->scale, bytes, err);
+    return code ? code : keep(step, 1, step->shift, bytes, err);
+}
+
+static int import_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *y = step->out;
+    const step_state *state = state_of(step);
+    if (!state->needed) return 0;
+    thaw_cuda_launch launch = launch_on(context);
+    return finish(cuda_import(&launch, y->N, y->H, y->W, y->C, y->dtype, context->pixels,
+                              (const float *)state->constants[0],
+                              (const float *)state->constants[1], y->data),
+                  launch, context);
+}
+
+static int export_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    int code = begin_reading(step, plan, err);
+    step->out->bytes = 0; /* It goes to the caller's memory. */
+    return code;
+}
+
+static int export_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *x = step->in[0];
+    thaw_cuda_launch launch = launch_on(context);
+    return finish(
+        cuda_export(&launch, x->N, x->H, x->W, x->C, x->dtype, x->data, context->features), launch,
+        context);
+}
+
+/* ---- convolutions --------------------------------------------------------------------------- */
+
+static thaw_conv_shape shape_of(const thaw_step *step) {
+    if (step->kind == THAW_STEP_conv) return step->conv;
+    const thaw_port *x = step->in[0];
+    return {x->N, 1, 1, x->C, 1, 1, step->out->C, 1, {1, 1, 1, 1, 1, 1, 0, 0, 0, 0}};
+}
+
+/* The caller's pixels go straight into the first convolution. */
+static bool prepare_stem(thaw_step *step, const open_device *device, int *code, thaw_error *err) {
+    step_state *state = state_of(step);
+    const step_state *from = maker_of(step->in[0]);
+    if (!from->is_import || step->epilogue.residual || step->kind != THAW_STEP_conv) return false;
+    const float *scale = from->source->scale, *shift = from->source->shift;
+    thaw_cuda_reason reason;
+    if (cuda_stem_refuses(&step->conv, nullptr, step->compute, scale, shift, &device->facts,
+                          &reason))
+        return false;
+    state->is_stem = true;
+    thaw_cuda_stem *s = &state->stem;
+    s->shape = step->conv;
+    s->dtype = step->compute;
+    s->act = step->epilogue.act;
+    s->a = step->epilogue.a;
+    s->b = step->epilogue.b;
+    s->choice = cuda_stem_choose(&s->shape, nullptr, s->dtype, &device->facts);
+    std::vector<uint8_t> w(cuda_stem_weight_bytes(&s->shape, s->dtype));
+    std::vector<float> constants(cuda_stem_constants(&s->shape));
+    cuda_stem_pack(&s->shape, s->dtype, step->w, step->b, scale, shift, w.data(), constants.data());
+    *code = keep(step, 0, w.data(), w.size(), err);
+    if (!*code) *code = keep(step, 1, constants.data(), constants.size() * sizeof(float), err);
+    s->w = state->constants[0];
+    s->constants = (const float *)state->constants[1];
+    return true;
+}
+
+static bool prepare_depthwise(thaw_step *step, int *code, thaw_error *err) {
+    step_state *state = state_of(step);
+    thaw_cuda_reason reason;
+    if (step->kind != THAW_STEP_conv || cuda_depthwise_refuses(&step->conv, &reason)) return false;
+    state->is_depthwise = true;
+    thaw_cuda_depthwise *d = &state->depthwise;
+    d->shape = step->conv;
+    d->dtype = step->out->dtype;
+    d->act = step->epilogue.act;
+    d->a = step->epilogue.a;
+    d->b = step->epilogue.b;
+    d->residual_place = step->epilogue.residual ? THAW_RESIDUAL_BEFORE_ACT : THAW_NO_RESIDUAL;
+    std::vector<float> w(cuda_depthwise_weight_count(&d->shape));
+    std::vector<float> b((size_t)padded_channels(d->shape.C));
+    cuda_depthwise_pack(&d->shape, step->w, step->b, w.data(), b.data());
+    *code = keep(step, 0, w.data(), w.size() * sizeof(float), err);
+    if (!*code) *code = keep(step, 1, b.data(), b.size() * sizeof(float), err);
+    d->w = (const float *)state->constants[0];
+    d->bias = (const float *)state->constants[1];
+    return true;
+}
+
+static int prepare_gemm(thaw_step *step, const open_device *device, thaw_error *err) {
+    step_state *state = state_of(step);
+    int sm = device->facts.sm;
+    thaw_cuda_conv *c = &state->conv;
+    c->shape = shape_of(step);
+    c->dtype = step->out->dtype;
+    thaw_cuda_reason reason;
+    const char *why = cuda_conv_refuses(&c->shape, c->dtype, &device->facts, &reason);
+    if (why) return refuse(step, err, why);
+    c->act = step->epilogue.act;
+    c->a = step->epilogue.a;
+    c->b = step->epilogue.b;
+    c->residual_place = step->epilogue.residual ? THAW_RESIDUAL_BEFORE_ACT : THAW_NO_RESIDUAL;
+    c->choice = cuda_conv_choose(&c->shape, c->dtype, &device->facts);
+    std::vector<uint8_t> w(cuda_conv_weight_bytes(&c->shape, c->dtype, sm, &c->choice));
+    std::vector<float> b(cuda_conv_bias_count(&c->shape, sm, &c->choice));
+    cuda_conv_pack(&c->shape, c->dtype, sm, &c->choice, step->w, step->b, w.data(), b.data());
+    int code = keep(step, 0, w.data(), w.size(), err);
+    if (!code) code = keep(step, 1, b.data(), b.size() * sizeof(float), err);
+    size_t counters = cuda_conv_counters(&c->shape, sm, &c->choice) * sizeof(uint32_t);
+    if (!code) code = keep(step, 2, nullptr, counters, err);
+    c->w = state->constants[0];
+    c->bias = (const float *)state->constants[1];
+    c->counters = (uint32_t *)state->constants[2];
+    step->workspace_bytes = cuda_conv_workspace_bytes(&c->shape, sm, &c->choice);
+    return code;
+}
+
+static int conv_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    const open_device *device = (const open_device *)plan->device;
+    step_state *state;
+    int code = begin(step, plan, err, &state);
+    if (code || prepare_stem(step, device, &code, err)) return code;
+    need_inputs(step);
+    step->in_place = step->epilogue.residual;
+    if (prepare_depthwise(step, &code, err)) return code;
+    return prepare_gemm(step, device, err);
+}
+
+static int conv_run(const thaw_step *step, const thaw_run_context *context) {
+    const step_state *state = state_of(step);
+    const void *x = step->in[0]->data, *residual = step->in[step->n_in - 1]->data;
+    thaw_cuda_launch launch = launch_on(context);
+    if (state->is_stem) {
+        if (!state->needed) return 0; /* The pool behind it has taken it along. */
+        thaw_cuda_stem s = state->stem;
+        s.pixels = context->pixels;
+        s.y = step->out->data;
+        return finish(cuda_stem(&launch, &s), launch, context);
+    }
+    if (state->is_depthwise) {
+        thaw_cuda_depthwise d = state->depthwise;
+        d.x = x;
+        d.residual = d.residual_place ? residual : nullptr;
+        d.y = step->out->data;
+        return finish(cuda_depthwise(&launch, &d), launch, context);
+    }
+    thaw_cuda_conv c = state->conv;
+    c.x = x;
+    c.residual = c.residual_place ? residual : nullptr;
+    c.y = step->out->data;
+    c.workspace = context->workspace;
+    return finish(cuda_conv(&launch, &c, state->sm), launch, context);
+}
+
+/* ---- pools ---------------------------------------------------------------------------------- */
+
+/* A max pool right behind the first convolution is computed by it, unless somebody has asked for
+ * the convolution's own output by then. */
+static void take_stem_along(thaw_step *step, const open_device *device) {
+    step_state *state = state_of(step), *from = maker_of(step->in[0]);
+    if (!from->is_stem || from->needed || from->stem.pooled) return;
+    thaw_cuda_stem s = from->stem;
+    thaw_cuda_reason reason;
+    const float one[4] = {1, 1, 1, 1}, zero[4] = {0, 0, 0, 0}; /* Taken before: not asked again. */
+    if (cuda_stem_refuses(&s.shape, &step->pool, s.dtype, one, zero, &device->facts, &reason))
+        return;
+    s.pooled = true;
+    s.pool = step->pool;
+    s.choice = cuda_stem_choose(&s.shape, &s.pool, s.dtype, &device->facts);
+    state->stem = s;
+    state->is_stem = true;
+}
+
+static int pool_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    step_state *state;
+    int code = begin(step, plan, err, &state);
+    if (code) return code;
+    take_stem_along(step, (const open_device *)plan->device);
+    if (!state->is_stem) need_inputs(step);
+    return 0;
+}
+
+static int pool_run(const thaw_step *step, const thaw_run_context *context) {
+    const step_state *state = state_of(step);
+    thaw_cuda_launch launch = launch_on(context);
+    if (!state->is_stem) {
+        return finish(
+            cuda_pool(&launch, &step->pool, step->out->dtype, step->in[0]->data, step->out->data),
+            launch, context);
+    }
+    thaw_cuda_stem s = state->stem;
+    s.pixels = context->pixels;
+    s.y = step->out->data;
+    return finish(cuda_stem(&launch, &s), launch, context);
+}
+
+static int global_mean_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *x = step->in[0];
+    thaw_cuda_launch launch = launch_on(context);
+    return finish(
+        cuda_global_mean(&launch, x->N, x->H, x->W, x->C, x->dtype, x->data, step->out->data),
+        launch, context);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------- */
+
+static thaw_cuda_elementwise elements_of(const thaw_step *step) {
+    const thaw_port *y = step->out, *x1 = step->in[step->n_in - 1];
+    const thaw_epilogue *e = &step->epilogue;
+    thaw_cuda_elementwise p = {};
+    p.N = y->N;
+    p.H = y->H;
+    p.W = y->W;
+    p.C = y->C;
+    p.dtype = y->dtype;
+    p.act = e->act;
+    p.a = e->a;
+    p.b = e->b;
+    p.x1_one_pixel = x1->H == 1 && x1->W == 1;
+    p.x1_one_channel = x1->C == 1;
+    p.x0 = step->in[0]->data;
+    p.x1 = x1->data;
+    p.y = y->data;
+    return p;
+}
+
+/* x1 is as large as x0, one pixel, one channel, or both. */
+static int binary_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    const thaw_port *x0 = step->in[0], *x1 = step->in[1];
+    bool pixels = (x1->H == x0->H && x1->W == x0->W) || (x1->H == 1 && x1->W == 1);
+    bool channels = x1->C == x0->C || x1->C == 1;
+    if (!pixels || !channels || x1->N != x0->N) {
+        char why[160];
+        snprintf(why, sizeof why,
+                 "its second operand is %lld x %lld x %lld x %lld, which spreads neither over "
+                 "pixels nor over channels",
+                 (long long)x1->N, (long long)x1->H, (long long)x1->W, (long long)x1->C);
+        return refuse(step, err, why);
+    }
+    return begin_reading(step, plan, err);
+}
+
+static int act_run(const thaw_step *step, const thaw_run_context *context) {
+    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_elementwise p = elements_of(step);
+    return finish(cuda_act(&launch, &p), launch, context);
+}
+
+static int add_run(const thaw_step *step, const thaw_run_context *context) {
+    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_elementwise p = elements_of(step);
+    return finish(cuda_add(&launch, &p), launch, context);
+}
+
+static int mul_run(const thaw_step *step, const thaw_run_context *context) {
+    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_elementwise p = elements_of(step);
+    return finish(cuda_mul(&launch, &p), launch, context);
+}
+
+static int affine_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    int code = begin_reading(step, plan, err);
+    if (code) return code;
+    int64_t C = step->out->C;
+    std::vector<float> padded((size_t)padded_channels(C));
+    memcpy(padded.data(), step->scale, (size_t)C * sizeof(float));
+    code = keep(step, 0, padded.data(), padded.size() * sizeof(float), err);
+    memcpy(padded.data(), step->shift, (size_t)C * sizeof(float));
+    return code ? code : keep(step, 1, padded.data(), padded.size() * sizeof(float), err);
+}
+
+static int affine_run(const thaw_step *step, const thaw_run_context *context) {
+    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_elementwise p = elements_of(step);
+    p.scale = (const float *)state_of(step)->constants[0];
+    p.shift = (const float *)state_of(step)->constants[1];
+    return finish(cuda_affine(&launch, &p), launch, context);
+}
+
+static int concat_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *y = step->out;
+    int64_t to = 0;
+    for (int i = 0; i < step->n_in; i++) {
+        const thaw_port *x = step->in[i];
+        thaw_cuda_launch launch = launch_on(context);
+        int code = cuda_channels(&launch, y->N * y->H * y->W, x->C, 0, y->C, to, x->C, y->dtype,
+                                 x->data, y->data);
+        if (code) return finish(code, launch, context);
+        to += x->C;
+    }
+    return 0;
+}
+
+static int pad_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *x = step->in[0];
+    thaw_cuda_launch launch = launch_on(context);
+    return finish(cuda_pad(&launch, x->N, x->H, x->W, x->C, &step->conv.window, x->dtype, x->data,
+                           step->out->data),
+                  launch, context);
+}
+
+static int flatten_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *x = step->in[0];
+    thaw_cuda_launch launch = launch_on(context);
+    return finish(cuda_flatten(&launch, x->N, x->H, x->W, x->C, x->dtype, x->data, step->out->data),
+                  launch, context);
+}
+
+/* ---- the table ------------------------------------------------------------------------------ */
+
+static bool computes(const void *device, thaw_dtype dtype) {
+    int sm = device ? ((const open_device *)device)->facts.sm : 80;
+    return dtype == THAW_F16 || (sm >= 80 && (dtype == THAW_BF16 || dtype == THAW_F32));
+}
+
+static const char *precision(thaw_dtype dtype) {
+    return dtype == THAW_F16 ? "fp16 (CUDA)" : dtype == THAW_BF16 ? "bf16 (CUDA)" : "tf32 (CUDA)";
+}
+
+static const char *explain(int code) {
+    return cudaGetErrorString((cudaError_t)code);
+}
+
+static thaw_kernels make_table() {
+    thaw_kernels t = {};
+    t.name = "cuda";
+    t.open = device_open;
+    t.close = device_close;
+    t.computes = computes;
+    t.precision = precision;
+    t.one_type = true;
+    t.memory = &device_memory;
+    t.explain = explain;
+    t.trunk[THAW_STEP_import] = {import_prepare, import_run, step_release};
+    t.trunk[THAW_STEP_export] = {export_prepare, export_run, nullptr};
+    t.trunk[THAW_STEP_conv] = {conv_prepare, conv_run, step_release};
+    t.trunk[THAW_STEP_dense] = {conv_prepare, conv_run, step_release};
+    t.trunk[THAW_STEP_pool] = {pool_prepare, pool_run, nullptr};
+    t.trunk[THAW_STEP_global_mean] = {begin_reading, global_mean_run, nullptr};
+    t.trunk[THAW_STEP_act] = {begin_reading, act_run, nullptr};
+    t.trunk[THAW_STEP_add] = {binary_prepare, add_run, nullptr};
+    t.trunk[THAW_STEP_mul] = {binary_prepare, mul_run, nullptr};
+    t.trunk[THAW_STEP_affine] = {affine_prepare, affine_run, step_release};
+    t.trunk[THAW_STEP_concat] = {begin_reading, concat_run, nullptr};
+    t.trunk[THAW_STEP_pad] = {begin_reading, pad_run, nullptr};
+    t.trunk[THAW_STEP_flatten] = {begin_reading, flatten_run, nullptr};
+    t.top = thaw_cpu_kernels.top; /* The head is trained on the host, on cached features. */
+    return t;
+}
+
+}  // namespace thaw
+
+extern "C" const thaw_kernels thaw_cuda_kernels = thaw::make_table();

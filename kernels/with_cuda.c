@@ -1,0 +1,3 @@
+#include "kernels.h"
+
+const thaw_kernels *const thaw_gpu_kernels = &thaw_cuda_kernels;
