@@ -27,7 +27,9 @@ thaw_status thaw_backend_open(thaw_backend *backend, const char *device, int thr
                          "device = %s: this build computes on the CPU only; use device = cpu",
                          device);
     int index = strncmp(device, "cuda:", 5) == 0 ? atoi(device + 5) : 0;
-    return thaw_backend_gpu_open(backend, thaw_gpu_kernels, index, threads, err);
+    thaw_status status = thaw_backend_gpu_open(backend, thaw_gpu_kernels, index, threads, err);
+    if (status == THAW_OK || status == THAW_ERR_USAGE) return status; /* That names it already. */
+    return thaw_fail_within(err, status, "device = %s", device);
 }
 
 void thaw_backend_close(thaw_backend *backend) {

@@ -79,6 +79,12 @@ static thaw_status choose_precision(thaw_session *s, const thaw_network *network
     if (precision != THAW_OPT_PRECISION_AUTO) {
         s->compute = asked[precision];
         if (s->backend.kernels->computes(s->backend.device, s->compute)) return THAW_OK;
+        if (precision == THAW_OPT_PRECISION_FP32) {
+            s->compute = THAW_F16; /* The default must not keep a T4 from working. */
+            thaw_log_write(&s->log, THAW_LOG_INFO,
+                           "precision fp16: this GPU's tensor cores have neither fp32 nor tf32");
+            return THAW_OK;
+        }
         const char *name = thaw_dtype_name(s->compute);
         bool gpu = s->backend.kernels->memory != NULL;
         return thaw_fail(err, THAW_ERR_UNSUPPORTED,

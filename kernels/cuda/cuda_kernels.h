@@ -229,64 +229,143 @@ int cuda_layer_norm(thaw_cuda_launch *launch, int64_t pixels, int64_t C, float e
 
 /* ---- training ------------------------------------------------------------------------------- */
 
-/* Matrices are float, row-major, dense, in device memory. */
+/* Matrices are row-major, in device memory; ld is the elements from a row to the next.
+ *
+ * A step's kernels can be captured once, as a CUDA graph, and replayed for a whole epoch: what
+ * changes from step to step lies in device memory and is found by the cursor, the losses of all
+ * steps lie one behind the other, and the last batch's missing rows are zeros. */
+
+/* Where an epoch stands; in device memory, zero before its first step. A step's first kernel, the
+ * gather, copies next to step; its last, the optimizer, sets next to step + 1; those between only
+ * read step. So no kernel reads what it writes, and several gathers or optimizers in a step agree.
+ */
+struct thaw_cuda_cursor {
+    int64_t next, step;
+};
+
+/* An epoch's order, which is its shuffle. Step s makes the rows at positions s M ... s M + M - 1;
+ * at positions from n on there is no row. */
+struct thaw_cuda_order {
+    const void *index; /* [n]: the row at each position; NULL: the position itself. */
+    bool index32;      /* index: int32, not int64. */
+    int64_t n;
+};
+
+struct thaw_cuda_gather {
+    int64_t M, D, x_ld, y_ld;
+    thaw_dtype x_dtype, y_dtype; /* y_dtype: x_dtype or THAW_F32. */
+    thaw_cuda_order order;
+    const void *x;             /* [rows,D]; device or mapped host memory. */
+    void *y;                   /* [M,D]; zeros where there is no row. */
+    const float *mean, *scale; /* [D]: y = (x - mean) * scale; or both NULL: y = x. */
+    const int32_t *label;      /* [rows] or NULL. */
+    int32_t *y_label;          /* [M]; -1 where there is no row. */
+    thaw_cuda_cursor *cursor;  /* NULL: step 0. */
+};
+
+/* y[m] = x[order of step, m] and y_label[m] = label of the same row. */
+int cuda_gather(thaw_cuda_launch *launch, const thaw_cuda_gather *gather);
+
+/* norm[s] = sum of class_weight[label[row]] over the rows of step s, for each of the
+ * ceil(order.n / M) steps. class_weight NULL: ones. Once an epoch. */
+int cuda_batch_weights(thaw_cuda_launch *launch, int64_t M, const thaw_cuda_order *order,
+                       const int32_t *label, const float *class_weight, float *norm);
+
 struct thaw_cuda_loss {
-    int64_t M, K;
-    const float *logits;       /* [M,K] */
-    const int32_t *label;      /* [M], each in 0 .. K-1. */
-    const float *class_weight; /* [K] or NULL: ones. */
-    const float *norm;         /* One number: the batch's sum of weights. */
+    int64_t M, K, logits_ld, dlogits_ld;
+    thaw_dtype dlogits_dtype;
     float smoothing;
-    float *loss;      /* [M] */
-    float *dlogits;   /* [M,K] or NULL; may be logits. */
-    uint8_t *correct; /* [M] or NULL: 1 where the label has the largest logit. */
+    const float *logits;       /* [M,K] */
+    const int32_t *label;      /* [M]; negative: no row; K or more: loss and gradient are NaN. */
+    const float *class_weight; /* [K] or NULL: ones. */
+    const float *norm;         /* [steps]: each batch's sum of weights. */
+    float *loss;               /* [steps,M]; 0 where there is no row. */
+    uint8_t *correct;          /* [steps,M] or NULL: 1 where the label has the largest logit, the
+                                * lowest class of equal ones; 0 where a logit is NaN. */
+    void *dlogits; /* [M,K] or NULL; zeros where there is no row. May be logits, if float
+                    * and with logits_ld. */
+    const thaw_cuda_cursor *cursor; /* NULL: step 0. */
 };
 
 /* Softmax, cross-entropy and gradient, as thaw_top_slots' softmax_cross_entropy. */
 int cuda_loss(thaw_cuda_launch *launch, const thaw_cuda_loss *loss);
 
-/* The scalars of one step. */
+/* The numbers of an epoch. */
+struct thaw_cuda_epoch {
+    double loss, weight; /* Sums over loss[n] and norm[steps]. */
+    int64_t n_correct;
+};
+
+/* *epoch = the sums; correct may be NULL. */
+int cuda_epoch_sum(thaw_cuda_launch *launch, int64_t n, const float *loss, const uint8_t *correct,
+                   int64_t steps, const float *norm, thaw_cuda_epoch *epoch);
+
+struct thaw_cuda_column_sum {
+    int64_t M, K, ld;
+    thaw_dtype dtype;
+    const void *dy;
+    float *db;
+    float *workspace;   /* cuda_column_sum_workspace floats; any content. */
+    uint32_t *counters; /* cuda_column_sum_counters of them, zero before the first call; left zero.
+                         */
+};
+
+/* db[k] = sum over m of dy[m,k]: a bias's gradient. Few rows need neither workspace nor counters:
+ * these are 0 then. */
+size_t cuda_column_sum_workspace(int64_t M, int64_t K);
+size_t cuda_column_sum_counters(int64_t M, int64_t K);
+int cuda_column_sum(thaw_cuda_launch *launch, const thaw_cuda_column_sum *sum);
+
+/* What changes from step to step of an optimizer. */
 struct thaw_cuda_step {
     float lr;
     float rate;   /* AdamW: lr / (1 - beta1^step) */
     float second; /* AdamW: 1 / sqrt(1 - beta2^step) */
 };
 
+/* Of a step that counts from 1; the factors of the CPU's adamw. */
+thaw_cuda_step cuda_step_scalars(float lr, float beta1, float beta2, int64_t step);
+
+/* A part of the parameters with its own rates. It begins where the one before it ends. */
+struct thaw_cuda_segment {
+    int64_t end;
+    float lr_factor; /* On the step's rate. */
+    float weight_decay;
+};
+
 struct thaw_cuda_optimizer {
-    int64_t n, n_decayed; /* Values; those before n_decayed are subject to weight_decay. */
-    float *w, *m, *v;     /* [n] each; m: AdamW only. */
+    int64_t n;
+    float *w, *m, *v; /* [n] each, aligned to 16 bytes; m: AdamW only. */
     const float *dw;
-    float beta1, beta2, eps, momentum, weight_decay;
-    const thaw_cuda_step *steps; /* Device memory. */
-    const uint32_t *step;        /* Device memory: index of the step to make. */
+    void *w_copy;          /* [n], aligned to 16 bytes: w rounded to copy_dtype; or NULL. */
+    thaw_dtype copy_dtype; /* THAW_F16, THAW_BF16 */
+    float beta1, beta2, eps, momentum;
+    const thaw_cuda_segment *segments; /* [n_segments], ends ascending, the last one is n. */
+    int n_segments;
+    const thaw_cuda_step *steps; /* [steps of the epoch] */
+    thaw_cuda_cursor *cursor;    /* NULL: step 0. */
 };
 
 int cuda_adamw(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);
 int cuda_sgd(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);
 
-/* *step += 1. */
-int cuda_next_step(thaw_cuda_launch *launch, uint32_t *step);
-
-/* y[m,:] = x[index[*first + m],:]; first NULL: 0. y_dtype: dtype or THAW_F32. */
-int cuda_gather(thaw_cuda_launch *launch, int64_t M, int64_t D, thaw_dtype dtype, const void *x,
-                const int64_t *index, const uint32_t *first, thaw_dtype y_dtype, void *y);
-
-/* db[k] = sum over m of dy[m,k]. */
-int cuda_column_sum(thaw_cuda_launch *launch, int64_t M, int64_t K, const float *dy, float *db);
-
-/* sums[0] += sum of loss[m]; sums[1] += number of correct rows. */
-int cuda_epoch_sum(thaw_cuda_launch *launch, int64_t M, const float *loss, const uint8_t *correct,
-                   double *sums);
-
-struct thaw_cuda_scores {
-    int64_t M, K, k;
-    const float *logits;  /* [M,K] */
-    const int32_t *label; /* [M] */
-    uint32_t *confusion;  /* [K,K]: label, choice; or NULL. */
-    uint32_t *hits;       /* One number: rows whose label is among the k largest. */
+/* What rows scored, as thaw_metrics counts it. */
+struct thaw_cuda_counts {
+    unsigned long long n;
+    unsigned long long n_nan; /* Rows that hold a NaN: wrong in every count, not in confusion. */
+    unsigned long long n_top1, n_topk;
 };
 
-/* Adds to confusion and hits. */
+struct thaw_cuda_scores {
+    int64_t M, K, ld, k;
+    const float *logits;  /* [M,K] */
+    const int32_t *label; /* [M]; outside 0 .. K-1: no row, counted nowhere. */
+    thaw_cuda_counts *counts;
+    unsigned long long *support;   /* [K] or NULL: rows of each class. */
+    unsigned long long *confusion; /* [K,K] or NULL: [label][class with the largest logit] */
+};
+
+/* Adds the rows to counts, support and confusion. */
 int cuda_scores(thaw_cuda_launch *launch, const thaw_cuda_scores *scores);
 
 #endif

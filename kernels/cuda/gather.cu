@@ -1,103 +1,173 @@
-/* The rows that an index names: y[m,:] = x[index[*first + m],:].
+/* The rows that an index names: y[m,:] = x[row,:], row = index[step M + m].
  *
- * x: [n,D] in any storage type, dense, in device or mapped host memory; y: float [M,D], or x's
- * type. index: int64; *first is in device memory, so that a captured graph of a step can be
- * replayed: an epoch's shuffle is an index, not a copy. first NULL: 0. Memory-bound; rows of whole
- * 16-byte vectors move as vectors. Measured: on no GPU yet.
- *
- * Here, too: the sums of columns, db[k] = sum over m of dy[m,k], a bias's gradient, and the sum of
- * a batch's losses, both in an order that depends on the shape alone.
+ * x: [rows,D] in any storage type; y: [M,D] in the same or in float, optionally scaled as the head
+ * wants its features, (x - mean[d]) * scale[d] in float. The labels of the rows come along. An
+ * epoch's shuffle is an index, not a copy; the step is in device memory, so that a graph of a step
+ * can be replayed. Without scaling and conversion the bits are copied. Memory-bound: 16-byte
+ * accesses where the rows are aligned, else the widest that fit. Measured: on no GPU yet.
  */
 #include <cuda_runtime.h>
 
+#include <assert.h>
+
 #include "common.cuh"
 #include "cuda_kernels.h"
-#include "index.h"
-#include "reduce.cuh"
+#include "order.cuh"
+#include "top_index.h"
 
 namespace thaw {
 
-enum { GATHER_THREADS = 128, COLUMN_ROWS = 32, SUM_WARPS = 8 };
+enum { GATHER_THREADS = 256 };
 
-/* Grid: rows. Block: a row. Thread: every 128th piece of it: 8 elements, or 1 where the row's
- * length is not a multiple of 8. */
-template <class T, class U, int EACH>
-__global__ void __launch_bounds__(GATHER_THREADS)
-    gather_kernel(const T *x, const int64_t *index, const uint32_t *first, U *y, int64_t D) {
-    int64_t m = blockIdx.x, row = index[(first ? (int64_t)*first : 0) + m];
-    const T *from = x + row * D;
-    U *to = y + m * D;
-    for (int64_t i = threadIdx.x * EACH; i < D; i += GATHER_THREADS * EACH) {
-        if constexpr (EACH == 8) {
-            store8(to + i, load8(from + i));
-        } else {
-            store(to + i, value(from[i]));
+/* x and y in pieces: what one access moves. */
+struct gather_params {
+    const void *x;
+    void *y;
+    int64_t M, pieces;
+    int64_t x_stride, y_stride; /* Pieces from a row to the next. */
+    int shift;                  /* 1 << shift threads work on a row. */
+    const float *mean, *scale;
+    thaw_cuda_order order;
+    const int32_t *label;
+    int32_t *y_label;
+    thaw_cuda_cursor *cursor;
+};
+
+/* The row that belongs to m in this step; -1: none. */
+__device__ inline int64_t row_of(const gather_params &p, int64_t m) {
+    int64_t step = p.cursor ? p.cursor->next : 0, at = step * p.M + m;
+    if (blockIdx.x == 0 && threadIdx.x == 0 && p.cursor) p.cursor->step = step;
+    return m < p.M && at < p.order.n ? row_at(p.order, at) : -1;
+}
+
+__device__ inline void gather_label(const gather_params &p, int64_t m, int64_t row, int lane) {
+    if (p.label && lane == 0 && m < p.M) p.y_label[m] = row < 0 ? -1 : p.label[row];
+}
+
+__device__ inline uint4 load_piece(const uint4 *from) {
+    return load_once(from);
+}
+
+template <class V>
+__device__ inline V load_piece(const V *from) {
+    return *from;
+}
+
+/* Grid: 256 >> shift rows a block. Thread: every (1 << shift)-th piece of a row, four at a time, so
+ * that their loads wait together. */
+template <class V>
+__global__ void __launch_bounds__(GATHER_THREADS) gather_copy_kernel(const gather_params p) {
+    int64_t m = (int64_t)blockIdx.x * (GATHER_THREADS >> p.shift) + (threadIdx.x >> p.shift);
+    int lanes = 1 << p.shift, lane = (int)threadIdx.x & (lanes - 1);
+    int64_t row = row_of(p, m);
+    gather_label(p, m, row, lane);
+    if (m >= p.M) return;
+    const V *from = (const V *)p.x + (row < 0 ? 0 : row) * p.x_stride;
+    V *to = (V *)p.y + m * p.y_stride;
+    for (int64_t first = lane; first < p.pieces; first += 4 * lanes) {
+        V piece[4] = {};
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int64_t at = first + i * lanes;
+            if (at < p.pieces && row >= 0) piece[i] = load_piece(from + at);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int64_t at = first + i * lanes;
+            if (at < p.pieces) to[at] = piece[i];
         }
     }
 }
 
-/* Grid: 32 columns a block. Block: 32 columns x 32 rows at a time; the rows' sums are then added in
- * their order. */
-__global__ void __launch_bounds__(COLUMN_ROWS * 32)
-    column_sum_kernel(const float *dy, float *db, int64_t M, int64_t K) {
-    float *shared = (float *)shared_memory(); /* [COLUMN_ROWS][32] */
-    int64_t k = (int64_t)blockIdx.x * 32 + threadIdx.x % 32;
-    int first = (int)threadIdx.x / 32;
-    float sum = 0;
-    for (int64_t m = first; m < M && k < K; m += COLUMN_ROWS)
-        sum += dy[m * K + k];
-    shared[threadIdx.x] = sum;
-    __syncthreads(); /* All rows' sums are there. */
-    if (first > 0 || k >= K) return;
-    for (int i = 1; i < COLUMN_ROWS; i++)
-        sum += shared[i * 32 + threadIdx.x];
-    db[k] = sum;
+/* The same with conversion and scaling; a piece is EACH elements: 8, or 1 where rows of 8 are not
+ * aligned. */
+template <class T, class U, int EACH>
+__global__ void __launch_bounds__(GATHER_THREADS) gather_scale_kernel(const gather_params p) {
+    int64_t m = (int64_t)blockIdx.x * (GATHER_THREADS >> p.shift) + (threadIdx.x >> p.shift);
+    int lanes = 1 << p.shift, lane = (int)threadIdx.x & (lanes - 1);
+    int64_t row = row_of(p, m);
+    gather_label(p, m, row, lane);
+    if (m >= p.M) return;
+    const T *from = (const T *)p.x + (row < 0 ? 0 : row) * p.x_stride * EACH;
+    U *to = (U *)p.y + m * p.y_stride * EACH;
+    for (int64_t d = lane * EACH; d < p.pieces * EACH; d += lanes * EACH) {
+        if constexpr (EACH == 8) {
+            float8 x = {};
+            if (row >= 0) x = load8(from + d);
+            if (row >= 0 && p.mean) {
+                float8 mean = load8(p.mean + d), scale = load8(p.scale + d);
+                for (int e = 0; e < 8; e++)
+                    x.v[e] = (x.v[e] - mean.v[e]) * scale.v[e];
+            }
+            store8(to + d, x);
+        } else {
+            float x = row >= 0 ? value(from[d]) : 0;
+            if (row >= 0 && p.mean) x = (x - p.mean[d]) * p.scale[d];
+            store(to + d, x);
+        }
+    }
 }
 
-/* One block. Thread: every 256th loss. sums[0] += sum of loss, sums[1] += count of correct. */
-__global__ void __launch_bounds__(SUM_WARPS * 32)
-    epoch_sum_kernel(const float *loss, const uint8_t *correct, double *sums, int64_t M) {
-    float *shared = (float *)shared_memory();
-    float total = 0, right = 0;
-    for (int64_t m = threadIdx.x; m < M; m += SUM_WARPS * 32) {
-        total += loss[m];
-        right += correct[m];
-    }
-    total = block_sum<SUM_WARPS>(total, shared);
-    right = block_sum<SUM_WARPS>(right, shared);
-    if (threadIdx.x > 0) return;
-    sums[0] += total;
-    sums[1] += right;
+/* ---- launcher ------------------------------------------------------------------------------- */
+
+static int launch_gather(thaw_cuda_launch *launch, const char *name,
+                         void (*kernel)(const gather_params), gather_params p, int64_t pieces,
+                         int64_t x_stride, int64_t y_stride) {
+    p.pieces = pieces;
+    p.x_stride = x_stride;
+    p.y_stride = y_stride;
+    p.shift = row_shift(p.M, pieces, GATHER_THREADS);
+    dim3 grid((unsigned)ceil_div(p.M, GATHER_THREADS >> p.shift));
+    return launch_kernel(launch, name, kernel, grid, GATHER_THREADS, 0, p);
+}
+
+static int launch_copy(thaw_cuda_launch *launch, const thaw_cuda_gather &g, int element_bytes,
+                       const gather_params &p) {
+    int64_t row = g.D * element_bytes, x_row = g.x_ld * element_bytes,
+            y_row = g.y_ld * element_bytes;
+    int bytes = widest_access((uint64_t)((uintptr_t)g.x | (uintptr_t)g.y) | (uint64_t)row |
+                              (uint64_t)x_row | (uint64_t)y_row);
+    auto kernel = bytes == 16  ? gather_copy_kernel<uint4>
+                  : bytes == 8 ? gather_copy_kernel<uint2>
+                  : bytes == 4 ? gather_copy_kernel<uint32_t>
+                               : gather_copy_kernel<uint16_t>;
+    return launch_gather(launch, "gather_copy", kernel, p, row / bytes, x_row / bytes,
+                         y_row / bytes);
 }
 
 template <class T, class U>
-static int launch_gather(thaw_cuda_launch *launch, int64_t M, int64_t D, const void *x,
-                         const int64_t *index, const uint32_t *first, void *y) {
-    return launch_kernel(
-        launch, "gather", D % 8 == 0 ? gather_kernel<T, U, 8> : gather_kernel<T, U, 1>,
-        dim3((unsigned)M), GATHER_THREADS, 0, (const T *)x, index, first, (U *)y, D);
+static int launch_scale(thaw_cuda_launch *launch, const thaw_cuda_gather &g,
+                        const gather_params &p) {
+    uint64_t addresses = (uintptr_t)g.x | (uintptr_t)g.y | (uintptr_t)g.mean | (uintptr_t)g.scale;
+    if (widest_access(addresses) == 16 && g.D % 8 == 0 && g.x_ld % 8 == 0 && g.y_ld % 8 == 0)
+        return launch_gather(launch, "gather_scale", gather_scale_kernel<T, U, 8>, p, g.D / 8,
+                             g.x_ld / 8, g.y_ld / 8);
+    return launch_gather(launch, "gather_scale", gather_scale_kernel<T, U, 1>, p, g.D, g.x_ld,
+                         g.y_ld);
 }
 
 }  // namespace thaw
 
 using namespace thaw;
 
-int cuda_gather(thaw_cuda_launch *launch, int64_t M, int64_t D, thaw_dtype dtype, const void *x,
-                const int64_t *index, const uint32_t *first, thaw_dtype y_dtype, void *y) {
-    return with_type(dtype, [&](auto type) {
+int cuda_gather(thaw_cuda_launch *launch, const thaw_cuda_gather *g) {
+    assert(g->M > 0 && g->D > 0 && g->x_ld >= g->D && g->y_ld >= g->D);
+    assert(!g->mean == !g->scale && !g->label == !g->y_label);
+    assert(g->y_dtype == g->x_dtype || g->y_dtype == THAW_F32);
+    gather_params p = {};
+    p.x = g->x;
+    p.y = g->y;
+    p.M = g->M;
+    p.mean = g->mean;
+    p.scale = g->scale;
+    p.order = g->order;
+    p.label = g->label;
+    p.y_label = g->y_label;
+    p.cursor = g->cursor;
+    return with_type(g->x_dtype, [&](auto type) {
         using T = decltype(type);
-        return y_dtype == dtype ? launch_gather<T, T>(launch, M, D, x, index, first, y)
-                                : launch_gather<T, float>(launch, M, D, x, index, first, y);
+        if (g->y_dtype != g->x_dtype) return launch_scale<T, float>(launch, *g, p);
+        if (g->mean) return launch_scale<T, T>(launch, *g, p);
+        return launch_copy(launch, *g, (int)sizeof(T), p);
     });
-}
-
-int cuda_column_sum(thaw_cuda_launch *launch, int64_t M, int64_t K, const float *dy, float *db) {
-    return launch_kernel(launch, "column_sum", column_sum_kernel, dim3((unsigned)ceil_div(K, 32)),
-                         COLUMN_ROWS * 32, COLUMN_ROWS * 32 * sizeof(float), dy, db, M, K);
-}
-
-int cuda_epoch_sum(thaw_cuda_launch *launch, int64_t M, const float *loss, const uint8_t *correct,
-                   double *sums) {
-    return launch_kernel(launch, "epoch_sum", epoch_sum_kernel, dim3(1), SUM_WARPS * 32,
-                         SUM_WARPS * sizeof(float), loss, correct, sums, M);
 }

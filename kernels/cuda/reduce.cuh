@@ -8,7 +8,8 @@
 namespace thaw {
 
 /* The same in all lanes. */
-__device__ inline float warp_sum(float x) {
+template <class N>
+__device__ inline N warp_sum(N x) {
 #pragma unroll
     for (int with = 16; with > 0; with /= 2)
         x += __shfl_xor_sync(0xffffffffu, x, with);
@@ -22,14 +23,14 @@ __device__ inline float warp_max(float x) {
     return x;
 }
 
-/* The same in all threads of a block of WARPS warps; shared: WARPS floats, free before and after.
+/* The same in all threads of a block of WARPS warps; shared: WARPS numbers, free before and after.
  */
-template <int WARPS>
-__device__ inline float block_sum(float x, float *shared) {
+template <int WARPS, class N>
+__device__ inline N block_sum(N x, N *shared) {
     x = warp_sum(x);
     if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
     __syncthreads();
-    float sum = 0;
+    N sum = 0;
 #pragma unroll
     for (int i = 0; i < WARPS; i++)
         sum += shared[i];

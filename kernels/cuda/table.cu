@@ -37,9 +37,15 @@ static int refuse(const thaw_step *step, thaw_error *err, const char *why) {
     return (int)cudaErrorInvalidValue;
 }
 
-static int out_of_memory(const thaw_step *step, thaw_error *err, size_t bytes, int code) {
-    thaw_fail(err, THAW_ERR_NOMEM, "%s: its weights need %zu bytes of the GPU's memory: %s",
-              step->name, bytes, cudaGetErrorString((cudaError_t)code));
+static int not_kept(const thaw_step *step, thaw_error *err, size_t bytes, int code) {
+    const char *why = cudaGetErrorString((cudaError_t)code);
+    if (code == (int)cudaErrorMemoryAllocation) {
+        thaw_fail(err, THAW_ERR_NOMEM, "%s: its weights need %zu bytes of the GPU's memory: %s",
+                  step->name, bytes, why);
+    } else {
+        thaw_fail(err, THAW_ERR_BACKEND, "%s: its weights could not be copied to the GPU: %s (%d)",
+                  step->name, why, code);
+    }
     return code;
 }
 
@@ -88,12 +94,11 @@ static int begin_reading(thaw_step *step, const thaw_plan_context *plan, thaw_er
 static int keep(const thaw_step *step, int i, const void *from, size_t bytes, thaw_error *err) {
     void **to = &state_of(step)->constants[i];
     int code = device_memory.alloc(bytes, to);
-    if (code) return out_of_memory(step, err, bytes, code);
+    if (code) return not_kept(step, err, bytes, code);
     if (bytes == 0) return 0;
     code = (int)(from ? cudaMemcpy(*to, from, bytes, cudaMemcpyHostToDevice)
                       : cudaMemset(*to, 0, bytes));
-    if (code) out_of_memory(step, err, bytes, code);
-    return code;
+    return code ? not_kept(step, err, bytes, code) : 0;
 }
 
 static void step_release(thaw_step *step) {

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# The whole program with an emulated GPU, on drawn pictures and a small network:
+# - it scores what the CPU scores, and two runs write the same bytes;
+# - `auto` takes the GPU, wrong devices and precisions are refused in a sentence;
+# - each call of the CUDA runtime that fails, once or for good, ends in a sentence or in a smaller
+#   batch, never in a crash or half a bundle.
+#
+#     test_program.sh PROGRAM_WITH_EMULATED_GPU THAW_DRAW SOURCE_FOLDER
+set -uo pipefail
+program=$1 draw=$2 source=$3
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder" || exit 1
+export OMP_WAIT_POLICY=passive
+checks=0 failed=0
+
+fail() {
+    echo "FAILED: $*"
+    failed=$((failed + 1))
+}
+
+"$draw" demo8 pictures 3 1 40 1 >/dev/null || fail "no pictures were drawn"
+train=("$program" train --data.train=pictures --model="$source/tests/data/onnx/mobilenetv2_17_bn.onnx"
+    --batch=8 --epochs=4 --cache.dir=none)
+
+top1() { grep -o '^top-1 [0-9.]*' "$1"; }
+
+# --- the same as the CPU, and the same twice
+"${train[@]}" --device=cpu --out=cpu >cpu.txt 2>&1 || fail "cpu: $(tail -1 cpu.txt)"
+for i in 1 2; do
+    "${train[@]}" --device=cuda --precision=fp16 --out=gpu$i >gpu$i.txt 2>&1 || fail "gpu: $(tail -1 gpu$i.txt)"
+done
+"${train[@]}" --device=auto --out=auto >auto.txt 2>&1 || fail "auto: $(tail -1 auto.txt)"
+[ "$(top1 cpu.txt)" = "$(top1 gpu1.txt)" ] || fail "CPU '$(top1 cpu.txt)', GPU '$(top1 gpu1.txt)'"
+cmp -s gpu1/model.onnx gpu2/model.onnx || fail "two runs on the GPU made different models"
+grep -q 'computing on the CPU' auto.txt && fail "auto did not take the GPU"
+checks=$((checks + 4))
+
+# --- refusals
+refused() {
+    local words=$1
+    shift
+    "$@" >refused.txt 2>&1 && fail "not refused: $*"
+    grep -q "$words" refused.txt || fail "'$words' is not in: $(tail -1 refused.txt)"
+    checks=$((checks + 1))
+}
+refused 'cuda:3: this machine has 1 CUDA device' "${train[@]}" --device=cuda:3 --out=no
+case $program in
+*simt75) refused 'use fp16' "${train[@]}" --device=cuda --precision=bf16 --out=no ;;
+esac
+
+# --- failures: 2 is out of memory, once; 719 a failed launch, which stays
+shopt -s nullglob
+for code in 2 719; do
+    for ((at = 1, step = 1; at < 400; at += step)); do
+        [ $at -gt 24 ] && step=17
+        THAW_SIMT_FAIL_AT=$at THAW_SIMT_FAIL_CODE=$code timeout 300 "${train[@]}" --device=cuda \
+            --precision=fp16 --out=broken >broken.txt 2>&1
+        status=$?
+        checks=$((checks + 1))
+        if [ $status -eq 0 ]; then
+            cmp -s gpu1/model.onnx broken/model.onnx || [ $code -eq 2 ] || fail "call $at, code $code: another model"
+            [ $code -eq 719 ] && break # Beyond the last call.
+        elif [ $status -ne 1 ]; then
+            fail "call $at, code $code: exit status $status: $(tail -1 broken.txt)"
+        elif ! tail -1 broken.txt | grep -q '^thaw: .*[a-z]'; then
+            fail "call $at, code $code: no sentence: $(tail -1 broken.txt)"
+        elif [ -e broken/model.onnx ]; then
+            fail "call $at, code $code: a bundle in spite of it"
+        fi
+        rm -rf broken broken.*/
+    done
+done
+
+echo "test_program.sh: $checks checks, $failed failed"
+[ "$failed" -eq 0 ]
