@@ -33,7 +33,9 @@ threads=$(nproc)
 model=${THAW_KIT_MODEL:-$more/models/mobilenet_v2.onnx}
 pictures=${THAW_KIT_DATA:-$more/data/oxford12}
 base=$root/datasets/flower_or_not.onnx
-cd "$root" || exit 1
+out=${1:-$root/tests/bench/results}
+case $out in /*) ;; *) out=$PWD/$out ;; esac
+cd "$root" || exit 1 # A test looks for its models from here.
 
 # ---- running, and what is kept -----------------------------------------------------------------
 
@@ -236,7 +238,8 @@ CASES
 
 part_sanitizer() {
     local tool program cases type log sanitizer n=0 found=0 refused=0
-    sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -n 1)
+    sanitizer=$(command -v compute-sanitizer ||
+        find /usr/local/cuda*/bin -name compute-sanitizer 2>/dev/null | head -n 1)
     [ -n "$sanitizer" ] || skip "compute-sanitizer is not installed"
     for tool in memcheck racecheck synccheck initcheck; do
         while IFS='|' read -r program cases type; do
@@ -385,7 +388,7 @@ part_peer_head() {
 }
 
 part_job() {
-    [ -r "$model" ] && [ -d "$pictures/train" ] || skip "no model with pictures is here"
+    { [ -r "$model" ] && [ -d "$pictures/train" ]; } || skip "no model with pictures is here"
     local label seconds
     for label in first second; do
         rm -rf "$work/job"
@@ -425,11 +428,9 @@ fi
 
 # What each part may take, in seconds; the whole has its own end.
 parts="tests:100 features:45 training:60 determinism:45 kernels:100 trunk:40 peer_trunk:120 peer_head:40 job:75 sanitizer:80"
-out=${1:-$root/tests/bench/results}
 end=$((SECONDS + ${THAW_SECONDS:-470}))
 wrong=0
 mkdir -p "$out" || exit 1
-out=$(cd "$out" && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/thaw-gpu-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 find_python
@@ -545,7 +546,7 @@ done
 
 date=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 gpu=$(gpu_facts name)
-label=$(printf '%s' "${gpu:-no-gpu}" | tr -c 'A-Za-z0-9\n' '-' | tr 'A-Z' 'a-z')
+label=$(printf '%s' "${gpu:-no-gpu}" | tr -c 'A-Za-z0-9\n' '-' | tr '[:upper:]' '[:lower:]')
 gpu=${gpu:-no GPU}
 stem=$out/${date%%T*}-$label
 write_json >"$stem.json"

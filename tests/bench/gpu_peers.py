@@ -95,7 +95,7 @@ def draw_resnet50(out):
     )
 
 
-def load_trunk(torch, path, mean=0.0, std=1.0):
+def load_trunk(torch, path, mean=128.0, std=128.0):
     """u8 [N,H,W,3] on the device to float features [N,D], as a module."""
     import onnx
     from onnx_torch import OnnxModule, cut_at_features
@@ -310,7 +310,7 @@ def part_job(args):
     import torch
 
     torch.backends.cudnn.benchmark = True
-    trunk = load_trunk(torch, args.models[0][1], 128.0, 128.0)
+    trunk = load_trunk(torch, args.models[0][1])
     with torch.inference_mode():
         trunk(torch.zeros(64, 224, 224, 3, dtype=torch.uint8, device="cuda"))  # Not counted.
     ours_file = args.work / "job-first.seconds"
