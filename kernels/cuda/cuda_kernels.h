@@ -165,6 +165,27 @@ void cuda_depthwise_pack(const thaw_conv_shape *shape, const float *w, const flo
 
 int cuda_depthwise(thaw_cuda_launch *launch, const thaw_cuda_depthwise *depthwise);
 
+/* ---- depthwise and 1x1 together ------------------------------------------------------------- */
+
+/* pointwise's x is depthwise's y, which is not written: both are ignored, and so is depthwise's
+ * residual. pointwise is packed for cuda_separable_choice. */
+struct thaw_cuda_separable {
+    thaw_cuda_depthwise depthwise;
+    thaw_cuda_conv pointwise;
+};
+
+const char *cuda_separable_refuses(const thaw_conv_shape *depthwise,
+                                   const thaw_conv_shape *pointwise, thaw_dtype dtype,
+                                   const thaw_cuda_device *device, thaw_cuda_reason *reason);
+
+/* Whether one kernel is expected to be faster than two. */
+bool cuda_separable_pays(const thaw_conv_shape *depthwise, const thaw_conv_shape *pointwise,
+                         thaw_dtype dtype, const thaw_cuda_device *device);
+
+thaw_cuda_conv_choice cuda_separable_choice(const thaw_conv_shape *pointwise);
+
+int cuda_separable(thaw_cuda_launch *launch, const thaw_cuda_separable *separable, int sm);
+
 /* ---- the rest of the trunk ------------------------------------------------------------------ */
 
 /* NULL when the launchers below can count a tensor: at most 2^31 - 1 vectors of 8 channels. */

@@ -1,9 +1,12 @@
 /* The CUDA kernel table: for each step, what is decided and packed once, and the launch.
  *
  * A port is N,H,W,Cp in the step's storage type (types.h). Constants of a step lie in device memory
- * that its release frees. The first convolution reads the caller's pixels itself and may take the
- * max pool behind it along: import and that convolution then only run when some other step reads
- * their tensors (`needed`), which is known once all steps are prepared.
+ * that its release frees.
+ *
+ * Three pairs become one kernel: import and the first convolution, that convolution and a max pool,
+ * a depthwise convolution and a 1x1. The second of a pair takes the first along when nobody has
+ * asked for the first one's tensor by then; the first runs, and its tensor takes memory, only when
+ * some other step reads it (`needed`), which is known once all steps are prepared.
  */
 #include <cuda_runtime.h>
 #include <stdio.h>
@@ -20,13 +23,14 @@ namespace thaw {
 /* What a step keeps, in the plan's arena. */
 struct step_state {
     int sm;
-    bool needed; /* Somebody reads the output as a tensor. */
-    bool is_import, is_stem, is_depthwise;
+    bool needed;  /* Somebody reads the output as a tensor, */
+    size_t bytes; /* which then takes this much. */
+    bool is_import, is_stem, is_depthwise, is_separable;
     thaw_cuda_conv conv;
     thaw_cuda_depthwise depthwise;
     thaw_cuda_stem stem;
-    void *constants[3];      /* Device memory: what the pointers above point to. */
-    const thaw_step *source; /* is_stem of a pool: the convolution that it takes along. */
+    void *constants[3];    /* Device memory: what the pointers above point to. */
+    const thaw_step *step; /* The step itself. */
 };
 
 /* ---- preparing ------------------------------------------------------------------------------ */
@@ -71,16 +75,24 @@ static int begin(thaw_step *step, const thaw_plan_context *plan, thaw_error *err
         return (int)cudaErrorMemoryAllocation;
     }
     (*state)->sm = ((const open_device *)plan->device)->facts.sm;
+    (*state)->step = step;
     step->state = *state;
     y->layout = *state;
-    y->bytes = (size_t)(y->N * y->H * y->W * padded_channels(y->C)) * thaw_dtype_bytes(y->dtype);
+    y->bytes = (*state)->bytes =
+        (size_t)(y->N * y->H * y->W * padded_channels(y->C)) * thaw_dtype_bytes(y->dtype);
     return 0;
 }
 
-/* All inputs are read as tensors, so whoever makes them must. */
+/* Somebody reads this port as a tensor: it is made, and takes memory. */
+static void need(thaw_port *port) {
+    step_state *maker = maker_of(port);
+    maker->needed = true;
+    port->bytes = maker->bytes;
+}
+
 static void need_inputs(const thaw_step *step) {
     for (int i = 0; i < step->n_in; i++)
-        maker_of(step->in[i])->needed = true;
+        need(step->in[i]);
 }
 
 static int begin_reading(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
@@ -135,7 +147,6 @@ static int import_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_e
     int code = begin(step, plan, err, &state);
     if (code) return code;
     state->is_import = true;
-    state->source = step;
     size_t bytes = (size_t)step->out->C * sizeof(float);
     code = keep(step, 0, step->scale, bytes, err);
     return code ? code : keep(step, 1, step->shift, bytes, err);
@@ -179,12 +190,13 @@ static bool prepare_stem(thaw_step *step, const open_device *device, int *code, 
     step_state *state = state_of(step);
     const step_state *from = maker_of(step->in[0]);
     if (!from->is_import || step->epilogue.residual || step->kind != THAW_STEP_conv) return false;
-    const float *scale = from->source->scale, *shift = from->source->shift;
+    const float *scale = from->step->scale, *shift = from->step->shift;
     thaw_cuda_reason reason;
     if (cuda_stem_refuses(&step->conv, nullptr, step->compute, scale, shift, &device->facts,
                           &reason))
         return false;
     state->is_stem = true;
+    if (!from->needed) step->in[0]->bytes = 0;
     thaw_cuda_stem *s = &state->stem;
     s->shape = step->conv;
     s->dtype = step->compute;
@@ -224,20 +236,17 @@ static bool prepare_depthwise(thaw_step *step, int *code, thaw_error *err) {
     return true;
 }
 
-static int prepare_gemm(thaw_step *step, const open_device *device, thaw_error *err) {
+/* Packs the weights for a variant of the implicit GEMM. */
+static int pack_gemm(thaw_step *step, int sm, thaw_cuda_conv_choice choice, thaw_error *err) {
     step_state *state = state_of(step);
-    int sm = device->facts.sm;
     thaw_cuda_conv *c = &state->conv;
     c->shape = shape_of(step);
     c->dtype = step->out->dtype;
-    thaw_cuda_reason reason;
-    const char *why = cuda_conv_refuses(&c->shape, c->dtype, &device->facts, &reason);
-    if (why) return refuse(step, err, why);
+    c->choice = choice;
     c->act = step->epilogue.act;
     c->a = step->epilogue.a;
     c->b = step->epilogue.b;
     c->residual_place = step->epilogue.residual ? THAW_RESIDUAL_BEFORE_ACT : THAW_NO_RESIDUAL;
-    c->choice = cuda_conv_choose(&c->shape, c->dtype, &device->facts);
     std::vector<uint8_t> w(cuda_conv_weight_bytes(&c->shape, c->dtype, sm, &c->choice));
     std::vector<float> b(cuda_conv_bias_count(&c->shape, sm, &c->choice));
     cuda_conv_pack(&c->shape, c->dtype, sm, &c->choice, step->w, step->b, w.data(), b.data());
@@ -252,15 +261,48 @@ static int prepare_gemm(thaw_step *step, const open_device *device, thaw_error *
     return code;
 }
 
+/* The depthwise convolution in front of a 1x1 is computed by it, where that pays. */
+static bool prepare_separable(thaw_step *step, const open_device *device, int *code,
+                              thaw_error *err) {
+    step_state *state = state_of(step);
+    const step_state *from = maker_of(step->in[0]);
+    if (step->kind != THAW_STEP_conv || !from->is_depthwise || from->needed ||
+        from->depthwise.residual_place != THAW_NO_RESIDUAL)
+        return false;
+    const thaw_conv_shape *d = &from->depthwise.shape, *p = &step->conv;
+    thaw_dtype dtype = step->out->dtype;
+    thaw_cuda_reason reason;
+    if (cuda_separable_refuses(d, p, dtype, &device->facts, &reason) ||
+        !cuda_separable_pays(d, p, dtype, &device->facts))
+        return false;
+    state->is_separable = true;
+    state->depthwise = from->depthwise;
+    step->in[0]->bytes = 0;
+    step->in[0] = from->step->in[0]; /* Which must live until this step. */
+    *code = pack_gemm(step, device->facts.sm, cuda_separable_choice(p), err);
+    return true;
+}
+
+static int prepare_gemm(thaw_step *step, const open_device *device, thaw_error *err) {
+    thaw_conv_shape shape = shape_of(step);
+    thaw_dtype dtype = step->out->dtype;
+    thaw_cuda_reason reason;
+    const char *why = cuda_conv_refuses(&shape, dtype, &device->facts, &reason);
+    if (why) return refuse(step, err, why);
+    return pack_gemm(step, device->facts.sm, cuda_conv_choose(&shape, dtype, &device->facts), err);
+}
+
 static int conv_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
     const open_device *device = (const open_device *)plan->device;
     step_state *state;
     int code = begin(step, plan, err, &state);
     if (code || prepare_stem(step, device, &code, err)) return code;
+    if (!prepare_depthwise(step, &code, err) && !prepare_separable(step, device, &code, err))
+        code = prepare_gemm(step, device, err);
     need_inputs(step);
-    step->in_place = step->epilogue.residual;
-    if (prepare_depthwise(step, &code, err)) return code;
-    return prepare_gemm(step, device, err);
+    /* Over the residual, unless other blocks still read it as x. */
+    step->in_place = step->epilogue.residual && step->in[0] != step->in[step->n_in - 1];
+    return code;
 }
 
 static int conv_run(const thaw_step *step, const thaw_run_context *context) {
@@ -275,6 +317,7 @@ static int conv_run(const thaw_step *step, const thaw_run_context *context) {
         return finish(cuda_stem(&launch, &s), launch, context);
     }
     if (state->is_depthwise) {
+        if (!state->needed) return 0; /* The 1x1 behind it has. */
         thaw_cuda_depthwise d = state->depthwise;
         d.x = x;
         d.residual = d.residual_place ? residual : nullptr;
@@ -285,6 +328,11 @@ static int conv_run(const thaw_step *step, const thaw_run_context *context) {
     c.x = x;
     c.residual = c.residual_place ? residual : nullptr;
     c.y = step->out->data;
+    if (state->is_separable) {
+        thaw_cuda_separable s = {state->depthwise, c};
+        s.depthwise.x = x;
+        return finish(cuda_separable(&launch, &s, state->sm), launch, context);
+    }
     c.workspace = context->workspace;
     return finish(cuda_conv(&launch, &c, state->sm), launch, context);
 }
@@ -306,6 +354,7 @@ static void take_stem_along(thaw_step *step, const open_device *device) {
     s.choice = cuda_stem_choose(&s.shape, &s.pool, s.dtype, &device->facts);
     state->stem = s;
     state->is_stem = true;
+    step->in[0]->bytes = 0;
 }
 
 static int pool_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {

@@ -4,6 +4,7 @@
  *   bank twice in a phase; nor do the epilogue's writes and reads;
  * - blocks reach each tile once, splits each iteration once;
  * - masks and steps give the addresses of the formula;
+ * - sizes beyond what is counted are refused, not wrapped;
  * - packed weights: each place once, each weight in the tile that multiplies it.
  */
 #include <set>
@@ -215,6 +216,35 @@ static void packing() {
     }
 }
 
+/* What is too large to count is refused in words; what is just small enough is not. */
+static void limits() {
+    const thaw_cuda_device a10g = {86, 80, 70, 600, 6}, t4 = {75, 40, 30, 320, 4};
+    const thaw_window one = {1, 1, 1, 1, 1, 1, 0, 0, 0, 0};
+    thaw_cuda_reason reason;
+    thaw_conv_shape s = {1 << 11, 1 << 10, 1 << 10, 8, 1 << 10, 1 << 10, 8, 1, one};
+    auto refuses = [&](const char *words) {
+        const char *why = cuda_conv_refuses(&s, THAW_F16, &a10g, &reason);
+        if (!why || !strstr(why, words)) fail("'%s' is not in '%s'", words, why ? why : "(taken)");
+    };
+    refuses("2147483648 output pixels, at most 2147483647");
+    s.N = (1 << 11) - 8;
+    refuses("vectors of 16 bytes, at most 2147483647");
+    s.N = 1 << 9;
+    if (cuda_conv_refuses(&s, THAW_F16, &a10g, &reason)) fail("2^32 elements: %s", reason.text);
+    s.window.R = 17;
+    refuses("17 x 1, at most 16 x 16");
+    s.window = one;
+    s.G = 3;
+    refuses("3 groups do not divide");
+    s.G = 1;
+    if (!cuda_conv_refuses(&s, THAW_BF16, &t4, &reason) || !strstr(reason.text, "sm_75"))
+        fail("bf16 on sm_75: %s", reason.text);
+    if (!cuda_tensor_refuses(1 << 20, 1 << 10, 1 << 3, 8, &reason)) fail("2^33 vectors are taken");
+    if (cuda_tensor_refuses(1 << 10, 1 << 10, 1 << 10, 8, &reason)) fail("2^30: %s", reason.text);
+    s = {1 << 20, 1 << 10, 1 << 10, 64, 1 << 10, 1 << 10, 64, 64, one};
+    if (!cuda_depthwise_refuses(&s, &reason)) fail("2^46 pixels of depthwise are taken");
+}
+
 /* Conversions of the host against a search over all 16-bit values. */
 static void conversions() {
     for (uint32_t h = 0; h < 65536; h++) {
@@ -242,6 +272,7 @@ static const index_case cases[] = {
     {"taps", taps},
     {"groups", groups},
     {"packing", packing},
+    {"limits", limits},
     {"conversions", conversions},
 };
 
