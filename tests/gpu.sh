@@ -185,9 +185,9 @@ part_training() {
         told=1
         cpu=$(number top1 "$work/$name-cpu/metrics.json") gpu=$(number top1 "$work/$name-gpu/metrics.json")
         n=$(number n "$work/$name-gpu/metrics.json")
-        away=$(awk "BEGIN { d = 100 * ($cpu - $gpu); printf \"%.2f\", d < 0 ? -d : d }")
+        away=$(awk "BEGIN { d = 100 * ($cpu - $gpu); printf \"%.2f\", (d < 0 ? -d : d) }")
         # A single picture is more than that in a small test set.
-        most=$(awk "BEGIN { m = 100.0 / $n; printf \"%.2f\", m > 0.3 ? m + 0.005 : 0.3 }")
+        most=$(awk "BEGIN { m = 100.0 / $n; printf \"%.2f\", (m > 0.3 ? m + 0.005 : 0.3) }")
         note "{\"pictures\": \"$name\", \"top1_cpu\": $cpu, \"top1_device\": $gpu, \"test_pictures\": $n, \"seconds_cpu\": $(number total "$work/$name-cpu/metrics.json"), \"seconds_device\": $(number total "$work/$name-gpu/metrics.json")}"
         row "top-1 of the trained head, $name, device beside CPU" "$gpu" "$cpu" "0.3 points, or a picture" \
             "$(met "$away <= $most")"

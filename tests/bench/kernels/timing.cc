@@ -55,7 +55,7 @@ void contender::capture() {
     for (int i = 0; good && i < n_launches; i++)
         good = launch(i % n_sets) == 0;
     good = cudaStreamEndCapture(stream, &recorded) == cudaSuccess && good && recorded;
-    if (good && cudaGraphInstantiateWithFlags(&graph, recorded, 0) != cudaSuccess) graph = nullptr;
+    if (good && cudaGraphInstantiate(&graph, recorded, 0) != cudaSuccess) graph = nullptr;
     if (recorded) cudaGraphDestroy(recorded);
     cudaGetLastError();
 }
