@@ -214,8 +214,17 @@ part_determinism() {
     [ "$told" = 1 ] || [ "$failed" = 1 ] || skip "no model with pictures is here"
 }
 
-# program|first words of its cases|type: small ones of every kind.
+# program|first words of its cases|type: small ones of every kind; of a program that is not named
+# here, all.
 small_cases() {
+    local program
+    named_cases
+    for program in "$tests"/*_gpu; do
+        program=$(basename "$program")
+        named_cases | grep -q "^$program|" || echo "$program||f16"
+    done
+}
+named_cases() {
     cat <<'CASES'
 test_conv_gpu|odd everything|f16
 test_conv_gpu|3x3 s2 pads|bf16
@@ -341,7 +350,7 @@ part_trunk() {
         for batch in 256 1 32 8; do
             # Fewer pictures for small batches, so that all end in time.
             head -c $((224 * 224 * 3 * (batch < 32 ? 64 : 512))) "$pixels" >"$pixels.now"
-            if ! ours "$bin/bench_trunk" "$path" "$pixels.now" /dev/null "$batch" "$threads" fp16 9 "$device" \
+            if ! ours "$bin/bench_trunk" "$path" "$pixels.now" "$work/features" "$batch" "$threads" fp16 9 "$device" \
                 >"$work/ours-$name-$batch.json" 2>"$work/error"; then
                 fail "$name at batch $batch: $(cat "$work/error")"
                 continue
@@ -427,7 +436,7 @@ fi
 # ---- the whole -----------------------------------------------------------------------------------
 
 # What each part may take, in seconds; the whole has its own end.
-parts="tests:100 features:45 training:60 determinism:45 kernels:100 trunk:40 peer_trunk:120 peer_head:40 job:75 sanitizer:80"
+parts="tests:80 features:40 training:50 determinism:40 kernels:100 trunk:45 sanitizer:70 peer_head:35 job:60 peer_trunk:150"
 end=$((SECONDS + ${THAW_SECONDS:-470}))
 wrong=0
 mkdir -p "$out" || exit 1
