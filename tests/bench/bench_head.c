@@ -57,6 +57,7 @@ static thaw_rows random_rows(const long arg[N_ARGS], thaw_row_array *array, thaw
 
 int main(int argc, char **argv) {
     long arg[N_ARGS] = {50, 720, 1280, 12, 64, 2, 11};
+    if (argc > N_ARGS + 1) return fprintf(stderr, "bench_head: it computes on the CPU only\n"), 2;
     for (int i = 0; i < N_ARGS && i + 1 < argc; i++) {
         arg[i] = strtol(argv[i + 1], NULL, 10);
         if (arg[i] < 1) return fprintf(stderr, "bench_head: argument %d must be positive\n", i), 2;
