@@ -385,12 +385,11 @@ part_peer_trunk() {
 }
 
 part_peer_head() {
-    # Ours, where the benchmark takes a device; see its head.
     ours "$bin/bench_head" 2 100000 2048 102 256 "$threads" 3 "$device" >"$work/head.json" 2>"$work/error"
     if grep -q '"device": "cuda' "$work/head.json"; then
         note "$(cat "$work/head.json")"
     else
-        row "head, 100,000 x 2048, 102 classes" "missing: bench_head takes no device yet" "" "" ""
+        row "head, 100,000 x 2048, 102 classes" "missing: $(tail -1 "$work/error")" "" "" ""
         rm -f "$work/head.json"
     fi
     peers head
