@@ -12,8 +12,10 @@
 #include <string.h>
 
 #include <algorithm>
-#include <functional>
 #include <source_location>
+#include <tuple>
+#include <type_traits>
+#include <vector>
 
 /* ---- the language --------------------------------------------------------------------------- */
 
@@ -179,21 +181,24 @@ inline int __clz(int x) {
 /* ---- the runtime ---------------------------------------------------------------------------- */
 
 /* name, CUDA's number, CUDA's words */
-#define SIMT_ERRORS(X)                                                               \
-    X(cudaSuccess, 0, "no error")                                                    \
-    X(cudaErrorInvalidValue, 1, "invalid argument")                                  \
-    X(cudaErrorMemoryAllocation, 2, "out of memory")                                 \
-    X(cudaErrorInvalidConfiguration, 9, "invalid configuration argument")            \
-    X(cudaErrorInsufficientDriver, 35,                                               \
-      "CUDA driver version is insufficient for CUDA runtime version")                \
-    X(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                  \
-    X(cudaErrorInvalidDevice, 101, "invalid device ordinal")                         \
-    X(cudaErrorNoKernelImageForDevice, 209,                                          \
-      "no kernel image is available for execution on the device")                    \
-    X(cudaErrorNotReady, 600, "device not ready")                                    \
-    X(cudaErrorIllegalAddress, 700, "an illegal memory access was encountered")      \
-    X(cudaErrorLaunchOutOfResources, 701, "too many resources requested for launch") \
-    X(cudaErrorLaunchFailure, 719, "unspecified launch failure")
+#define SIMT_ERRORS(X)                                                                            \
+    X(cudaSuccess, 0, "no error")                                                                 \
+    X(cudaErrorInvalidValue, 1, "invalid argument")                                               \
+    X(cudaErrorMemoryAllocation, 2, "out of memory")                                              \
+    X(cudaErrorInvalidConfiguration, 9, "invalid configuration argument")                         \
+    X(cudaErrorInsufficientDriver, 35,                                                            \
+      "CUDA driver version is insufficient for CUDA runtime version")                             \
+    X(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                               \
+    X(cudaErrorInvalidDevice, 101, "invalid device ordinal")                                      \
+    X(cudaErrorNoKernelImageForDevice, 209,                                                       \
+      "no kernel image is available for execution on the device")                                 \
+    X(cudaErrorNotReady, 600, "device not ready")                                                 \
+    X(cudaErrorIllegalAddress, 700, "an illegal memory access was encountered")                   \
+    X(cudaErrorLaunchOutOfResources, 701, "too many resources requested for launch")              \
+    X(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                  \
+    X(cudaErrorStreamCaptureUnsupported, 900, "operation not permitted when stream is capturing") \
+    X(cudaErrorStreamCaptureInvalidated, 901,                                                     \
+      "operation failed due to a previous error during capture")
 
 enum cudaError_t {
 #define X(name, number, text) name = number,
@@ -285,10 +290,16 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to);
 namespace simt {
 cudaError_t set_shared_limit(const void *kernel, cudaFuncAttribute attribute, int bytes);
 cudaError_t get_attributes(cudaFuncAttributes *attributes);
-/* Runs body once for each thread; or, when the stream is being captured, keeps it for later. */
-cudaError_t launch(const cudaLaunchConfig_t *config, const void *kernel,
-                   const std::function<void()> &body);
-cudaError_t run_now(const cudaLaunchConfig_t &config, const std::function<void()> &body);
+
+/* A kernel with its arguments: what each thread runs. */
+struct kernel_call {
+    void (*run)(const void *arguments);
+    std::vector<uint8_t> arguments;
+};
+
+/* Runs the call in each thread; or, when the stream is being captured, keeps it for later. */
+cudaError_t launch(const cudaLaunchConfig_t *config, const void *kernel, const kernel_call &call);
+cudaError_t run_now(const cudaLaunchConfig_t &config, const kernel_call &call);
 
 /* THAW_SIMT_FAIL_AT=N lets the N-th call of the runtime fail with THAW_SIMT_FAIL_CODE (2, out of
  * memory, if not given); a code from 700 on stays, as a GPU's sticky errors do. */
@@ -307,13 +318,32 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, Kernel *) {
     return simt::get_attributes(attributes);
 }
 
+template <class... Parameters>
+struct simt_packed {
+    void (*kernel)(Parameters...);
+    std::tuple<Parameters...> arguments;
+};
+
+/* Copies to the thread's own stack first: the host's memory is none that a kernel may read. */
+template <class... Parameters>
+__attribute__((no_sanitize("thread"))) void simt_run(const void *from) {
+    using packed = simt_packed<Parameters...>;
+    alignas(packed) uint8_t copy[sizeof(packed)];
+    memcpy(copy, from, sizeof copy);
+    packed *mine = (packed *)copy;
+    std::apply(mine->kernel, mine->arguments);
+}
+
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Parameters...),
                                Arguments &&...arguments) {
+    static_assert((std::is_trivially_copyable_v<Parameters> && ...));
     if (cudaError_t failure = simt::injected_failure()) return failure;
     /* Copies, as a launch makes them: a captured one runs later. */
-    auto body = [kernel, ... copies = Parameters(arguments)] { kernel(copies...); };
-    return simt::launch(config, (const void *)kernel, body);
+    simt_packed<Parameters...> packed = {kernel, {Parameters(arguments)...}};
+    const uint8_t *bytes = (const uint8_t *)&packed;
+    simt::kernel_call call = {simt_run<Parameters...>, {bytes, bytes + sizeof packed}};
+    return simt::launch(config, (const void *)kernel, call);
 }
 
 #endif

@@ -59,6 +59,7 @@ inline void mma(float, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b
 }
 
 inline uint32_t to_tf32(uint32_t bits) {
+    if constexpr (ARCH < 80) return bits;
     return float_bits(tf32_round(bits_float(bits)));
 }
 

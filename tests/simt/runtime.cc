@@ -1,89 +1,12 @@
-/* The runtime's calls: memory, streams, events. Everything is done when its call returns. */
-#include <sys/mman.h>
-
+/* The runtime's calls: errors, devices, memory, streams, graphs, events. Everything is done when
+ * its call returns, but for what a capture keeps. */
 #include <atomic>
-#include <map>
-#include <mutex>
+#include <functional>
+#include <memory>
 
 #include "block.h"
 
 namespace simt {
-
-#ifdef THAW_SIMT_CHECKED
-
-/* Device memory comes from one range of addresses, each allocation from where none was before: an
- * address tells whether it is device memory, and what is freed stays forbidden. One byte of `live`
- * stands for each byte of it. */
-enum : size_t { DEVICE_BYTES = (size_t)16 << 30, ALIGNMENT = 256, GAP = 256 };
-
-struct device_range {
-    uint8_t *memory, *live;
-    std::mutex lock;
-    size_t used = GAP;
-    std::map<uint8_t *, size_t> blocks;
-
-    device_range() {
-        int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-        memory = (uint8_t *)mmap(nullptr, DEVICE_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
-        live = (uint8_t *)mmap(nullptr, DEVICE_BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
-        if (memory == MAP_FAILED || live == MAP_FAILED) abort();
-    }
-};
-
-static device_range &device() {
-    static device_range *range = new device_range; /* Outlives every destructor. */
-    return *range;
-}
-
-const char *device_memory_fault(const void *memory, size_t n) {
-    static device_range &range = device();
-    size_t offset = (size_t)((const uint8_t *)memory - range.memory);
-    if ((const uint8_t *)memory < range.memory || offset >= DEVICE_BYTES) return nullptr;
-    for (size_t i = offset; i < offset + n; i++) {
-        if (!range.live[i]) return "outside live device memory";
-    }
-    return "";
-}
-
-static void *device_alloc(size_t bytes) {
-    device_range &range = device();
-    std::lock_guard<std::mutex> hold(range.lock);
-    if (bytes > DEVICE_BYTES - GAP - range.used - ALIGNMENT) return nullptr;
-    uint8_t *memory = range.memory + range.used;
-    memset(range.live + range.used, 1, bytes);
-    range.used = (range.used + bytes + GAP + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    range.blocks[memory] = bytes;
-    return memory;
-}
-
-static bool device_free(void *memory) {
-    device_range &range = device();
-    std::lock_guard<std::mutex> hold(range.lock);
-    auto found = range.blocks.find((uint8_t *)memory);
-    if (found == range.blocks.end()) return false;
-    memset(range.live + (found->first - range.memory), 0, found->second);
-    madvise(memory, found->second, MADV_DONTNEED); /* Whole pages of it; only a hint. */
-    range.blocks.erase(found);
-    return true;
-}
-
-#else
-
-const char *device_memory_fault(const void *, size_t) {
-    return nullptr;
-}
-
-static void *device_alloc(size_t bytes) {
-    void *memory = nullptr;
-    return posix_memalign(&memory, 256, std::max<size_t>(bytes, 1)) == 0 ? memory : nullptr;
-}
-
-static bool device_free(void *memory) {
-    free(memory);
-    return true;
-}
-
-#endif
 
 /* ---- failures on demand --------------------------------------------------------------------- */
 
@@ -154,8 +77,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device) {
     properties->minor = THAW_SIMT_ARCH / 10 % 10;
     properties->multiProcessorCount = 4;
     properties->l2CacheSize = 1 << 20;
-    properties->totalGlobalMem = (size_t)1 << 30;
-    properties->sharedMemPerBlockOptin = THAW_SIMT_ARCH == 750 ? 64 << 10 : 99 << 10;
+    properties->totalGlobalMem = simt::device_bytes();
+    properties->sharedMemPerBlockOptin = simt::most_shared();
     return cudaSuccess;
 }
 
@@ -171,129 +94,156 @@ cudaError_t cudaRuntimeGetVersion(int *version) {
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes) {
     if (cudaError_t failure = simt::injected_failure()) return failure;
-    *free_bytes = *total_bytes = (size_t)1 << 30;
+    *free_bytes = simt::free_device_bytes();
+    *total_bytes = simt::device_bytes();
     return cudaSuccess;
+}
+
+/* ---- capture -------------------------------------------------------------------------------- */
+
+using operation = std::function<cudaError_t()>;
+
+struct simt_graph {
+    std::vector<operation> operations;
+};
+
+struct simt_stream {
+    std::unique_ptr<simt_graph> capturing;
+    bool spoiled; /* By a call that a capture does not allow. */
+};
+
+/* The stream that this OS thread captures; NULL if none. */
+static thread_local simt_stream *capture;
+
+cudaError_t simt::run_or_keep(cudaStream_t stream, operation work) {
+    if (!stream || !stream->capturing) return work();
+    stream->capturing->operations.push_back(std::move(work));
+    return cudaSuccess;
+}
+
+/* For calls that act at once: during a capture they fail, and the capture with them. */
+static cudaError_t refused_while_capturing() {
+    if (!capture) return cudaSuccess;
+    capture->spoiled = true;
+    return cudaErrorStreamCaptureUnsupported;
+}
+
+/* An injected failure, or that one. */
+static cudaError_t immediate_failure() {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
+    return refused_while_capturing();
 }
 
 cudaError_t cudaDeviceSynchronize() {
-    if (cudaError_t failure = simt::injected_failure()) return failure;
-    return cudaSuccess;
+    return immediate_failure();
 }
 
+/* ---- memory --------------------------------------------------------------------------------- */
+
 cudaError_t cudaMalloc(void **memory, size_t bytes) {
-    if (cudaError_t failure = simt::injected_failure()) return failure;
+    if (cudaError_t failure = immediate_failure()) return failure;
     *memory = bytes ? simt::device_alloc(bytes) : nullptr;
     return bytes && !*memory ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 
 cudaError_t cudaFree(void *memory) {
+    if (cudaError_t failure = refused_while_capturing()) return failure;
     return !memory || simt::device_free(memory) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 cudaError_t cudaMallocHost(void **memory, size_t bytes) {
-    if (cudaError_t failure = simt::injected_failure()) return failure;
-    *memory = malloc(bytes ? bytes : 1);
+    if (cudaError_t failure = immediate_failure()) return failure;
+    *memory = simt::pinned_alloc(bytes);
     return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 cudaError_t cudaFreeHost(void *memory) {
-    free(memory);
-    return cudaSuccess;
+    return !memory || simt::pinned_free(memory) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
-/* Device memory on the side that the kind says, all of it live. */
+/* Memory on the side that the kind says, all of it live. */
 static bool is_good(const void *memory, size_t bytes, bool on_device) {
-    const char *fault = simt::device_memory_fault(memory, bytes);
-#ifdef THAW_SIMT_CHECKED
-    if (on_device) return fault && !*fault;
-#endif
-    return on_device || !fault;
+    return simt::is_live(memory, bytes) == on_device && (on_device || !simt::is_device(memory));
 }
 
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
-    if (cudaError_t failure = simt::injected_failure()) return failure;
-    if (!bytes) return cudaSuccess;
+static cudaError_t copy_now(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
     bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
     if (kind != cudaMemcpyDefault &&
         (!is_good(to, bytes, to_device) || !is_good(from, bytes, from_device)))
         return cudaErrorInvalidValue;
-    memcpy(to, from, bytes);
+    memmove(to, from, bytes);
+    simt::mark_written(to, from, bytes);
     return cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+    if (cudaError_t failure = immediate_failure()) return failure;
+    return bytes ? copy_now(to, from, bytes, kind) : cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t) {
-    return cudaMemcpy(to, from, bytes, kind);
-}
-
-cudaError_t cudaMemset(void *memory, int value, size_t bytes) {
+                            cudaStream_t stream) {
     if (cudaError_t failure = simt::injected_failure()) return failure;
     if (!bytes) return cudaSuccess;
+    return simt::run_or_keep(stream, [=] { return copy_now(to, from, bytes, kind); });
+}
+
+static cudaError_t set_now(void *memory, int value, size_t bytes) {
     if (!is_good(memory, bytes, true)) return cudaErrorInvalidValue;
     memset(memory, value, bytes);
+    simt::mark_written(memory, nullptr, bytes);
     return cudaSuccess;
 }
 
-cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t) {
-    return cudaMemset(memory, value, bytes);
+cudaError_t cudaMemset(void *memory, int value, size_t bytes) {
+    if (cudaError_t failure = immediate_failure()) return failure;
+    return bytes ? set_now(memory, value, bytes) : cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *memory, int value, size_t bytes, cudaStream_t stream) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
+    if (!bytes) return cudaSuccess;
+    return simt::run_or_keep(stream, [=] { return set_now(memory, value, bytes); });
 }
 
 /* ---- streams and graphs --------------------------------------------------------------------- */
 
-struct kept_launch {
-    cudaLaunchConfig_t config;
-    std::function<void()> body;
-};
-
-struct simt_graph {
-    std::vector<kept_launch> launches;
-};
-
-struct simt_stream {
-    simt_graph *capturing;
-};
-
-bool simt::keep_for_graph(cudaStream_t stream, const cudaLaunchConfig_t &config,
-                          const std::function<void()> &body) {
-    if (!stream->capturing) return false;
-    stream->capturing->launches.push_back({config, body});
-    return true;
-}
-
 cudaError_t cudaStreamCreate(cudaStream_t *stream) {
-    if (cudaError_t failure = simt::injected_failure()) return failure;
-    *stream = new simt_stream{nullptr};
+    if (cudaError_t failure = immediate_failure()) return failure;
+    *stream = new simt_stream{nullptr, false};
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-    if (stream) delete stream->capturing;
+    if (stream && stream == capture) capture = nullptr;
     delete stream;
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (cudaError_t failure = simt::injected_failure()) return failure;
-    return stream && stream->capturing ? cudaErrorInvalidValue : cudaSuccess;
+    return stream && stream->capturing ? refused_while_capturing() : cudaSuccess;
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
     if (cudaError_t failure = simt::injected_failure()) return failure;
-    if (stream->capturing) return cudaErrorInvalidValue;
-    stream->capturing = new simt_graph;
+    if (!stream || stream->capturing) return cudaErrorStreamCaptureUnsupported;
+    stream->capturing = std::make_unique<simt_graph>();
+    stream->spoiled = false;
+    capture = stream;
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
-    *graph = stream->capturing;
-    stream->capturing = nullptr;
-    if (cudaError_t failure = simt::injected_failure()) {
-        delete *graph;
-        *graph = nullptr;
-        return failure;
-    }
-    return *graph ? cudaSuccess : cudaErrorInvalidValue;
+    std::unique_ptr<simt_graph> captured = std::move(stream->capturing);
+    capture = nullptr;
+    *graph = nullptr;
+    if (cudaError_t failure = simt::injected_failure()) return failure;
+    if (!captured) return cudaErrorInvalidValue;
+    if (stream->spoiled) return cudaErrorStreamCaptureInvalidated;
+    *graph = captured.release();
+    return cudaSuccess;
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
@@ -305,8 +255,8 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
     if (cudaError_t failure = simt::injected_failure()) return failure;
-    for (const kept_launch &l : executable->launches) {
-        if (cudaError_t code = simt::run_now(l.config, l.body)) return code;
+    for (const operation &work : executable->operations) {
+        if (cudaError_t code = work()) return code;
     }
     return cudaSuccess;
 }
@@ -320,6 +270,8 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
     delete executable;
     return cudaSuccess;
 }
+
+/* ---- attributes and events ------------------------------------------------------------------ */
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device) {
     if (device != 0) return cudaErrorInvalidDevice;

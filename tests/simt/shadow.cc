@@ -3,9 +3,9 @@
  * linked).
  *
  * Two accesses are ordered when they are by one thread, when a barrier of the block lies between
- * them, or, within a warp, a __syncwarp. The shadow keeps of each byte its last write and its last
- * read, and whether others read at the same time: enough to catch a conflict, not to name both
- * sides of it.
+ * them, or, within a warp, a __syncwarp. The shadow keeps of each byte its last write and the reads
+ * since, of each the newest and whether others were at the same time: enough to catch a conflict,
+ * not to name both sides of it.
  */
 #include <sys/mman.h>
 
@@ -15,124 +15,210 @@ namespace simt {
 
 #ifdef THAW_SIMT_CHECKED
 
-static bool ordered(const moment &before, const moment &now) {
-    if (before.thread == now.thread || before.block_time != now.block_time) return true;
-    return before.thread / WARP == now.thread / WARP && before.warp_time != now.warp_time;
+/* ---- the shadow ----------------------------------------------------------------------------- */
+
+void crowd::join(const moment &now) {
+    bool same_time = any && last.block_time == now.block_time;
+    bool same_warp = last.thread / WARP == now.thread / WARP;
+    more_warps = same_time && (more_warps || !same_warp);
+    more_threads = same_time && same_warp && last.warp_time == now.warp_time &&
+                   (more_threads || last.thread != now.thread);
+    last = now;
+    any = true;
 }
 
+bool crowd::is_before(const moment &now) const {
+    if (!any || last.block_time != now.block_time) return true;
+    if (more_warps || last.thread / WARP != now.thread / WARP) return false;
+    if (last.warp_time != now.warp_time) return true;
+    return last.thread == now.thread && !more_threads;
+}
+
+constexpr size_t WORD = 4;
+
 void shadow::reset(size_t n) {
-    bytes.assign(n, {});
+    words.assign((n + WORD - 1) / WORD, {});
+    bytes.resize(words.size() * WORD);
+}
+
+/* f(state, offset) for each state of these bytes. It may change the state, to the same for all of a
+ * word's bytes if the word `rejoins`. */
+template <class F>
+void shadow::visit(size_t offset, size_t n, bool rejoins, F f) {
+    for (size_t end = offset + n; offset < end;) {
+        word &w = words[offset / WORD];
+        bool all = offset % WORD == 0 && end - offset >= WORD;
+        if (all && !w.split) {
+            f(w.whole, offset);
+            offset += WORD;
+            continue;
+        }
+        shadow_state *first = &bytes[offset / WORD * WORD];
+        if (!w.split) std::fill(first, first + WORD, w.whole);
+        w.split = true;
+        for (size_t stop = std::min(end, (offset / WORD + 1) * WORD); offset < stop; offset++)
+            f(bytes[offset], offset);
+        if (all && rejoins) {
+            w.split = false;
+            w.whole = *first;
+        }
+    }
+}
+
+static void check_landed(const shadow_state &s, size_t i, const char *done, const site &at) {
+    if (s.under_way)
+        error_at(at, "shared memory at byte %zu is %s while its cp.async is under way", i, done);
+}
+
+static void check_written(const shadow_state &s, size_t i, const site &at) {
+    if (!s.writes.any) error_at(at, "shared memory at byte %zu is read, but nothing wrote it", i);
+}
+
+static void check_ordered(const crowd &before, const moment &now, size_t i, const char *done,
+                          const char *did, const site &at) {
+    if (before.is_before(now)) return;
+    bool others = before.more_threads || before.more_warps;
+    error_at(at, "shared memory at byte %zu is %s, but thread %u%s %s it without a barrier between",
+             i, done, before.last.thread, others ? " and others" : "", did);
 }
 
 void shadow::read(size_t offset, size_t n, const moment &now, const site &at) {
-    for (size_t i = offset; i < offset + n; i++) {
-        shadow_byte &b = bytes[i];
-        if (b.under_way)
-            error_at(at, "shared memory at byte %zu is read while its cp.async is under way", i);
-        if (!b.written) error_at(at, "shared memory at byte %zu is read, but nothing wrote it", i);
-        if (!ordered(b.write, now)) {
-            error_at(at,
-                     "shared memory at byte %zu is read, but thread %u wrote it without a barrier "
-                     "between",
-                     i, b.write.thread);
-        }
-        bool same_time = b.is_read && b.read.block_time == now.block_time;
-        bool same_warp = b.read.thread / WARP == now.thread / WARP;
-        b.more_warps = same_time && (b.more_warps || !same_warp);
-        b.more_readers = same_time && same_warp && b.read.warp_time == now.warp_time &&
-                         (b.more_readers || b.read.thread != now.thread);
-        b.read = now;
-        b.is_read = true;
-    }
+    visit(offset, n, false, [&](shadow_state &s, size_t i) {
+        check_landed(s, i, "read", at);
+        check_written(s, i, at);
+        check_ordered(s.writes, now, i, "read", "wrote", at);
+        s.reads.join(now);
+    });
 }
 
 void shadow::write(size_t offset, size_t n, const moment &now, const site &at) {
-    for (size_t i = offset; i < offset + n; i++) {
-        shadow_byte &b = bytes[i];
-        if (b.under_way)
-            error_at(at, "shared memory at byte %zu is written while a cp.async to it is under way",
-                     i);
-        if (b.written && !ordered(b.write, now)) {
-            error_at(at,
-                     "shared memory at byte %zu is written, but thread %u wrote it without a "
-                     "barrier between",
-                     i, b.write.thread);
-        }
-        bool same_time = b.is_read && b.read.block_time == now.block_time;
-        bool others =
-            same_time && (b.more_warps || (b.more_readers && b.read.warp_time == now.warp_time));
-        if (b.is_read && (others || !ordered(b.read, now))) {
-            error_at(at,
-                     "shared memory at byte %zu is written, but thread %u or its neighbours read "
-                     "it without a barrier between",
-                     i, b.read.thread);
-        }
-        b.write = now;
-        b.written = true;
-        b.is_read = b.more_readers = b.more_warps = false;
-    }
+    visit(offset, n, true, [&](shadow_state &s, size_t i) {
+        check_landed(s, i, "written", at);
+        check_ordered(s.writes, now, i, "written", "wrote", at);
+        check_ordered(s.reads, now, i, "written", "read", at);
+        s = {{now, true, false, false}, {}, false, false};
+    });
+}
+
+/* Reads and writes. Atomics may meet each other, but nothing else. */
+void shadow::atomic(size_t offset, size_t n, const moment &now, const site &at) {
+    visit(offset, n, true, [&](shadow_state &s, size_t i) {
+        check_landed(s, i, "changed by an atomic", at);
+        check_written(s, i, at);
+        check_ordered(s.reads, now, i, "changed by an atomic", "read", at);
+        if (!s.atomic) check_ordered(s.writes, now, i, "changed by an atomic", "wrote", at);
+        if (!s.atomic) s.writes = {};
+        s.writes.join(now);
+        s.reads = {};
+        s.atomic = true;
+    });
 }
 
 void shadow::issue(size_t offset, size_t n, const moment &now, const site &at) {
     write(offset, n, now, at); /* It may land at once. */
-    for (size_t i = offset; i < offset + n; i++)
-        bytes[i].under_way = true;
+    visit(offset, n, true, [](shadow_state &s, size_t) { s.under_way = true; });
 }
 
 void shadow::land(size_t offset, size_t n, const moment &now) {
-    for (size_t i = offset; i < offset + n; i++) {
-        bytes[i].under_way = false;
-        bytes[i].write = now;
-    }
+    visit(offset, n, true, [&](shadow_state &s, size_t) {
+        s.under_way = false;
+        s.writes.last = now;
+    });
 }
 
-/* Shared memory lies at the end of its room, so that the first byte behind it is seen, too. */
-enum : size_t { ROOM_BYTES = 1 << 20, MARGIN_BYTES = 64 << 10 };
-static thread_local uint8_t *room;
+/* ---- where an access goes ------------------------------------------------------------------- */
 
-uint8_t *map_shared(size_t bytes) {
-    if (!room) {
-        room = (uint8_t *)mmap(nullptr, ROOM_BYTES, PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (room == MAP_FAILED) abort();
+/* A block's room, kept for the blocks that follow; shared memory lies at a fixed place in it. */
+constexpr size_t ROOM_BYTES = 1 << 20, MARGIN_BYTES = 64 << 10;
+
+void map_shared(block &b) {
+    if (!b.room) {
+        b.room = (uint8_t *)mmap(nullptr, ROOM_BYTES, PROT_READ | PROT_WRITE,
+                                 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (b.room == MAP_FAILED) abort();
     }
-    memset(room + MARGIN_BYTES, 0xff, bytes);
-    return room + MARGIN_BYTES;
+    b.shared = b.room + MARGIN_BYTES;
+    memset(b.shared, 0xff, b.shared_bytes);
 }
 
-bool is_near_shared(const void *memory) {
-    return room && (const uint8_t *)memory >= room && (const uint8_t *)memory < room + ROOM_BYTES;
+void unmap_shared(block &) {
+}
+
+static bool is_near_shared(const void *memory) {
+    return current_block && (uintptr_t)memory - (uintptr_t)current_block->room < ROOM_BYTES;
+}
+
+static bool is_on_stack(const void *memory) {
+    return (uintptr_t)memory - (uintptr_t)current_thread->context.stack < STACK_BYTES;
+}
+
+/* What kernels may touch beside: their indices, and tables that the program holds. */
+static bool is_kernels_own(const void *memory) {
+    extern const char start_of_program __asm__("__executable_start");
+    extern const char end_of_program __asm__("_end");
+    auto is_of = [&](const void *from, size_t n) {
+        return (uintptr_t)memory - (uintptr_t)from < n;
+    };
+    return is_of(&threadIdx, sizeof threadIdx) || is_of(&blockIdx, sizeof blockIdx) ||
+           is_of(&blockDim, sizeof blockDim) || is_of(&gridDim, sizeof gridDim) ||
+           is_of(&start_of_program, (size_t)(&end_of_program - &start_of_program));
+}
+
+static const char *name_of(bool is_write) {
+    return is_write ? "write" : "read";
+}
+
+/* Its offset in shared memory. */
+static size_t place_in_shared(const void *memory, size_t n, const char *what, const site &at) {
+    const block &b = *current_block;
+    ptrdiff_t offset = (const uint8_t *)memory - b.shared;
+    if (offset < 0 || (size_t)offset + n > b.shared_bytes) {
+        error_at(at, "%s of bytes %td to %td of shared memory, which has %zu", what, offset,
+                 offset + (ptrdiff_t)n - 1, b.shared_bytes);
+    }
+    return (size_t)offset;
+}
+
+static void access_device(const void *memory, size_t n, bool is_write, const site &at) {
+    const char *fault = is_write ? write_fault(memory, n) : read_fault(memory, n);
+    if (fault) error_at(at, "%s of %zu bytes %s", name_of(is_write), n, fault);
+    if (!current_thread) error_at(at, "host code touches device memory");
 }
 
 void access(const void *memory, size_t n, bool is_write, const site &at) {
     block *b = current_block;
-    if (b && is_near_shared(memory)) {
-        ptrdiff_t offset = (const uint8_t *)memory - b->shared;
-        if (offset < 0 || (size_t)offset + n > b->shared_bytes) {
-            error_at(at, "%s of bytes %td to %td of shared memory, which has %zu",
-                     is_write ? "write" : "read", offset, offset + (ptrdiff_t)n - 1,
-                     b->shared_bytes);
-        }
+    if (is_near_shared(memory)) {
+        size_t offset = place_in_shared(memory, n, name_of(is_write), at);
         moment now = b->now(*current_thread);
         if (is_write) {
-            b->shadow.write((size_t)offset, n, now, at);
+            b->shadow.write(offset, n, now, at);
         } else {
-            b->shadow.read((size_t)offset, n, now, at);
+            b->shadow.read(offset, n, now, at);
         }
-        return;
+    } else if (is_device(memory)) {
+        access_device(memory, n, is_write, at);
+    } else if (current_thread && !is_kernels_own(memory) && !is_pinned(memory, n)) {
+        error_at(at, "%s of %zu bytes at %p, which is neither shared nor device memory",
+                 name_of(is_write), n, memory);
     }
-    const char *fault = device_memory_fault(memory, n);
-    if (!fault) return;
-    if (*fault) error_at(at, "%s of %zu bytes %s", is_write ? "write" : "read", n, fault);
-    if (!b) error_at(at, "host code touches device memory");
 }
 
-static void access_aligned(const void *memory, size_t n, bool is_write, const void *pc) {
-    bool watched = is_near_shared(memory) || device_memory_fault(memory, 1);
-    if (!watched) return;
+void atomic_access(const void *memory, size_t n, const site &at) {
+    block *b = current_block;
+    if (is_near_shared(memory)) {
+        size_t offset = place_in_shared(memory, n, "atomic", at);
+        return b->shadow.atomic(offset, n, b->now(*current_thread), at);
+    }
+    access(memory, n, false, at);
+}
+
+/* Before an access of compiled code to memory aligned to `alignment`, as its type says. */
+static void see(const void *memory, size_t n, bool is_write, size_t alignment, const void *pc) {
+    if (current_thread && is_on_stack(memory)) return; /* Most are. */
     site at = {place::current(), pc};
-    if ((uintptr_t)memory % n)
-        error_at(at, "an access of %zu bytes at an address that is not aligned to them", n);
+    bool watched = is_near_shared(memory) || is_device(memory);
+    if (watched && (uintptr_t)memory % alignment)
+        error_at(at, "an access of %zu bytes at an address that is misaligned for them", n);
     access(memory, n, is_write, at);
 }
 
@@ -149,62 +235,50 @@ void shadow::issue(size_t, size_t, const moment &, const site &) {
 void shadow::land(size_t, size_t, const moment &) {
 }
 
-struct exact_memory {
-    void *memory = nullptr;
-    ~exact_memory() {
-        free(memory);
-    }
-};
-
-uint8_t *map_shared(size_t bytes) {
-    static thread_local exact_memory mine;
-    free(mine.memory);
-    if (posix_memalign(&mine.memory, 128, std::max<size_t>(bytes, 1)) != 0) abort();
-    memset(mine.memory, 0xff, bytes);
-    return (uint8_t *)mine.memory;
+void map_shared(block &b) {
+    if (posix_memalign((void **)&b.shared, 128, std::max<size_t>(b.shared_bytes, 1)) != 0) abort();
+    memset(b.shared, 0xff, b.shared_bytes);
 }
 
-bool is_near_shared(const void *) {
-    return false;
+void unmap_shared(block &b) {
+    free(b.shared);
 }
 
 void access(const void *, size_t, bool, const site &) {
+}
+void atomic_access(const void *, size_t, const site &) {
 }
 
 #endif
 
 }  // namespace simt
 
+/* ---- GCC's interface to ThreadSanitizer's library: gcc/sanitizer.def, 12.2 ------------------ */
+
 #ifdef THAW_SIMT_CHECKED
-/* GCC's interface to ThreadSanitizer's library: gcc/sanitizer.def, 12.2. */
-#define ANSWER(n)                                                       \
-    extern "C" void __tsan_read##n(void *p) {                           \
-        simt::access_aligned(p, n, false, __builtin_return_address(0)); \
-    }                                                                   \
-    extern "C" void __tsan_write##n(void *p) {                          \
-        simt::access_aligned(p, n, true, __builtin_return_address(0));  \
-    }
-#define ANSWER_UNALIGNED(n)                                                               \
-    extern "C" void __tsan_unaligned_read##n(void *p) {                                   \
-        simt::access(p, n, false, {simt::place::current(), __builtin_return_address(0)}); \
-    }                                                                                     \
-    extern "C" void __tsan_unaligned_write##n(void *p) {                                  \
-        simt::access(p, n, true, {simt::place::current(), __builtin_return_address(0)});  \
+#define ANSWER(n)                                               \
+    extern "C" void __tsan_read##n(void *p) {                   \
+        simt::see(p, n, false, n, __builtin_return_address(0)); \
+    }                                                           \
+    extern "C" void __tsan_write##n(void *p) {                  \
+        simt::see(p, n, true, n, __builtin_return_address(0));  \
+    }                                                           \
+    extern "C" void __tsan_unaligned_read##n(void *p) {         \
+        simt::see(p, n, false, 1, __builtin_return_address(0)); \
+    }                                                           \
+    extern "C" void __tsan_unaligned_write##n(void *p) {        \
+        simt::see(p, n, true, 1, __builtin_return_address(0));  \
     }
 ANSWER(1)
 ANSWER(2)
 ANSWER(4)
 ANSWER(8)
 ANSWER(16)
-ANSWER_UNALIGNED(2)
-ANSWER_UNALIGNED(4)
-ANSWER_UNALIGNED(8)
-ANSWER_UNALIGNED(16)
 extern "C" void __tsan_read_range(void *p, size_t n) {
-    simt::access(p, n, false, {simt::place::current(), __builtin_return_address(0)});
+    simt::see(p, n, false, 1, __builtin_return_address(0));
 }
 extern "C" void __tsan_write_range(void *p, size_t n) {
-    simt::access(p, n, true, {simt::place::current(), __builtin_return_address(0)});
+    simt::see(p, n, true, 1, __builtin_return_address(0));
 }
 extern "C" void __tsan_init() {
 }
@@ -214,4 +288,31 @@ extern "C" void __tsan_func_exit() {
 }
 extern "C" void __tsan_vptr_update(void *, void *) {
 }
+extern "C" void __tsan_vptr_read(void *) {
+}
+
+/* Atomics of host code (statics and reference counts of the C++ library): made, and not watched. */
+#define ANSWER_ATOMICS(bits, type)                                                              \
+    extern "C" type __tsan_atomic##bits##_load(const volatile type *p, int) {                   \
+        return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                            \
+    }                                                                                           \
+    extern "C" void __tsan_atomic##bits##_store(volatile type *p, type v, int) {                \
+        __atomic_store_n(p, v, __ATOMIC_SEQ_CST);                                               \
+    }                                                                                           \
+    extern "C" type __tsan_atomic##bits##_exchange(volatile type *p, type v, int) {             \
+        return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);                                     \
+    }                                                                                           \
+    extern "C" type __tsan_atomic##bits##_fetch_add(volatile type *p, type v, int) {            \
+        return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);                                      \
+    }                                                                                           \
+    extern "C" type __tsan_atomic##bits##_fetch_sub(volatile type *p, type v, int) {            \
+        return __atomic_fetch_sub(p, v, __ATOMIC_SEQ_CST);                                      \
+    }                                                                                           \
+    extern "C" int __tsan_atomic##bits##_compare_exchange_strong(volatile type *p, type *v,     \
+                                                                 type w, int, int) {            \
+        return __atomic_compare_exchange_n(p, v, w, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+    }
+ANSWER_ATOMICS(8, uint8_t)
+ANSWER_ATOMICS(32, uint32_t)
+ANSWER_ATOMICS(64, uint64_t)
 #endif

@@ -45,8 +45,9 @@ static void launch_in_child(bad_kernel which) {
     size_t n = which == BAD_outside_global ? 64 : 65;
     unsigned *global;
     cudaMalloc((void **)&global, n * sizeof *global);
-    cudaMemset(global, 0, n * sizeof *global);
+    if (which != BAD_uninitialised_global) cudaMemset(global, 0, n * sizeof *global);
     if (which == BAD_freed_global) cudaFree(global);
+    if (which == BAD_host_memory) global = (unsigned *)calloc(n, sizeof *global);
     launch_bad(which, global);
     _exit(0);
 }
@@ -72,14 +73,13 @@ static std::string words_of_child(bad_kernel which, int *status) {
     return words;
 }
 
+enum architecture { ANY, NEW, OLD };
+
 static void expect_caught(bad_kernel which, const char *name, const char *words, char by) {
-    bool by_emulation = CHECKED || by == 'E';
-    if (by == 'C' && !CHECKED) return;
-    bool copies = which == BAD_missing_wait || which == BAD_copy_never_waited_for;
-    if (copies && device_sm() < 80) return; /* There is no cp.async. */
     int status = 0;
     std::string said = words_of_child(which, &status);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return fail("%s is not caught", name);
+    bool by_emulation = CHECKED || by == 'E';
     if (by_emulation && said.find(words) == std::string::npos)
         return fail("%s: '%s' lacks '%s'", name, said.c_str(), words);
     for (int line : marked_lines(name)) {
@@ -88,10 +88,22 @@ static void expect_caught(bad_kernel which, const char *name, const char *words,
     fail("%s: none of its lines is named in '%s'", name, said.c_str());
 }
 
+/* In whatever order the threads run. */
 static void mistakes() {
-#define X(name, words, by) expect_caught(BAD_##name, #name, words, by);
+    bool is_new = device_sm() >= 80;
+    auto expect = [&](bad_kernel which, const char *name, const char *words, char by,
+                      architecture where) {
+        if (by == 'C' && !CHECKED) return;
+        if ((where == NEW && !is_new) || (where == OLD && is_new)) return;
+        for (const char *seed : {"1", "2", "3"}) {
+            setenv("THAW_SIMT_SEED", seed, 1);
+            expect_caught(which, name, words, by);
+        }
+    };
+#define X(name, words, by, where) expect(BAD_##name, #name, words, by, where);
     BAD_KERNELS(X)
 #undef X
+    unsetenv("THAW_SIMT_SEED");
 }
 
 /* ---- what is computed ----------------------------------------------------------------------- */
@@ -122,6 +134,44 @@ static void product_of(product type) {
     }
 }
 
+/* Every finite half times one, eight columns of a 16x8 product at a time. */
+static void halves() {
+    std::vector<half_t> a(16 * 16), b(8 * 16);
+    for (auto *zeros : {&a, &b}) {
+        for (half_t &v : *zeros)
+            store(&v, 0);
+    }
+    for (size_t col = 0; col < 8; col++)
+        store(&b[col * 16 + col], 1);
+    device_array<half_t> from(a), ones(b);
+    device_array<float> d(16 * 8);
+    for (unsigned first = 0; first < 65536; first += 128) {
+        if ((first >> 10 & 31) == 31) continue; /* Infinities and NaN. */
+        for (unsigned i = 0; i < 128; i++)
+            a[i / 8 * 16 + i % 8].bits = (uint16_t)(first + i);
+        from.upload(a);
+        if (!ok(launch_product(PRODUCT_HALF, from.data(), ones.data(), d.data()), "product"))
+            return;
+        std::vector<float> got = d.download("d");
+        for (unsigned i = 0; i < 128; i++) {
+            float want = half_float((uint16_t)(first + i));
+            if (got[i] != want) return fail("half %04x: %g, not %g", first + i, got[i], want);
+        }
+    }
+}
+
+/* The hardware reads 19 bits: what lies below 2^-10 of one is cut, not rounded. */
+static void cut_of_tf32() {
+    if (device_sm() < 80) return;
+    std::vector<float> a(16 * 8, 0), b(8 * 8, 0);
+    a[0] = 1 + 0x1p-10f + 0x1.8p-11f;
+    b[0] = 3 + 0x1p-9f - 0x1p-22f;
+    device_array<float> from(a), by(b), d(16 * 8);
+    if (!ok(launch_product(PRODUCT_TF32, from.data(), by.data(), d.data()), "product")) return;
+    float got = d.download("d")[0], want = (1 + 0x1p-10f) * 3;
+    if (got != want) fail("%.9g, not %.9g", got, want);
+}
+
 static void products() {
     product_of<half_t>(PRODUCT_HALF);
     if (device_sm() < 80) return;
@@ -134,13 +184,27 @@ static void matrices() {
     for (size_t i = 0; i < rows.size(); i++)
         rows[i] = (unsigned)i * 1000003u;
     device_array<unsigned> from(rows), to(32 * 4);
-    if (!ok(launch_ldmatrix(from.data(), to.data()), "ldmatrix")) return;
+    if (!ok(launch_ldmatrix(from.data(), to.data(), 16), "ldmatrix")) return;
     std::vector<unsigned> got = to.download("r");
     for (unsigned lane = 0; lane < 32; lane++) {
         for (unsigned i = 0; i < 4; i++) {
             unsigned row = 8 * i + lane / 4, want = rows[row * 4 + lane % 4];
             if (got[lane * 4 + i] != want) return fail("lane %u register %u", lane, i);
         }
+    }
+}
+
+/* Rows next to each other meet in no bank; 32 bytes apart, two and two; 128 bytes apart, all. */
+static void conflicts() {
+    device_array<unsigned> from(32 * 4), to(32 * 4);
+    from.clear();
+    const unsigned pitch[] = {16, 32, 128, 144};
+    const uint64_t want[] = {0, 4 * 1, 4 * 7, 0};
+    for (int i = 0; i < 4; i++) {
+        uint64_t before = simt::bank_conflicts();
+        if (!ok(launch_ldmatrix(from.data(), to.data(), pitch[i]), "ldmatrix")) return;
+        uint64_t got = simt::bank_conflicts() - before;
+        if (got != want[i]) fail("pitch %u: %llu", pitch[i], (unsigned long long)got);
     }
 }
 
@@ -176,6 +240,40 @@ static void sums() {
     if (total.download("total")[0] != want) fail("sums through barriers and atomics are wrong");
 }
 
+static void counts() {
+    std::vector<unsigned> x(256), want(8);
+    for (unsigned i = 0; i < 256; i++) {
+        x[i] = i * i % 11;
+        if (x[i] < 8) want[x[i]]++;
+    }
+    device_array<unsigned> from(x), to(8);
+    if (!ok(launch_counts(from.data(), to.data()), "counts")) return;
+    if (to.download("counts") != want) fail("atomics in shared memory count wrong");
+}
+
+static void places() {
+    device_array<unsigned> out(N_PLACES);
+    if (!ok(launch_places(out.data()), "places")) return;
+    std::vector<unsigned> got = out.download("out");
+    for (unsigned i = 0; i < N_PLACES; i++) {
+        if (got[i] != i) return fail("thread %u of the grid says %u", i, got[i]);
+    }
+}
+
+/* Lanes that have ended are not waited for by __syncwarp, in any order. */
+static void half_warps() {
+    for (const char *seed : {"1", "2", "3", "4", "5"}) {
+        setenv("THAW_SIMT_SEED", seed, 1);
+        device_array<unsigned> out(32);
+        if (!ok(launch_half_warp(out.data()), "half warp")) return;
+        std::vector<unsigned> got = out.download("out");
+        for (unsigned lane = 0; lane < 32; lane += 2) {
+            if (got[lane] != (lane ^ 2)) return fail("lane %u: %u", lane, got[lane]);
+        }
+    }
+    unsetenv("THAW_SIMT_SEED");
+}
+
 static std::vector<unsigned> order_with(const char *seed) {
     setenv("THAW_SIMT_SEED", seed, 1);
     device_array<unsigned> counter(1), order(64);
@@ -208,6 +306,19 @@ static void copies() {
     }
 }
 
+static void groups() {
+    if (device_sm() < 80) return;
+    std::vector<uint4> x(32);
+    for (unsigned i = 0; i < 32; i++)
+        x[i] = make_uint4(i, 2 * i, 3 * i, 4 * i);
+    device_array<uint4> from(x), to(32);
+    if (!ok(launch_groups(from.data(), to.data()), "groups")) return;
+    std::vector<uint4> got = to.download("copies");
+    if (memcmp(got.data(), x.data(), 32 * sizeof x[0]) != 0) fail("copies differ");
+}
+
+/* ---- the runtime ---------------------------------------------------------------------------- */
+
 static void refusals() {
     unsigned *global;
     cudaMalloc((void **)&global, 256);
@@ -222,20 +333,86 @@ static void refusals() {
     const cudaError_t BAD = cudaErrorInvalidConfiguration;
     if (code(1, 1, 0) != cudaSuccess) fail("a possible launch is refused");
     if (code(0, 1, 0) != BAD || code(1, 0, 0) != BAD) fail("an empty launch is taken");
-    if (code(1, 1025, 0) != BAD) fail("1025 threads are taken");
+    if (code(1, 1025, 0) != BAD || code(1, dim3(64, 32), 0) != BAD) fail("1025 threads are taken");
+    if (code(1, dim3(1, 1, 65), 0) != BAD) fail("65 layers of threads are taken");
     if (code(dim3(1, 65536), 1, 0) != BAD) fail("65536 rows of blocks are taken");
-    if (code(1, 1, 49153) != BAD) fail("more than 48 KiB are given without being asked for");
+    if (code(dim3(1, 1, 65536), 1, 0) != BAD) fail("65536 layers of blocks are taken");
+    if (code(1, 1, 49153) != cudaErrorInvalidValue)
+        fail("more than 48 KiB are given without being asked for");
     if (cudaFuncSetAttribute(nothing, cudaFuncAttributeMaxDynamicSharedMemorySize, 60000) ||
         code(1, 1, 60000) != cudaSuccess)
         fail("60000 bytes are refused after they were asked for");
-    if (!cudaFuncSetAttribute(nothing, cudaFuncAttributeMaxDynamicSharedMemorySize, 200000))
-        fail("200000 bytes are promised");
+    if (code(1, 1, 60001) != cudaErrorInvalidValue) fail("more is given than was asked for");
+    int too_much = (device_sm() < 80 ? 64 : 99) * 1024 + 1;
+    if (!cudaFuncSetAttribute(nothing, cudaFuncAttributeMaxDynamicSharedMemorySize, too_much))
+        fail("%d bytes are promised", too_much);
     cudaFree(global);
 }
 
+/* A device has an end; what is freed can be had again; copies know the two sides. */
+static void memory() {
+    size_t free_bytes = 0, total = 0, less = 0;
+    cudaMemGetInfo(&free_bytes, &total);
+    uint8_t *some, *more, host[16] = {};
+    if (!ok(cudaMalloc((void **)&some, 4096), "cudaMalloc")) return;
+    cudaMemGetInfo(&less, &total);
+    if (less != free_bytes - 4096) fail("4096 bytes are taken, and %zu less", free_bytes - less);
+    if (cudaMalloc((void **)&more, free_bytes) != cudaErrorMemoryAllocation)
+        fail("there is more memory than there is");
+    const cudaError_t BAD = cudaErrorInvalidValue;
+    if (cudaMemcpy(some + 4081, host, 16, cudaMemcpyHostToDevice) != BAD)
+        fail("a copy goes beyond its memory");
+    if (cudaMemcpy(host, some, 16, cudaMemcpyHostToDevice) != BAD ||
+        cudaMemcpy(host, host, 16, cudaMemcpyDeviceToHost) != BAD)
+        fail("a copy takes one side for the other");
+    if (cudaMemset(host, 0, 16) != BAD) fail("the host's memory is set");
+    if (cudaFree(some + 1) != BAD) fail("what was not given is freed");
+    ok(cudaFree(some), "cudaFree");
+    if (cudaFree(some) != BAD) fail("memory is freed twice");
+    cudaMemGetInfo(&less, &total);
+    if (less != free_bytes) fail("what was freed is not free");
+}
+
+/* Kernels, copies and fills are kept in their order, and done at each launch of the graph. */
+static void graphs() {
+    cudaStream_t stream;
+    cudaGraph_t graph;
+    cudaGraphExec_t executable;
+    device_array<unsigned> x(std::vector<unsigned>{7}), y(std::vector<unsigned>{0});
+    cudaStreamCreate(&stream);
+    cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+    cudaMemsetAsync(x.data(), 0, 4, stream);
+    launch_increment(x.data(), stream);
+    launch_increment(y.data(), stream);
+    cudaMemcpyAsync(y.data(), y.data(), 4, cudaMemcpyDeviceToDevice, stream);
+    if (!ok(cudaStreamEndCapture(stream, &graph), "end of capture")) return;
+    if (x.download("x")[0] != 7 || y.download("y")[0] != 0) fail("a capture acts at once");
+    ok(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
+    cudaGraphDestroy(graph);
+    for (int i = 0; i < 3; i++)
+        ok(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
+    ok(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+    if (x.download("x")[0] != 1 || y.download("y")[0] != 3) fail("three launches gave another sum");
+    cudaGraphExecDestroy(executable);
+    /* What acts at once has no place in a graph. */
+    void *memory;
+    cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+    if (cudaMalloc(&memory, 16) != cudaErrorStreamCaptureUnsupported) fail("memory in a capture");
+    if (cudaStreamEndCapture(stream, &graph) != cudaErrorStreamCaptureInvalidated)
+        fail("a spoiled capture gives a graph");
+    cudaStreamDestroy(stream);
+}
+
 static const simt_case cases[] = {
-    {"mistakes", mistakes}, {"products", products}, {"matrices", matrices}, {"votes", votes},
-    {"sums", sums},         {"seeds", seeds},       {"copies", copies},     {"refusals", refusals},
+    {"mistakes", mistakes},     {"products", products},
+    {"halves", halves},         {"cut of tf32", cut_of_tf32},
+    {"matrices", matrices},     {"conflicts", conflicts},
+    {"votes", votes},           {"sums", sums},
+    {"counts", counts},         {"places", places},
+    {"half warps", half_warps}, {"seeds", seeds},
+    {"copies", copies},         {"groups", groups},
+    {"refusals", refusals},     {"memory", memory},
+    {"graphs", graphs},
 };
 
 int main(int argc, char **argv) {
