@@ -1,12 +1,16 @@
 #include "trainer.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "rng.h"
 
 enum { MIN_EPOCHS = 30, MIN_STEPS = 300 };
+
+/* AdamW's, as everywhere. */
+static const float BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f;
 
 /* Everything that training needs, taken from the arena up front. */
 typedef struct trainer {
@@ -27,6 +31,10 @@ typedef struct trainer {
     double epoch_loss, epoch_weight;
     int64_t epoch_right;
     thaw_metrics validation;
+
+    void *on_device; /* The head, where a device trains it; NULL: here. */
+    float *rates;    /* Of an epoch's steps, for it. */
+    char note[THAW_BACKEND_TEXT];
 } trainer;
 
 /* ---- options -------------------------------------------------------------------------------- */
@@ -136,6 +144,7 @@ static thaw_status take_buffers(trainer *t, thaw_arena *arena, thaw_error *err) 
     bool weighted = job->options.class_weights == THAW_CLASS_WEIGHTS_AUTO;
     t->order = thaw_arena_array(arena, (size_t)job->train->n, sizeof *t->order);
     t->index = thaw_arena_array(arena, B, sizeof *t->index);
+    t->rates = thaw_arena_array(arena, (size_t)job->train->n / B + 1, sizeof *t->rates);
     t->x = thaw_arena_array(arena, B * D, sizeof(float));
     t->hidden = thaw_arena_array(arena, B * H, sizeof(float));
     t->dhidden = thaw_arena_array(arena, B * H, sizeof(float));
@@ -147,8 +156,8 @@ static thaw_status take_buffers(trainer *t, thaw_arena *arena, thaw_error *err) 
     t->second = thaw_arena_array(arena, P, sizeof(float));
     t->best = thaw_arena_array(arena, P, sizeof(float));
     if (weighted) t->class_weight = thaw_arena_array(arena, K, sizeof(float));
-    if (!t->order || !t->index || !t->x || !t->hidden || !t->dhidden || !t->logits || !t->loss ||
-        !t->label || !t->grad || !t->velocity || !t->second || !t->best ||
+    if (!t->order || !t->index || !t->rates || !t->x || !t->hidden || !t->dhidden || !t->logits ||
+        !t->loss || !t->label || !t->grad || !t->velocity || !t->second || !t->best ||
         (weighted && !t->class_weight))
         return thaw_fail(err, THAW_ERR_NOMEM, "no memory to train a head of %zu parameters", P);
     return thaw_metrics_init(&t->validation, job->K, arena, err);
@@ -170,6 +179,59 @@ static thaw_status set_up(trainer *t, thaw_arena *arena, thaw_error *err) {
         .total_steps = steps * o->epochs,
     };
     return THAW_OK;
+}
+
+/* ---- on a device ---------------------------------------------------------------------------- */
+
+/* All rows, a buffer at a time. */
+static thaw_status put_rows(trainer *t, const thaw_head_slots *slots, thaw_error *err) {
+    const thaw_train_job *job = t->job;
+    int64_t batch = job->options.batch;
+    for (int64_t start = 0; start < job->train->n; start += batch) {
+        int64_t M = job->train->n - start < batch ? job->train->n - start : batch;
+        for (int64_t m = 0; m < M; m++)
+            t->index[m] = start + m;
+        THAW_TRY(job->train->gather(job->train->ctx, t->index, M, t->x, err));
+        if (slots->put_rows(t->on_device, start, M, t->x, err) != 0) return THAW_ERR_BACKEND;
+    }
+    return THAW_OK;
+}
+
+/* A linear head moves to the device, if there is one and its memory holds the rows. Otherwise
+ * everything is as it was, with the reason in the note. */
+static thaw_status move_to_device(trainer *t, thaw_error *err) {
+    const thaw_train_job *job = t->job;
+    const thaw_backend *backend = job->backend;
+    if (!backend || !backend->kernels->head || t->head->n_layers > 1) return THAW_OK;
+    const thaw_train_options *o = &job->options;
+    thaw_head_problem problem = {
+        .n = job->train->n,
+        .D = job->train->D,
+        .K = job->K,
+        .batch = o->batch,
+        .label = job->train->label,
+        .class_weight = t->class_weight,
+        .mean = t->head->mean,
+        .scale = t->head->scale,
+        .smoothing = (float)o->label_smoothing,
+        .sgd = o->optimizer == THAW_OPTIMIZER_SGD,
+        .momentum = (float)o->momentum,
+        .weight_decay = (float)o->weight_decay,
+        .beta1 = BETA1,
+        .beta2 = BETA2,
+        .eps = EPSILON,
+    };
+    thaw_error why = {0};
+    const thaw_layer *layer = &t->head->layers[0];
+    if (backend->kernels->head->create(backend->stream, &problem, layer->w, layer->b, &t->on_device,
+                                       &why) == 0)
+        return put_rows(t, backend->kernels->head, err);
+    t->on_device = NULL;
+    if (why.code == THAW_ERR_NOMEM || why.code == THAW_ERR_UNSUPPORTED) {
+        snprintf(t->note, sizeof t->note, "the head is trained on the CPU: %.400s", why.text);
+        return THAW_OK;
+    }
+    return thaw_fail(err, THAW_ERR_BACKEND, "%s", why.text);
 }
 
 /* ---- one step ------------------------------------------------------------------------------- */
@@ -232,7 +294,7 @@ static int update(trainer *t, int64_t n, float *w, double lr, double decay) {
     float *v = beside(t, t->velocity, w);
     if (o->optimizer == THAW_OPTIMIZER_SGD)
         return top->sgd(n, w, dw, v, (float)lr, (float)o->momentum, (float)decay);
-    return top->adamw(n, w, dw, v, beside(t, t->second, w), (float)lr, 0.9f, 0.999f, 1e-8f,
+    return top->adamw(n, w, dw, v, beside(t, t->second, w), (float)lr, BETA1, BETA2, EPSILON,
                       (float)decay, t->step);
 }
 
@@ -275,13 +337,32 @@ static double now(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
+/* All steps of an epoch without the host; then the weights are the head's, as from the host's. */
+static thaw_status epoch_on_device(trainer *t, thaw_epoch *epoch, thaw_error *err) {
+    const thaw_train_job *job = t->job;
+    int64_t steps = (job->train->n + job->options.batch - 1) / job->options.batch;
+    for (int64_t s = 0; s < steps; s++)
+        t->rates[s] = (float)(epoch->lr = thaw_schedule_lr(&t->schedule, t->step + s));
+    thaw_head_epoch sums;
+    thaw_layer *layer = &t->head->layers[0];
+    if (job->backend->kernels->head->epoch(t->on_device, t->order, t->rates, t->step, layer->w,
+                                           layer->b, &sums, err) != 0)
+        return THAW_ERR_BACKEND;
+    t->step += steps;
+    t->epoch_loss = sums.loss;
+    t->epoch_weight = sums.weight;
+    t->epoch_right = sums.n_right;
+    return THAW_OK;
+}
+
 static thaw_status train_epoch(trainer *t, thaw_epoch *epoch, thaw_error *err) {
     int64_t n = t->job->train->n, batch = t->job->options.batch;
     thaw_rng rng = thaw_rng_open(t->job->options.seed, THAW_RNG_SHUFFLE, (uint64_t)epoch->epoch);
     thaw_rng_permutation(&rng, n, t->order);
     t->epoch_loss = t->epoch_weight = 0;
     t->epoch_right = 0;
-    for (int64_t start = 0; start < n; start += batch) {
+    if (t->on_device) THAW_TRY(epoch_on_device(t, epoch, err));
+    for (int64_t start = 0; start < n && !t->on_device; start += batch) {
         int64_t M = n - start < batch ? n - start : batch;
         THAW_TRY(load_batch(t, t->order + start, M, err));
         epoch->lr = thaw_schedule_lr(&t->schedule, t->step);
@@ -367,7 +448,10 @@ thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *
     *result = (thaw_train_result){0};
     THAW_TRY(check_job(job, err));
     THAW_TRY(set_up(&t, arena, err));
-    thaw_status status = run_epochs(&t, result, err);
+    thaw_status status = move_to_device(&t, err);
+    if (status == THAW_OK) status = run_epochs(&t, result, err);
+    if (t.on_device) job->backend->kernels->head->destroy(t.on_device);
+    memcpy(result->note, t.note, sizeof result->note);
     if (status != THAW_OK && status != THAW_ERR_INTERRUPTED) return status;
     memcpy(head->params, t.best, (size_t)head->n_params * sizeof(float));
     thaw_head_fold(head);

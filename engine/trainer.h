@@ -6,6 +6,7 @@
 #ifndef THAW_TRAINER_H
 #define THAW_TRAINER_H
 
+#include "backend.h"
 #include "head.h"
 #include "metrics.h"
 #include "schedule.h"
@@ -48,6 +49,8 @@ typedef struct thaw_epoch {
 
 typedef struct thaw_train_job {
     const thaw_top_slots *top; /* Kernels that work on the host's memory. */
+    /* NULL, or a device that trains a linear head where its memory holds the rows. */
+    const thaw_backend *backend;
     thaw_train_options options;
     int64_t K;                   /* Classes; labels are 0 .. K-1. */
     const thaw_rows *train;      /* At least one row. */
@@ -59,7 +62,8 @@ typedef struct thaw_train_job {
 
 typedef struct thaw_train_result {
     int64_t epochs_run;
-    thaw_epoch kept; /* The epoch whose weights the head has. */
+    thaw_epoch kept;              /* The epoch whose weights the head has. */
+    char note[THAW_BACKEND_TEXT]; /* Why the device did not train the head; "" otherwise. */
 } thaw_train_result;
 
 /* Options that are good without tuning for n training rows: measured, see trainer.c. seed is 1. */

@@ -69,11 +69,12 @@ static thaw_status take_rest(building *b, thaw_arena *arena, int argc, char **ar
     bool flags_end = false;
     while (i < argc) {
         const char *arg = argv[i];
-        if (!flags_end && asks_for_help(arg)) {
+        if (b->cli->command->max_args == THAW_CLI_PASSED_ON && b->cli->n_args > 0) {
+            b->args[b->cli->n_args++] = argv[i++];
+        } else if (!flags_end && asks_for_help(arg)) {
             b->cli->action = THAW_CLI_HELP;
             return THAW_OK;
-        }
-        if (!flags_end && !strcmp(arg, "--")) {
+        } else if (!flags_end && !strcmp(arg, "--")) {
             flags_end = true;
             i++;
         } else if (!flags_end && arg[0] == '-' && arg[1]) {

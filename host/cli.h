@@ -17,13 +17,16 @@
 
 typedef struct thaw_cli thaw_cli;
 
+/* A command whose arguments behind the first are another program's: no flag is looked at. */
+enum { THAW_CLI_PASSED_ON = -2 };
+
 /* One sub-command. */
 typedef struct thaw_command {
     const char *name;
     const char *arguments;  /* As the usage shows them: "RUN PICTURE...". */
     const char *summary;    /* One sentence. */
     const char *groups;     /* Sections of options that its help lists, with spaces between. */
-    int min_args, max_args; /* Of arguments; max_args -1 is no limit. */
+    int min_args, max_args; /* Of arguments; max_args below 0 is no limit. */
     bool takes_ini;         /* The first argument, when there is one, is an ini file. */
     thaw_status (*run)(const thaw_cli *cli, const thaw_options *options, thaw_error *err);
 } thaw_command;

@@ -13,6 +13,7 @@ THAW_COMMAND(eval);
 THAW_COMMAND(predict);
 THAW_COMMAND(cache);
 THAW_COMMAND(demo);
+THAW_COMMAND(bench);
 THAW_COMMAND(options);
 #undef THAW_COMMAND
 

@@ -153,6 +153,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
     r->epoch_lines = fopen(path, "we");
     if (!r->epoch_lines) return thaw_fail(err, THAW_ERR_IO, "cannot write %s", path);
     thaw_train_job job = {.top = &r->session.backend.kernels->top,
+                          .backend = &r->session.backend,
                           .options = options,
                           .K = (int64_t)r->session.dataset.n_classes,
                           .train = &r->splits[THAW_SPLIT_TRAIN].rows,
@@ -162,6 +163,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
     double start = now_s();
     THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
     r->train_seconds = now_s() - start;
+    if (r->result.note[0]) thaw_log_write(&r->session.log, THAW_LOG_INFO, "%s", r->result.note);
     int failed = ferror(r->epoch_lines) | fclose(r->epoch_lines);
     r->epoch_lines = NULL;
     if (failed) return thaw_fail(err, THAW_ERR_IO, "cannot write %s: the disk may be full", path);

@@ -190,6 +190,40 @@ typedef struct thaw_top_slots {
     int (*gather)(int64_t M, int64_t D, const float *x, const int64_t *index, float *y);
 } thaw_top_slots;
 
+/* ---- a head on a device --------------------------------------------------------------------- */
+
+/* A linear head: logits[m,k] = b[k] + sum over d of (x[m,d] - mean[d]) scale[d] w[k,d]. */
+typedef struct thaw_head_problem {
+    int64_t n, D, K, batch;                          /* Rows, features, classes, rows of a step. */
+    const int32_t *label;                            /* [n] */
+    const float *class_weight;                       /* [K], or NULL: ones. */
+    const float *mean, *scale;                       /* [D] */
+    float smoothing;                                 /* As softmax_cross_entropy's. */
+    bool sgd;                                        /* Otherwise AdamW. */
+    float momentum, weight_decay, beta1, beta2, eps; /* Biases do not decay. */
+} thaw_head_problem;
+
+/* What an epoch's steps summed up to, each before its update. */
+typedef struct thaw_head_epoch {
+    double loss, weight;
+    int64_t n_right;
+} thaw_head_epoch;
+
+/* Training with all rows in the device's memory. Functions return 0, or the native code with a
+ * sentence in err. */
+typedef struct thaw_head_slots {
+    /* w[K,D], b[K]: where it starts. The caller destroys. ERR_NOMEM: the rows do not fit. */
+    int (*create)(void *stream, const thaw_head_problem *problem, const float *w, const float *b,
+                  void **head, struct thaw_error *err);
+    /* x[M,D] are rows first .. first + M - 1. */
+    int (*put_rows)(void *head, int64_t first, int64_t M, const float *x, struct thaw_error *err);
+    /* One pass over the rows in `order`, lr[step]; first_step: steps made before. w, b: receive the
+     * weights at its end. */
+    int (*epoch)(void *head, const int64_t *order, const float *lr, int64_t first_step, float *w,
+                 float *b, thaw_head_epoch *result, struct thaw_error *err);
+    void (*destroy)(void *head); /* NULL: nothing. */
+} thaw_head_slots;
+
 /* ---- a device's memory ---------------------------------------------------------------------- */
 
 /* Of a device that does not work on the host's memory. Functions return 0 or the native code. */
@@ -224,7 +258,8 @@ typedef struct thaw_kernels {
     /* All tensors and factors of a trunk are of its type; otherwise thaw_program_set_types mixes.
      */
     bool one_type;
-    const thaw_memory *memory; /* NULL: kernels work on the host's memory. */
+    const thaw_memory *memory;   /* NULL: kernels work on the host's memory. */
+    const thaw_head_slots *head; /* NULL: heads are trained by `top`, on the host. */
     /* The library's sentence for a code that run returned; static. */
     const char *(*explain)(int code);
     thaw_trunk_slot trunk[THAW_N_STEP_KINDS];

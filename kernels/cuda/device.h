@@ -24,6 +24,9 @@ int device_open(int index, int threads, void **device, void **stream, thaw_error
 void device_close(void *device, void *stream);
 extern const thaw_memory device_memory;
 
+/* Of head.cu. */
+extern const thaw_head_slots device_head_slots;
+
 }  // namespace thaw
 
 #endif

@@ -530,7 +530,8 @@ static thaw_kernels make_table() {
     t.trunk[THAW_STEP_concat] = {begin_reading, concat_run, nullptr};
     t.trunk[THAW_STEP_pad] = {begin_reading, pad_run, nullptr};
     t.trunk[THAW_STEP_flatten] = {begin_reading, flatten_run, nullptr};
-    t.top = thaw_cpu_kernels.top; /* The head is trained on the host, on cached features. */
+    t.head = &device_head_slots;
+    t.top = thaw_cpu_kernels.top; /* Heads with a hidden layer, scoring: on the host's memory. */
     return t;
 }
 

@@ -1,10 +1,13 @@
 /* How long the trunk alone takes: pixels to features, nothing read, decoded or cached.
  *
- * usage: bench_trunk MODEL PIXELS FEATURES BATCH THREADS fp32|bf16 REPEATS
+ * usage: bench_trunk MODEL PIXELS FEATURES BATCH THREADS fp32|bf16|fp16 REPEATS [DEVICE]
  *
  * PIXELS: u8 [n, H, W, C] of the model's input size, any number of pictures. FEATURES: written,
  * float [n, D]. One repetition runs over all pictures, BATCH at a time. Prints a JSON object with
  * milliseconds a picture, and with scale and shift, by which pixels become the network's input.
+ *
+ * DEVICE: cpu (also when it is left out), cuda or cuda:N. On a GPU a repetition begins and ends
+ * with pixels and features in the host's memory, as in training.
  *
  * With REPEATS = 0 it repeats once for each line of standard input, and prints a JSON object with
  * the milliseconds of each, wall and CPU: so a script can let this and its peers take turns.
@@ -43,17 +46,26 @@ static thaw_status load_pixels(bench *b, const char *path, thaw_error *err) {
     return b->features ? THAW_OK : thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
 }
 
-static thaw_status open_bench(bench *b, char **argv, thaw_error *err) {
+/* THAW_U8: none of these. */
+static thaw_dtype type_named(const char *name) {
+    static const thaw_dtype types[] = {THAW_F32, THAW_BF16, THAW_F16};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(thaw_dtype_name(types[i]), name) == 0) return types[i];
+    return THAW_U8;
+}
+
+static thaw_status open_bench(bench *b, char **argv, const char *device, thaw_error *err) {
     b->batch = bench_number(argv[4], 1);
-    bool half = strcmp(argv[6], "bf16") == 0;
     THAW_TRY(thaw_options_init(&b->options, err));
     THAW_TRY(thaw_options_set(&b->options, "model", argv[1], "command line", err));
     THAW_TRY(thaw_network_open(&b->network, &b->options, err));
     THAW_TRY(load_pixels(b, argv[2], err));
-    THAW_TRY(thaw_backend_open(&b->backend, "cpu", (int)bench_number(argv[5], 1), err));
+    THAW_TRY(thaw_backend_open(&b->backend, device, (int)bench_number(argv[5], 1), err));
+    if (!b->backend.kernels->computes(b->backend.device, type_named(argv[6])))
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED, "%s does not multiply %s", device, argv[6]);
     double start = bench_now_s();
-    THAW_TRY(thaw_network_plan(&b->network, b->batch, half ? THAW_BF16 : THAW_F32, &b->backend,
-                               &b->trunk, err));
+    THAW_TRY(
+        thaw_network_plan(&b->network, b->batch, type_named(argv[6]), &b->backend, &b->trunk, err));
     b->plan_s = bench_now_s() - start;
     return THAW_OK;
 }
@@ -92,14 +104,16 @@ static thaw_status on_request(bench *b, thaw_error *err) {
     return THAW_OK;
 }
 
-static thaw_status repeat(bench *b, size_t repeats, char **argv, thaw_error *err) {
+static thaw_status repeat(bench *b, size_t repeats, char **argv, const char *device,
+                          thaw_error *err) {
     double *ms = thaw_arena_array(&b->arena, repeats, sizeof *ms);
     if (!ms) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
     for (size_t i = 0; i < repeats; i++)
         THAW_TRY(pass(b, &ms[i], err));
     thaw_trunk_size size = thaw_trunk_measure(b->trunk);
-    printf("{\"bench\": \"trunk\", \"precision\": \"%s\", \"images\": %lld, \"features\": %lld, ",
-           argv[6], (long long)b->n, (long long)b->network.n_features);
+    printf("{\"bench\": \"trunk\", \"device\": \"%s\", \"precision\": \"%s\", ", device, argv[6]);
+    printf("\"images\": %lld, \"features\": %lld, ", (long long)b->n,
+           (long long)b->network.n_features);
     printf("\"batch\": %lld, \"group\": %lld, \"threads\": %s, \"repeats\": %zu, ",
            (long long)b->batch, (long long)size.N, argv[5], repeats);
     printf("\"plan_s\": %.4f, \"weight_bytes\": %zu, \"activation_bytes\": %zu, ", b->plan_s,
@@ -114,22 +128,24 @@ static thaw_status repeat(bench *b, size_t repeats, char **argv, thaw_error *err
 }
 
 int main(int argc, char **argv) {
-    if (argc != 8 || (strcmp(argv[6], "fp32") != 0 && strcmp(argv[6], "bf16") != 0)) {
+    if (argc < 8 || argc > 9 || type_named(argv[6]) == THAW_U8) {
         fprintf(stderr,
-                "usage: bench_trunk MODEL PIXELS FEATURES BATCH THREADS fp32|bf16 REPEATS\n");
+                "usage: bench_trunk MODEL PIXELS FEATURES BATCH THREADS fp32|bf16|fp16 REPEATS "
+                "[cpu|cuda|cuda:N]\n");
         return 2;
     }
+    const char *device = argc == 9 ? argv[8] : "cpu";
     bench b = {0};
     thaw_error err = {0};
     double warm;
     size_t repeats = (size_t)bench_number(argv[7], 0);
-    thaw_status status = open_bench(&b, argv, &err);
+    thaw_status status = open_bench(&b, argv, device, &err);
     if (status == THAW_OK) status = pass(&b, &warm, &err);
     if (status == THAW_OK)
         status = thaw_file_write(argv[3], b.features,
                                  (size_t)(b.n * b.network.n_features) * sizeof(float), &err);
     if (status == THAW_OK)
-        status = repeats ? repeat(&b, repeats, argv, &err) : on_request(&b, &err);
+        status = repeats ? repeat(&b, repeats, argv, device, &err) : on_request(&b, &err);
     if (status != THAW_OK) fprintf(stderr, "bench_trunk: %s\n", err.text);
     close_bench(&b);
     return status == THAW_OK ? 0 : 1;

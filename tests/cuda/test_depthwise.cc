@@ -55,6 +55,20 @@ static const depthwise_case cases[] = {
     {"efficientnet 672 5x5 s2", 1, 7, 7, 672, SQUARE(5, 2, 2), THAW_ACT_SILU},
     {"convnext 96 7x7", 1, 8, 8, 96, SQUARE(7, 1, 3)},
     {"convnext 768 7x7", 1, 7, 7, 768, SQUARE(7, 1, 3)},
+    {"convnext 192 7x7", 1, 7, 7, 192, SQUARE(7, 1, 3)},
+    {"convnext 384 7x7", 1, 7, 7, 384, SQUARE(7, 1, 3)},
+    {"mobilenet 144 s2", 1, 8, 8, 144, SQUARE(3, 2, 1), RELU6},
+    {"mobilenet 192", 1, 7, 7, 192, SQUARE(3, 1, 1), RELU6},
+    {"mobilenet 192 s2", 1, 8, 8, 192, SQUARE(3, 2, 1), RELU6},
+    {"mobilenet 384", 1, 7, 7, 384, SQUARE(3, 1, 1), RELU6},
+    {"mobilenet 576", 1, 7, 7, 576, SQUARE(3, 1, 1), RELU6},
+    {"efficientnet 144 5x5 s2", 1, 8, 8, 144, SQUARE(5, 2, 2), THAW_ACT_SILU},
+    {"efficientnet 240 s2", 1, 8, 8, 240, SQUARE(3, 2, 1), THAW_ACT_SILU},
+    {"efficientnet 480", 1, 7, 7, 480, SQUARE(3, 1, 1), THAW_ACT_SILU},
+    {"efficientnet 480 5x5", 1, 7, 7, 480, SQUARE(5, 1, 2), THAW_ACT_SILU},
+    {"efficientnet 672 5x5", 1, 7, 7, 672, SQUARE(5, 1, 2), THAW_ACT_SILU},
+    {"efficientnet 1152 5x5", 1, 7, 7, 1152, SQUARE(5, 1, 2), THAW_ACT_SILU},
+    {"efficientnet 1152", 1, 7, 7, 1152, SQUARE(3, 1, 1), THAW_ACT_SILU},
 };
 /* clang-format on */
 

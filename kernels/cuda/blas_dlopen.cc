@@ -1,0 +1,84 @@
+#include <dlfcn.h>
+#include <stdlib.h>
+
+#include "blas.h"
+
+namespace thaw {
+
+/* cublas_api.h, 12 and 13: C functions, and numbers that have not changed since 2.0. */
+enum { OP_N = 0, OP_T = 1, WORKSPACE_BYTES = 4 << 20 };
+
+struct blas {
+    void *library, *handle, *workspace;
+    int (*create)(void **handle);
+    int (*destroy)(void *handle);
+    int (*set_stream)(void *handle, cudaStream_t stream);
+    int (*set_workspace)(void *handle, void *workspace, size_t bytes);
+    int (*sgemm)(void *handle, int a, int b, int m, int n, int k, const float *alpha,
+                 const float *A, int lda, const float *B, int ldb, const float *beta, float *C,
+                 int ldc);
+};
+
+static bool find(blas *b) {
+    static const char *const names[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so"};
+    for (const char *name : names) {
+        if ((b->library = dlopen(name, RTLD_NOW | RTLD_LOCAL))) break;
+    }
+    if (!b->library) return false;
+    *(void **)&b->create = dlsym(b->library, "cublasCreate_v2");
+    *(void **)&b->destroy = dlsym(b->library, "cublasDestroy_v2");
+    *(void **)&b->set_stream = dlsym(b->library, "cublasSetStream_v2");
+    *(void **)&b->set_workspace = dlsym(b->library, "cublasSetWorkspace_v2");
+    *(void **)&b->sgemm = dlsym(b->library, "cublasSgemm_v2");
+    return b->create && b->destroy && b->set_stream && b->set_workspace && b->sgemm;
+}
+
+int blas_open(cudaStream_t stream, blas **handle, thaw_error *err) {
+    *handle = nullptr;
+    blas *b = (blas *)calloc(1, sizeof *b);
+    if (!b || !find(b)) {
+        blas_close(b);
+        thaw_fail(err, THAW_ERR_UNSUPPORTED, "cuBLAS (libcublas.so.13 or .12) was not found");
+        return (int)cudaErrorInvalidValue;
+    }
+    int code = (int)cudaMalloc(&b->workspace, WORKSPACE_BYTES);
+    if (!code) code = b->create(&b->handle);
+    if (!code) code = b->set_stream(b->handle, stream);
+    if (!code) code = b->set_workspace(b->handle, b->workspace, WORKSPACE_BYTES);
+    if (code) {
+        blas_close(b);
+        thaw_fail(err, THAW_ERR_BACKEND, "cuBLAS did not start: code %d", code);
+        return code;
+    }
+    *handle = b;
+    return 0;
+}
+
+/* The library stays: closing it while a context lives is more than it promises to survive. */
+void blas_close(blas *b) {
+    if (b && b->handle) b->destroy(b->handle);
+    if (b) cudaFree(b->workspace);
+    free(b);
+}
+
+int blas_gemm(blas *b, bool b_transposed, int64_t m, int64_t n, int64_t k, const float *A,
+              int64_t lda, const float *B, int64_t ldb, float *C, int64_t ldc) {
+    const float one = 1, zero = 0;
+    return b->sgemm(b->handle, OP_N, b_transposed ? OP_T : OP_N, (int)m, (int)n, (int)k, &one, A,
+                    (int)lda, B, (int)ldb, &zero, C, (int)ldc);
+}
+
+const char *blas_explain(int status) {
+    switch (status) { /* cublasStatus_t */
+        case 3:
+            return "cuBLAS: out of memory";
+        case 7:
+            return "cuBLAS: invalid value";
+        case 13:
+            return "cuBLAS: execution failed";
+        default:
+            return "cuBLAS failed";
+    }
+}
+
+}  // namespace thaw

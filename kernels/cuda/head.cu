@@ -1,0 +1,319 @@
+/* Training a linear head on features that lie in device memory, an epoch without the host.
+ *
+ *     z = [(x - mean) * scale, 1]          logits[M,K] = z[M,Dp] w[Dp,K]
+ *     dw[Dp,K] = z^T dlogits               w = optimizer(w, dw)
+ *
+ * The bias is the weight of a feature that is always 1: its row stands behind those of the D
+ * features, so it comes with the same two products, and weight decay ends where it begins. Dp is
+ * D + 1 rounded up to 8; the rows between stay zero. A step is gather, product, loss, product,
+ * optimizer: five launches, captured once as a graph and replayed; what changes from step to step
+ * lies in device memory (thaw_cuda_cursor). Per epoch the order and the steps' learning rates go
+ * up, and one small struct and the weights come down. float throughout; sums in cuBLAS's order,
+ * which for one shape on one device is always the same. Measured: on no GPU yet.
+ */
+#include <cuda_runtime.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <vector>
+
+#include "blas.h"
+#include "cuda_kernels.h"
+#include "device.h"
+#include "index.h"
+#include "types.h"
+
+namespace thaw {
+
+struct device_head {
+    thaw_head_problem p; /* Its pointers are the caller's, and not used after create. */
+    int64_t Dp, steps;   /* steps: in an epoch. */
+    cudaStream_t stream;
+    blas *products;
+    void *graph; /* One step. */
+    /* Device memory. */
+    float *x, *mean, *scale, *class_weight; /* [n,D], [D], [D], [K] or NULL */
+    int32_t *label, *batch_label;           /* [n], [batch] */
+    int64_t *order;                         /* [n] */
+    float *z, *logits, *loss, *norm;        /* [batch,Dp], [batch,K], [steps batch], [steps] */
+    uint8_t *correct;                       /* [steps batch] */
+    float *w, *dw, *m, *v;                  /* [Dp,K] each */
+    thaw_cuda_segment *segments;            /* The features' weights, the bias. */
+    thaw_cuda_step *scalars;                /* [steps] */
+    thaw_cuda_cursor *cursor;
+    thaw_cuda_epoch *epoch;
+};
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* What a head of this problem takes, so that the caller can choose not to. */
+static size_t bytes_of(const device_head &h) {
+    size_t n = (size_t)h.p.n, D = (size_t)h.p.D, K = (size_t)h.p.K, B = (size_t)h.p.batch;
+    size_t Dp = (size_t)h.Dp, steps = (size_t)h.steps;
+    return n * (D * 4 + 4 + 8) + B * (Dp * 4 + K * 4 + 4) + steps * (B * 5 + 4 + 12) +
+           4 * Dp * K * 4 + (2 * D + K) * 4;
+}
+
+/* n elements, zero. Every allocation goes through here: *code keeps the first failure. */
+template <class T>
+static T *take(size_t n, int *code) {
+    void *memory = nullptr;
+    if (!*code) *code = device_memory.alloc(n * sizeof(T), &memory);
+    if (!*code && memory) *code = (int)cudaMemset(memory, 0, n * sizeof(T));
+    return (T *)memory;
+}
+
+template <class T>
+static T *take_copy(const T *from, size_t n, int *code) {
+    if (!from) return nullptr;
+    T *memory = take<T>(n, code);
+    if (!*code) *code = (int)cudaMemcpy(memory, from, n * sizeof(T), cudaMemcpyHostToDevice);
+    return memory;
+}
+
+static void head_destroy(void *head) {
+    device_head *h = (device_head *)head;
+    if (!h) return;
+    device_memory.release_graph(h->graph);
+    blas_close(h->products);
+    void *all[] = {h->x,           h->mean,     h->scale,   h->class_weight, h->label,
+                   h->batch_label, h->order,    h->z,       h->logits,       h->loss,
+                   h->norm,        h->correct,  h->w,       h->dw,           h->m,
+                   h->v,           h->segments, h->scalars, h->cursor,       h->epoch};
+    for (void *memory : all)
+        device_memory.release(memory);
+    delete h;
+}
+
+/* ---- weights: w[K,D], b[K] on the host, [Dp,K] on the device -------------------------------- */
+
+static int put_weights(device_head *h, const float *w, const float *b) {
+    std::vector<float> all((size_t)(h->Dp * h->p.K));
+    for (int64_t k = 0; k < h->p.K; k++) {
+        for (int64_t d = 0; d < h->p.D; d++)
+            all[(size_t)(d * h->p.K + k)] = w[k * h->p.D + d];
+        all[(size_t)(h->p.D * h->p.K + k)] = b[k];
+    }
+    return (int)cudaMemcpy(h->w, all.data(), all.size() * sizeof(float), cudaMemcpyHostToDevice);
+}
+
+static int get_weights(const device_head *h, float *w, float *b) {
+    std::vector<float> all((size_t)(h->Dp * h->p.K));
+    int code =
+        (int)cudaMemcpy(all.data(), h->w, all.size() * sizeof(float), cudaMemcpyDeviceToHost);
+    for (int64_t k = 0; k < h->p.K && !code; k++) {
+        for (int64_t d = 0; d < h->p.D; d++)
+            w[k * h->p.D + d] = all[(size_t)(d * h->p.K + k)];
+        b[k] = all[(size_t)(h->p.D * h->p.K + k)];
+    }
+    return code;
+}
+
+/* ---- a step --------------------------------------------------------------------------------- */
+
+static thaw_cuda_order order_of(const device_head *h) {
+    return {h->order, false, h->p.n};
+}
+
+static int launch_gather(device_head *h, thaw_cuda_launch *launch) {
+    thaw_cuda_gather g = {};
+    g.M = h->p.batch;
+    g.D = g.x_ld = h->p.D;
+    g.y_ld = h->Dp;
+    g.x_dtype = g.y_dtype = THAW_F32;
+    g.order = order_of(h);
+    g.x = h->x;
+    g.y = h->z;
+    g.mean = h->mean;
+    g.scale = h->scale;
+    g.label = h->label;
+    g.y_label = h->batch_label;
+    g.cursor = h->cursor;
+    return cuda_gather(launch, &g);
+}
+
+static int launch_loss(device_head *h, thaw_cuda_launch *launch) {
+    thaw_cuda_loss l = {};
+    l.M = h->p.batch;
+    l.K = l.logits_ld = l.dlogits_ld = h->p.K;
+    l.dlogits_dtype = THAW_F32;
+    l.smoothing = h->p.smoothing;
+    l.logits = h->logits;
+    l.label = h->batch_label;
+    l.class_weight = h->class_weight;
+    l.norm = h->norm;
+    l.loss = h->loss;
+    l.correct = h->correct;
+    l.dlogits = h->logits;
+    l.cursor = h->cursor;
+    return cuda_loss(launch, &l);
+}
+
+static int launch_optimizer(device_head *h, thaw_cuda_launch *launch) {
+    thaw_cuda_optimizer o = {};
+    o.n = h->Dp * h->p.K;
+    o.w = h->w;
+    o.m = h->m;
+    o.v = h->v;
+    o.dw = h->dw;
+    o.beta1 = h->p.beta1;
+    o.beta2 = h->p.beta2;
+    o.eps = h->p.eps;
+    o.momentum = h->p.momentum;
+    o.segments = h->segments;
+    o.n_segments = 2;
+    o.steps = h->scalars;
+    o.cursor = h->cursor;
+    return h->p.sgd ? cuda_sgd(launch, &o) : cuda_adamw(launch, &o);
+}
+
+static int explain(int code, const thaw_cuda_launch &launch, thaw_error *err) {
+    if (code) {
+        thaw_fail(err, THAW_ERR_BACKEND, "the head's kernel %s, grid %u x %u x %u: %s",
+                  launch.kernel ? launch.kernel : "(none)", launch.grid[0], launch.grid[1],
+                  launch.grid[2], cudaGetErrorString((cudaError_t)code));
+    }
+    return code;
+}
+
+static int explain_product(int code, thaw_error *err) {
+    if (code)
+        thaw_fail(err, THAW_ERR_BACKEND, "the head's product: %s (%d)", blas_explain(code), code);
+    return code;
+}
+
+static int launch_step(device_head *h, thaw_error *err) {
+    thaw_cuda_launch launch = {};
+    launch.stream = h->stream;
+    int64_t M = h->p.batch, K = h->p.K;
+    int code = explain(launch_gather(h, &launch), launch, err);
+    if (!code) {
+        code = explain_product(
+            blas_gemm(h->products, false, K, M, h->Dp, h->w, K, h->z, h->Dp, h->logits, K), err);
+    }
+    if (!code) code = explain(launch_loss(h, &launch), launch, err);
+    if (!code) {
+        code = explain_product(
+            blas_gemm(h->products, true, K, h->Dp, M, h->logits, K, h->z, h->Dp, h->dw, K), err);
+    }
+    if (!code) code = explain(launch_optimizer(h, &launch), launch, err);
+    return code;
+}
+
+static int record_step(device_head *h, thaw_error *err) {
+    int code = device_memory.record(h->stream);
+    if (code) return explain(code, {}, err);
+    code = launch_step(h, err);
+    int ended = device_memory.end_record(h->stream, &h->graph);
+    return code ? code : explain(ended, {}, err);
+}
+
+/* ---- the slots ------------------------------------------------------------------------------ */
+
+static int fill(device_head *h, const float *w, const float *b) {
+    const thaw_head_problem &p = h->p;
+    size_t n = (size_t)p.n, D = (size_t)p.D, K = (size_t)p.K, B = (size_t)p.batch;
+    size_t steps = (size_t)h->steps, n_w = (size_t)h->Dp * K;
+    int code = 0;
+    h->x = take<float>(n * D, &code);
+    h->mean = take_copy(p.mean, D, &code);
+    h->scale = take_copy(p.scale, D, &code);
+    h->class_weight = take_copy(p.class_weight, K, &code);
+    h->label = take_copy(p.label, n, &code);
+    h->batch_label = take<int32_t>(B, &code);
+    h->order = take<int64_t>(n, &code);
+    h->z = take<float>(B * (size_t)h->Dp, &code);
+    h->logits = take<float>(B * K, &code);
+    h->loss = take<float>(steps * B, &code);
+    h->norm = take<float>(steps, &code);
+    h->correct = take<uint8_t>(steps * B, &code);
+    h->w = take<float>(n_w, &code);
+    h->dw = take<float>(n_w, &code);
+    h->m = take<float>(n_w, &code);
+    h->v = take<float>(n_w, &code);
+    const thaw_cuda_segment segments[] = {{p.D * p.K, 1, p.weight_decay}, {h->Dp * p.K, 1, 0}};
+    h->segments = take_copy(segments, 2, &code);
+    h->scalars = take<thaw_cuda_step>(steps, &code);
+    h->cursor = take<thaw_cuda_cursor>(1, &code);
+    h->epoch = take<thaw_cuda_epoch>(1, &code);
+    if (!code) code = put_weights(h, w, b);
+    /* The feature that is always 1: gather writes only the D before it. */
+    std::vector<float> z(B * (size_t)h->Dp);
+    for (size_t row = 0; row < B; row++)
+        z[row * (size_t)h->Dp + D] = 1;
+    if (!code)
+        code = (int)cudaMemcpy(h->z, z.data(), z.size() * sizeof(float), cudaMemcpyHostToDevice);
+    return code;
+}
+
+static int head_create(void *stream, const thaw_head_problem *problem, const float *w,
+                       const float *b, void **head, thaw_error *err) {
+    *head = nullptr;
+    device_head *h = new device_head();
+    h->p = *problem;
+    h->Dp = padded_channels(problem->D + 1);
+    h->steps = ceil_div(problem->n, problem->batch);
+    h->stream = (cudaStream_t)stream;
+    int code = blas_open(h->stream, &h->products, err);
+    if (!code) {
+        code = fill(h, w, b);
+        if (code) {
+            thaw_fail(err, THAW_ERR_NOMEM,
+                      "training on the GPU needs %zu MB of its memory for %lld rows of %lld "
+                      "features: %s",
+                      bytes_of(*h) >> 20, (long long)problem->n, (long long)problem->D,
+                      cudaGetErrorString((cudaError_t)code));
+        }
+    }
+    if (!code) code = record_step(h, err);
+    if (code) {
+        head_destroy(h);
+        return code;
+    }
+    *head = h;
+    return 0;
+}
+
+static int head_put_rows(void *head, int64_t first, int64_t M, const float *x, thaw_error *err) {
+    device_head *h = (device_head *)head;
+    return explain((int)cudaMemcpy(h->x + first * h->p.D, x, (size_t)(M * h->p.D) * sizeof(float),
+                                   cudaMemcpyHostToDevice),
+                   {}, err);
+}
+
+static int head_epoch(void *head, const int64_t *order, const float *lr, int64_t first_step,
+                      float *w, float *b, thaw_head_epoch *result, thaw_error *err) {
+    device_head *h = (device_head *)head;
+    std::vector<thaw_cuda_step> scalars((size_t)h->steps);
+    for (int64_t s = 0; s < h->steps; s++)
+        scalars[(size_t)s] = cuda_step_scalars(lr[s], h->p.beta1, h->p.beta2, first_step + s + 1);
+    int code =
+        (int)cudaMemcpy(h->order, order, (size_t)h->p.n * sizeof *order, cudaMemcpyHostToDevice);
+    if (!code) {
+        code = (int)cudaMemcpy(h->scalars, scalars.data(), scalars.size() * sizeof scalars[0],
+                               cudaMemcpyHostToDevice);
+    }
+    if (!code) code = (int)cudaMemset(h->cursor, 0, sizeof *h->cursor);
+    if (code) return explain(code, {}, err);
+    thaw_cuda_launch launch = {};
+    launch.stream = h->stream;
+    thaw_cuda_order rows = order_of(h);
+    code = cuda_batch_weights(&launch, h->p.batch, &rows, h->label, h->class_weight, h->norm);
+    for (int64_t s = 0; s < h->steps && !code; s++)
+        code = device_memory.replay(h->stream, h->graph);
+    if (!code) {
+        code = cuda_epoch_sum(&launch, h->steps * h->p.batch, h->loss, h->correct, h->steps,
+                              h->norm, h->epoch);
+    }
+    if (!code) code = device_memory.wait(h->stream);
+    thaw_cuda_epoch sums = {};
+    if (!code) code = (int)cudaMemcpy(&sums, h->epoch, sizeof sums, cudaMemcpyDeviceToHost);
+    if (!code) code = get_weights(h, w, b);
+    *result = {sums.loss, sums.weight, sums.n_correct};
+    return explain(code, launch, err);
+}
+
+const thaw_head_slots device_head_slots = {head_create, head_put_rows, head_epoch, head_destroy};
+
+}  // namespace thaw

@@ -1,0 +1,114 @@
+/* Training a linear head on the CUDA backend: the host's trainer, step by step, is the reference.
+ *
+ * Both take the same rows, orders and rates, in float; sums run in another order. Over the few
+ * hundred steps of a case the weights drift apart by rounding only: 1e-4 of the largest weight.
+ * Two runs on the device give equal bits.
+ */
+#include "testing.h"
+#include "trainer.h"
+
+typedef struct head_case {
+    const char *name;
+    int64_t n, D, K, batch, epochs;
+    thaw_optimizer optimizer;
+    double smoothing;
+    thaw_class_weights weights;
+    bool validation;
+} head_case;
+
+static const head_case cases[] = {
+    {"one of each", 1, 1, 1, 1, 2, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE, false},
+    {"sgd, a short last batch", 301, 37, 5, 64, 12, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE,
+     true},
+    {"adamw, weights, smoothing", 130, 48, 12, 32, 10, THAW_OPTIMIZER_ADAMW, 0.1,
+     THAW_CLASS_WEIGHTS_AUTO, false},
+    {"adamw, batch larger than n", 40, 17, 3, 256, 20, THAW_OPTIMIZER_ADAMW, 0,
+     THAW_CLASS_WEIGHTS_NONE, false},
+    {"sgd, 7 features, 40 classes", 200, 7, 40, 16, 5, THAW_OPTIMIZER_SGD, 0.1,
+     THAW_CLASS_WEIGHTS_AUTO, false},
+};
+
+static thaw_backend gpu, cpu;
+
+/* The rows of a case: classes are shifted apart, so that there is something to learn. */
+static float *draw_rows(const head_case *c, int32_t *label) {
+    float *x = malloc((size_t)(c->n * c->D) * sizeof *x);
+    assert_non_null(x);
+    uint64_t state = (uint64_t)c->n;
+    for (int64_t i = 0; i < c->n; i++) {
+        label[i] = (int32_t)(test_random(&state) % (uint64_t)c->K);
+        for (int64_t d = 0; d < c->D; d++)
+            x[i * c->D + d] = test_uniform(&state) + (d % c->K == label[i] ? 0.5f : 0);
+    }
+    return x;
+}
+
+static void train(const head_case *c, const thaw_backend *backend, const float *x,
+                  const int32_t *label, thaw_arena *arena, thaw_head *head,
+                  thaw_train_result *result) {
+    thaw_row_array array = {&cpu.kernels->top, x, c->D};
+    thaw_rows rows = thaw_rows_of_array(&array, c->n, label);
+    thaw_train_options options = thaw_train_defaults(THAW_HEAD_LINEAR, c->optimizer, c->n);
+    options.batch = c->batch;
+    options.epochs = c->epochs;
+    options.label_smoothing = c->smoothing;
+    options.class_weights = c->weights;
+    thaw_train_job job = {.top = &cpu.kernels->top,
+                          .backend = backend,
+                          .options = options,
+                          .K = c->K,
+                          .train = &rows,
+                          .validation = c->validation ? &rows : NULL};
+    thaw_error err = {0};
+    if (thaw_train(&job, arena, head, result, &err) != THAW_OK)
+        fail_msg("%s: %s", c->name, err.text);
+    if (result->note[0]) fail_msg("%s: %s", c->name, result->note);
+}
+
+static void check_case(const head_case *c) {
+    thaw_arena arena = {0};
+    int32_t *label = thaw_arena_array(&arena, (size_t)c->n, sizeof *label);
+    float *x = draw_rows(c, label);
+    thaw_head host, device, again;
+    thaw_train_result on_host, on_device, on_device_again;
+    train(c, NULL, x, label, &arena, &host, &on_host);
+    train(c, &gpu, x, label, &arena, &device, &on_device);
+    train(c, &gpu, x, label, &arena, &again, &on_device_again);
+    double most = 0, largest = 1e-3;
+    for (int64_t i = 0; i < host.n_params; i++) {
+        double d = fabs((double)host.params[i] - device.params[i]);
+        if (!(d <= most)) most = d;
+        if (fabs(host.params[i]) > largest) largest = fabs(host.params[i]);
+    }
+    if (!(most <= 1e-4 * largest))
+        fail_msg("%s: weights differ by %g, the largest is %g", c->name, most, largest);
+    if (memcmp(device.params, again.params, (size_t)host.n_params * sizeof(float)) != 0)
+        fail_msg("%s: two runs on the device differ", c->name);
+    const thaw_epoch *h = &on_host.kept, *d = &on_device.kept;
+    if (fabs(h->train_loss - d->train_loss) > 1e-4 * (fabs(h->train_loss) + 1e-3))
+        fail_msg("%s: loss %g, on the device %g", c->name, h->train_loss, d->train_loss);
+    if (fabs(h->train_top1 - d->train_top1) > 1.5 / (double)c->n)
+        fail_msg("%s: top-1 %g, on the device %g", c->name, h->train_top1, d->train_top1);
+    free(x);
+    thaw_arena_free(&arena);
+}
+
+static void the_device_trains_as_the_host_does(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        check_case(&cases[i]);
+}
+
+int main(void) {
+    thaw_error err = {0};
+    if (thaw_backend_open(&gpu, "cuda", 0, &err) != THAW_OK) {
+        printf("SKIPPED: training a head on a GPU: %s\n", err.text);
+        return 77;
+    }
+    if (thaw_backend_open(&cpu, "cpu", 2, &err) != THAW_OK) return 1;
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_device_trains_as_the_host_does)};
+    int failures = cmocka_run_group_tests(tests, NULL, NULL);
+    thaw_backend_close(&gpu);
+    thaw_backend_close(&cpu);
+    return failures;
+}
