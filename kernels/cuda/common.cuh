@@ -58,31 +58,37 @@ int with_type(thaw_dtype dtype, F f) {
 /* Sigmoid by the hardware's exponential: relative error below 2^-20 (CUDA C++ Programming Guide,
  * __expf), far below the rounding of any storage type here but float's. */
 __device__ inline float sigmoid(float x) {
-    return 1.0f / (1.0f + __expf(-x));
+    return __fdividef(1.0f, 1.0f + __expf(-x));
 }
 
-/* The same for all threads, so the branch costs little beside the memory it works on. */
-__device__ inline float activate(thaw_act act, float a, float b, float x) {
+/* Calls f with the activation as a function of one float. The branch is the same for all threads;
+ * f should apply what it gets to many values, since compilers do not hoist it out of loops. */
+template <class F>
+__device__ inline void with_activation(thaw_act act, float a, float b, F f) {
     switch (act) {
         case THAW_ACT_NONE:
-            return x;
+            return f([](float x) { return x; });
         case THAW_ACT_CLIP:
-            return fminf(fmaxf(x, a), b);
+            return f([=](float x) { return fminf(fmaxf(x, a), b); });
         case THAW_ACT_LEAKY_RELU:
-            return x < 0 ? a * x : x;
+            return f([=](float x) { return x < 0 ? a * x : x; });
         case THAW_ACT_SIGMOID:
-            return sigmoid(x);
+            return f([](float x) { return sigmoid(x); });
         case THAW_ACT_SILU:
-            return x * sigmoid(x);
+            return f([](float x) { return x * sigmoid(x); });
         case THAW_ACT_HARD_SIGMOID:
-            return fminf(fmaxf(a * x + b, 0.0f), 1.0f);
+            return f([=](float x) { return fminf(fmaxf(a * x + b, 0.0f), 1.0f); });
         case THAW_ACT_HARD_SWISH:
-            return x * fminf(fmaxf(x * (1.0f / 6) + 0.5f, 0.0f), 1.0f);
+            return f([](float x) { return x * fminf(fmaxf(x * (1.0f / 6) + 0.5f, 0.0f), 1.0f); });
         case THAW_ACT_TANH:
-            return tanhf(x);
+            return f([](float x) { return tanhf(x); });
         case THAW_ACT_GELU:
-            return 0.5f * x * (1.0f + erff(x * 0.70710678f));
+            return f([](float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); });
     }
+}
+
+__device__ inline float activate(thaw_act act, float a, float b, float x) {
+    with_activation(act, a, b, [&](auto function) { x = function(x); });
     return x;
 }
 
@@ -105,6 +111,34 @@ __device__ inline float8 unpack8(T type, const uint4 &bits) {
     return x;
 }
 
+/* As they lie in memory: fewer registers than as floats, for what is loaded well before its use. */
+template <class T>
+struct packed8 {
+    uint4 bits[sizeof(T) / 2];
+};
+
+/* Zeros where !valid, without a branch and without reading. */
+template <class T>
+__device__ inline packed8<T> load_packed8(const T *from, bool valid) {
+    packed8<T> x;
+#pragma unroll
+    for (unsigned i = 0; i < sizeof(T) / 2; i++)
+        x.bits[i] = valid ? ((const uint4 *)from)[i] : make_uint4(0, 0, 0, 0);
+    return x;
+}
+
+template <class T>
+__device__ inline float8 unpack8(T type, const packed8<T> &x) {
+    return unpack8(type, x.bits[0]);
+}
+
+__device__ inline float8 unpack8(float, const packed8<float> &x) {
+    const uint4 lo = x.bits[0], hi = x.bits[1];
+    return {{__uint_as_float(lo.x), __uint_as_float(lo.y), __uint_as_float(lo.z),
+             __uint_as_float(lo.w), __uint_as_float(hi.x), __uint_as_float(hi.y),
+             __uint_as_float(hi.z), __uint_as_float(hi.w)}};
+}
+
 template <class T>
 __device__ inline float8 load8(const T *from) {
     return unpack8(T{}, *(const uint4 *)from);
@@ -124,6 +158,20 @@ __device__ inline void store8(T *to, const float8 &x) {
 __device__ inline void store8(float *to, const float8 &x) {
     *(float4 *)to = make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);
     *(float4 *)(to + 4) = make_float4(x.v[4], x.v[5], x.v[6], x.v[7]);
+}
+
+__device__ inline void add8(float8 &x, const float8 &y) {
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        x.v[i] += y.v[i];
+}
+
+__device__ inline void activate8(thaw_act act, float a, float b, float8 &x) {
+    with_activation(act, a, b, [&](auto function) {
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            x.v[i] = function(x.v[i]);
+    });
 }
 
 /* How many of the eight channels from c on are channels; the others are padding: zero. */

@@ -186,6 +186,29 @@ thaw_cuda_conv_choice cuda_separable_choice(const thaw_conv_shape *pointwise);
 
 int cuda_separable(thaw_cuda_launch *launch, const thaw_cuda_separable *separable, int sm);
 
+/* ---- the gate of squeeze and excite --------------------------------------------------------- */
+
+/* y = act2(w2 act1(w1 x + b1) + b2), per image; C -> M -> C channels. */
+struct thaw_cuda_gate {
+    int64_t N, C, M;
+    thaw_dtype dtype;
+    thaw_act act1, act2;
+    float a1, b1, a2, b2; /* Of the activations. */
+    const void *x;        /* [N,Cp]: the means. */
+    const float *w;       /* cuda_gate_weight_count of them, packed; aligned to 16 bytes. */
+    void *y;              /* [N,Cp] */
+};
+
+/* NULL when one kernel takes both layers, and does so in the time of their two launches. */
+const char *cuda_gate_refuses(int64_t C, int64_t M, thaw_cuda_reason *reason);
+size_t cuda_gate_weight_count(int64_t C, int64_t M);
+
+/* Host to host: w1[M,C], b1[M], w2[C,M], b2[C]; biases may be NULL: zeros. */
+void cuda_gate_pack(int64_t C, int64_t M, const float *w1, const float *b1, const float *w2,
+                    const float *b2, float *packed);
+
+int cuda_gate(thaw_cuda_launch *launch, const thaw_cuda_gate *gate);
+
 /* ---- the rest of the trunk ------------------------------------------------------------------ */
 
 /* NULL when the launchers below can count a tensor: at most 2^31 - 1 vectors of 8 channels. */

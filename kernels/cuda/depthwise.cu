@@ -7,13 +7,18 @@
  * as float [Cp]. Sums in float, taps in order: bit-equal from run to run.
  *
  * The kernel moves 4 bytes for every 9 products or so: memory is the limit, and each x should come
- * from DRAM once. A thread keeps 8 channels (16 bytes) of 4 neighbouring outputs in registers, so a
- * row of x is read once for all of them; the block is a patch of rows and columns whose overlaps
- * are in L1. 3x3, 5x5 and 7x7 at strides 1 and 2 are compiled with their taps unrolled; one general
- * kernel takes every other size, stride and dilation.
+ * from DRAM once. A thread keeps 8 channels (16 bytes) of 4 neighbouring outputs in registers (2 in
+ * float) and reads a row of x at a time, all of its loads under way at once, for all of them; the
+ * block is a patch of rows and columns whose overlaps are in L1. 3x3, 5x5 and 7x7 at strides 1 and
+ * 2 are compiled with a row's taps unrolled; one general kernel takes every other size, stride and
+ * dilation.
  *
- * Measured: on no GPU yet. Rejected: weights in half precision (unpacking them costs as much as the
- * products); two rows of outputs a thread (spills at 5x5).
+ * Measured: on no GPU yet. By count, an output vector of a 3x3 costs 144 bytes from L1, half of
+ * them weights, and 32 from DRAM: an SM's L1 gives 128 bytes a clock, so DRAM stays the limit; a
+ * 7x7 costs 672 bytes, below what an A10G's DRAM share leaves time for (900), above an H100's
+ * (270). Rejected: all rows unrolled (code of 5 times the size, registers spill); strips of 8
+ * (spill at 5x5 and 7x7, and 3x3 does not need them); weights in half precision (unpacking them
+ * costs as much as the products); two rows of outputs a thread (spills at 5x5).
  */
 #include <cuda_runtime.h>
 #include <stdio.h>
@@ -30,32 +35,10 @@ struct depthwise_params {
     const void *x;
     const float *w, *bias;
     output_params out; /* Its M and K: pixels of y and channels. */
-    int N, H, W, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    depthwise_cut cut;
+    int H, W, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     int vectors; /* Of 8 channels. */
-    depthwise_block block;
-    divisor by_c_tiles, by_q_tiles, by_p_tiles;
 };
-
-/* The outputs of this thread: 8 channels from c on, of pixels q .. q + STRIP - 1 in row p. */
-struct depthwise_place {
-    int n, p, q, c;
-    bool inside;
-};
-
-template <int STRIP>
-__device__ inline depthwise_place place_of_depthwise(const depthwise_params &p) {
-    uint32_t tile = blockIdx.x, rest = divide(tile, p.by_c_tiles);
-    int c_tile = (int)(tile - rest * p.by_c_tiles.d);
-    uint32_t rows = divide(rest, p.by_q_tiles);
-    int q_tile = (int)(rest - rows * p.by_q_tiles.d);
-    uint32_t n = divide(rows, p.by_p_tiles);
-    int p_tile = (int)(rows - n * p.by_p_tiles.d), t = (int)threadIdx.x;
-    int vector = c_tile * p.block.vectors + t % p.block.vectors;
-    t /= p.block.vectors;
-    int q = (q_tile * p.block.strips + t % p.block.strips) * STRIP;
-    int row = p_tile * p.block.rows + t / p.block.strips;
-    return {(int)n, row, q, vector * 8, vector < p.vectors && q < p.Q && row < p.P};
-}
 
 /* Eight channels' products. */
 __device__ inline void add_products(float8 &sum, const float8 &x, const float8 &w) {
@@ -64,84 +47,107 @@ __device__ inline void add_products(float8 &sum, const float8 &x, const float8 &
         sum.v[i] += x.v[i] * w.v[i];
 }
 
-/* Grid: tiles of channels, columns, rows and images. Block: a patch of them. Thread: 8 channels of
- * STRIP outputs side by side; x goes by column by column, each used for all outputs it is in. */
+/* One row of taps: x from column w0 of an image's row on, w the taps. */
 template <class T, int R, int STRIDE, int STRIP>
-__global__ void __launch_bounds__(DEPTHWISE_THREADS, 2) depthwise_kernel(const depthwise_params p) {
-    depthwise_place at = place_of_depthwise<STRIP>(p);
-    if (!at.inside) return;
-    float8 sum[STRIP];
+__device__ inline void add_row(const depthwise_params &p, const T *row, const float *taps, int w0,
+                               float8 (&sum)[STRIP]) {
+    constexpr int COLUMNS = (STRIP - 1) * STRIDE + R;
+    packed8<T> x[COLUMNS];
 #pragma unroll
-    for (int i = 0; i < STRIP; i++)
-        sum[i] = load8(p.bias + at.c);
-    int h0 = at.p * STRIDE - p.pad_top, w0 = at.q * STRIDE - p.pad_left;
+    for (int j = 0; j < COLUMNS; j++)
+        x[j] = load_packed8(row + (int64_t)j * p.vectors * 8, w0 + j >= 0 && w0 + j < p.W);
+    float8 w[R];
 #pragma unroll
-    for (int r = 0; r < R; r++) {
-        int h = h0 + r;
-        if (h < 0 || h >= p.H) continue;
-        float8 w[R];
+    for (int s = 0; s < R; s++)
+        w[s] = load8(taps + (int64_t)s * p.vectors * 8);
 #pragma unroll
-        for (int s = 0; s < R; s++)
-            w[s] = load8(p.w + (int64_t)((r * R + s) * p.vectors) * 8 + at.c);
-        const T *row = (const T *)p.x + ((int64_t)at.n * p.H + h) * p.W * p.vectors * 8 + at.c;
+    for (int j = 0; j < COLUMNS; j++) {
+        float8 one = unpack8(T{}, x[j]);
 #pragma unroll
-        for (int j = 0; j < (STRIP - 1) * STRIDE + R; j++) {
-            if (w0 + j < 0 || w0 + j >= p.W) continue;
-            float8 x = load8(row + (int64_t)(w0 + j) * p.vectors * 8);
-#pragma unroll
-            for (int i = 0; i < STRIP; i++) {
-                int s = j - i * STRIDE;
-                if (s >= 0 && s < R) add_products(sum[i], x, w[s]);
-            }
+        for (int i = 0; i < STRIP; i++) {
+            int s = j - i * STRIDE;
+            if (s >= 0 && s < R) add_products(sum[i], one, w[s]);
         }
-    }
-    int64_t m = ((int64_t)at.n * p.P + at.p) * p.Q + at.q;
-#pragma unroll
-    for (int i = 0; i < STRIP; i++) {
-        if (at.q + i < p.Q) write8<T>(p.out, m + i, at.c, sum[i]);
     }
 }
 
-/* The same for any size, stride and dilation: one output a thread, taps in loops. */
-template <class T>
-__global__ void __launch_bounds__(DEPTHWISE_THREADS, 2) depthwise_any(const depthwise_params p) {
-    depthwise_place at = place_of_depthwise<1>(p);
-    if (!at.inside) return;
-    float8 sum = load8(p.bias + at.c);
-    for (int r = 0; r < p.R; r++) {
-        int h = at.p * p.stride_h - p.pad_top + r * p.dilation_h;
-        if (h < 0 || h >= p.H) continue;
-        const T *row = (const T *)p.x + ((int64_t)at.n * p.H + h) * p.W * p.vectors * 8 + at.c;
-        for (int s = 0; s < p.S; s++) {
-            int w = at.q * p.stride_w - p.pad_left + s * p.dilation_w;
-            if (w < 0 || w >= p.W) continue;
-            add_products(sum, load8(row + (int64_t)w * p.vectors * 8),
-                         load8(p.w + (int64_t)(r * p.S + s) * p.vectors * 8 + at.c));
+/* Blocks that share a multiprocessor: more where a row of taps needs fewer registers. */
+constexpr int depthwise_blocks_of(int R) {
+    return R == 3 ? 4 : 3;
+}
+
+/* Grid: patches of channels, columns, rows and images. Block: a patch. Thread: 8 channels of STRIP
+ * outputs side by side, in `walk` rows. */
+template <class T, int R, int STRIDE, int STRIP>
+__global__ void __launch_bounds__(DEPTHWISE_THREADS, depthwise_blocks_of(R))
+    depthwise_kernel(const depthwise_params p) {
+    depthwise_place at = place_of_depthwise(p.cut, blockIdx.x, (int)threadIdx.x);
+    const int c = at.vector * 8, q0 = at.strip * STRIP, w0 = q0 * STRIDE - p.pad_left;
+    if (at.vector >= p.vectors || q0 >= p.Q) return;
+    for (int i = 0, row = at.p; i < p.cut.block.walk && row < p.P; i++, row += p.cut.block.rows) {
+        float8 sum[STRIP];
+#pragma unroll
+        for (int j = 0; j < STRIP; j++)
+            sum[j] = load8(p.bias + c);
+#pragma unroll 1
+        for (int r = 0; r < R; r++) {
+            int h = row * STRIDE - p.pad_top + r;
+            if (h < 0 || h >= p.H) continue;
+            int64_t first = (((int64_t)at.n * p.H + h) * p.W + w0) * p.vectors * 8 + c;
+            add_row<T, R, STRIDE>(p, (const T *)p.x + first,
+                                  p.w + (int64_t)r * R * p.vectors * 8 + c, w0, sum);
+        }
+        int64_t m = ((int64_t)at.n * p.P + row) * p.Q + q0;
+#pragma unroll
+        for (int j = 0; j < STRIP; j++) {
+            if (q0 + j < p.Q) write8<T>(p.out, m + j, c, sum[j]);
         }
     }
-    write8<T>(p.out, ((int64_t)at.n * p.P + at.p) * p.Q + at.q, at.c, sum);
+}
+
+/* The same for any size, stride and dilation: strips of one output, taps in loops. */
+template <class T>
+__global__ void __launch_bounds__(DEPTHWISE_THREADS, 4) depthwise_any(const depthwise_params p) {
+    depthwise_place at = place_of_depthwise(p.cut, blockIdx.x, (int)threadIdx.x);
+    const int c = at.vector * 8, w0 = at.strip * p.stride_w - p.pad_left;
+    if (at.vector >= p.vectors || at.strip >= p.Q) return;
+    for (int i = 0, row = at.p; i < p.cut.block.walk && row < p.P; i++, row += p.cut.block.rows) {
+        float8 sum = load8(p.bias + c);
+        for (int r = 0; r < p.R; r++) {
+            int h = row * p.stride_h - p.pad_top + r * p.dilation_h;
+            if (h < 0 || h >= p.H) continue;
+            const T *x = (const T *)p.x + ((int64_t)at.n * p.H + h) * p.W * p.vectors * 8 + c;
+            for (int s = 0; s < p.S; s++) {
+                int w = w0 + s * p.dilation_w;
+                packed8<T> one = load_packed8(x + (int64_t)w * p.vectors * 8, w >= 0 && w < p.W);
+                add_products(sum, unpack8(T{}, one),
+                             load8(p.w + (int64_t)(r * p.S + s) * p.vectors * 8 + c));
+            }
+        }
+        write8<T>(p.out, ((int64_t)at.n * p.P + row) * p.Q + at.strip, c, sum);
+    }
 }
 
 /* ---- launcher ------------------------------------------------------------------------------- */
 
 template <class T, int R>
-static void (*kernel_of(int stride))(depthwise_params) {
-    return stride == 1 ? depthwise_kernel<T, R, 1, DEPTHWISE_STRIP>
-                       : depthwise_kernel<T, R, 2, DEPTHWISE_STRIP>;
+static void (*kernel_of(int64_t stride))(depthwise_params) {
+    constexpr int STRIP = sizeof(T) == 2 ? 4 : 2;
+    return stride == 1 ? depthwise_kernel<T, R, 1, STRIP> : depthwise_kernel<T, R, 2, STRIP>;
 }
 
 template <class T>
 static int launch_depthwise(thaw_cuda_launch *launch, const thaw_cuda_depthwise &d) {
     const thaw_conv_shape &s = d.shape;
     const thaw_window &win = s.window;
-    int strip = depthwise_strip(win);
+    bool any = depthwise_strip(win, DTYPE<T>) == 1;
     depthwise_params p = {};
     p.x = d.x;
     p.w = d.w;
     p.bias = d.bias;
     p.out = {d.y, d.residual, s.N * s.P * s.Q, s.C, padded_channels(s.C), d.residual_place, d.act,
              d.a, d.b};
-    p.N = (int)s.N;
+    p.cut = cut_depthwise(s, DTYPE<T>);
     p.H = (int)s.H;
     p.W = (int)s.W;
     p.P = (int)s.P;
@@ -155,17 +161,14 @@ static int launch_depthwise(thaw_cuda_launch *launch, const thaw_cuda_depthwise 
     p.pad_top = (int)win.pad_top;
     p.pad_left = (int)win.pad_left;
     p.vectors = (int)(padded_channels(s.C) / 8);
-    p.block = block_of_depthwise(p.vectors, (int)ceil_div(s.Q, strip), p.P);
-    p.by_c_tiles = make_divisor((uint32_t)ceil_div(p.vectors, p.block.vectors));
-    p.by_q_tiles = make_divisor((uint32_t)ceil_div(ceil_div(s.Q, strip), p.block.strips));
-    p.by_p_tiles = make_divisor((uint32_t)ceil_div(s.P, p.block.rows));
-    dim3 grid((unsigned)depthwise_tiles(s));
-    auto kernel = strip == 1   ? depthwise_any<T>
-                  : win.R == 3 ? kernel_of<T, 3>((int)win.stride_h)
-                  : win.R == 5 ? kernel_of<T, 5>((int)win.stride_h)
-                               : kernel_of<T, 7>((int)win.stride_h);
-    return launch_kernel(launch, strip == 1 ? "depthwise_any" : "depthwise", kernel, grid,
-                         DEPTHWISE_THREADS, 0, p);
+    auto kernel = any          ? depthwise_any<T>
+                  : win.R == 3 ? kernel_of<T, 3>(win.stride_h)
+                  : win.R == 5 ? kernel_of<T, 5>(win.stride_h)
+                               : kernel_of<T, 7>(win.stride_h);
+    const depthwise_block &b = p.cut.block;
+    return launch_kernel(launch, any ? "depthwise_any" : "depthwise", kernel,
+                         dim3((unsigned)p.cut.blocks), (unsigned)(b.vectors * b.strips * b.rows), 0,
+                         p);
 }
 
 }  // namespace thaw
@@ -181,10 +184,13 @@ const char *cuda_depthwise_refuses(const thaw_conv_shape *s, thaw_cuda_reason *r
             (long long)s->C, (long long)s->G, (long long)s->K);
         return reason->text;
     }
-    long long tiles = depthwise_tiles(*s), most = (1ll << 31) - 1;
-    if (tiles > most || s->N * s->P > most || s->H * s->W > most) {
+    int64_t vectors = padded_channels(s->C) / 8;
+    int64_t strips = ceil_div(s->Q, depthwise_strip(s->window, THAW_F32)); /* The shortest ones. */
+    depthwise_block b = choose_depthwise_block(s->N, vectors, strips, s->P);
+    long long blocks = depthwise_blocks(b, s->N, vectors, strips, s->P), most = (1ll << 31) - 1;
+    if (blocks > most || s->N * s->P > most || s->H * s->W > most) {
         snprintf(reason->text, sizeof reason->text,
-                 "it needs %lld blocks, at most %lld are possible", tiles, most);
+                 "it needs %lld blocks, at most %lld are possible", blocks, most);
         return reason->text;
     }
     return NULL;

@@ -12,7 +12,6 @@
 
 #include "common.cuh"
 #include "cuda_kernels.h"
-#include "epilogue.cuh"
 #include "index.h"
 
 namespace thaw {
@@ -65,8 +64,9 @@ __global__ void __launch_bounds__(ELEMENT_THREADS) element_kernel(const element_
         if (OP == OP_ADD) f += other.v[e];
         if (OP == OP_MUL) f *= other.v[e];
         if (OP == OP_AFFINE) f = f * other.v[e] + shift.v[e];
-        x.v[e] = activate(p.act, p.a, p.b, f);
+        x.v[e] = f;
     }
+    activate8(p.act, p.a, p.b, x);
     zero_padding(x, (int64_t)v * 8, p.C);
     store8((T *)p.y + at * 8, x);
 }

@@ -23,12 +23,9 @@ __device__ inline void write8(const output_params &p, int64_t m, int64_t k, floa
     float8 residual = {};
     if (p.residual_place != THAW_NO_RESIDUAL)
         residual = load8((const T *)p.residual + m * p.Kp + k);
-#pragma unroll
-    for (int i = 0; i < 8; i++) {
-        float before = p.residual_place == THAW_RESIDUAL_BEFORE_ACT ? residual.v[i] : 0;
-        float after = p.residual_place == THAW_RESIDUAL_AFTER_ACT ? residual.v[i] : 0;
-        x.v[i] = activate(p.act, p.a, p.b, x.v[i] + before) + after;
-    }
+    if (p.residual_place == THAW_RESIDUAL_BEFORE_ACT) add8(x, residual);
+    activate8(p.act, p.a, p.b, x);
+    if (p.residual_place == THAW_RESIDUAL_AFTER_ACT) add8(x, residual);
     zero_padding(x, k, p.K);
     store8(y, x);
 }

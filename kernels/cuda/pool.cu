@@ -21,124 +21,160 @@ enum { POOL_THREADS = 256 };
 struct pool_params {
     const void *x;
     void *y;
-    thaw_pool_shape s;
-    int vectors;
     int64_t total; /* Vectors of 8 channels in y. */
+    int64_t C;
     divisor by_vectors, by_Q, by_P;
+    int H, W, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left, vectors;
+    bool count_include_pad;
 };
 
-/* Where an element of the window lies, and whether inside x. */
-__device__ inline bool in_window(int64_t at, int64_t i, int64_t stride, int64_t dilation,
-                                 int64_t pad, int64_t size, int64_t &place) {
-    place = at * stride + i * dilation - pad;
-    return place >= 0 && place < size;
-}
+enum { POOL_AHEAD = 4 }; /* Loads of a row that are under way at once. */
 
-/* Grid and block: all vectors of y in a row. Thread: 8 channels of one output. */
+/* Grid and block: all vectors of y in a row. Thread: 8 channels of one output, row by row of its
+ * window. */
 template <class T, bool MAX>
 __global__ void __launch_bounds__(POOL_THREADS) pool_kernel(const pool_params p) {
     int64_t i = (int64_t)blockIdx.x * POOL_THREADS + threadIdx.x;
     if (i >= p.total) return;
-    const thaw_window &win = p.s.window;
     uint32_t pixel = divide((uint32_t)i, p.by_vectors), row = divide(pixel, p.by_Q);
-    uint32_t n = divide(row, p.by_P), q = pixel - row * p.by_Q.d, at = row - n * p.by_P.d;
-    int64_t c = ((int64_t)i - (int64_t)pixel * p.vectors) * 8;
+    uint32_t n = divide(row, p.by_P);
+    int q = (int)(pixel - row * p.by_Q.d), at = (int)(row - n * p.by_P.d);
+    int c = (int)((uint32_t)i - pixel * p.by_vectors.d) * 8;
     float8 sum;
     for (float &v : sum.v)
         v = MAX ? -INFINITY : 0;
     int inside = 0;
-    for (int64_t r = 0; r < win.R; r++) {
-        int64_t h, w;
-        if (!in_window(at, r, win.stride_h, win.dilation_h, win.pad_top, p.s.H, h)) continue;
-        for (int64_t s = 0; s < win.S; s++) {
-            if (!in_window(q, s, win.stride_w, win.dilation_w, win.pad_left, p.s.W, w)) continue;
-            int64_t from = (((int64_t)n * p.s.H + h) * p.s.W + w) * p.vectors * 8 + c;
-            float8 x = load8((const T *)p.x + from);
-            inside++;
-            for (int e = 0; e < 8; e++)
-                sum.v[e] = MAX ? fmaxf(sum.v[e], x.v[e]) : sum.v[e] + x.v[e];
+    for (int r = 0; r < p.R; r++) {
+        int h = at * p.stride_h + r * p.dilation_h - p.pad_top;
+        if (h < 0 || h >= p.H) continue;
+        const T *x = (const T *)p.x + ((int64_t)n * p.H + h) * p.W * p.vectors * 8 + c;
+        for (int s = 0; s < p.S; s += POOL_AHEAD) {
+            packed8<T> one[POOL_AHEAD];
+            bool valid[POOL_AHEAD];
+#pragma unroll
+            for (int j = 0; j < POOL_AHEAD; j++) {
+                int w = q * p.stride_w + (s + j) * p.dilation_w - p.pad_left;
+                valid[j] = s + j < p.S && w >= 0 && w < p.W;
+                one[j] = load_packed8(x + (int64_t)w * p.vectors * 8, valid[j]);
+            }
+#pragma unroll
+            for (int j = 0; j < POOL_AHEAD; j++) {
+                float8 f = unpack8(T{}, one[j]);
+                inside += valid[j];
+                for (int e = 0; e < 8; e++)
+                    sum.v[e] = !MAX       ? sum.v[e] + f.v[e]
+                               : valid[j] ? fmaxf(sum.v[e], f.v[e])
+                                          : sum.v[e];
+            }
         }
     }
     if (!MAX) {
-        float divisor = p.s.count_include_pad ? (float)(win.R * win.S) : (float)inside;
+        float scale = 1 / (float)(p.count_include_pad ? p.R * p.S : inside);
         for (float &v : sum.v)
-            v /= divisor;
+            v *= scale;
     }
-    store8((T *)p.y + i * 8, sum); /* Padding: zeros of x stay zeros. */
+    /* Zeros of x stay zeros, but for a window that lies outside of x. */
+    zero_padding(sum, c, p.C);
+    store8((T *)p.y + i * 8, sum);
 }
 
 /* ---- the mean of whole pictures ------------------------------------------------------------- */
 
-enum { MEAN_VECTORS = 8, MEAN_PIXELS = 32 };
+enum { MEAN_THREADS = 256, MEAN_ENOUGH = 256, MEAN_AHEAD = 4 };
 
-/* Grid: images x 8 vectors of channels. Block: those vectors x 32 pixels at a time, which are then
- * added up in a tree of fixed shape. */
+/* Vectors of 8 channels that a block adds up: a power of two, 8 where that makes a block for each
+ * multiprocessor of any GPU; the fewer, the more threads share a channel's pixels. Two vectors are
+ * 32 bytes of half precision, the least that DRAM gives. */
+THAW_PURE int vectors_of_mean(int64_t N, int64_t vectors) {
+    int each = 8;
+    while (each > 2 && N * ceil_div(vectors, each) < MEAN_ENOUGH)
+        each /= 2;
+    return each;
+}
+
+/* Grid: images x `each` vectors of channels. Block: those vectors x as many pixels at a time as
+ * there are threads left, which are then added up in a tree of fixed shape. */
 template <class T>
-__global__ void __launch_bounds__(MEAN_VECTORS *MEAN_PIXELS)
-    global_mean_kernel(const T *x, T *y, int64_t pixels, int vectors) {
-    float8 *sums = (float8 *)shared_memory(); /* [MEAN_PIXELS][MEAN_VECTORS] */
-    unsigned chunks = (unsigned)ceil_div(vectors, MEAN_VECTORS);
-    int64_t n = blockIdx.x / chunks;
-    int v = (int)(blockIdx.x % chunks * MEAN_VECTORS + threadIdx.x % MEAN_VECTORS);
-    int first = (int)(threadIdx.x / MEAN_VECTORS);
+__global__ void __launch_bounds__(MEAN_THREADS)
+    global_mean_kernel(const T *x, T *y, int64_t pixels, int vectors, int each) {
+    float8 *sums = (float8 *)shared_memory(); /* [lanes][each] */
+    const int chunks = (vectors + each - 1) / each, lanes = MEAN_THREADS / each;
+    const int64_t n = blockIdx.x / (unsigned)chunks;
+    const int thread = (int)threadIdx.x, lane = thread / each;
+    const int v = (int)(blockIdx.x % (unsigned)chunks) * each + thread % each;
+    const T *from = x + (n * pixels * vectors + v) * 8;
     float8 sum = {};
-    for (int64_t i = first; i < pixels && v < vectors; i += MEAN_PIXELS) {
-        float8 one = load8(x + ((n * pixels + i) * vectors + v) * 8);
-        for (int e = 0; e < 8; e++)
-            sum.v[e] += one.v[e];
+    for (int64_t i = lane; i < pixels && v < vectors; i += MEAN_AHEAD * lanes) {
+        packed8<T> one[MEAN_AHEAD];
+#pragma unroll
+        for (int j = 0; j < MEAN_AHEAD; j++)
+            one[j] = load_packed8(from + (i + j * lanes) * vectors * 8, i + j * lanes < pixels);
+#pragma unroll
+        for (int j = 0; j < MEAN_AHEAD; j++)
+            add8(sum, unpack8(T{}, one[j]));
     }
-    sums[threadIdx.x] = sum;
-    for (int half = MEAN_PIXELS / 2; half > 0; half /= 2) {
+    sums[thread] = sum;
+    for (int half = lanes / 2; half > 0; half /= 2) {
         __syncthreads(); /* The sums that are added here have been written. */
-        if (first < half) {
-            float8 &mine = sums[threadIdx.x], other = sums[threadIdx.x + half * MEAN_VECTORS];
-            for (int e = 0; e < 8; e++)
-                mine.v[e] += other.v[e];
-        }
+        if (lane < half) add8(sums[thread], sums[thread + half * each]);
     }
-    if (first > 0 || v >= vectors) return;
-    float8 mean = sums[threadIdx.x];
+    if (lane > 0 || v >= vectors) return;
+    float8 mean = sums[thread];
     for (float &e : mean.v)
-        e /= (float)pixels;
+        e *= 1 / (float)pixels;
     store8(y + (n * vectors + v) * 8, mean);
 }
 
 /* ---- launchers ------------------------------------------------------------------------------ */
 
-template <class T>
-static int launch_pool(thaw_cuda_launch *launch, const pool_params &p) {
+template <bool MAX>
+static int launch_pool(thaw_cuda_launch *launch, thaw_dtype dtype, const pool_params &p) {
     dim3 grid((unsigned)ceil_div(p.total, POOL_THREADS));
-    return launch_kernel(launch, p.s.max ? "pool_max" : "pool_mean",
-                         p.s.max ? pool_kernel<T, true> : pool_kernel<T, false>, grid, POOL_THREADS,
-                         0, p);
+    return with_type(dtype, [&](auto type) {
+        return launch_kernel(launch, MAX ? "pool_max" : "pool_mean",
+                             pool_kernel<decltype(type), MAX>, grid, POOL_THREADS, 0, p);
+    });
 }
 
 }  // namespace thaw
 
 using namespace thaw;
 
-int cuda_pool(thaw_cuda_launch *launch, const thaw_pool_shape *shape, thaw_dtype dtype,
-              const void *x, void *y) {
+int cuda_pool(thaw_cuda_launch *launch, const thaw_pool_shape *s, thaw_dtype dtype, const void *x,
+              void *y) {
+    const thaw_window &win = s->window;
     pool_params p = {};
     p.x = x;
     p.y = y;
-    p.s = *shape;
-    p.vectors = (int)(padded_channels(shape->C) / 8);
-    p.total = shape->N * shape->P * shape->Q * p.vectors;
+    p.vectors = (int)(padded_channels(s->C) / 8);
+    p.total = s->N * s->P * s->Q * p.vectors;
+    p.C = s->C;
     p.by_vectors = make_divisor((uint32_t)p.vectors);
-    p.by_Q = make_divisor((uint32_t)shape->Q);
-    p.by_P = make_divisor((uint32_t)shape->P);
-    return with_type(dtype, [&](auto type) { return launch_pool<decltype(type)>(launch, p); });
+    p.by_Q = make_divisor((uint32_t)s->Q);
+    p.by_P = make_divisor((uint32_t)s->P);
+    p.H = (int)s->H;
+    p.W = (int)s->W;
+    p.R = (int)win.R;
+    p.S = (int)win.S;
+    p.stride_h = (int)win.stride_h;
+    p.stride_w = (int)win.stride_w;
+    p.dilation_h = (int)win.dilation_h;
+    p.dilation_w = (int)win.dilation_w;
+    p.pad_top = (int)win.pad_top;
+    p.pad_left = (int)win.pad_left;
+    p.count_include_pad = s->count_include_pad;
+    return s->max ? launch_pool<true>(launch, dtype, p) : launch_pool<false>(launch, dtype, p);
 }
 
 int cuda_global_mean(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
                      thaw_dtype dtype, const void *x, void *y) {
-    int vectors = (int)(padded_channels(C) / 8);
-    dim3 grid((unsigned)(N * ceil_div(vectors, MEAN_VECTORS)));
+    int64_t vectors = padded_channels(C) / 8;
+    int each = vectors_of_mean(N, vectors);
+    dim3 grid((unsigned)(N * ceil_div(vectors, each)));
     return with_type(dtype, [&](auto type) {
         using T = decltype(type);
-        return launch_kernel(
-            launch, "global_mean", global_mean_kernel<T>, grid, MEAN_VECTORS * MEAN_PIXELS,
-            MEAN_VECTORS * MEAN_PIXELS * sizeof(float8), (const T *)x, (T *)y, H * W, vectors);
+        return launch_kernel(launch, "global_mean", global_mean_kernel<T>, grid, MEAN_THREADS,
+                             MEAN_THREADS * sizeof(float8), (const T *)x, (T *)y, H * W,
+                             (int)vectors, each);
     });
 }

@@ -62,9 +62,7 @@ __device__ inline float8 depthwise8(const separable_params &p, int n, int h, int
                 sum.v[i] += f.v[i] * k.v[i];
         }
     }
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-        sum.v[i] = activate(p.act1, p.act1_a, p.act1_b, sum.v[i]);
+    activate8(p.act1, p.act1_a, p.act1_b, sum);
     zero_padding(sum, c, p.C);
     return sum;
 }

@@ -5,12 +5,14 @@
  * - blocks reach each tile once, splits each iteration once;
  * - masks and steps give the addresses of the formula;
  * - sizes beyond what is counted are refused, not wrapped;
+ * - a depthwise convolution's blocks compute each output once;
  * - packed weights: each place once, each weight in the tile that multiplies it.
  */
 #include <set>
 
 #include "conv_tile.h"
 #include "cuda_testing.h"
+#include "depthwise_tile.h"
 #include "index.h"
 
 using namespace thaw;
@@ -245,6 +247,47 @@ static void limits() {
     if (!cuda_depthwise_refuses(&s, &reason)) fail("2^46 pixels of depthwise are taken");
 }
 
+/* All threads of all blocks together reach each strip of each row once. */
+static void check_cut(const thaw_conv_shape &s, thaw_dtype dtype) {
+    depthwise_cut cut = cut_depthwise(s, dtype);
+    const depthwise_block &b = cut.block;
+    int64_t vectors = padded_channels(s.C) / 8;
+    int64_t strips = ceil_div(s.Q, depthwise_strip(s.window, dtype));
+    int threads = b.vectors * b.strips * b.rows;
+    if (threads > DEPTHWISE_THREADS || threads % 32 != 0)
+        return fail("a block of %d vectors, %d strips, %d rows", b.vectors, b.strips, b.rows);
+    std::vector<uint8_t> reached((size_t)(s.N * s.P * strips * vectors));
+    for (int64_t block = 0; block < cut.blocks; block++) {
+        for (int t = 0; t < threads; t++) {
+            depthwise_place at = place_of_depthwise(cut, (uint32_t)block, t);
+            if (at.vector >= vectors || at.strip >= strips) continue;
+            for (int i = 0, p = at.p; i < b.walk && p < s.P; i++, p += b.rows)
+                reached[(size_t)(((at.n * s.P + p) * strips + at.strip) * vectors + at.vector)]++;
+        }
+    }
+    for (uint8_t times : reached) {
+        if (times != 1)
+            return fail("N %lld, P %lld, Q %lld, C %lld: an output is computed %d times",
+                        (long long)s.N, (long long)s.P, (long long)s.Q, (long long)s.C, times);
+    }
+}
+
+/* Sizes around those of blocks, and some so large that blocks walk. */
+static void depthwise_cuts() {
+    const thaw_window window = {3, 3, 1, 1, 1, 1, 1, 1, 1, 1};
+    for (int64_t C : {8, 24, 40, 64, 72, 120})
+        for (int64_t P : {1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33})
+            for (int64_t Q : {1, 4, 5, 8, 13, 16, 17, 33, 65})
+                check_cut({2, P, Q, C, P, Q, C, C, window}, THAW_F16);
+    bool walks = false;
+    for (int64_t P : {20, 34, 56}) {
+        thaw_conv_shape s = {300, P, 40, 64, P, 40, 64, 64, window};
+        walks |= cut_depthwise(s, THAW_F16).block.walk == 4;
+        check_cut(s, THAW_F16);
+    }
+    if (!walks) fail("no block walks");
+}
+
 /* Conversions of the host against a search over all 16-bit values. */
 static void conversions() {
     for (uint32_t h = 0; h < 65536; h++) {
@@ -273,6 +316,7 @@ static const index_case cases[] = {
     {"groups", groups},
     {"packing", packing},
     {"limits", limits},
+    {"depthwise cuts", depthwise_cuts},
     {"conversions", conversions},
 };
 

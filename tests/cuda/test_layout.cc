@@ -26,6 +26,7 @@ static const layout_case cases[] = {
     {"export", EXPORT, 2, 5, 7, 17},
     {"export 1", EXPORT, 1, 1, 1, 1},
     {"export 1280", EXPORT, 3, 1, 1, 1280},
+    {"export 24", EXPORT, 2, 5, 7, 24},
     {"concat aligned", CONCAT, 2, 3, 5, 16, {24, 8}},
     {"concat aligned, odd end", CONCAT, 2, 3, 5, 16, {8, 5}},
     {"concat odd", CONCAT, 2, 3, 5, 3, {7, 9}},

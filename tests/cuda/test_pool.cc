@@ -34,6 +34,8 @@ static const pool_case cases[] = {
     {"global 7x7", 3, 7, 7, 96},
     {"global 8x8", 2, 8, 8, 17},
     {"global many pixels", 1, 40, 33, 8},
+    {"global of many images", 70, 2, 3, 100},
+    {"global of some images", 40, 3, 3, 130},
     {"global many channels", 2, 3, 5, 1280},
 };
 /* clang-format on */
