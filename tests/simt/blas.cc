@@ -27,8 +27,7 @@ void blas_close(blas *handle) {
 int blas_gemm(blas *handle, bool b_transposed, int64_t m, int64_t n, int64_t k, const float *A,
               int64_t lda, const float *B, int64_t ldb, float *C, int64_t ldc) {
     if (simt::injected_failure()) return 13;
-    cudaLaunchConfig_t one = {};
-    std::function<void()> body = [=] {
+    auto work = [=] {
         for (int64_t j = 0; j < n; j++) {
             for (int64_t i = 0; i < m; i++) {
                 float sum = 0;
@@ -37,9 +36,9 @@ int blas_gemm(blas *handle, bool b_transposed, int64_t m, int64_t n, int64_t k, 
                 C[j * ldc + i] = sum;
             }
         }
+        return cudaSuccess;
     };
-    if (!handle->stream || !simt::keep_for_graph(handle->stream, one, body)) body();
-    return 0;
+    return simt::run_or_keep(handle->stream, work) == cudaSuccess ? 0 : 13;
 }
 
 const char *blas_explain(int) {
