@@ -166,6 +166,13 @@ __device__ inline void add8(float8 &x, const float8 &y) {
         x.v[i] += y.v[i];
 }
 
+/* sum += x * y, channel by channel. */
+__device__ inline void add_products8(float8 &sum, const float8 &x, const float8 &y) {
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        sum.v[i] += x.v[i] * y.v[i];
+}
+
 __device__ inline void activate8(thaw_act act, float a, float b, float8 &x) {
     with_activation(act, a, b, [&](auto function) {
 #pragma unroll

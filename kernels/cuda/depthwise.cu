@@ -40,13 +40,6 @@ struct depthwise_params {
     int vectors; /* Of 8 channels. */
 };
 
-/* Eight channels' products. */
-__device__ inline void add_products(float8 &sum, const float8 &x, const float8 &w) {
-#pragma unroll
-    for (int i = 0; i < 8; i++)
-        sum.v[i] += x.v[i] * w.v[i];
-}
-
 /* One row of taps: x from column w0 of an image's row on, w the taps. */
 template <class T, int R, int STRIDE, int STRIP>
 __device__ inline void add_row(const depthwise_params &p, const T *row, const float *taps, int w0,
@@ -66,7 +59,7 @@ __device__ inline void add_row(const depthwise_params &p, const T *row, const fl
 #pragma unroll
         for (int i = 0; i < STRIP; i++) {
             int s = j - i * STRIDE;
-            if (s >= 0 && s < R) add_products(sum[i], one, w[s]);
+            if (s >= 0 && s < R) add_products8(sum[i], one, w[s]);
         }
     }
 }
@@ -120,8 +113,8 @@ __global__ void __launch_bounds__(DEPTHWISE_THREADS, 4) depthwise_any(const dept
             for (int s = 0; s < p.S; s++) {
                 int w = w0 + s * p.dilation_w;
                 packed8<T> one = load_packed8(x + (int64_t)w * p.vectors * 8, w >= 0 && w < p.W);
-                add_products(sum, unpack8(T{}, one),
-                             load8(p.w + (int64_t)(r * p.S + s) * p.vectors * 8 + c));
+                add_products8(sum, unpack8(T{}, one),
+                              load8(p.w + (int64_t)(r * p.S + s) * p.vectors * 8 + c));
             }
         }
         write8<T>(p.out, ((int64_t)at.n * p.P + row) * p.Q + at.strip, c, sum);

@@ -29,7 +29,10 @@
 
 namespace thaw {
 
-enum { SEPARABLE_STAGES = 2 }; /* One is filled while the other is multiplied. */
+enum {
+    SEPARABLE_STAGES = 2, /* One is filled while the other is multiplied. */
+    SEPARABLE_AHEAD = 3,  /* Loads of a row of taps that are under way at once: a 3x3's. */
+};
 
 struct separable_params {
     const void *x;
@@ -52,14 +55,21 @@ __device__ inline float8 depthwise8(const separable_params &p, int n, int h, int
     for (int r = 0; r < p.R; r++) {
         int row = h + r * p.dilation_h;
         if (row < 0 || row >= p.H) continue;
-        for (int s = 0; s < p.S; s++) {
-            int column = w + s * p.dilation_w;
-            if (column < 0 || column >= p.W) continue;
-            const T *x = (const T *)p.x + (((int64_t)n * p.H + row) * p.W + column) * p.Cp + c;
-            float8 f = load8(x), k = load8(p.w1 + (int64_t)(r * p.S + s) * p.Cp + c);
+        const T *x = (const T *)p.x + ((int64_t)n * p.H + row) * p.W * p.Cp + c;
+        const float *taps = p.w1 + (int64_t)r * p.S * p.Cp + c;
+        for (int s = 0; s < p.S; s += SEPARABLE_AHEAD) {
+            packed8<T> f[SEPARABLE_AHEAD];
+            packed8<float> tap[SEPARABLE_AHEAD];
 #pragma unroll
-            for (int i = 0; i < 8; i++)
-                sum.v[i] += f.v[i] * k.v[i];
+            for (int j = 0; j < SEPARABLE_AHEAD; j++) {
+                int column = w + (s + j) * p.dilation_w;
+                bool valid = s + j < p.S, inside = column >= 0 && column < p.W;
+                f[j] = load_packed8(x + (int64_t)column * p.Cp, valid && inside);
+                tap[j] = load_packed8(taps + (int64_t)(s + j) * p.Cp, valid);
+            }
+#pragma unroll
+            for (int j = 0; j < SEPARABLE_AHEAD; j++)
+                add_products8(sum, unpack8(T{}, f[j]), unpack8(0.0f, tap[j]));
         }
     }
     activate8(p.act1, p.act1_a, p.act1_b, sum);

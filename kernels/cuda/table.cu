@@ -3,10 +3,11 @@
  * A port is N,H,W,Cp in the step's storage type (types.h). Constants of a step lie in device memory
  * that its release frees.
  *
- * Three pairs become one kernel: import and the first convolution, that convolution and a max pool,
- * a depthwise convolution and a 1x1. The second of a pair takes the first along when nobody has
- * asked for the first one's tensor by then; the first runs, and its tensor takes memory, only when
- * some other step reads it (`needed`), which is known once all steps are prepared.
+ * Four pairs become one kernel: import and the first convolution, that convolution and a max pool,
+ * a depthwise convolution and a 1x1, the two dense layers of a squeeze-excite gate. The second of a
+ * pair takes the first along when nobody has asked for the first one's tensor by then; the first
+ * runs, and its tensor takes memory, only when some other step reads it (`needed`), which is known
+ * once all steps are prepared.
  */
 #include <cuda_runtime.h>
 #include <stdio.h>
@@ -25,8 +26,9 @@ struct step_state {
     int sm;
     bool needed;  /* Somebody reads the output as a tensor, */
     size_t bytes; /* which then takes this much. */
-    bool is_import, is_stem, is_depthwise, is_separable;
+    bool is_import, is_stem, is_depthwise, is_separable, is_dense, is_gate;
     thaw_cuda_conv conv;
+    thaw_cuda_gate gate;
     thaw_cuda_depthwise depthwise;
     thaw_cuda_stem stem;
     void *constants[3];    /* Device memory: what the pointers above point to. */
@@ -283,12 +285,53 @@ static bool prepare_separable(thaw_step *step, const open_device *device, int *c
     return true;
 }
 
+/* A dense layer, by the implicit GEMM: what a gate has two of. */
+static bool is_dense(const thaw_step *step) {
+    thaw_conv_shape s = shape_of(step);
+    const thaw_window &win = s.window;
+    return s.H == 1 && s.W == 1 && s.P == 1 && s.Q == 1 && win.R == 1 && win.S == 1 &&
+           win.pad_top == 0 && win.pad_left == 0 && s.G == 1 && !step->epilogue.residual;
+}
+
+/* The dense layer in front of another one is computed by it, where both are small: a squeeze-excite
+ * gate. */
+static bool prepare_gate(thaw_step *step, int *code, thaw_error *err) {
+    step_state *state = state_of(step);
+    const step_state *from = maker_of(step->in[0]);
+    thaw_cuda_reason reason;
+    if (!is_dense(step) || !from->is_dense || from->needed) return false;
+    const thaw_step *first = from->step;
+    int64_t C = first->in[0]->C, M = step->in[0]->C;
+    if (step->out->C != C || cuda_gate_refuses(C, M, &reason)) return false;
+    state->is_gate = true;
+    step->in[0]->bytes = 0;
+    step->in[0] = first->in[0]; /* Which must live until this step. */
+    const thaw_epilogue *e1 = &first->epilogue, *e2 = &step->epilogue;
+    std::vector<float> w(cuda_gate_weight_count(C, M));
+    cuda_gate_pack(C, M, first->w, first->b, step->w, step->b, w.data());
+    *code = keep(step, 0, w.data(), w.size() * sizeof(float), err);
+    thaw_cuda_gate *g = &state->gate;
+    g->N = step->out->N;
+    g->C = C;
+    g->M = M;
+    g->dtype = step->out->dtype;
+    g->act1 = e1->act;
+    g->a1 = e1->a;
+    g->b1 = e1->b;
+    g->act2 = e2->act;
+    g->a2 = e2->a;
+    g->b2 = e2->b;
+    g->w = (const float *)state->constants[0];
+    return true;
+}
+
 static int prepare_gemm(thaw_step *step, const open_device *device, thaw_error *err) {
     thaw_conv_shape shape = shape_of(step);
     thaw_dtype dtype = step->out->dtype;
     thaw_cuda_reason reason;
     const char *why = cuda_conv_refuses(&shape, dtype, &device->facts, &reason);
     if (why) return refuse(step, err, why);
+    state_of(step)->is_dense = is_dense(step);
     return pack_gemm(step, device->facts.sm, cuda_conv_choose(&shape, dtype, &device->facts), err);
 }
 
@@ -297,7 +340,8 @@ static int conv_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_err
     step_state *state;
     int code = begin(step, plan, err, &state);
     if (code || prepare_stem(step, device, &code, err)) return code;
-    if (!prepare_depthwise(step, &code, err) && !prepare_separable(step, device, &code, err))
+    if (!prepare_depthwise(step, &code, err) && !prepare_separable(step, device, &code, err) &&
+        !prepare_gate(step, &code, err))
         code = prepare_gemm(step, device, err);
     need_inputs(step);
     /* Over the residual, unless other blocks still read it as x. */
@@ -324,6 +368,13 @@ static int conv_run(const thaw_step *step, const thaw_run_context *context) {
         d.y = step->out->data;
         return finish(cuda_depthwise(&launch, &d), launch, context);
     }
+    if (state->is_gate) {
+        thaw_cuda_gate g = state->gate;
+        g.x = x;
+        g.y = step->out->data;
+        return finish(cuda_gate(&launch, &g), launch, context);
+    }
+    if (state->is_dense && !state->needed) return 0; /* The gate has. */
     thaw_cuda_conv c = state->conv;
     c.x = x;
     c.residual = c.residual_place ? residual : nullptr;
