@@ -27,9 +27,11 @@ thaw_status thaw_backend_open(thaw_backend *backend, const char *device, int thr
                          "device = %s: this build computes on the CPU only; use device = cpu",
                          device);
     int index = strncmp(device, "cuda:", 5) == 0 ? atoi(device + 5) : 0;
-    thaw_status status = thaw_backend_gpu_open(backend, thaw_gpu_kernels, index, threads, err);
-    if (status == THAW_OK || status == THAW_ERR_USAGE) return status; /* That names it already. */
-    return thaw_fail_within(err, status, "device = %s", device);
+    thaw_error why = {0};
+    thaw_status status = thaw_backend_gpu_open(backend, thaw_gpu_kernels, index, threads, &why);
+    if (status == THAW_OK) return THAW_OK;
+    if (status == THAW_ERR_USAGE) return thaw_fail(err, status, "%.900s", why.text); /* Names it. */
+    return thaw_fail(err, status, "device = %s: %.900s; or use device = cpu", device, why.text);
 }
 
 void thaw_backend_close(thaw_backend *backend) {

@@ -161,11 +161,12 @@ static inline int remove_tree(const char *path) {
 }
 
 /* Makes a temporary folder the working folder, with m.onnx (the base CNN) and pics/train, pics/test
- * of eight drawn classes in it. */
+ * of eight drawn classes in it. The program sees no GPU: those have tests of their own. */
 static inline tempdir program_place(int n_train, int n_test) {
     tempdir t = tempdir_make();
     tempdir_check(chdir(t.root) == 0, t.root);
     setenv("XDG_CACHE_HOME", t.root, 1);
+    setenv("CUDA_VISIBLE_DEVICES", "", 1);
     copy_file(THAW_SOURCE_DIR "/datasets/flower_or_not.onnx", "m.onnx");
     thaw_error err = {0};
     thaw_draw_options draw = {.root = "pics",

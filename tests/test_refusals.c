@@ -168,7 +168,7 @@ static const refusal refusals[] = {
     {"deeper cut", TRAIN_LINE "--freeze=6", 1, {"freeze = 6", "Conv", "use freeze = last"}, false},
     {"nothing frozen", TRAIN_LINE "--freeze=none", 1, {"gradients", "Conv", "Relu"}, false},
     /* Machines. */
-    {"no CUDA", TRAIN_LINE "--device=cuda", 1, {"device = cuda", "CPU only"}, false},
+    {"no CUDA", TRAIN_LINE "--device=cuda", 1, {"device = cuda", "device = cpu"}, false},
     {"learning rate that explodes",
      TRAIN_LINE "--head.lr=100 --head.momentum=0.999 --epochs=300",
      2,

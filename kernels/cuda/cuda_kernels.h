@@ -120,11 +120,13 @@ struct thaw_cuda_stem {
     void *y;                /* [N,P,Q,Kp] of the convolution or of the pool. */
 };
 
-/* NULL when the stem kernel takes this; otherwise why not. pool NULL: none. scale, shift: C of
- * each, which must have a level of the pixel that stands for zero. */
+/* NULL when the stem kernel takes this; otherwise why not. pool NULL: none. act: those that first
+ * layers have. scale, shift: C of each, which must have a level of the pixel that stands for zero.
+ */
 const char *cuda_stem_refuses(const thaw_conv_shape *shape, const thaw_pool_shape *pool,
-                              thaw_dtype dtype, const float *scale, const float *shift,
-                              const thaw_cuda_device *device, thaw_cuda_reason *reason);
+                              thaw_act act, thaw_dtype dtype, const float *scale,
+                              const float *shift, const thaw_cuda_device *device,
+                              thaw_cuda_reason *reason);
 
 thaw_cuda_stem_choice cuda_stem_choose(const thaw_conv_shape *shape, const thaw_pool_shape *pool,
                                        thaw_dtype dtype, const thaw_cuda_device *device);

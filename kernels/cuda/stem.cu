@@ -186,59 +186,43 @@ __device__ inline void stage_pair(float, uint8_t *to, float lo, float hi) {
     *(float2 *)to = make_float2(lo, hi);
 }
 
-/* The warp's sums of eight filters become z in shared memory. k: the chunk's first filter, of which
- * these are number 8 tile and so on. */
-template <class T>
-__device__ inline void stage_tile(const stem_params &p, thaw_act act, int k, int tile,
-                                  const float (&sums)[STEM_GROUP / 16][4], uint8_t *staged) {
+/* The warp's sums of a chunk become z in shared memory. k: the chunk's first filter. */
+template <class T, thaw_act ACT>
+__device__ inline void stage_sums(const stem_params &p, int k, const stem_sums &sums,
+                                  uint8_t *staged) {
     const int lane = (int)threadIdx.x % 32, first = (int)threadIdx.x / 32 * STEM_GROUP + lane / 4;
-    const int c = tile * 8 + lane % 4 * 2;
-    const float2 m = *(const float2 *)(p.multiplier + k + c);
-    const float2 b = *(const float2 *)(p.bias + k + c);
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const float *pair = &sums[i / 2][i % 2 * 2];
-        stage_pair(T{}, staged + stem_staged<T>(first + 8 * i, c),
-                   activate(act, p.a, p.b, fmaf(pair[0], m.x, b.x)),
-                   activate(act, p.a, p.b, fmaf(pair[1], m.y, b.y)));
+    for (int tile = 0; tile < STEM_CHUNK / 8; tile++) {
+        const int c = tile * 8 + lane % 4 * 2;
+        const float2 m = *(const float2 *)(p.multiplier + k + c);
+        const float2 b = *(const float2 *)(p.bias + k + c);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            const float *pair = &sums.v[tile][i / 2][i % 2 * 2];
+            stage_pair(T{}, staged + stem_staged<T>(first + 8 * i, c),
+                       activate(ACT, p.a, p.b, fmaf(pair[0], m.x, b.x)),
+                       activate(ACT, p.a, p.b, fmaf(pair[1], m.y, b.y)));
+        }
     }
 }
 
-/* act is a constant here: what it is was asked once, not at each sum. */
-template <class T, thaw_act ACT>
-__device__ inline void stage_tiles(const stem_params &p, int k, const stem_sums &sums,
-                                   uint8_t *staged) {
-#pragma unroll
-    for (int tile = 0; tile < STEM_CHUNK / 8; tile++)
-        stage_tile<T>(p, ACT, k, tile, sums.v[tile], staged);
-}
-
-/* Stages a chunk; sums are lost. */
+/* What the activation is is asked once for the chunk, not at each sum. */
 template <class T>
-__device__ inline void stage_chunk(const stem_params &p, int k, stem_sums &sums, uint8_t *staged) {
+__device__ inline void stage_chunk(const stem_params &p, int k, const stem_sums &sums,
+                                   uint8_t *staged) {
     switch (p.act) {
         case THAW_ACT_NONE:
-            return stage_tiles<T, THAW_ACT_NONE>(p, k, sums, staged);
+            return stage_sums<T, THAW_ACT_NONE>(p, k, sums, staged);
         case THAW_ACT_CLIP:
-            return stage_tiles<T, THAW_ACT_CLIP>(p, k, sums, staged);
+            return stage_sums<T, THAW_ACT_CLIP>(p, k, sums, staged);
+        case THAW_ACT_LEAKY_RELU:
+            return stage_sums<T, THAW_ACT_LEAKY_RELU>(p, k, sums, staged);
         case THAW_ACT_SILU:
-            return stage_tiles<T, THAW_ACT_SILU>(p, k, sums, staged);
+            return stage_sums<T, THAW_ACT_SILU>(p, k, sums, staged);
         case THAW_ACT_HARD_SWISH:
-            return stage_tiles<T, THAW_ACT_HARD_SWISH>(p, k, sums, staged);
-        default: /* Rare in a first layer: sums move up, so that their code is there once. */
-#pragma unroll 1
-            for (int tile = 0; tile < STEM_CHUNK / 8; tile++) {
-                stage_tile<T>(p, p.act, k, tile, sums.v[0], staged);
-#pragma unroll
-                for (int i = 0; i + 1 < STEM_CHUNK / 8; i++) {
-#pragma unroll
-                    for (int j = 0; j < STEM_GROUP / 16; j++) {
-#pragma unroll
-                        for (int l = 0; l < 4; l++)
-                            sums.v[i][j][l] = sums.v[i + 1][j][l];
-                    }
-                }
-            }
+            return stage_sums<T, THAW_ACT_HARD_SWISH>(p, k, sums, staged);
+        default: /* cuda_stem_refuses says so at plan time. */
+            return;
     }
 }
 
@@ -316,7 +300,7 @@ __device__ inline void write_chunk(const stem_params &p, const stem_block &at, i
 /* Grid: images x tiles of y x blocks of CHUNKS * 32 filters, these fastest. Block: a tile. Warp: 32
  * conv outputs of the tile, all of the block's filters; then a thread 16 bytes of an output. */
 template <class T, int CHUNKS>
-__global__ void __launch_bounds__(STEM_THREADS, CHUNKS == 1 ? 3 : 2)
+__global__ void __launch_bounds__(STEM_THREADS, CHUNKS == 1 && sizeof(T) == 2 ? 3 : 2)
     stem_kernel(const stem_params p) {
     /* sm_75 multiplies half precision only; cuda_stem_refuses says so at plan time. */
     if constexpr (ARCH >= 80 || std::is_same<T, half_t>::value) {

@@ -240,13 +240,21 @@ static void pack(const thaw_conv_shape &s, const float *w, const float *b, const
 using namespace thaw;
 
 const char *cuda_stem_refuses(const thaw_conv_shape *shape, const thaw_pool_shape *pool,
-                              thaw_dtype dtype, const float *scale, const float *shift,
-                              const thaw_cuda_device *device, thaw_cuda_reason *reason) {
+                              thaw_act act, thaw_dtype dtype, const float *scale,
+                              const float *shift, const thaw_cuda_device *device,
+                              thaw_cuda_reason *reason) {
     if (dtype != THAW_F16 && dtype != THAW_BF16 && dtype != THAW_F32)
         return because(reason, "tensor cores are used for fp16, bf16 and fp32 only");
     if (dtype != THAW_F16 && device->sm < 80) {
         return because(reason, "sm_%d multiplies fp16 only; bf16 and tf32 need sm_80 or newer",
                        device->sm);
+    }
+    if (act != THAW_ACT_NONE && act != THAW_ACT_CLIP && act != THAW_ACT_LEAKY_RELU &&
+        act != THAW_ACT_SILU && act != THAW_ACT_HARD_SWISH) {
+        return because(reason,
+                       "its activation is number %d; none, clip, leaky relu, silu and hard swish "
+                       "are possible",
+                       (int)act);
     }
     const char *why = refuses_window(*shape, reason);
     if (!why && pool) why = refuses_pool(*shape, *pool, reason);

@@ -194,8 +194,8 @@ static bool prepare_stem(thaw_step *step, const open_device *device, int *code, 
     if (!from->is_import || step->epilogue.residual || step->kind != THAW_STEP_conv) return false;
     const float *scale = from->step->scale, *shift = from->step->shift;
     thaw_cuda_reason reason;
-    if (cuda_stem_refuses(&step->conv, nullptr, step->compute, scale, shift, &device->facts,
-                          &reason))
+    if (cuda_stem_refuses(&step->conv, nullptr, step->epilogue.act, step->compute, scale, shift,
+                          &device->facts, &reason))
         return false;
     state->is_stem = true;
     if (!from->needed) step->in[0]->bytes = 0;
@@ -398,7 +398,8 @@ static void take_stem_along(thaw_step *step, const open_device *device) {
     thaw_cuda_stem s = from->stem;
     thaw_cuda_reason reason;
     const float one[4] = {1, 1, 1, 1}, zero[4] = {0, 0, 0, 0}; /* Taken before: not asked again. */
-    if (cuda_stem_refuses(&s.shape, &step->pool, s.dtype, one, zero, &device->facts, &reason))
+    if (cuda_stem_refuses(&s.shape, &step->pool, s.act, s.dtype, one, zero, &device->facts,
+                          &reason))
         return;
     s.pooled = true;
     s.pool = step->pool;

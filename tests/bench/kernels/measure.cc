@@ -305,8 +305,8 @@ static void measure_conv(operands &o, layer_result *r) {
 static void measure_stem(operands &o, layer_result *r) {
     const thaw_conv_shape &s = o.shape;
     thaw_cuda_reason reason;
-    const char *why =
-        cuda_stem_refuses(&s, nullptr, THAW_F16, o.scale, o.shift, &o.device.facts, &reason);
+    const char *why = cuda_stem_refuses(&s, nullptr, act_of(o.l), THAW_F16, o.scale, o.shift,
+                                        &o.device.facts, &reason);
     if (why) throw trouble{why};
     std::vector<uint8_t> w(cuda_stem_weight_bytes(&s, THAW_F16));
     std::vector<float> constants(cuda_stem_constants(&s));
