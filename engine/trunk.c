@@ -3,15 +3,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lower.h"
 
-/* Between the host's memory and a device's: one group each. */
-typedef struct staging {
-    uint8_t *pixels, *pinned_pixels;   /* On the device; on the host, page-locked. */
-    float *features, *pinned_features; /* The same. */
-    void *graph;                       /* All steps, to be replayed. */
-} staging;
+/* What a batch needs on its way through a device. There are two, so that one batch's copies overlap
+ * the other's kernels; activations are shared, so kernels follow each other. */
+enum { LANES = 2 };
+
+enum stage { QUEUED, UPLOADED, STARTED, COMPUTED, DOWNLOADED, N_STAGES };
+
+typedef struct lane {
+    void *stream;
+    uint8_t *pixels;              /* On the device: a group. */
+    float *features, *downloaded; /* On the device: a group; on the host, page-locked: a batch. */
+    void *graph;                  /* All steps, to be replayed. */
+    void *event[N_STAGES];        /* Of the last batch, STARTED of its first group. */
+} lane;
 
 struct thaw_trunk {
     thaw_arena arena; /* The plan's: steps, packed weights, layouts. */
@@ -23,7 +31,13 @@ struct thaw_trunk {
     /* One group each, for the last images of a run that do not fill a group. */
     uint8_t *tail_pixels;
     float *tail_features;
-    staging staging; /* Of a device that does not work on the host's memory. */
+    /* Batches that were submitted and collected, counted without end. */
+    uint64_t submitted, collected;
+    float *computed;   /* The last batch's features, where kernels work on the host's memory; */
+    double times[2];   /* when its computation began and ended. */
+    lane lanes[LANES]; /* Where they do not. Batch i takes lane i % LANES. */
+    void *origin;      /* An event, */
+    double origin_s;   /* and when it was. */
 };
 
 static const char *const kind_names[] = {
@@ -31,6 +45,12 @@ static const char *const kind_names[] = {
     THAW_STEP_LIST(X)
 #undef X
 };
+
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
@@ -126,12 +146,11 @@ static thaw_status native_failure(const thaw_trunk *trunk, const thaw_step *step
 }
 
 /* Computes a group, or queues it on a device. */
-static thaw_status run_steps(thaw_trunk *trunk, const uint8_t *pixels, float *features,
-                             thaw_error *err) {
+static thaw_status run_steps(thaw_trunk *trunk, void *stream, const uint8_t *pixels,
+                             float *features, thaw_error *err) {
     const thaw_kernels *kernels = trunk->backend->kernels;
     thaw_error detail = {0};
-    thaw_run_context context = {trunk->backend->stream, trunk->workspace, pixels, features,
-                                &detail};
+    thaw_run_context context = {stream, trunk->workspace, pixels, features, &detail};
     for (int i = 0; i < trunk->program.n_steps; i++) {
         const thaw_step *step = &trunk->program.steps[i];
         int code = kernels->trunk[step->kind].run(step, &context);
@@ -140,38 +159,48 @@ static thaw_status run_steps(thaw_trunk *trunk, const uint8_t *pixels, float *fe
     return THAW_OK;
 }
 
+static int64_t feature_count(const thaw_trunk *trunk) {
+    return trunk->size.H * trunk->size.W * trunk->size.C;
+}
+
 static size_t feature_bytes(const thaw_trunk *trunk) {
-    const thaw_trunk_size *s = &trunk->size;
-    return (size_t)(s->H * s->W * s->C) * sizeof(float);
+    return (size_t)feature_count(trunk) * sizeof(float);
 }
 
-/* The same through a device: up, all steps, down. */
-static thaw_status run_on_device(thaw_trunk *trunk, const uint8_t *pixels, float *features,
-                                 thaw_error *err) {
+/* ---- a batch on its way through a device ---------------------------------------------------- */
+
+/* A group of n images: up, all steps, down. Those behind n are what lay there before. */
+static int queue_group(thaw_trunk *trunk, lane *l, int64_t n, const uint8_t *pixels,
+                       float *downloaded, bool first, thaw_error *err) {
     const thaw_memory *memory = trunk->backend->kernels->memory;
-    void *stream = trunk->backend->stream;
-    staging *s = &trunk->staging;
-    size_t N = (size_t)trunk->size.N;
-    memcpy(s->pinned_pixels, pixels, N * trunk->image_bytes);
-    int code = memory->upload(stream, s->pixels, s->pinned_pixels, N * trunk->image_bytes);
-    if (code) return native_failure(trunk, NULL, code, NULL, err);
-    if (s->graph) {
-        code = memory->replay(stream, s->graph);
-    } else {
-        THAW_TRY(run_steps(trunk, s->pixels, s->features, err));
-    }
+    const lane *other = &trunk->lanes[l == trunk->lanes];
+    int code = memory->upload(l->stream, l->pixels, pixels, (size_t)n * trunk->image_bytes);
+    if (!code && first) code = memory->mark(l->stream, l->event[UPLOADED]);
+    if (!code) code = memory->follow(l->stream, other->event[COMPUTED]);
+    if (!code && first) code = memory->mark(l->stream, l->event[STARTED]);
+    if (!code && l->graph) code = memory->replay(l->stream, l->graph);
+    if (!code && !l->graph && run_steps(trunk, l->stream, l->pixels, l->features, err) != THAW_OK)
+        return -1; /* Which has said why. */
+    if (!code) code = memory->mark(l->stream, l->event[COMPUTED]);
     if (!code)
-        code = memory->download(stream, s->pinned_features, s->features, N * feature_bytes(trunk));
-    if (!code) code = memory->wait(stream);
-    if (code) return native_failure(trunk, NULL, code, NULL, err);
-    memcpy(features, s->pinned_features, N * feature_bytes(trunk));
-    return THAW_OK;
+        code =
+            memory->download(l->stream, downloaded, l->features, (size_t)n * feature_bytes(trunk));
+    return code;
 }
 
-static thaw_status run_group(thaw_trunk *trunk, const uint8_t *pixels, float *features,
-                             thaw_error *err) {
-    return trunk->backend->kernels->memory ? run_on_device(trunk, pixels, features, err)
-                                           : run_steps(trunk, pixels, features, err);
+static thaw_status queue_batch(thaw_trunk *trunk, lane *l, int64_t n, const uint8_t *pixels,
+                               thaw_error *err) {
+    const thaw_memory *memory = trunk->backend->kernels->memory;
+    int64_t N = trunk->size.N;
+    int code = memory->mark(l->stream, l->event[QUEUED]);
+    for (int64_t i = 0; i < n && !code; i += N) {
+        int64_t M = n - i < N ? n - i : N;
+        code = queue_group(trunk, l, M, pixels + (size_t)i * trunk->image_bytes,
+                           l->downloaded + i * feature_count(trunk), i == 0, err);
+    }
+    if (!code) code = memory->mark(l->stream, l->event[DOWNLOADED]);
+    if (code == -1) return THAW_ERR_BACKEND;
+    return code ? native_failure(trunk, NULL, code, NULL, err) : THAW_OK;
 }
 
 /* ---- planning ------------------------------------------------------------------------------ */
@@ -201,48 +230,72 @@ static thaw_status prepare_steps(thaw_trunk *trunk, thaw_error *err) {
     return THAW_OK;
 }
 
-static int64_t feature_count(const thaw_trunk *trunk) {
-    return trunk->size.H * trunk->size.W * trunk->size.C;
-}
-
-static thaw_status allocate_staging(thaw_trunk *trunk, thaw_error *err) {
+static thaw_status open_lane(thaw_trunk *trunk, lane *l, thaw_error *err) {
     const thaw_memory *memory = trunk->backend->kernels->memory;
-    staging *s = &trunk->staging;
     size_t pixels = (size_t)trunk->size.N * trunk->image_bytes;
     size_t features = (size_t)trunk->size.N * feature_bytes(trunk);
-    int code = memory->alloc(pixels, (void **)&s->pixels);
-    if (!code) code = memory->alloc(features, (void **)&s->features);
-    if (!code) code = memory->alloc_pinned(pixels, (void **)&s->pinned_pixels);
-    if (!code) code = memory->alloc_pinned(features, (void **)&s->pinned_features);
+    size_t downloaded = (size_t)trunk->size.batch * feature_bytes(trunk);
+    int code = memory->open_stream(&l->stream);
+    for (int i = 0; i < N_STAGES && !code; i++)
+        code = memory->create_event(&l->event[i]);
+    if (code) return native_failure(trunk, NULL, code, NULL, err);
+    code = memory->alloc(pixels, (void **)&l->pixels);
+    if (!code) code = memory->alloc(features, (void **)&l->features);
+    if (!code) code = memory->alloc_pinned(downloaded, (void **)&l->downloaded);
     if (!code) return THAW_OK;
     return thaw_fail(err, THAW_ERR_NOMEM,
-                     "the trunk needs %zu MB on the device and as much of page-locked memory for "
-                     "the pixels and features of %lld images (%s): lower batch",
-                     (pixels + features) >> 20, (long long)trunk->size.N,
-                     trunk->backend->kernels->explain(code));
+                     "the trunk needs %zu MB on the device and %zu MB of page-locked memory for "
+                     "the pixels and features of two batches of %lld images (%s): lower batch",
+                     2 * (pixels + features) >> 20, 2 * downloaded >> 20,
+                     (long long)trunk->size.batch, trunk->backend->kernels->explain(code));
 }
 
-static void release_staging(thaw_trunk *trunk) {
+static void close_lane(thaw_trunk *trunk, lane *l) {
     const thaw_memory *memory = trunk->backend->kernels->memory;
-    staging *s = &trunk->staging;
-    memory->release_graph(s->graph);
-    memory->release(s->pixels);
-    memory->release(s->features);
-    memory->release_pinned(s->pinned_pixels);
-    memory->release_pinned(s->pinned_features);
-    *s = (staging){0};
+    if (l->stream) memory->wait(l->stream); /* Nobody's memory is written to from here on. */
+    memory->close_stream(l->stream);
+    for (int i = 0; i < N_STAGES; i++)
+        memory->release_event(l->event[i]);
+    memory->release_graph(l->graph);
+    memory->release(l->pixels);
+    memory->release(l->features);
+    memory->release_pinned(l->downloaded);
 }
 
-/* After a first run that nothing was wrong with: all launches as one. */
-static thaw_status record_graph(thaw_trunk *trunk, thaw_error *err) {
+/* All launches as one. */
+static thaw_status record_graph(thaw_trunk *trunk, lane *l, thaw_error *err) {
     const thaw_memory *memory = trunk->backend->kernels->memory;
-    void *stream = trunk->backend->stream;
-    int code = memory->record(stream);
+    int code = memory->record(l->stream);
     if (code) return native_failure(trunk, NULL, code, NULL, err);
-    thaw_status status = run_steps(trunk, trunk->staging.pixels, trunk->staging.features, err);
-    code = memory->end_record(stream, &trunk->staging.graph); /* Also ends a broken one. */
+    thaw_status status = run_steps(trunk, l->stream, l->pixels, l->features, err);
+    code = memory->end_record(l->stream, &l->graph); /* Also ends a broken one. */
     if (status == THAW_OK && code) return native_failure(trunk, NULL, code, NULL, err);
     return status;
+}
+
+/* What its events' times are told from. */
+static thaw_status set_origin(thaw_trunk *trunk, thaw_error *err) {
+    const thaw_memory *memory = trunk->backend->kernels->memory;
+    int code = memory->create_event(&trunk->origin);
+    if (!code) code = memory->mark(trunk->lanes[0].stream, trunk->origin);
+    if (!code) code = memory->reach(trunk->origin);
+    trunk->origin_s = now_s();
+    return code ? native_failure(trunk, NULL, code, NULL, err) : THAW_OK;
+}
+
+/* Each lane's first batch is one of black pictures: its graph is made after a run that nothing was
+ * wrong with. */
+static thaw_status open_lanes(thaw_trunk *trunk, thaw_error *err) {
+    float *features;
+    for (int i = 0; i < LANES; i++)
+        THAW_TRY(open_lane(trunk, &trunk->lanes[i], err));
+    THAW_TRY(set_origin(trunk, err));
+    for (int i = 0; i < LANES; i++) {
+        THAW_TRY(thaw_trunk_submit(trunk, trunk->size.N, trunk->tail_pixels, err));
+        THAW_TRY(thaw_trunk_collect(trunk, &features, NULL, err));
+        THAW_TRY(record_graph(trunk, &trunk->lanes[i], err));
+    }
+    return THAW_OK;
 }
 
 /* A first run over black pictures: what a library allocates lazily is allocated now, and a kernel
@@ -250,17 +303,17 @@ static thaw_status record_graph(thaw_trunk *trunk, thaw_error *err) {
 static thaw_status warm_up(thaw_trunk *trunk, const thaw_graph *graph, thaw_error *err) {
     const int64_t *d = graph->values[graph->input].dims;
     trunk->image_bytes = (size_t)(d[1] * d[2] * d[3]);
-    size_t N = (size_t)trunk->size.N, n_features = (size_t)feature_count(trunk);
+    size_t N = (size_t)trunk->size.N;
     trunk->tail_pixels = thaw_arena_array(&trunk->arena, N, trunk->image_bytes);
-    trunk->tail_features =
-        thaw_arena_array(&trunk->arena, N, n_features * sizeof *trunk->tail_features);
-    if (!trunk->tail_pixels || !trunk->tail_features)
+    if (!trunk->tail_pixels)
         return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a group of images");
-    if (!trunk->backend->kernels->memory)
-        return run_group(trunk, trunk->tail_pixels, trunk->tail_features, err);
-    THAW_TRY(allocate_staging(trunk, err));
-    THAW_TRY(run_group(trunk, trunk->tail_pixels, trunk->tail_features, err));
-    return record_graph(trunk, err);
+    if (trunk->backend->kernels->memory) return open_lanes(trunk, err);
+    trunk->tail_features = thaw_arena_array(&trunk->arena, N, feature_bytes(trunk));
+    trunk->computed =
+        thaw_arena_array(&trunk->arena, (size_t)trunk->size.batch, feature_bytes(trunk));
+    if (!trunk->tail_features || !trunk->computed)
+        return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a batch of features");
+    return run_steps(trunk, trunk->backend->stream, trunk->tail_pixels, trunk->tail_features, err);
 }
 
 /* Images that go through together: as many as the cache holds the activations of, but enough to
@@ -287,8 +340,9 @@ static thaw_status choose_group(const thaw_graph *graph, const thaw_cut *cut,
     return THAW_OK;
 }
 
+/* batch: of a submit; options->batch may be less, for want of memory. */
 static thaw_status plan(thaw_trunk *trunk, const thaw_graph *graph, const thaw_cut *cut,
-                        const thaw_trunk_options *options, thaw_error *err) {
+                        const thaw_trunk_options *options, int64_t batch, thaw_error *err) {
     int64_t C = graph->values[graph->input].dims[graph->input_nhwc ? 3 : 1];
     float *scale = thaw_arena_array(&trunk->arena, (size_t)C, sizeof *scale);
     float *shift = thaw_arena_array(&trunk->arena, (size_t)C, sizeof *shift);
@@ -301,6 +355,8 @@ static thaw_status plan(thaw_trunk *trunk, const thaw_graph *graph, const thaw_c
                         &trunk->program, err));
     thaw_program_set_types(&trunk->program, options->compute, trunk->backend->kernels->one_type);
     const thaw_port *out = trunk->program.steps[trunk->program.n_steps - 1].out;
+    trunk->size.batch = batch;
+    trunk->size.lanes = trunk->backend->kernels->memory ? LANES : 1;
     trunk->size.N = out->N;
     trunk->size.H = out->H;
     trunk->size.W = out->W;
@@ -312,12 +368,12 @@ static thaw_status plan(thaw_trunk *trunk, const thaw_graph *graph, const thaw_c
 }
 
 static thaw_status create(thaw_trunk **out, const thaw_graph *graph, const thaw_cut *cut,
-                          const thaw_trunk_options *options, thaw_backend *backend,
+                          const thaw_trunk_options *options, int64_t batch, thaw_backend *backend,
                           thaw_error *err) {
     thaw_trunk *trunk = calloc(1, sizeof *trunk);
     if (!trunk) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the trunk");
     trunk->backend = backend;
-    thaw_status status = plan(trunk, graph, cut, options, err);
+    thaw_status status = plan(trunk, graph, cut, options, batch, err);
     if (status != THAW_OK) {
         thaw_trunk_free(trunk);
         return status;
@@ -337,11 +393,11 @@ thaw_status thaw_trunk_create(thaw_trunk **out, const thaw_graph *graph, const t
                          thaw_dtype_name(options->compute), kernels->memory ? "GPU" : "processor",
                          kernels->computes(backend->device, THAW_F32) ? "fp32" : "fp16");
     thaw_trunk_options smaller = *options;
-    thaw_status status = create(out, graph, cut, &smaller, backend, err);
+    thaw_status status = create(out, graph, cut, &smaller, options->batch, backend, err);
     /* A device's memory is what it is; the host's would only swap. */
     while (status == THAW_ERR_NOMEM && kernels->memory && smaller.batch > 1) {
         smaller.batch /= 2;
-        status = create(out, graph, cut, &smaller, backend, err);
+        status = create(out, graph, cut, &smaller, options->batch, backend, err);
     }
     return status;
 }
@@ -353,7 +409,9 @@ void thaw_trunk_free(thaw_trunk *trunk) {
         const thaw_trunk_slot *slot = &trunk->backend->kernels->trunk[step->kind];
         if (slot->release) slot->release(step);
     }
-    if (trunk->backend->kernels->memory) release_staging(trunk);
+    for (int i = 0; i < LANES && trunk->backend->kernels->memory; i++)
+        close_lane(trunk, &trunk->lanes[i]);
+    if (trunk->origin) trunk->backend->kernels->memory->release_event(trunk->origin);
     trunk->backend->release(trunk->activations, trunk->size.activation_bytes);
     trunk->backend->release(trunk->workspace, trunk->size.workspace_bytes);
     thaw_arena_free(&trunk->arena);
@@ -362,19 +420,84 @@ void thaw_trunk_free(thaw_trunk *trunk) {
 
 /* ---- running ------------------------------------------------------------------------------- */
 
-thaw_status thaw_trunk_run(thaw_trunk *trunk, int64_t n, const uint8_t *pixels, float *features,
-                           thaw_error *err) {
+/* Where kernels work on the host's memory. */
+static thaw_status run_on_host(thaw_trunk *trunk, int64_t n, const uint8_t *pixels, float *features,
+                               thaw_error *err) {
     int64_t N = trunk->size.N, n_features = feature_count(trunk), i = 0;
+    void *stream = trunk->backend->stream;
     for (; i + N <= n; i += N)
-        THAW_TRY(run_group(trunk, pixels + (size_t)i * trunk->image_bytes,
+        THAW_TRY(run_steps(trunk, stream, pixels + (size_t)i * trunk->image_bytes,
                            features + i * n_features, err));
     if (i == n) return THAW_OK;
     memcpy(trunk->tail_pixels, pixels + (size_t)i * trunk->image_bytes,
            (size_t)(n - i) * trunk->image_bytes);
-    THAW_TRY(run_group(trunk, trunk->tail_pixels, trunk->tail_features, err));
+    THAW_TRY(run_steps(trunk, stream, trunk->tail_pixels, trunk->tail_features, err));
     memcpy(features + i * n_features, trunk->tail_features,
            (size_t)((n - i) * n_features) * sizeof *features);
     return THAW_OK;
+}
+
+thaw_status thaw_trunk_submit(thaw_trunk *trunk, int64_t n, const uint8_t *pixels,
+                              thaw_error *err) {
+    uint64_t i = trunk->submitted++;
+    if (trunk->backend->kernels->memory)
+        return queue_batch(trunk, &trunk->lanes[i % LANES], n, pixels, err);
+    trunk->times[0] = now_s();
+    THAW_TRY(run_on_host(trunk, n, pixels, trunk->computed, err));
+    trunk->times[1] = now_s();
+    return THAW_OK;
+}
+
+/* By the host's clock. */
+static int tell_times(const thaw_trunk *trunk, const lane *l, thaw_trunk_times *times) {
+    const thaw_memory *memory = trunk->backend->kernels->memory;
+    double s[N_STAGES];
+    for (int i = 0; i < N_STAGES; i++) {
+        float ms = 0;
+        int code = memory->between(trunk->origin, l->event[i], &ms);
+        if (code) return code;
+        s[i] = trunk->origin_s + 1e-3 * (double)ms;
+    }
+    *times = (thaw_trunk_times){
+        {s[QUEUED], s[UPLOADED]}, {s[STARTED], s[COMPUTED]}, {s[COMPUTED], s[DOWNLOADED]}};
+    return 0;
+}
+
+thaw_status thaw_trunk_collect(thaw_trunk *trunk, float **features, thaw_trunk_times *times,
+                               thaw_error *err) {
+    const thaw_memory *memory = trunk->backend->kernels->memory;
+    const lane *l = &trunk->lanes[trunk->collected++ % LANES];
+    const double *t = trunk->times;
+    if (!memory) {
+        *features = trunk->computed;
+        if (times) *times = (thaw_trunk_times){{t[0], t[0]}, {t[0], t[1]}, {t[1], t[1]}};
+        return THAW_OK;
+    }
+    int code = memory->reach(l->event[DOWNLOADED]);
+    if (!code && times) code = tell_times(trunk, l, times);
+    *features = l->downloaded;
+    return code ? native_failure(trunk, NULL, code, NULL, err) : THAW_OK;
+}
+
+static thaw_status run_on_device(thaw_trunk *trunk, int64_t n, const uint8_t *pixels,
+                                 float *features, thaw_error *err) {
+    int64_t batch = trunk->size.batch, submitted = 0;
+    for (int64_t i = 0; i < n; i += batch) {
+        float *some;
+        for (; submitted < n && submitted < i + LANES * batch; submitted += batch)
+            THAW_TRY(thaw_trunk_submit(trunk, n - submitted < batch ? n - submitted : batch,
+                                       pixels + (size_t)submitted * trunk->image_bytes, err));
+        THAW_TRY(thaw_trunk_collect(trunk, &some, NULL, err));
+        memcpy(features + i * feature_count(trunk), some,
+               (size_t)(n - i < batch ? n - i : batch) * feature_bytes(trunk));
+    }
+    return THAW_OK;
+}
+
+thaw_status thaw_trunk_run(thaw_trunk *trunk, int64_t n, const uint8_t *pixels, float *features,
+                           thaw_error *err) {
+    return trunk->backend->kernels->memory ? run_on_device(trunk, n, pixels, features, err)
+                                           : run_on_host(trunk, n, pixels, features, err);
 }
 
 thaw_trunk_size thaw_trunk_measure(const thaw_trunk *trunk) {

@@ -12,7 +12,7 @@
 typedef struct thaw_trunk thaw_trunk;
 
 typedef struct thaw_trunk_options {
-    int64_t batch;              /* Images that a run mostly brings; at least 1. */
+    int64_t batch;              /* Images that a run mostly brings, a submit at most; from 1. */
     thaw_dtype compute;         /* THAW_F32, or THAW_BF16 where it does no harm; see lower.h. */
     const float *scale, *shift; /* For each input channel: pixel * scale + shift. */
     bool pooled;                /* The mean over height and width of the tensor at the cut. */
@@ -20,6 +20,8 @@ typedef struct thaw_trunk_options {
 
 typedef struct thaw_trunk_size {
     int64_t N;               /* Images that go through together; see thaw_trunk_run. */
+    int64_t batch;           /* Images of a submit, at most; */
+    int lanes;               /* submits that may be under way. */
     int64_t H, W, C;         /* Of the output; features of an image: H * W * C. */
     size_t weight_bytes;     /* Packed. */
     size_t activation_bytes; /* All buffers of one batch after sharing. */
@@ -41,6 +43,18 @@ thaw_status thaw_trunk_create(thaw_trunk **trunk, const thaw_graph *graph, const
  * whatever its neighbours are. One run at a time. */
 thaw_status thaw_trunk_run(thaw_trunk *trunk, int64_t n, const uint8_t *pixels, float *features,
                            thaw_error *err);
+
+/* The same for up to thaw_trunk_size.batch images at a time, of which a device takes the next while
+ * it computes: submit queues one batch, of at most thaw_trunk_size.lanes that were not collected
+ * yet; collect waits for the oldest. Its pixels must stay until then; page-locked, they are copied
+ * beside other work. features live until the next submit. times may be NULL. After an error
+ * the trunk can only be freed. Not to be mixed with runs. */
+typedef struct thaw_trunk_times {
+    double upload[2], compute[2], download[2]; /* From, to: seconds of CLOCK_MONOTONIC. */
+} thaw_trunk_times;
+thaw_status thaw_trunk_submit(thaw_trunk *trunk, int64_t n, const uint8_t *pixels, thaw_error *err);
+thaw_status thaw_trunk_collect(thaw_trunk *trunk, float **features, thaw_trunk_times *times,
+                               thaw_error *err);
 
 thaw_trunk_size thaw_trunk_measure(const thaw_trunk *trunk);
 

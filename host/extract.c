@@ -11,7 +11,7 @@
 #include "rng.h"
 
 enum {
-    RING_BATCHES = 3,         /* Decoded ahead of the trunk. */
+    RING_BATCHES = 4,         /* Two on their way through the trunk, two that are being decoded. */
     LARGEST_FILE = 512 << 20, /* No picture is larger; a wrong file must not fill the memory. */
 };
 
@@ -27,7 +27,7 @@ static double now_s(void) {
 typedef struct reader {
     thaw_decoder *decoder;
     thaw_arena arena; /* The file's bytes; emptied for each picture. */
-    uint8_t *pixels;  /* One decoded picture. */
+    double busy_s;    /* Spent on reading and decoding. */
 } reader;
 
 static size_t image_bytes(const thaw_network *network) {
@@ -35,16 +35,9 @@ static size_t image_bytes(const thaw_network *network) {
     return (size_t)g->width * (size_t)g->height * (size_t)g->channels;
 }
 
-static thaw_status reader_open(reader *r, const thaw_network *network, thaw_error *err) {
-    *r = (reader){.pixels = malloc(image_bytes(network))};
-    if (!r->pixels) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to decode pictures");
-    return thaw_decoder_create(&r->decoder, err);
-}
-
 static void reader_close(reader *r) {
     thaw_decoder_free(r->decoder);
     thaw_arena_free(&r->arena);
-    free(r->pixels);
 }
 
 /* Reads picture i and computes its record key; the bytes live until the next call. */
@@ -60,29 +53,34 @@ static thaw_status read_picture(reader *r, const thaw_dataset *dataset, size_t i
 
 /* ---- decoding ahead of the trunk ----------------------------------------------------------- */
 
-/* Decoded pictures wait in a ring of slots, in the order in which they were finished. Producers
- * fill from `filled` on, the consumer empties from `emptied` on, both counted without end; the ring
- * holds filled - emptied of them. A batch starts at a multiple of the batch size, so its slots lie
- * side by side. */
+/* Decoded pictures wait in a ring of slots. Producers take slots from `taken` on and decode into
+ * them, the consumer submits batches from `submitted` on and empties slots from `emptied` on, all
+ * counted without end. A batch starts at a multiple of the batch size, so its slots lie side by
+ * side; it is ready when all of them are decoded, or have turned out to hold no picture. */
 typedef struct pipeline {
     const thaw_network *network;
     const thaw_dataset *dataset;
     const thaw_extract_options *options;
+    thaw_backend *backend;
     thaw_cache *cache;
     thaw_log *log;
     thaw_extraction *result;
+    double start_s;
 
     pthread_mutex_t mutex; /* Guards all that follows. */
     pthread_cond_t has_batch, has_room;
     size_t next; /* Picture that the next free thread takes. */
-    size_t filled, emptied, capacity;
-    int n_running; /* Producers that have not ended. */
-    bool failed;   /* The consumer gave up, or a producer hit something other than a bad picture. */
+    size_t taken, submitted, emptied, capacity;
+    size_t decoded[RING_BATCHES]; /* Slots of each of the ring's batches that are done. */
+    int n_running;                /* Producers that have not ended. */
+    bool failed; /* The consumer gave up, or a producer hit something other than a bad picture. */
     thaw_error error;
-    uint8_t *pixels;     /* [capacity] pictures. */
-    size_t *picture;     /* [capacity] which picture of the dataset lies there. */
+    uint8_t *pixels;     /* [capacity] pictures. Page-locked where a device reads them. */
+    size_t *picture;     /* [capacity] which picture of the dataset lies there, or NONE. */
     const char **reason; /* [dataset->n] in the result's arena. */
 } pipeline;
+
+static const size_t NONE = SIZE_MAX;
 
 static bool stopping(const pipeline *p) {
     return p->failed || (p->options->stop && *p->options->stop);
@@ -112,38 +110,50 @@ static void count_hit(pipeline *p) {
     thaw_log_progress_add(p->log, 1);
 }
 
-static void put_in_ring(pipeline *p, size_t i, const uint8_t *pixels) {
-    size_t size = image_bytes(p->network);
+/* Waits for a free slot; false: stop. */
+static bool take_slot(pipeline *p, size_t *slot) {
     pthread_mutex_lock(&p->mutex);
-    while (p->filled - p->emptied == p->capacity && !stopping(p))
+    while (p->taken - p->emptied == p->capacity && !stopping(p))
         pthread_cond_wait(&p->has_room, &p->mutex);
-    if (!stopping(p)) {
-        size_t slot = p->filled % p->capacity;
-        memcpy(p->pixels + slot * size, pixels, size);
-        p->picture[slot] = i;
-        p->filled++;
-        if (p->filled % (size_t)p->options->batch == 0) pthread_cond_signal(&p->has_batch);
-    }
+    bool go_on = !stopping(p);
+    if (go_on) *slot = p->taken++ % p->capacity;
+    pthread_mutex_unlock(&p->mutex);
+    return go_on;
+}
+
+static void finish_slot(pipeline *p, size_t slot, size_t picture) {
+    size_t batch = (size_t)p->options->batch;
+    pthread_mutex_lock(&p->mutex);
+    p->picture[slot] = picture;
+    if (++p->decoded[slot / batch] == batch) pthread_cond_signal(&p->has_batch);
     pthread_mutex_unlock(&p->mutex);
 }
 
-static void produce(pipeline *p, reader *r) {
-    size_t i, n;
+/* Makes sure that picture i is in the cache, rejected, or in the ring. Returns false to stop. */
+static bool produce_one(pipeline *p, reader *r, size_t i) {
+    size_t n, slot;
     char *bytes;
     thaw_error err;
-    while (take_picture(p, &i)) {
-        thaw_hash *key = &p->result->keys[i];
-        if (read_picture(r, p->dataset, i, &bytes, &n, key, &err) != THAW_OK) {
-            reject(p, i, err.text);
-        } else if (thaw_cache_has(p->cache, *key)) {
-            count_hit(p);
-        } else if (thaw_image_decode(r->decoder, bytes, n, &p->network->preprocess.geometry,
-                                     r->pixels, &err) != THAW_OK) {
-            reject(p, i, err.text);
-        } else {
-            put_in_ring(p, i, r->pixels);
-        }
+    thaw_hash *key = &p->result->keys[i];
+    double start = now_s();
+    thaw_status status = read_picture(r, p->dataset, i, &bytes, &n, key, &err);
+    r->busy_s += now_s() - start;
+    if (status != THAW_OK) {
+        reject(p, i, err.text);
+        return true;
     }
+    if (thaw_cache_has(p->cache, *key)) {
+        count_hit(p);
+        return true;
+    }
+    if (!take_slot(p, &slot)) return false;
+    start = now_s();
+    status = thaw_image_decode(r->decoder, bytes, n, &p->network->preprocess.geometry,
+                               p->pixels + slot * image_bytes(p->network), &err);
+    r->busy_s += now_s() - start;
+    if (status != THAW_OK) reject(p, i, err.text);
+    finish_slot(p, slot, status == THAW_OK ? i : NONE);
+    return true;
 }
 
 static void fail(pipeline *p, const thaw_error *err) {
@@ -160,14 +170,18 @@ static void *producer(void *argument) {
     /* The trunk first: with a lower priority here, its threads never wait at a barrier for a core
      * that decodes; decoding fills what the trunk leaves free. */
     setpriority(PRIO_PROCESS, 0, 10);
-    reader r;
+    reader r = {0};
     thaw_error err;
-    if (reader_open(&r, p->network, &err) == THAW_OK)
-        produce(p, &r);
-    else
+    size_t i;
+    if (thaw_decoder_create(&r.decoder, &err) == THAW_OK) {
+        while (take_picture(p, &i) && produce_one(p, &r, i))
+            continue;
+    } else {
         fail(p, &err);
+    }
     reader_close(&r);
     pthread_mutex_lock(&p->mutex);
+    p->result->decode_seconds += r.busy_s;
     p->n_running--;
     pthread_cond_signal(&p->has_batch);
     pthread_mutex_unlock(&p->mutex);
@@ -176,77 +190,162 @@ static void *producer(void *argument) {
 
 /* ---- the trunk's side ---------------------------------------------------------------------- */
 
-/* Waits for a full batch, or for the rest when nothing more comes. Returns how many slots, 0 at the
- * end. */
-static size_t wait_for_batch(pipeline *p, size_t *slot) {
-    size_t batch = (size_t)p->options->batch;
+/* Slots of the next batch, if it is ready. */
+static size_t ready_slots(const pipeline *p) {
+    size_t batch = (size_t)p->options->batch, left = p->taken - p->submitted;
+    if (left == 0 || stopping(p)) return 0;
+    if (p->decoded[p->submitted % p->capacity / batch] == batch) return batch;
+    return p->n_running == 0 ? left : 0;
+}
+
+/* The next batch, waiting for it if `wait`. Returns how many slots, 0: there is none, or none yet.
+ */
+static size_t next_batch(pipeline *p, bool wait, size_t *slot) {
+    size_t n;
     pthread_mutex_lock(&p->mutex);
-    while (p->filled - p->emptied < batch && p->n_running > 0 && !stopping(p)) {
+    while ((n = ready_slots(p)) == 0 && wait && p->n_running > 0 && !stopping(p)) {
         /* A wake-up now and then sees a stop that came from a signal. */
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_sec++;
         pthread_cond_timedwait(&p->has_batch, &p->mutex, &until);
     }
-    size_t n = p->filled - p->emptied;
-    if (n > batch) n = batch;
-    if (stopping(p)) n = 0;
-    *slot = p->emptied % p->capacity;
+    *slot = p->submitted % p->capacity;
+    p->submitted += n;
     pthread_mutex_unlock(&p->mutex);
     return n;
 }
 
-static void release_batch(pipeline *p, size_t n) {
+/* n slots: those of the oldest batch; n_pictures of them held one. */
+static void release_batch(pipeline *p, size_t slot, size_t n, size_t n_pictures) {
     pthread_mutex_lock(&p->mutex);
     p->emptied += n;
-    p->result->misses += n;
+    p->decoded[slot / (size_t)p->options->batch] = 0;
+    p->result->misses += n_pictures;
     pthread_cond_broadcast(&p->has_room);
     pthread_mutex_unlock(&p->mutex);
-    thaw_log_progress_add(p->log, n);
+    thaw_log_progress_add(p->log, n_pictures);
 }
 
-static thaw_status consume(pipeline *p, thaw_trunk **trunk, thaw_backend *backend, float *features,
-                           thaw_hash *keys, thaw_error *err) {
-    size_t slot, n, size = image_bytes(p->network);
-    while ((n = wait_for_batch(p, &slot)) > 0) {
-        /* Planned only when something is to be computed: all hits must cost nothing. */
-        if (!*trunk) {
-            double start = now_s();
-            THAW_TRY(thaw_network_plan(p->network, p->options->batch, p->options->compute, backend,
-                                       trunk, err));
-            p->result->plan_seconds = now_s() - start;
-        }
-        THAW_TRY(thaw_trunk_run(*trunk, (int64_t)n, p->pixels + slot * size, features, err));
-        for (size_t k = 0; k < n; k++)
-            keys[k] = p->result->keys[p->picture[slot + k]];
-        THAW_TRY(thaw_cache_append(p->cache, keys, n, features, err));
-        release_batch(p, n);
+/* A batch on its way through the trunk. */
+typedef struct submission {
+    size_t slot, n;
+    double ready_s;
+} submission;
+
+/* What lies in memory while batches go through. */
+typedef struct consumer {
+    thaw_trunk *trunk; /* NULL: not planned yet. */
+    thaw_hash *keys;   /* [batch] */
+    submission under_way[RING_BATCHES];
+    size_t submitted, collected, lanes;
+} consumer;
+
+static thaw_status submit(pipeline *p, consumer *c, size_t slot, size_t n, thaw_error *err) {
+    double start = now_s();
+    /* Planned only when something is to be computed: all hits must cost nothing. */
+    if (!c->trunk) {
+        THAW_TRY(thaw_network_plan(p->network, p->options->batch, p->options->compute, p->backend,
+                                   &c->trunk, err));
+        c->lanes = (size_t)thaw_trunk_measure(c->trunk).lanes;
+        p->result->plan_seconds = now_s() - start;
     }
+    c->under_way[c->submitted++ % RING_BATCHES] = (submission){slot, n, start};
+    return thaw_trunk_submit(c->trunk, (int64_t)n, p->pixels + slot * image_bytes(p->network), err);
+}
+
+/* Keys and features of the slots that hold a picture move to the front. Returns their number. */
+static size_t drop_holes(const pipeline *p, const submission *s, thaw_hash *keys, float *features) {
+    size_t D = (size_t)p->network->n_features, n = 0;
+    for (size_t k = 0; k < s->n; k++) {
+        size_t picture = p->picture[s->slot + k];
+        if (picture == NONE) continue;
+        if (n != k) memmove(features + n * D, features + k * D, D * sizeof *features);
+        keys[n++] = p->result->keys[picture];
+    }
+    return n;
+}
+
+static void tell(const pipeline *p, size_t batch, const submission *s, const thaw_trunk_times *t,
+                 double kept_s) {
+    double o = p->start_s;
+    thaw_log_write(
+        p->log, THAW_LOG_DEBUG,
+        "batch %zu, %zu pictures: decoded by %.4f, up %.4f to %.4f, trunk %.4f to %.4f, down to "
+        "%.4f, kept %.4f s",
+        batch, s->n, s->ready_s - o, t->upload[0] - o, t->upload[1] - o, t->compute[0] - o,
+        t->compute[1] - o, t->download[1] - o, kept_s - o);
+}
+
+static thaw_status collect(pipeline *p, consumer *c, thaw_error *err) {
+    const submission *s = &c->under_way[c->collected++ % RING_BATCHES];
+    float *features;
+    thaw_trunk_times times;
+    THAW_TRY(thaw_trunk_collect(c->trunk, &features, &times, err));
+    double start = now_s();
+    size_t n = drop_holes(p, s, c->keys, features);
+    THAW_TRY(thaw_cache_append(p->cache, c->keys, n, features, err));
+    double end = now_s();
+    p->result->trunk_seconds += times.compute[1] - times.compute[0];
+    p->result->cache_seconds += end - start;
+    tell(p, c->collected, s, &times, end);
+    release_batch(p, s->slot, s->n, n);
     return THAW_OK;
 }
 
+static thaw_status consume(pipeline *p, consumer *c, thaw_error *err) {
+    for (;;) {
+        size_t under_way = c->submitted - c->collected, slot, n = 0;
+        if (under_way == 0 || under_way < c->lanes) n = next_batch(p, under_way == 0, &slot);
+        if (n > 0)
+            THAW_TRY(submit(p, c, slot, n, err));
+        else if (under_way > 0)
+            THAW_TRY(collect(p, c, err));
+        else
+            return THAW_OK;
+    }
+}
+
 /* ---- the whole ----------------------------------------------------------------------------- */
+
+/* Zero: a slot may go through the trunk without a picture. */
+static uint8_t *take_pixels(const thaw_backend *backend, size_t n) {
+    const thaw_memory *memory = backend->kernels->memory;
+    void *pixels = NULL;
+    if (!memory) return calloc(n, 1);
+    if (memory->alloc_pinned(n, &pixels) == 0) memset(pixels, 0, n);
+    return pixels;
+}
+
+static void release_pixels(const thaw_backend *backend, uint8_t *pixels) {
+    const thaw_memory *memory = backend->kernels->memory;
+    if (memory)
+        memory->release_pinned(pixels);
+    else
+        free(pixels);
+}
 
 static thaw_status allocate(pipeline *p, thaw_error *err) {
     thaw_extraction *x = p->result;
     size_t n = p->dataset->n;
     p->capacity = RING_BATCHES * (size_t)p->options->batch;
-    if (p->capacity > n + (size_t)p->options->batch)
+    if (p->capacity > n + (size_t)p->options->batch) /* Whole batches, for n pictures. */
         p->capacity = (n / (size_t)p->options->batch + 1) * (size_t)p->options->batch;
     x->n = n;
     x->keys = thaw_arena_array(&x->arena, n, sizeof *x->keys);
     x->rejected = thaw_arena_array(&x->arena, n, sizeof *x->rejected);
     p->reason = calloc(n + 1, sizeof *p->reason);
     p->picture = calloc(p->capacity, sizeof *p->picture);
-    p->pixels = malloc(p->capacity * image_bytes(p->network));
+    p->pixels = take_pixels(p->backend, p->capacity * image_bytes(p->network));
     if (x->keys && x->rejected && p->reason && p->picture && p->pixels) return THAW_OK;
     return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for %zu pictures and %zu decoded ones",
                      n, p->capacity);
 }
 
-static thaw_status run_threads(pipeline *p, thaw_backend *backend, thaw_error *err) {
+static thaw_status run_threads(pipeline *p, thaw_error *err) {
     pthread_t threads[256];
-    int wanted = backend->threads < 256 ? backend->threads : 256, started = 0;
+    int wanted = p->backend->threads < 256 ? p->backend->threads : 256, started = 0;
+    consumer c = {.keys = calloc((size_t)p->options->batch, sizeof *c.keys)};
     p->n_running = wanted;
     while (started < wanted && pthread_create(&threads[started], NULL, producer, p) == 0)
         started++;
@@ -254,23 +353,18 @@ static thaw_status run_threads(pipeline *p, thaw_backend *backend, thaw_error *e
     p->n_running -= wanted - started;
     pthread_mutex_unlock(&p->mutex);
     thaw_status status = THAW_OK;
-    thaw_trunk *trunk = NULL;
-    float *features =
-        calloc((size_t)(p->options->batch * p->network->n_features), sizeof *features);
-    thaw_hash *keys = calloc((size_t)p->options->batch, sizeof *keys);
-    if (!started || !features || !keys)
+    if (!started || !c.keys)
         status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory or threads to decode pictures");
     else
-        status = consume(p, &trunk, backend, features, keys, err);
+        status = consume(p, &c, err);
     if (status != THAW_OK) fail(p, err);
     pthread_mutex_lock(&p->mutex);
     pthread_cond_broadcast(&p->has_room);
     pthread_mutex_unlock(&p->mutex);
     for (int t = 0; t < started; t++)
         pthread_join(threads[t], NULL);
-    thaw_trunk_free(trunk);
-    free(features);
-    free(keys);
+    thaw_trunk_free(c.trunk);
+    free(c.keys);
     if (p->failed) {
         if (err) *err = p->error;
         return p->error.code;
@@ -318,24 +412,25 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
     pipeline p = {.network = network,
                   .dataset = dataset,
                   .options = options,
+                  .backend = backend,
                   .cache = cache,
                   .log = log,
-                  .result = extraction};
+                  .result = extraction,
+                  .start_s = now_s()};
     pthread_mutex_init(&p.mutex, NULL);
     pthread_cond_init(&p.has_batch, NULL);
     pthread_cond_init(&p.has_room, NULL);
-    double start = now_s();
     thaw_status status = allocate(&p, err);
     if (status == THAW_OK) {
         thaw_log_progress_begin(log, "pictures to features", "images", dataset->n);
-        status = run_threads(&p, backend, err);
+        status = run_threads(&p, err);
         thaw_log_progress_end(log);
     }
-    extraction->seconds = now_s() - start;
+    extraction->seconds = now_s() - p.start_s;
     if (status == THAW_OK) status = report_rejected(&p, err);
     free(p.reason);
     free(p.picture);
-    free(p.pixels);
+    release_pixels(backend, p.pixels);
     pthread_cond_destroy(&p.has_batch);
     pthread_cond_destroy(&p.has_room);
     pthread_mutex_destroy(&p.mutex);

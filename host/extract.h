@@ -1,6 +1,8 @@
 /* Pictures to features: read, hash, look up, decode, run the trunk, keep.
  *
- * Threads read and decode ahead of the trunk; the trunk runs in the caller's thread on all cores.
+ * Threads read and decode ahead of the trunk; the trunk runs in the caller's thread on all cores,
+ * or on a device, which takes a batch while it computes the one before. At log level debug, each
+ * batch's times show what waited for what.
  * Memory does not grow with the number of pictures beyond a record of some bytes for each.
  */
 #ifndef THAW_EXTRACT_H
@@ -16,8 +18,10 @@ typedef struct thaw_extraction {
     thaw_hash *keys; /* [n] Record key of each picture of the dataset. */
     bool *rejected;  /* [n] Unreadable: there is no record. */
     size_t n, n_rejected, hits, misses;
-    double seconds;         /* Wall time of the whole. */
-    double plan_seconds;    /* Of which planning the trunk; 0 when all were hits. */
+    double seconds;      /* Wall time of the whole. */
+    double plan_seconds; /* Of which planning the trunk; 0 when all were hits. */
+    /* Busy, beside each other: reading and decoding, of all threads together; trunk; cache. */
+    double decode_seconds, trunk_seconds, cache_seconds;
     thaw_rejected *reasons; /* [n_rejected], in the dataset's order. */
     thaw_arena arena;
 } thaw_extraction;

@@ -241,6 +241,19 @@ typedef struct thaw_memory {
     int (*end_record)(void *stream, void **graph);
     int (*replay)(void *stream, void *graph);
     void (*release_graph)(void *graph);
+    /* Streams beside the one that open gave: their copies and kernels overlap. NULL closes nothing.
+     */
+    int (*open_stream)(void **stream);
+    void (*close_stream)(void *stream);
+    /* An event is a place in a stream's queue. mark: behind all that is queued by now; follow: what
+     * is queued from now on starts after it; reach: the host waits for it; between: milliseconds
+     * from one that was reached to another. An event that was never marked is long past. */
+    int (*create_event)(void **event);
+    void (*release_event)(void *event);
+    int (*mark)(void *stream, void *event);
+    int (*follow)(void *stream, void *event);
+    int (*reach)(void *event);
+    int (*between)(void *from, void *to, float *ms);
 } thaw_memory;
 
 /* ---- the table ----------------------------------------------------------------------------- */

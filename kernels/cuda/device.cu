@@ -175,8 +175,51 @@ static void release_graph(void *graph) {
     if (graph) cudaGraphExecDestroy((cudaGraphExec_t)graph);
 }
 
-const thaw_memory device_memory = {alloc,      release,  alloc_pinned, release_pinned,
-                                   upload,     download, wait,         record,
-                                   end_record, replay,   release_graph};
+/* ---- streams and events --------------------------------------------------------------------- */
+
+static int open_stream(void **stream) {
+    cudaStream_t opened = nullptr;
+    cudaError_t code = cudaStreamCreateWithFlags(&opened, cudaStreamNonBlocking);
+    *stream = opened;
+    return (int)code;
+}
+
+static void close_stream(void *stream) {
+    if (stream) cudaStreamDestroy((cudaStream_t)stream);
+}
+
+/* A host that waits for one sleeps: its cores decode pictures meanwhile. */
+static int create_event(void **event) {
+    cudaEvent_t created = nullptr;
+    cudaError_t code = cudaEventCreateWithFlags(&created, cudaEventBlockingSync);
+    *event = created;
+    return (int)code;
+}
+
+static void release_event(void *event) {
+    if (event) cudaEventDestroy((cudaEvent_t)event);
+}
+
+static int mark(void *stream, void *event) {
+    return (int)cudaEventRecord((cudaEvent_t)event, (cudaStream_t)stream);
+}
+
+static int follow(void *stream, void *event) {
+    return (int)cudaStreamWaitEvent((cudaStream_t)stream, (cudaEvent_t)event, 0);
+}
+
+static int reach(void *event) {
+    return (int)cudaEventSynchronize((cudaEvent_t)event);
+}
+
+static int between(void *from, void *to, float *ms) {
+    return (int)cudaEventElapsedTime(ms, (cudaEvent_t)from, (cudaEvent_t)to);
+}
+
+const thaw_memory device_memory = {alloc,        release,      alloc_pinned,  release_pinned,
+                                   upload,       download,     wait,          record,
+                                   end_record,   replay,       release_graph, open_stream,
+                                   close_stream, create_event, release_event, mark,
+                                   follow,       reach,        between};
 
 }  // namespace thaw

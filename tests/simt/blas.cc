@@ -38,7 +38,7 @@ int blas_gemm(blas *handle, bool b_transposed, int64_t m, int64_t n, int64_t k, 
         }
         return cudaSuccess;
     };
-    return simt::run_or_keep(handle->stream, work) == cudaSuccess ? 0 : 13;
+    return simt::queue(handle->stream, work) == cudaSuccess ? 0 : 13;
 }
 
 const char *blas_explain(int) {

@@ -192,12 +192,24 @@ void meet(collective kind, unsigned mask, void *argument, place where, F perform
     part(meeting);
 }
 
-/* ---- launches and streams: simt.cc, runtime.cc ---------------------------------------------- */
+/* ---- launches and streams: simt.cc, streams.cc ---------------------------------------------- */
 
 size_t most_shared(); /* Bytes that a block can have. */
 
-/* Does the work, or keeps it for the graph when the stream is being captured. */
-cudaError_t run_or_keep(cudaStream_t stream, std::function<cudaError_t()> work);
+/* The work waits in the stream, or in the graph when the stream is being captured; without a stream
+ * it is done at once. */
+cudaError_t queue(cudaStream_t stream, std::function<cudaError_t()> work);
+
+/* Does what waits: in one stream; in all that synchronous calls wait for; in all. The first error
+ * of these streams. */
+cudaError_t finish(cudaStream_t stream);
+cudaError_t finish_blocking();
+cudaError_t finish_all();
+
+/* For calls that act at once: during a capture they fail, and the capture with them. The other:
+ * that, or an injected failure. */
+cudaError_t refused_while_capturing();
+cudaError_t immediate_failure();
 
 /* ---- device memory: device_memory.cc -------------------------------------------------------- */
 

@@ -101,7 +101,7 @@ static void keep_block(block *b) {
 cudaError_t launch(const cudaLaunchConfig_t *config, const void *kernel, const kernel_call &call) {
     if (cudaError_t code = refusal(*config, kernel)) return code;
     cudaLaunchConfig_t copy = *config;
-    return run_or_keep(config->stream, [copy, call] { return run_now(copy, call); });
+    return queue(config->stream, [copy, call] { return run_now(copy, call); });
 }
 
 cudaError_t run_now(const cudaLaunchConfig_t &config, const kernel_call &call) {

@@ -36,6 +36,18 @@ cmp -s gpu1/model.onnx gpu2/model.onnx || fail "two runs on the GPU made differe
 grep -q 'computing on the CPU' auto.txt && fail "auto did not take the GPU"
 checks=$((checks + 4))
 
+# --- the timeline: each batch's stages in order, eight batches of four pictures
+"${train[@]}" --device=cuda --precision=fp16 --batch=4 --log=debug --out=timed >timed.txt 2>&1 ||
+    fail "timed: $(tail -1 timed.txt)"
+awk '/debug: batch [0-9]+, 4 pictures/ {
+         gsub(/[^0-9. ]/, "")
+         for (i = 6; i <= NF; i++) if ($i < $(i - 1)) exit 1
+         n++
+     }
+     END { exit n != 8 }' timed.txt || fail "the timeline is out of order: $(grep 'batch 1,' timed.txt)"
+cmp -s gpu1/model.onnx timed/model.onnx || fail "the model depends on the batch"
+checks=$((checks + 2))
+
 # --- refusals
 refused() {
     local words=$1

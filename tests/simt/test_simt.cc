@@ -403,15 +403,59 @@ static void graphs() {
     cudaStreamDestroy(stream);
 }
 
+/* What is queued is done when it must be, and streams are in order only by their events. */
+static void streams() {
+    cudaStream_t a, b;
+    cudaEvent_t event;
+    uint32_t *landed;
+    device_array<unsigned> x(std::vector<unsigned>{7});
+    cudaStreamCreateWithFlags(&a, cudaStreamNonBlocking);
+    cudaStreamCreateWithFlags(&b, cudaStreamNonBlocking);
+    cudaEventCreate(&event);
+    cudaMallocHost((void **)&landed, 4);
+    *landed = 0;
+    cudaMemcpyAsync(landed, x.data(), 4, cudaMemcpyDeviceToHost, a);
+    if (*landed != 0) fail("a copy has landed that nobody waited for");
+    ok(cudaStreamSynchronize(a), "cudaStreamSynchronize");
+    if (*landed != 7) fail("a copy has not landed at its wait");
+    int others_first = 0;
+    for (int i = 0; i < 64; i++) {
+        bool in_order = i % 2;
+        cudaMemsetAsync(x.data(), 0, 4, a);
+        launch_increment(x.data(), a);
+        cudaEventRecord(event, a);
+        if (in_order) cudaStreamWaitEvent(b, event);
+        cudaMemcpyAsync(landed, x.data(), 4, cudaMemcpyDeviceToHost, b);
+        ok(cudaStreamSynchronize(b), "cudaStreamSynchronize");
+        ok(cudaEventSynchronize(event), "cudaEventSynchronize");
+        if (in_order && *landed != 1) fail("a stream did not wait for an event");
+        others_first += *landed != 1;
+    }
+    if (others_first == 0) fail("streams are in order without an event");
+    cudaEventDestroy(event);
+    cudaStreamDestroy(a);
+    cudaStreamDestroy(b);
+    cudaFreeHost(landed);
+}
+
 static const simt_case cases[] = {
-    {"mistakes", mistakes},     {"products", products},
-    {"halves", halves},         {"cut of tf32", cut_of_tf32},
-    {"matrices", matrices},     {"conflicts", conflicts},
-    {"votes", votes},           {"sums", sums},
-    {"counts", counts},         {"places", places},
-    {"half warps", half_warps}, {"seeds", seeds},
-    {"copies", copies},         {"groups", groups},
-    {"refusals", refusals},     {"memory", memory},
+    {"streams", streams},
+    {"mistakes", mistakes},
+    {"products", products},
+    {"halves", halves},
+    {"cut of tf32", cut_of_tf32},
+    {"matrices", matrices},
+    {"conflicts", conflicts},
+    {"votes", votes},
+    {"sums", sums},
+    {"counts", counts},
+    {"places", places},
+    {"half warps", half_warps},
+    {"seeds", seeds},
+    {"copies", copies},
+    {"groups", groups},
+    {"refusals", refusals},
+    {"memory", memory},
     {"graphs", graphs},
 };
 
