@@ -73,6 +73,8 @@ __global__ void bad(unsigned *global) {
         global[t] += 1; /* uninitialised_global: caught here */
     } else if constexpr (WHICH == BAD_atomic_outside_shared) {
         atomicAdd(shared + 32, 1u); /* atomic_outside_shared: caught here */
+    } else if constexpr (WHICH == BAD_copy_from_outside) {
+        if (t == 0) { cp_async_16(shared, global + 64, true); cp_async_commit(); cp_async_wait<0>(); } /* copy_from_outside: caught here */
     } else if constexpr (WHICH == BAD_host_memory) {
         global[t] = t; /* host_memory: caught here */
     } else if constexpr (WHICH == BAD_in_a_helper) {
@@ -158,20 +160,20 @@ cudaError_t launch_product(product type, const void *a, const void *b, float *d)
     return cudaLaunchKernelEx(&config, kernel, (const uint32_t *)a, (const uint32_t *)b, d);
 }
 
-__global__ void ldmatrix_kernel(const uint4 *rows, unsigned *r, unsigned pitch) {
-    uint8_t *mine_in_shared = shared_memory() + threadIdx.x * pitch;
+__global__ void ldmatrix_kernel(const uint4 *rows, unsigned *r, unsigned pitch, unsigned distinct) {
+    uint8_t *shared = shared_memory();
     unsigned lane = threadIdx.x;
-    *(uint4 *)mine_in_shared = rows[lane];
+    if (lane < distinct) *(uint4 *)(shared + lane * pitch) = rows[lane];
     __syncthreads();
     uint32_t mine[4];
-    ldmatrix_x4(mine, mine_in_shared);
+    ldmatrix_x4(mine, shared + lane % distinct * pitch);
     for (int i = 0; i < 4; i++)
         r[lane * 4 + i] = mine[i];
 }
 
-cudaError_t launch_ldmatrix(const void *rows, unsigned *r, unsigned pitch) {
+cudaError_t launch_ldmatrix(const void *rows, unsigned *r, unsigned pitch, unsigned distinct) {
     cudaLaunchConfig_t config = one_block(32, 32 * pitch);
-    return cudaLaunchKernelEx(&config, ldmatrix_kernel, (const uint4 *)rows, r, pitch);
+    return cudaLaunchKernelEx(&config, ldmatrix_kernel, (const uint4 *)rows, r, pitch, distinct);
 }
 
 __global__ void votes_kernel(unsigned *out) {

@@ -24,6 +24,7 @@
     X(atomic_outside_shared, "of shared memory, which has 128", 'S', ANY)  \
     X(outside_global, "outside live device memory", 'S', ANY)              \
     X(freed_global, "outside live device memory", 'S', ANY)                \
+    X(copy_from_outside, "outside live device memory", 'S', NEW)           \
     X(host_memory, "neither shared nor device memory", 'C', ANY)           \
     X(misaligned, "misaligned", 'S', ANY)                                  \
     X(misaligned_ldmatrix, "not aligned to 16", 'E', ANY)                  \
@@ -55,9 +56,9 @@ enum product { PRODUCT_HALF, PRODUCT_BF16, PRODUCT_TF32 };
 /* d[16,8] = a[16,k] b[k,8]^T by one warp: a, b in the storage type, 32 bytes a row; b as [8,k]. */
 cudaError_t launch_product(product type, const void *a, const void *b, float *d);
 
-/* r[lane][4] of ldmatrix over 32 rows of 16 bytes, which lie `pitch` bytes apart in shared memory.
- */
-cudaError_t launch_ldmatrix(const void *rows, unsigned *r, unsigned pitch);
+/* r[lane][4] of ldmatrix: lane l gives row l % distinct; rows of 16 bytes, which lie `pitch` bytes
+ * apart in shared memory. */
+cudaError_t launch_ldmatrix(const void *rows, unsigned *r, unsigned pitch, unsigned distinct);
 
 /* Each of the shuffles and votes; out: 8 values for each of 32 lanes, as the test knows. */
 cudaError_t launch_votes(unsigned *out);

@@ -37,17 +37,16 @@ struct moment {
 
 /* Accesses of one kind: the newest, and whether others were made at the same time. */
 struct crowd {
-    moment last;
-    bool any, more_threads, more_warps;
+    uint32_t block_time, warp_time; /* The newest's moment. */
+    uint16_t thread : 12, any : 1, more_threads : 1, more_warps : 1;
 
     void join(const moment &now);
     bool is_before(const moment &now) const; /* A barrier lies between; or it is one thread. */
 };
 
 struct shadow_state {
-    crowd writes, reads; /* Reads since the last write. */
-    bool atomic;         /* The writes are; they may meet each other. */
-    bool under_way;      /* A cp.async to it. */
+    crowd writes, atomics, reads; /* Atomics and reads since the last write. */
+    bool under_way;               /* A cp.async to it. */
 };
 
 class shadow {

@@ -3,7 +3,6 @@
 #include <atomic>
 
 #include "block.h"
-#include "types.h"
 
 namespace simt {
 
@@ -113,17 +112,25 @@ struct mma_argument {
     const uint32_t *a, *b;
 };
 
+/* The arithmetic is most of the emulation's time, and knows no address but its own: sanitizers need
+ * not follow it. */
+#define UNWATCHED __attribute__((no_sanitize("address", "undefined")))
+
+UNWATCHED static inline float as_float(uint32_t bits) {
+    return __builtin_bit_cast(float, bits);
+}
+
 /* Without a branch, for all 16 bits at once: the exponent moves from a bias of 15 to 127 by a
  * product that is exact, subnormals included. */
-static float half_factor(uint32_t bits) {
-    float f = thaw::bits_float((bits & 0x7fff) << 13) * 0x1p112f;
+UNWATCHED static inline float half_factor(uint32_t bits) {
+    float f = as_float((bits & 0x7fff) << 13) * 0x1p112f;
     uint32_t infinite = f >= 0x1p16f ? 0x7f800000u : 0; /* Infinity and NaN had exponent 31. */
-    return thaw::bits_float(thaw::float_bits(f) | infinite | (bits & 0x8000) << 16);
+    return as_float(__builtin_bit_cast(uint32_t, f) | infinite | (bits & 0x8000) << 16);
 }
 
 /* n registers into their factors: two each for 16-bit types, the lower first; one for tf32, whose
  * lower 13 bits the hardware does not read. */
-static void unpack(factor type, int n, const uint32_t *from, float *to) {
+UNWATCHED static void unpack(factor type, int n, const uint32_t *from, float *to) {
     if (type == HALF) {
         for (int i = 0; i < n; i++) {
             to[2 * i] = half_factor(from[i] & 0xffff);
@@ -131,32 +138,26 @@ static void unpack(factor type, int n, const uint32_t *from, float *to) {
         }
     } else if (type == BF16) {
         for (int i = 0; i < n; i++) {
-            to[2 * i] = thaw::bits_float(from[i] << 16);
-            to[2 * i + 1] = thaw::bits_float(from[i] & 0xffff0000u);
+            to[2 * i] = as_float(from[i] << 16);
+            to[2 * i + 1] = as_float(from[i] & 0xffff0000u);
         }
     } else {
         for (int i = 0; i < n; i++)
-            to[i] = thaw::bits_float(from[i] & 0xffffe000u);
+            to[i] = as_float(from[i] & 0xffffe000u);
     }
 }
 
-/* Row by row, as 32 bytes lie in memory: a[16], b[8] (its columns), d[16][8]. */
-static void multiply(factor type, void **all) {
+/* Row by row, as 32 bytes lie in memory: a[16 rows], b[8 columns]. */
+struct operands {
+    uint32_t a[16][8], b[8][8];
+    float d[16][8];
+};
+
+UNWATCHED static void multiply(factor type, operands *o) {
     const int depth = type == TF32 ? 8 : 16;
-    uint32_t a_bits[16][8], b_bits[8][8];
-    float a[16 * 16], b[8 * 16], by_depth[16][8], d[16][8];
-    for (int lane = 0; lane < WARP; lane++) {
-        auto *m = (mma_argument *)all[lane];
-        int g = lane / 4, t = lane % 4;
-        for (int i = 0; i < 4; i++) {
-            a_bits[g + i % 2 * 8][i / 2 * 4 + t] = m->a[i];
-            d[g + i / 2 * 8][t * 2 + i % 2] = m->d[i];
-        }
-        for (int i = 0; i < 2; i++)
-            b_bits[g][i * 4 + t] = m->b[i];
-    }
-    unpack(type, 16 * 8, a_bits[0], a);
-    unpack(type, 8 * 8, b_bits[0], b);
+    float a[16 * 16], b[8 * 16], by_depth[16][8];
+    unpack(type, 16 * 8, o->a[0], a);
+    unpack(type, 8 * 8, o->b[0], b);
     for (int col = 0; col < 8; col++) {
         for (int k = 0; k < depth; k++)
             by_depth[k][col] = b[col * depth + k];
@@ -164,18 +165,33 @@ static void multiply(factor type, void **all) {
     for (int row = 0; row < 16; row++) {
         for (int k = 0; k < depth; k++) {
             for (int col = 0; col < 8; col++)
-                d[row][col] += a[row * depth + k] * by_depth[k][col];
+                o->d[row][col] += a[row * depth + k] * by_depth[k][col];
         }
     }
+}
+
+static void multiply_lanes(factor type, void **all) {
+    operands o;
+    for (int lane = 0; lane < WARP; lane++) {
+        auto *m = (mma_argument *)all[lane];
+        int g = lane / 4, t = lane % 4;
+        for (int i = 0; i < 4; i++) {
+            o.a[g + i % 2 * 8][i / 2 * 4 + t] = m->a[i];
+            o.d[g + i / 2 * 8][t * 2 + i % 2] = m->d[i];
+        }
+        for (int i = 0; i < 2; i++)
+            o.b[g][i * 4 + t] = m->b[i];
+    }
+    multiply(type, &o);
     for (int lane = 0; lane < WARP; lane++) {
         for (int i = 0; i < 4; i++)
-            ((mma_argument *)all[lane])->d[i] = d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
+            ((mma_argument *)all[lane])->d[i] = o.d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
     }
 }
 
 void mma(factor type, float *d, const uint32_t *a, const uint32_t *b, place where) {
     mma_argument mine = {d, a, b};
-    meet(MMA, 0xffffffffu, &mine, where, [type](void **all) { multiply(type, all); });
+    meet(MMA, 0xffffffffu, &mine, where, [type](void **all) { multiply_lanes(type, all); });
 }
 
 }  // namespace simt

@@ -18,20 +18,22 @@ namespace simt {
 /* ---- the shadow ----------------------------------------------------------------------------- */
 
 void crowd::join(const moment &now) {
-    bool same_time = any && last.block_time == now.block_time;
-    bool same_warp = last.thread / WARP == now.thread / WARP;
+    bool same_time = any && block_time == now.block_time;
+    bool same_warp = thread / WARP == now.thread / WARP;
     more_warps = same_time && (more_warps || !same_warp);
-    more_threads = same_time && same_warp && last.warp_time == now.warp_time &&
-                   (more_threads || last.thread != now.thread);
-    last = now;
-    any = true;
+    more_threads = same_time && same_warp && warp_time == now.warp_time &&
+                   (more_threads || thread != now.thread);
+    block_time = now.block_time;
+    warp_time = now.warp_time;
+    thread = now.thread & 0xfff;
+    any = 1;
 }
 
 bool crowd::is_before(const moment &now) const {
-    if (!any || last.block_time != now.block_time) return true;
-    if (more_warps || last.thread / WARP != now.thread / WARP) return false;
-    if (last.warp_time != now.warp_time) return true;
-    return last.thread == now.thread && !more_threads;
+    if (!any || block_time != now.block_time) return true;
+    if (more_warps || thread / WARP != now.thread / WARP) return false;
+    if (warp_time != now.warp_time) return true;
+    return thread == now.thread && !more_threads;
 }
 
 constexpr size_t WORD = 4;
@@ -65,52 +67,63 @@ void shadow::visit(size_t offset, size_t n, bool rejoins, F f) {
     }
 }
 
-static void check_landed(const shadow_state &s, size_t i, const char *done, const site &at) {
-    if (s.under_way)
-        error_at(at, "shared memory at byte %zu is %s while its cp.async is under way", i, done);
-}
+/* An access: what is done, to which byte, when and where; and what must not be so. */
+struct doing {
+    const char *what;
+    size_t byte;
+    const moment &now;
+    const site &at;
 
-static void check_written(const shadow_state &s, size_t i, const site &at) {
-    if (!s.writes.any) error_at(at, "shared memory at byte %zu is read, but nothing wrote it", i);
-}
-
-static void check_ordered(const crowd &before, const moment &now, size_t i, const char *done,
-                          const char *did, const site &at) {
-    if (before.is_before(now)) return;
-    bool others = before.more_threads || before.more_warps;
-    error_at(at, "shared memory at byte %zu is %s, but thread %u%s %s it without a barrier between",
-             i, done, before.last.thread, others ? " and others" : "", did);
-}
+    void needs_landed(const shadow_state &s) const {
+        if (s.under_way)
+            error_at(at, "shared memory at byte %zu is %s while its cp.async is under way", byte,
+                     what);
+    }
+    void needs_written(const shadow_state &s) const {
+        if (!s.writes.any)
+            error_at(at, "shared memory at byte %zu is %s, but nothing wrote it", byte, what);
+    }
+    void needs_before(const crowd &others, const char *did) const {
+        if (others.is_before(now)) return;
+        bool more = others.more_threads || others.more_warps;
+        error_at(at,
+                 "shared memory at byte %zu is %s, but thread %u%s %s it without a barrier between",
+                 byte, what, others.thread, more ? " and others" : "", did);
+    }
+};
 
 void shadow::read(size_t offset, size_t n, const moment &now, const site &at) {
     visit(offset, n, false, [&](shadow_state &s, size_t i) {
-        check_landed(s, i, "read", at);
-        check_written(s, i, at);
-        check_ordered(s.writes, now, i, "read", "wrote", at);
+        doing d = {"read", i, now, at};
+        d.needs_landed(s);
+        d.needs_written(s);
+        d.needs_before(s.writes, "wrote");
+        d.needs_before(s.atomics, "changed");
         s.reads.join(now);
     });
 }
 
 void shadow::write(size_t offset, size_t n, const moment &now, const site &at) {
     visit(offset, n, true, [&](shadow_state &s, size_t i) {
-        check_landed(s, i, "written", at);
-        check_ordered(s.writes, now, i, "written", "wrote", at);
-        check_ordered(s.reads, now, i, "written", "read", at);
-        s = {{now, true, false, false}, {}, false, false};
+        doing d = {"written", i, now, at};
+        d.needs_landed(s);
+        d.needs_before(s.writes, "wrote");
+        d.needs_before(s.atomics, "changed");
+        d.needs_before(s.reads, "read");
+        s = {};
+        s.writes.join(now);
     });
 }
 
-/* Reads and writes. Atomics may meet each other, but nothing else. */
+/* Atomics may meet each other, but nothing else. */
 void shadow::atomic(size_t offset, size_t n, const moment &now, const site &at) {
-    visit(offset, n, true, [&](shadow_state &s, size_t i) {
-        check_landed(s, i, "changed by an atomic", at);
-        check_written(s, i, at);
-        check_ordered(s.reads, now, i, "changed by an atomic", "read", at);
-        if (!s.atomic) check_ordered(s.writes, now, i, "changed by an atomic", "wrote", at);
-        if (!s.atomic) s.writes = {};
-        s.writes.join(now);
-        s.reads = {};
-        s.atomic = true;
+    visit(offset, n, false, [&](shadow_state &s, size_t i) {
+        doing d = {"changed by an atomic", i, now, at};
+        d.needs_landed(s);
+        d.needs_written(s);
+        d.needs_before(s.writes, "wrote");
+        d.needs_before(s.reads, "read");
+        s.atomics.join(now);
     });
 }
 
@@ -121,8 +134,8 @@ void shadow::issue(size_t offset, size_t n, const moment &now, const site &at) {
 
 void shadow::land(size_t offset, size_t n, const moment &now) {
     visit(offset, n, true, [&](shadow_state &s, size_t) {
-        s.under_way = false;
-        s.writes.last = now;
+        s = {};
+        s.writes.join(now);
     });
 }
 

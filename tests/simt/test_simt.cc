@@ -10,6 +10,7 @@
 #include <string>
 
 #include "bad_kernels.h"
+#include "block.h"
 #include "cuda_testing.h"
 
 using namespace thaw;
@@ -41,19 +42,19 @@ static std::vector<int> marked_lines(const char *name) {
     return lines;
 }
 
-static void launch_in_child(bad_kernel which) {
-    size_t n = which == BAD_outside_global ? 64 : 65;
+static void launch(bad_kernel which) {
+    size_t n = which == BAD_outside_global || which == BAD_copy_from_outside ? 64 : 65;
     unsigned *global;
     cudaMalloc((void **)&global, n * sizeof *global);
     if (which != BAD_uninitialised_global) cudaMemset(global, 0, n * sizeof *global);
     if (which == BAD_freed_global) cudaFree(global);
     if (which == BAD_host_memory) global = (unsigned *)calloc(n, sizeof *global);
     launch_bad(which, global);
-    _exit(0);
 }
 
-/* What the child printed; its exit status in *status. */
-static std::string words_of_child(bad_kernel which, int *status) {
+/* What act() prints in a child of this process, which it may end; the exit status in *status. */
+template <class F>
+static std::string words_of_child(int *status, F act) {
     int ends[2];
     if (pipe(ends) != 0) return "";
     fflush(stdout);
@@ -61,7 +62,8 @@ static std::string words_of_child(bad_kernel which, int *status) {
     if (child == 0) {
         dup2(ends[1], 2);
         close(ends[0]);
-        launch_in_child(which);
+        act();
+        _exit(0);
     }
     close(ends[1]);
     std::string words;
@@ -77,7 +79,7 @@ enum architecture { ANY, NEW, OLD };
 
 static void expect_caught(bad_kernel which, const char *name, const char *words, char by) {
     int status = 0;
-    std::string said = words_of_child(which, &status);
+    std::string said = words_of_child(&status, [=] { launch(which); });
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return fail("%s is not caught", name);
     bool by_emulation = CHECKED || by == 'E';
     if (by_emulation && said.find(words) == std::string::npos)
@@ -104,6 +106,137 @@ static void mistakes() {
     BAD_KERNELS(X)
 #undef X
     unsetenv("THAW_SIMT_SEED");
+}
+
+/* ---- the shadow, access by access ----------------------------------------------------------- */
+
+/* Threads 0 and 1 are of one warp, 40 of another. r read, w write, a atomic, i a cp.async issued,
+ * l landed. */
+struct access_step {
+    char what;
+    unsigned thread;
+    size_t byte, n;
+    uint32_t block_time, warp_time;
+};
+
+struct shadow_case {
+    const char *name;
+    std::vector<access_step> steps;
+    const char *words; /* Of the message after the last step; NULL: all is well. */
+};
+
+static const char *const RACE = "without a barrier between", *const UNDER_WAY = "is under way";
+
+static const std::vector<shadow_case> shadow_cases = {
+    {"written, read by the same", {{'w', 0, 0, 4, 0, 0}, {'r', 0, 0, 4, 0, 0}}, nullptr},
+    {"written, read by another", {{'w', 0, 0, 4, 0, 0}, {'r', 1, 0, 4, 0, 0}}, RACE},
+    {"a barrier between", {{'w', 0, 0, 4, 0, 0}, {'r', 40, 0, 4, 1, 0}}, nullptr},
+    {"__syncwarp between", {{'w', 0, 0, 4, 0, 0}, {'r', 1, 0, 4, 0, 1}}, nullptr},
+    {"another warp's", {{'w', 0, 0, 4, 0, 0}, {'r', 40, 0, 4, 0, 1}}, RACE},
+    {"written twice", {{'w', 0, 0, 4, 0, 0}, {'w', 1, 0, 4, 0, 0}}, RACE},
+    {"read, written by another",
+     {{'w', 0, 0, 4, 0, 0}, {'r', 0, 0, 4, 1, 0}, {'w', 1, 0, 4, 1, 0}},
+     RACE},
+    {"read by two, written by the later",
+     {{'w', 0, 0, 4, 0, 0}, {'r', 0, 0, 4, 1, 0}, {'r', 1, 0, 4, 1, 0}, {'w', 1, 0, 4, 1, 0}},
+     RACE},
+    {"read by two warps, written by the later",
+     {{'w', 0, 0, 4, 0, 0}, {'r', 0, 0, 4, 1, 0}, {'r', 40, 0, 4, 1, 0}, {'w', 40, 0, 4, 1, 0}},
+     RACE},
+    {"read by two, then __syncwarp",
+     {{'w', 0, 0, 4, 0, 0}, {'r', 0, 0, 4, 1, 0}, {'r', 1, 0, 4, 1, 0}, {'w', 1, 0, 4, 1, 1}},
+     nullptr},
+    {"read by two warps, then __syncwarp",
+     {{'w', 0, 0, 4, 0, 0}, {'r', 40, 0, 4, 1, 0}, {'r', 0, 0, 4, 1, 0}, {'w', 1, 0, 4, 1, 1}},
+     RACE},
+    {"neighbours", {{'w', 0, 0, 1, 0, 0}, {'w', 1, 1, 1, 0, 0}}, nullptr},
+    {"half a word", {{'w', 0, 0, 2, 0, 0}, {'r', 0, 0, 4, 0, 0}}, "nothing wrote it"},
+    {"a word, then one of its bytes",
+     {{'w', 0, 0, 4, 0, 0}, {'w', 1, 1, 1, 1, 0}, {'r', 40, 0, 4, 2, 0}},
+     nullptr},
+    {"a word, one of its bytes raced for",
+     {{'w', 0, 0, 4, 0, 0}, {'w', 1, 1, 1, 1, 0}, {'r', 40, 0, 4, 1, 0}},
+     RACE},
+    {"a byte, then its word",
+     {{'w', 0, 1, 1, 0, 0}, {'w', 1, 0, 4, 1, 0}, {'r', 40, 3, 1, 2, 0}, {'r', 0, 0, 4, 2, 0}},
+     nullptr},
+    {"across words", {{'w', 0, 2, 4, 0, 0}, {'w', 0, 6, 2, 0, 0}, {'r', 1, 3, 5, 1, 0}}, nullptr},
+    {"atomics meet",
+     {{'w', 0, 0, 4, 0, 0}, {'a', 0, 0, 4, 1, 0}, {'a', 40, 0, 4, 1, 0}, {'a', 1, 0, 4, 1, 0}},
+     nullptr},
+    {"an atomic on nothing", {{'a', 0, 0, 4, 0, 0}}, "nothing wrote it"},
+    {"written, then an atomic", {{'w', 0, 0, 4, 0, 0}, {'a', 1, 0, 4, 0, 0}}, RACE},
+    {"written, an atomic by the same, one by another",
+     {{'w', 0, 0, 4, 0, 0}, {'a', 0, 0, 4, 0, 0}, {'a', 1, 0, 4, 0, 0}},
+     RACE},
+    {"read, an atomic by the same, one by another",
+     {{'w', 0, 0, 4, 0, 0}, {'r', 0, 0, 4, 1, 0}, {'a', 0, 0, 4, 1, 0}, {'a', 1, 0, 4, 1, 0}},
+     RACE},
+    {"atomics, then read",
+     {{'w', 0, 0, 4, 0, 0}, {'a', 0, 0, 4, 1, 0}, {'a', 1, 0, 4, 1, 0}, {'r', 1, 0, 4, 1, 0}},
+     RACE},
+    {"atomics, a barrier, read",
+     {{'w', 0, 0, 4, 0, 0}, {'a', 0, 0, 4, 1, 0}, {'a', 40, 0, 4, 1, 0}, {'r', 1, 0, 4, 2, 0}},
+     nullptr},
+    {"an atomic, then written",
+     {{'w', 0, 0, 4, 0, 0}, {'a', 0, 0, 4, 1, 0}, {'w', 1, 0, 4, 1, 0}},
+     RACE},
+    {"read while a copy is under way", {{'i', 0, 0, 16, 0, 0}, {'r', 0, 4, 4, 0, 0}}, UNDER_WAY},
+    {"read while a copy is under way, after a barrier",
+     {{'i', 0, 0, 16, 0, 0}, {'r', 1, 4, 4, 1, 0}},
+     UNDER_WAY},
+    {"written while a copy is under way", {{'i', 0, 0, 16, 0, 0}, {'w', 0, 4, 1, 1, 0}}, UNDER_WAY},
+    {"an atomic while a copy is under way",
+     {{'i', 0, 0, 16, 0, 0}, {'a', 0, 4, 4, 1, 0}},
+     UNDER_WAY},
+    {"two copies", {{'i', 0, 0, 16, 0, 0}, {'i', 0, 0, 16, 1, 0}}, UNDER_WAY},
+    {"a copy to where others read",
+     {{'w', 0, 0, 4, 0, 0}, {'r', 0, 0, 4, 1, 0}, {'i', 1, 0, 16, 1, 0}},
+     RACE},
+    {"landed, read by its thread",
+     {{'i', 0, 0, 16, 0, 0}, {'l', 0, 0, 16, 1, 0}, {'r', 0, 0, 16, 1, 0}},
+     nullptr},
+    {"landed, read by another",
+     {{'i', 0, 0, 16, 0, 0}, {'l', 0, 0, 16, 1, 0}, {'r', 1, 0, 16, 1, 0}},
+     RACE},
+    {"landed, a barrier, read",
+     {{'i', 0, 0, 16, 0, 0}, {'l', 0, 0, 16, 1, 0}, {'r', 1, 0, 16, 2, 0}},
+     nullptr},
+};
+
+static void do_step(simt::shadow &shadow, const access_step &s) {
+    simt::moment now = {s.block_time, s.warp_time, s.thread};
+    simt::site at = {simt::place::current(), nullptr};
+    switch (s.what) {
+        case 'r':
+            return shadow.read(s.byte, s.n, now, at);
+        case 'w':
+            return shadow.write(s.byte, s.n, now, at);
+        case 'a':
+            return shadow.atomic(s.byte, s.n, now, at);
+        case 'i':
+            return shadow.issue(s.byte, s.n, now, at);
+        case 'l':
+            return shadow.land(s.byte, s.n, now);
+    }
+}
+
+/* All steps but the last are well, too: their child prints nothing. */
+static void shadows() {
+    if (!CHECKED) return;
+    for (const shadow_case &c : shadow_cases) {
+        int status = 0;
+        std::string said = words_of_child(&status, [&] {
+            simt::shadow shadow;
+            shadow.reset(16);
+            for (const access_step &s : c.steps) {
+                if (&s == &c.steps.back()) fputs("last: ", stderr);
+                do_step(shadow, s);
+            }
+        });
+        bool good = c.words ? said.find(c.words) != std::string::npos : said == "last: ";
+        if (!good || said.rfind("last: ", 0) != 0) fail("%s: '%s'", c.name, said.c_str());
+    }
 }
 
 /* ---- what is computed ----------------------------------------------------------------------- */
@@ -146,7 +279,7 @@ static void halves() {
     device_array<half_t> from(a), ones(b);
     device_array<float> d(16 * 8);
     for (unsigned first = 0; first < 65536; first += 128) {
-        if ((first >> 10 & 31) == 31) continue; /* Infinities and NaN. */
+        if ((first >> 10 & 31) == 31) continue; /* Infinities and NaN: below. */
         for (unsigned i = 0; i < 128; i++)
             a[i / 8 * 16 + i % 8].bits = (uint16_t)(first + i);
         from.upload(a);
@@ -157,6 +290,16 @@ static void halves() {
             float want = half_float((uint16_t)(first + i));
             if (got[i] != want) return fail("half %04x: %g, not %g", first + i, got[i], want);
         }
+    }
+    for (unsigned bits : {0x7c00u, 0xfc00u, 0x7c01u, 0x7fffu}) { /* Alone: times 0 they are NaN. */
+        for (half_t &v : a)
+            v.bits = 0;
+        a[0].bits = (uint16_t)bits;
+        from.upload(a);
+        if (!ok(launch_product(PRODUCT_HALF, from.data(), ones.data(), d.data()), "product"))
+            return;
+        float got = d.download("d")[0], want = half_float((uint16_t)bits);
+        if (isnan(want) ? !isnan(got) : got != want) fail("half %04x: %g", bits, got);
     }
 }
 
@@ -184,7 +327,7 @@ static void matrices() {
     for (size_t i = 0; i < rows.size(); i++)
         rows[i] = (unsigned)i * 1000003u;
     device_array<unsigned> from(rows), to(32 * 4);
-    if (!ok(launch_ldmatrix(from.data(), to.data(), 16), "ldmatrix")) return;
+    if (!ok(launch_ldmatrix(from.data(), to.data(), 16, 32), "ldmatrix")) return;
     std::vector<unsigned> got = to.download("r");
     for (unsigned lane = 0; lane < 32; lane++) {
         for (unsigned i = 0; i < 4; i++) {
@@ -194,15 +337,17 @@ static void matrices() {
     }
 }
 
-/* Rows next to each other meet in no bank; 32 bytes apart, two and two; 128 bytes apart, all. */
+/* Rows next to each other meet in no bank; 32 bytes apart, two and two; 128 bytes apart, all; but
+ * one row for all is read once. */
 static void conflicts() {
     device_array<unsigned> from(32 * 4), to(32 * 4);
     from.clear();
-    const unsigned pitch[] = {16, 32, 128, 144};
-    const uint64_t want[] = {0, 4 * 1, 4 * 7, 0};
-    for (int i = 0; i < 4; i++) {
+    const unsigned pitch[] = {16, 32, 128, 144, 128}, distinct[] = {32, 32, 32, 32, 1};
+    const uint64_t want[] = {0, 4 * 1, 4 * 7, 0, 0};
+    for (int i = 0; i < 5; i++) {
         uint64_t before = simt::bank_conflicts();
-        if (!ok(launch_ldmatrix(from.data(), to.data(), pitch[i]), "ldmatrix")) return;
+        int code = launch_ldmatrix(from.data(), to.data(), pitch[i], distinct[i]);
+        if (!ok(code, "ldmatrix")) return;
         uint64_t got = simt::bank_conflicts() - before;
         if (got != want[i]) fail("pitch %u: %llu", pitch[i], (unsigned long long)got);
     }
@@ -356,6 +501,10 @@ static void memory() {
     uint8_t *some, *more, host[16] = {};
     if (!ok(cudaMalloc((void **)&some, 4096), "cudaMalloc")) return;
     cudaMemGetInfo(&less, &total);
+    ok(cudaMemcpy(host, some + 4080, 16, cudaMemcpyDeviceToHost), "cudaMemcpy");
+    for (uint8_t byte : host) {
+        if (byte != 0xff) fail("fresh memory is not NaN");
+    }
     if (less != free_bytes - 4096) fail("4096 bytes are taken, and %zu less", free_bytes - less);
     if (cudaMalloc((void **)&more, free_bytes) != cudaErrorMemoryAllocation)
         fail("there is more memory than there is");
@@ -439,23 +588,15 @@ static void streams() {
 }
 
 static const simt_case cases[] = {
-    {"streams", streams},
-    {"mistakes", mistakes},
-    {"products", products},
-    {"halves", halves},
-    {"cut of tf32", cut_of_tf32},
-    {"matrices", matrices},
-    {"conflicts", conflicts},
-    {"votes", votes},
-    {"sums", sums},
-    {"counts", counts},
-    {"places", places},
-    {"half warps", half_warps},
-    {"seeds", seeds},
-    {"copies", copies},
-    {"groups", groups},
-    {"refusals", refusals},
-    {"memory", memory},
+    {"streams", streams},       {"mistakes", mistakes},
+    {"shadows", shadows},       {"products", products},
+    {"halves", halves},         {"cut of tf32", cut_of_tf32},
+    {"matrices", matrices},     {"conflicts", conflicts},
+    {"votes", votes},           {"sums", sums},
+    {"counts", counts},         {"places", places},
+    {"half warps", half_warps}, {"seeds", seeds},
+    {"copies", copies},         {"groups", groups},
+    {"refusals", refusals},     {"memory", memory},
     {"graphs", graphs},
 };
 
