@@ -40,6 +40,7 @@ typedef struct thaw_rows {
     thaw_status (*gather)(void *ctx, const int64_t *index, int64_t M, float *out, thaw_error *err);
     void *ctx;
     const int32_t *label; /* n, the caller's. */
+    thaw_dtype stored;    /* THAW_F16: every feature is a number of half precision; or THAW_F32. */
 } thaw_rows;
 
 typedef struct thaw_head {

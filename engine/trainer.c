@@ -34,6 +34,7 @@ typedef struct trainer {
 
     void *on_device; /* The head, where a device trains it; NULL: here. */
     float *rates;    /* Of an epoch's steps, for it. */
+    thaw_head_tiers tiers;
     char note[THAW_BACKEND_TEXT];
 } trainer;
 
@@ -220,11 +221,14 @@ static thaw_status move_to_device(trainer *t, thaw_error *err) {
         .beta1 = BETA1,
         .beta2 = BETA2,
         .eps = EPSILON,
+        .stored = job->train->stored,
+        .device_bytes = job->device_bytes,
+        .pinned_bytes = job->pinned_bytes,
     };
     thaw_error why = {0};
     const thaw_layer *layer = &t->head->layers[0];
     if (backend->kernels->head->create(backend->stream, &problem, layer->w, layer->b, &t->on_device,
-                                       &why) == 0)
+                                       &t->tiers, &why) == 0)
         return put_rows(t, backend->kernels->head, err);
     t->on_device = NULL;
     if (why.code == THAW_ERR_NOMEM || why.code == THAW_ERR_UNSUPPORTED) {
@@ -452,6 +456,7 @@ thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *
     if (status == THAW_OK) status = run_epochs(&t, result, err);
     if (t.on_device) job->backend->kernels->head->destroy(t.on_device);
     memcpy(result->note, t.note, sizeof result->note);
+    result->tiers = t.tiers;
     if (status != THAW_OK && status != THAW_ERR_INTERRUPTED) return status;
     memcpy(head->params, t.best, (size_t)head->n_params * sizeof(float));
     thaw_head_fold(head);

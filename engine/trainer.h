@@ -49,8 +49,10 @@ typedef struct thaw_epoch {
 
 typedef struct thaw_train_job {
     const thaw_top_slots *top; /* Kernels that work on the host's memory. */
-    /* NULL, or a device that trains a linear head where its memory holds the rows. */
+    /* NULL, or a device that trains a linear head where its memory and page-locked memory of the
+     * host hold the rows, which may take so many bytes; 0 of the device's: what is free. */
     const thaw_backend *backend;
+    size_t device_bytes, pinned_bytes;
     thaw_train_options options;
     int64_t K;                   /* Classes; labels are 0 .. K-1. */
     const thaw_rows *train;      /* At least one row. */
@@ -64,6 +66,7 @@ typedef struct thaw_train_result {
     int64_t epochs_run;
     thaw_epoch kept;              /* The epoch whose weights the head has. */
     char note[THAW_BACKEND_TEXT]; /* Why the device did not train the head; "" otherwise. */
+    thaw_head_tiers tiers;        /* Where the rows were, if it did; else zeros. */
 } thaw_train_result;
 
 /* Options that are good without tuning for n training rows: measured, see trainer.c. seed is 1. */

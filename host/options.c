@@ -163,6 +163,13 @@ static const thaw__option table[] = {
     {.key = "cache.memory", .type = &thaw__type_size, .offset = AT(cache.memory_bytes),
      .fallback = "auto", .automatic = true, .min = 1, .max = 0x1p50,
      .help = "How much of the activations stays in memory; auto is what is free."},
+    {.key = "cache.device", .type = &thaw__type_size, .offset = AT(cache.device_bytes),
+     .fallback = "auto", .automatic = true, .min = 1, .max = 0x1p50,
+     .help = "How much of a GPU's memory the head's training rows may take; auto is what is free."},
+    {.key = "cache.pinned", .type = &thaw__type_size, .offset = AT(cache.pinned_bytes),
+     .fallback = "auto", .automatic = true, .min = 1, .max = 0x1p50,
+     .help = "How much page-locked memory the rows that a GPU has no room for may take; auto is half "
+             "of what is free. With more rows than both hold, the head is trained on the CPU."},
     {.key = "cache.dtype", .type = &thaw__type_choice, .offset = AT(cache.dtype),
      .fallback = "auto", .choices = cache_dtype_names,
      .help = "What the activations are kept in."},

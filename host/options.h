@@ -146,7 +146,7 @@ typedef struct thaw_options {
     } image;
     struct {
         const char *dir;
-        int64_t memory_bytes;
+        int64_t memory_bytes, device_bytes, pinned_bytes;
         int64_t keep_bytes, keep_days;
         thaw_opt_cache_dtype dtype;
     } cache;

@@ -313,9 +313,8 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
 
 /* ---- rows ---------------------------------------------------------------------------------- */
 
-/* Half of the memory that is free now, unless the user says how much. */
-static size_t memory_budget(const thaw_options *options) {
-    if (options->cache.memory_bytes) return (size_t)options->cache.memory_bytes;
+size_t thaw_session_memory(int64_t wanted) {
+    if (wanted) return (size_t)wanted;
     struct sysinfo info;
     if (sysinfo(&info) != 0) return (size_t)256 << 20;
     return (size_t)info.freeram * info.mem_unit / 2;
@@ -337,11 +336,14 @@ thaw_status thaw_session_rows(thaw_session *s, const thaw_network *network, thaw
         keys[n] = s->extraction.keys[i];
         labels[n++] = (int32_t)s->dataset.label[i];
     }
-    out->rows = (thaw_rows){
-        .n = (int64_t)n, .D = network->n_features, .gather = thaw_features_gather, .label = labels};
+    out->rows = (thaw_rows){.n = (int64_t)n,
+                            .D = network->n_features,
+                            .gather = thaw_features_gather,
+                            .label = labels,
+                            .stored = s->stored};
     if (!n) return THAW_OK;
     THAW_TRY(thaw_features_open(&out->features, s->cache, keys, (int64_t)n, network->n_features,
-                                memory_budget(s->options), err));
+                                thaw_session_memory(s->options->cache.memory_bytes), err));
     out->rows.ctx = out->features;
     return THAW_OK;
 }

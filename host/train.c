@@ -154,6 +154,8 @@ static thaw_status train_head(run *r, thaw_error *err) {
     if (!r->epoch_lines) return thaw_fail(err, THAW_ERR_IO, "cannot write %s", path);
     thaw_train_job job = {.top = &r->session.backend.kernels->top,
                           .backend = &r->session.backend,
+                          .device_bytes = (size_t)r->options->cache.device_bytes,
+                          .pinned_bytes = thaw_session_memory(r->options->cache.pinned_bytes),
                           .options = options,
                           .K = (int64_t)r->session.dataset.n_classes,
                           .train = &r->splits[THAW_SPLIT_TRAIN].rows,
@@ -164,6 +166,12 @@ static thaw_status train_head(run *r, thaw_error *err) {
     THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
     r->train_seconds = now_s() - start;
     if (r->result.note[0]) thaw_log_write(&r->session.log, THAW_LOG_INFO, "%s", r->result.note);
+    const thaw_head_tiers *tiers = &r->result.tiers;
+    if (tiers->on_device + tiers->pinned > 0)
+        thaw_log_write(&r->session.log, THAW_LOG_INFO,
+                       "the head was trained on the GPU: %lld rows in its memory, %lld in "
+                       "page-locked memory",
+                       (long long)tiers->on_device, (long long)tiers->pinned);
     int failed = ferror(r->epoch_lines) | fclose(r->epoch_lines);
     r->epoch_lines = NULL;
     if (failed) return thaw_fail(err, THAW_ERR_IO, "cannot write %s: the disk may be full", path);

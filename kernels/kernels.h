@@ -201,7 +201,15 @@ typedef struct thaw_head_problem {
     float smoothing;                                 /* As softmax_cross_entropy's. */
     bool sgd;                                        /* Otherwise AdamW. */
     float momentum, weight_decay, beta1, beta2, eps; /* Biases do not decay. */
+    thaw_dtype stored;                               /* THAW_F16: every feature is one; or F32. */
+    size_t device_bytes;                             /* Rows may take so much; 0: what is free; */
+    size_t pinned_bytes;                             /* and of page-locked memory. 0: none. */
 } thaw_head_problem;
+
+/* Where the rows went. */
+typedef struct thaw_head_tiers {
+    int64_t on_device, pinned; /* Rows. Those in page-locked memory cross the bus each epoch. */
+} thaw_head_tiers;
 
 /* What an epoch's steps summed up to, each before its update. */
 typedef struct thaw_head_epoch {
@@ -209,12 +217,12 @@ typedef struct thaw_head_epoch {
     int64_t n_right;
 } thaw_head_epoch;
 
-/* Training with all rows in the device's memory. Functions return 0, or the native code with a
- * sentence in err. */
+/* Training with the rows in the device's memory and, as far as it does not hold them, in the host's
+ * page-locked memory. Functions return 0, or the native code with a sentence in err. */
 typedef struct thaw_head_slots {
     /* w[K,D], b[K]: where it starts. The caller destroys. ERR_NOMEM: the rows do not fit. */
     int (*create)(void *stream, const thaw_head_problem *problem, const float *w, const float *b,
-                  void **head, struct thaw_error *err);
+                  void **head, thaw_head_tiers *tiers, struct thaw_error *err);
     /* x[M,D] are rows first .. first + M - 1. */
     int (*put_rows)(void *head, int64_t first, int64_t M, const float *x, struct thaw_error *err);
     /* One pass over the rows in `order`, lr[step]; first_step: steps made before. w, b: receive the

@@ -301,7 +301,9 @@ struct thaw_cuda_gather {
     int64_t M, D, x_ld, y_ld;
     thaw_dtype x_dtype, y_dtype; /* y_dtype: x_dtype or THAW_F32. */
     thaw_cuda_order order;
-    const void *x;             /* [rows,D]; device or mapped host memory. */
+    const void *x;     /* [rows,D]; device or mapped host memory. */
+    const void *x_far; /* Rows from n_near on, if not NULL; the same. */
+    int64_t n_near;
     void *y;                   /* [M,D]; zeros where there is no row. */
     const float *mean, *scale; /* [D]: y = (x - mean) * scale; or both NULL: y = x. */
     const int32_t *label;      /* [rows] or NULL. */

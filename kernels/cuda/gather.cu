@@ -4,7 +4,9 @@
  * wants its features, (x - mean[d]) * scale[d] in float. The labels of the rows come along. An
  * epoch's shuffle is an index, not a copy; the step is in device memory, so that a graph of a step
  * can be replayed. Without scaling and conversion the bits are copied. Memory-bound: 16-byte
- * accesses where the rows are aligned, else the widest that fit. Measured: on no GPU yet.
+ * accesses where the rows are aligned, else the widest that fit. Rows that device memory does not
+ * hold lie in page-locked memory of the host, which the same loads reach over the bus: an epoch
+ * needs each once, so nothing is gained by copying them first. Measured: on no GPU yet.
  */
 #include <cuda_runtime.h>
 
@@ -21,8 +23,9 @@ enum { GATHER_THREADS = 256 };
 
 /* x and y in pieces: what one access moves. */
 struct gather_params {
-    const void *x;
+    const void *x, *x_far;
     void *y;
+    int64_t n_near;
     int64_t M, pieces;
     int64_t x_stride, y_stride; /* Pieces from a row to the next. */
     int shift;                  /* 1 << shift threads work on a row. */
@@ -38,6 +41,13 @@ __device__ inline int64_t row_of(const gather_params &p, int64_t m) {
     int64_t step = p.cursor ? p.cursor->next : 0, at = step * p.M + m;
     if (blockIdx.x == 0 && threadIdx.x == 0 && p.cursor) p.cursor->step = step;
     return m < p.M && at < p.order.n ? row_at(p.order, at) : -1;
+}
+
+/* Where a row begins; a stride of its elements. No row: the first, which is not read. */
+template <class T>
+__device__ inline const T *place_of(const gather_params &p, int64_t row, int64_t stride) {
+    return row < p.n_near ? (const T *)p.x + (row < 0 ? 0 : row) * stride
+                          : (const T *)p.x_far + (row - p.n_near) * stride;
 }
 
 __device__ inline void gather_label(const gather_params &p, int64_t m, int64_t row, int lane) {
@@ -62,7 +72,7 @@ __global__ void __launch_bounds__(GATHER_THREADS) gather_copy_kernel(const gathe
     int64_t row = row_of(p, m);
     gather_label(p, m, row, lane);
     if (m >= p.M) return;
-    const V *from = (const V *)p.x + (row < 0 ? 0 : row) * p.x_stride;
+    const V *from = place_of<V>(p, row, p.x_stride);
     V *to = (V *)p.y + m * p.y_stride;
     for (int64_t first = lane; first < p.pieces; first += 4 * lanes) {
         V piece[4] = {};
@@ -88,7 +98,7 @@ __global__ void __launch_bounds__(GATHER_THREADS) gather_scale_kernel(const gath
     int64_t row = row_of(p, m);
     gather_label(p, m, row, lane);
     if (m >= p.M) return;
-    const T *from = (const T *)p.x + (row < 0 ? 0 : row) * p.x_stride * EACH;
+    const T *from = place_of<T>(p, row, p.x_stride * EACH);
     U *to = (U *)p.y + m * p.y_stride * EACH;
     for (int64_t d = lane * EACH; d < p.pieces * EACH; d += lanes * EACH) {
         if constexpr (EACH == 8) {
@@ -125,8 +135,8 @@ static int launch_copy(thaw_cuda_launch *launch, const thaw_cuda_gather &g, int 
                        const gather_params &p) {
     int64_t row = g.D * element_bytes, x_row = g.x_ld * element_bytes,
             y_row = g.y_ld * element_bytes;
-    int bytes = widest_access((uint64_t)((uintptr_t)g.x | (uintptr_t)g.y) | (uint64_t)row |
-                              (uint64_t)x_row | (uint64_t)y_row);
+    int bytes = widest_access((uint64_t)((uintptr_t)g.x | (uintptr_t)g.x_far | (uintptr_t)g.y) |
+                              (uint64_t)row | (uint64_t)x_row | (uint64_t)y_row);
     auto kernel = bytes == 16  ? gather_copy_kernel<uint4>
                   : bytes == 8 ? gather_copy_kernel<uint2>
                   : bytes == 4 ? gather_copy_kernel<uint32_t>
@@ -138,7 +148,8 @@ static int launch_copy(thaw_cuda_launch *launch, const thaw_cuda_gather &g, int 
 template <class T, class U>
 static int launch_scale(thaw_cuda_launch *launch, const thaw_cuda_gather &g,
                         const gather_params &p) {
-    uint64_t addresses = (uintptr_t)g.x | (uintptr_t)g.y | (uintptr_t)g.mean | (uintptr_t)g.scale;
+    uint64_t addresses = (uintptr_t)g.x | (uintptr_t)g.x_far | (uintptr_t)g.y | (uintptr_t)g.mean |
+                         (uintptr_t)g.scale;
     if (widest_access(addresses) == 16 && g.D % 8 == 0 && g.x_ld % 8 == 0 && g.y_ld % 8 == 0)
         return launch_gather(launch, "gather_scale", gather_scale_kernel<T, U, 8>, p, g.D / 8,
                              g.x_ld / 8, g.y_ld / 8);
@@ -156,6 +167,8 @@ int cuda_gather(thaw_cuda_launch *launch, const thaw_cuda_gather *g) {
     assert(g->y_dtype == g->x_dtype || g->y_dtype == THAW_F32);
     gather_params p = {};
     p.x = g->x;
+    p.x_far = g->x_far;
+    p.n_near = g->x_far ? g->n_near : INT64_MAX;
     p.y = g->y;
     p.M = g->M;
     p.mean = g->mean;

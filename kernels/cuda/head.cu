@@ -1,4 +1,5 @@
-/* Training a linear head on features that lie in device memory, an epoch without the host.
+/* Training a linear head on features that lie in device memory, or beside it, an epoch without the
+ * host.
  *
  *     z = [(x - mean) * scale, 1]          logits[M,K] = z[M,Dp] w[Dp,K]
  *     dw[Dp,K] = z^T dlogits               w = optimizer(w, dw)
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "blas.h"
@@ -23,6 +25,10 @@
 #include "device.h"
 #include "index.h"
 #include "types.h"
+
+extern "C" {
+#include "half.h"
+}
 
 namespace thaw {
 
@@ -32,27 +38,26 @@ struct device_head {
     cudaStream_t stream;
     blas *products;
     void *graph; /* One step. */
+    thaw_head_tiers rows;
+    void *x_far; /* Page-locked: [rows.pinned,D], as stored. */
     /* Device memory. */
-    float *x, *mean, *scale, *class_weight; /* [n,D], [D], [D], [K] or NULL */
-    int32_t *label, *batch_label;           /* [n], [batch] */
-    int64_t *order;                         /* [n] */
-    float *z, *logits, *loss, *norm;        /* [batch,Dp], [batch,K], [steps batch], [steps] */
-    uint8_t *correct;                       /* [steps batch] */
-    float *w, *dw, *m, *v;                  /* [Dp,K] each */
-    thaw_cuda_segment *segments;            /* The features' weights, the bias. */
-    thaw_cuda_step *scalars;                /* [steps] */
+    void *x;                            /* [rows.on_device,D], as stored */
+    float *mean, *scale, *class_weight; /* [D], [D], [K] or NULL */
+    int32_t *label, *batch_label;       /* [n], [batch] */
+    int64_t *order;                     /* [n] */
+    float *z, *logits, *loss, *norm;    /* [batch,Dp], [batch,K], [steps batch], [steps] */
+    uint8_t *correct;                   /* [steps batch] */
+    float *w, *dw, *m, *v;              /* [Dp,K] each */
+    thaw_cuda_segment *segments;        /* The features' weights, the bias. */
+    thaw_cuda_step *scalars;            /* [steps] */
     thaw_cuda_cursor *cursor;
     thaw_cuda_epoch *epoch;
 };
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-/* What a head of this problem takes, so that the caller can choose not to. */
-static size_t bytes_of(const device_head &h) {
-    size_t n = (size_t)h.p.n, D = (size_t)h.p.D, K = (size_t)h.p.K, B = (size_t)h.p.batch;
-    size_t Dp = (size_t)h.Dp, steps = (size_t)h.steps;
-    return n * (D * 4 + 4 + 8) + B * (Dp * 4 + K * 4 + 4) + steps * (B * 5 + 4 + 12) +
-           4 * Dp * K * 4 + (2 * D + K) * 4;
+static size_t row_bytes(const device_head &h) {
+    return (size_t)h.p.D * thaw_dtype_bytes(h.p.stored);
 }
 
 /* n elements, zero. Every allocation goes through here: *code keeps the first failure. */
@@ -83,6 +88,7 @@ static void head_destroy(void *head) {
                    h->v,           h->segments, h->scalars, h->cursor,       h->epoch};
     for (void *memory : all)
         device_memory.release(memory);
+    device_memory.release_pinned(h->x_far);
     delete h;
 }
 
@@ -121,9 +127,12 @@ static int launch_gather(device_head *h, thaw_cuda_launch *launch) {
     g.M = h->p.batch;
     g.D = g.x_ld = h->p.D;
     g.y_ld = h->Dp;
-    g.x_dtype = g.y_dtype = THAW_F32;
+    g.x_dtype = h->p.stored;
+    g.y_dtype = THAW_F32;
     g.order = order_of(h);
     g.x = h->x;
+    g.x_far = h->x_far;
+    g.n_near = h->rows.on_device;
     g.y = h->z;
     g.mean = h->mean;
     g.scale = h->scale;
@@ -216,7 +225,6 @@ static int fill(device_head *h, const float *w, const float *b) {
     size_t n = (size_t)p.n, D = (size_t)p.D, K = (size_t)p.K, B = (size_t)p.batch;
     size_t steps = (size_t)h->steps, n_w = (size_t)h->Dp * K;
     int code = 0;
-    h->x = take<float>(n * D, &code);
     h->mean = take_copy(p.mean, D, &code);
     h->scale = take_copy(p.scale, D, &code);
     h->class_weight = take_copy(p.class_weight, K, &code);
@@ -247,8 +255,38 @@ static int fill(device_head *h, const float *w, const float *b) {
     return code;
 }
 
+/* Device memory that rows may take when nobody says: the rest is for what comes after. */
+static int free_for_rows(size_t *bytes) {
+    size_t all = 0;
+    int code = (int)cudaMemGetInfo(bytes, &all);
+    *bytes -= *bytes / 16;
+    return code;
+}
+
+/* Rows go into device memory as far as they may, the others into page-locked memory. */
+static int take_rows(device_head *h, thaw_error *err) {
+    const thaw_head_problem &p = h->p;
+    size_t near = p.device_bytes;
+    int code = near ? 0 : free_for_rows(&near);
+    h->rows.on_device = std::min(p.n, (int64_t)(near / row_bytes(*h)));
+    h->rows.pinned = p.n - h->rows.on_device;
+    size_t far = (size_t)h->rows.pinned * row_bytes(*h);
+    if (!code && far > p.pinned_bytes) code = (int)cudaErrorMemoryAllocation;
+    if (!code) code = device_memory.alloc((size_t)h->rows.on_device * row_bytes(*h), &h->x);
+    if (!code && far) code = device_memory.alloc_pinned(far, &h->x_far);
+    if (code) {
+        thaw_fail(err, THAW_ERR_NOMEM,
+                  "training on the GPU needs room for %lld rows of %lld features, %zu MB: %zu MB "
+                  "are allowed or free in its memory (cache.device), %zu MB in page-locked memory "
+                  "(cache.pinned): %s",
+                  (long long)p.n, (long long)p.D, (size_t)p.n * row_bytes(*h) >> 20, near >> 20,
+                  p.pinned_bytes >> 20, cudaGetErrorString((cudaError_t)code));
+    }
+    return code;
+}
+
 static int head_create(void *stream, const thaw_head_problem *problem, const float *w,
-                       const float *b, void **head, thaw_error *err) {
+                       const float *b, void **head, thaw_head_tiers *tiers, thaw_error *err) {
     *head = nullptr;
     device_head *h = new device_head();
     h->p = *problem;
@@ -260,24 +298,39 @@ static int head_create(void *stream, const thaw_head_problem *problem, const flo
         code = fill(h, w, b);
         if (code) {
             thaw_fail(err, THAW_ERR_NOMEM,
-                      "training on the GPU needs %zu MB of its memory for %lld rows of %lld "
-                      "features: %s",
-                      bytes_of(*h) >> 20, (long long)problem->n, (long long)problem->D,
+                      "training on the GPU needs room for a head of %lld x %lld weights: %s",
+                      (long long)problem->K, (long long)problem->D,
                       cudaGetErrorString((cudaError_t)code));
         }
     }
+    if (!code) code = take_rows(h, err);
     if (!code) code = record_step(h, err);
     if (code) {
         head_destroy(h);
         return code;
     }
     *head = h;
+    *tiers = h->rows;
     return 0;
 }
 
 static int head_put_rows(void *head, int64_t first, int64_t M, const float *x, thaw_error *err) {
     device_head *h = (device_head *)head;
-    return explain((int)cudaMemcpy(h->x + first * h->p.D, x, (size_t)(M * h->p.D) * sizeof(float),
+    size_t row = row_bytes(*h), elements = (size_t)(M * h->p.D);
+    std::vector<uint16_t> halves;
+    const char *from = (const char *)x;
+    if (h->p.stored == THAW_F16) {
+        halves.resize(elements);
+        thaw_half_from_float(x, elements, halves.data());
+        from = (const char *)halves.data();
+    }
+    int64_t near = std::min(M, std::max<int64_t>(0, h->rows.on_device - first)), far = M - near;
+    int64_t first_far = std::max<int64_t>(0, first - h->rows.on_device);
+    if (far)
+        memcpy((char *)h->x_far + (size_t)first_far * row, from + (size_t)near * row,
+               (size_t)far * row);
+    if (!near) return 0;
+    return explain((int)cudaMemcpy((char *)h->x + (size_t)first * row, from, (size_t)near * row,
                                    cudaMemcpyHostToDevice),
                    {}, err);
 }

@@ -2,8 +2,9 @@
  *
  * Both take the same rows, orders and rates, in float; sums run in another order. Over the few
  * hundred steps of a case the weights drift apart by rounding only: 1e-4 of the largest weight.
- * Two runs on the device give equal bits.
+ * Two runs on the device give equal bits, wherever the rows lie.
  */
+#include "half.h"
 #include "testing.h"
 #include "trainer.h"
 
@@ -14,18 +15,27 @@ typedef struct head_case {
     double smoothing;
     thaw_class_weights weights;
     bool validation;
+    thaw_dtype stored;
+    int64_t on_device; /* Rows that may lie there; 0: all. */
 } head_case;
 
 static const head_case cases[] = {
-    {"one of each", 1, 1, 1, 1, 2, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE, false},
+    {"one of each", 1, 1, 1, 1, 2, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE, false, THAW_F32,
+     0},
     {"sgd, a short last batch", 301, 37, 5, 64, 12, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE,
-     true},
+     true, THAW_F32, 0},
     {"adamw, weights, smoothing", 130, 48, 12, 32, 10, THAW_OPTIMIZER_ADAMW, 0.1,
-     THAW_CLASS_WEIGHTS_AUTO, false},
+     THAW_CLASS_WEIGHTS_AUTO, false, THAW_F32, 0},
     {"adamw, batch larger than n", 40, 17, 3, 256, 20, THAW_OPTIMIZER_ADAMW, 0,
-     THAW_CLASS_WEIGHTS_NONE, false},
+     THAW_CLASS_WEIGHTS_NONE, false, THAW_F32, 0},
     {"sgd, 7 features, 40 classes", 200, 7, 40, 16, 5, THAW_OPTIMIZER_SGD, 0.1,
-     THAW_CLASS_WEIGHTS_AUTO, false},
+     THAW_CLASS_WEIGHTS_AUTO, false, THAW_F32, 0},
+    {"half precision", 150, 24, 4, 32, 6, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE, false,
+     THAW_F16, 0},
+    {"rows in both memories", 301, 37, 5, 64, 12, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE,
+     false, THAW_F32, 100},
+    {"halves in both memories", 150, 23, 4, 32, 6, THAW_OPTIMIZER_ADAMW, 0, THAW_CLASS_WEIGHTS_NONE,
+     false, THAW_F16, 33},
 };
 
 static thaw_backend gpu, cpu;
@@ -40,14 +50,23 @@ static float *draw_rows(const head_case *c, int32_t *label) {
         for (int64_t d = 0; d < c->D; d++)
             x[i * c->D + d] = test_uniform(&state) + (d % c->K == label[i] ? 0.5f : 0);
     }
+    if (c->stored == THAW_F16) {
+        uint16_t *halves = malloc((size_t)(c->n * c->D) * sizeof *halves);
+        assert_non_null(halves);
+        thaw_half_from_float(x, (size_t)(c->n * c->D), halves);
+        thaw_float_from_half(halves, (size_t)(c->n * c->D), x);
+        free(halves);
+    }
     return x;
 }
 
-static void train(const head_case *c, const thaw_backend *backend, const float *x,
-                  const int32_t *label, thaw_arena *arena, thaw_head *head,
-                  thaw_train_result *result) {
+/* on_device: rows that may lie there; 0: all. */
+static void train(const head_case *c, const thaw_backend *backend, int64_t on_device,
+                  size_t pinned_bytes, const float *x, const int32_t *label, thaw_arena *arena,
+                  thaw_head *head, thaw_train_result *result) {
     thaw_row_array array = {&cpu.kernels->top, x, c->D};
     thaw_rows rows = thaw_rows_of_array(&array, c->n, label);
+    rows.stored = c->stored;
     thaw_train_options options = thaw_train_defaults(THAW_HEAD_LINEAR, c->optimizer, c->n);
     options.batch = c->batch;
     options.epochs = c->epochs;
@@ -55,6 +74,8 @@ static void train(const head_case *c, const thaw_backend *backend, const float *
     options.class_weights = c->weights;
     thaw_train_job job = {.top = &cpu.kernels->top,
                           .backend = backend,
+                          .device_bytes = (size_t)(on_device * c->D) * thaw_dtype_bytes(c->stored),
+                          .pinned_bytes = pinned_bytes,
                           .options = options,
                           .K = c->K,
                           .train = &rows,
@@ -62,7 +83,16 @@ static void train(const head_case *c, const thaw_backend *backend, const float *
     thaw_error err = {0};
     if (thaw_train(&job, arena, head, result, &err) != THAW_OK)
         fail_msg("%s: %s", c->name, err.text);
+}
+
+/* All rows where they may be; the tiers are as they were asked for. */
+static void train_on_device(const head_case *c, int64_t on_device, const float *x,
+                            const int32_t *label, thaw_arena *arena, thaw_head *head,
+                            thaw_train_result *result) {
+    train(c, &gpu, on_device, SIZE_MAX, x, label, arena, head, result);
     if (result->note[0]) fail_msg("%s: %s", c->name, result->note);
+    assert_int_equal(result->tiers.on_device, on_device ? on_device : c->n);
+    assert_int_equal(result->tiers.pinned, c->n - result->tiers.on_device);
 }
 
 static void check_case(const head_case *c) {
@@ -71,9 +101,9 @@ static void check_case(const head_case *c) {
     float *x = draw_rows(c, label);
     thaw_head host, device, again;
     thaw_train_result on_host, on_device, on_device_again;
-    train(c, NULL, x, label, &arena, &host, &on_host);
-    train(c, &gpu, x, label, &arena, &device, &on_device);
-    train(c, &gpu, x, label, &arena, &again, &on_device_again);
+    train(c, NULL, 0, 0, x, label, &arena, &host, &on_host);
+    train_on_device(c, 0, x, label, &arena, &device, &on_device);
+    train_on_device(c, c->on_device, x, label, &arena, &again, &on_device_again);
     double most = 0, largest = 1e-3;
     for (int64_t i = 0; i < host.n_params; i++) {
         double d = fabs((double)host.params[i] - device.params[i]);
@@ -99,6 +129,24 @@ static void the_device_trains_as_the_host_does(void **state) {
         check_case(&cases[i]);
 }
 
+static void without_room_the_host_trains(void **state) {
+    (void)state;
+    const head_case *c = &cases[1];
+    thaw_arena arena = {0};
+    int32_t *label = thaw_arena_array(&arena, (size_t)c->n, sizeof *label);
+    float *x = draw_rows(c, label);
+    thaw_head host, device;
+    thaw_train_result on_host, result;
+    train(c, NULL, 0, 0, x, label, &arena, &host, &on_host);
+    train(c, &gpu, 100, 1000, x, label, &arena, &device, &result);
+    assert_int_equal(result.tiers.on_device + result.tiers.pinned, 0);
+    assert_non_null(strstr(result.note, "301 rows of 37 features"));
+    assert_non_null(strstr(result.note, "cache.pinned"));
+    assert_memory_equal(host.params, device.params, (size_t)host.n_params * sizeof(float));
+    free(x);
+    thaw_arena_free(&arena);
+}
+
 int main(void) {
     thaw_error err = {0};
     if (thaw_backend_open(&gpu, "cuda", 0, &err) != THAW_OK) {
@@ -106,7 +154,8 @@ int main(void) {
         return 77;
     }
     if (thaw_backend_open(&cpu, "cpu", 2, &err) != THAW_OK) return 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_device_trains_as_the_host_does)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(the_device_trains_as_the_host_does),
+                                       cmocka_unit_test(without_room_the_host_trains)};
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     thaw_backend_close(&gpu);
     thaw_backend_close(&cpu);

@@ -1,6 +1,7 @@
 /* Rows by index: bits are copied where nothing is converted; conversion and scaling are those of
  * the same formula in float, bit by bit. Every width of access, both widths of index, rows behind
- * the index's end, a cursor that is read and copied, labels, what lies between rows.
+ * the index's end, a cursor that is read and copied, labels, what lies between rows, rows in two
+ * places.
  */
 #include "cuda_testing.h"
 
@@ -99,7 +100,8 @@ static void check_rows(const gather_case &c, const gather_source<T> &source, boo
 }
 
 template <class T, class U>
-static void gather(const gather_case &c, const gather_source<T> &source, bool scaled) {
+static void gather(const gather_case &c, const gather_source<T> &source, bool scaled,
+                   int64_t near) {
     device_array<T> x(source.x);
     device_array<U> y((size_t)(c.y_first + c.M * (c.D + c.y_pad)));
     device_array<int64_t> wide(source.wide);
@@ -116,6 +118,12 @@ static void gather(const gather_case &c, const gather_source<T> &source, bool sc
     p.order = {NULL, c.index32, c.n};
     if (c.index) p.order.index = c.index32 ? (void *)narrow.data() : (void *)wide.data();
     p.x = x.data() + c.x_first;
+    device_array<T> far(
+        std::vector<T>(source.x.begin() + c.x_first + near * source.ld, source.x.end()));
+    if (near < ROWS) {
+        p.x_far = far.data();
+        p.n_near = near;
+    }
     p.y = y.data() + c.y_first;
     p.mean = scaled ? mean.data() : NULL;
     p.scale = scaled ? scale.data() : NULL;
@@ -141,9 +149,11 @@ static void gather(const gather_case &c, const gather_source<T> &source, bool sc
 template <class T>
 static void run(const gather_case &c, T) {
     gather_source<T> source(c);
-    for (bool scaled : {false, true}) {
-        gather<T, T>(c, source, scaled);
-        if (!std::is_same<T, float>::value) gather<T, float>(c, source, scaled);
+    for (int64_t near : {(int64_t)ROWS, (int64_t)ROWS / 3}) {
+        for (bool scaled : {false, true}) {
+            gather<T, T>(c, source, scaled, near);
+            if (!std::is_same<T, float>::value) gather<T, float>(c, source, scaled, near);
+        }
     }
 }
 
