@@ -570,27 +570,27 @@ static thaw_status mean_nmse(const thaw_network *network, thaw_cache *caches[2],
     return THAW_OK;
 }
 
-thaw_status thaw_extract_compare_precisions(const thaw_network *network,
-                                            const thaw_dataset *dataset, int64_t batch,
-                                            thaw_dtype narrow, thaw_backend *backend, size_t most,
-                                            thaw_precision_test *result, thaw_error *err) {
-    *result = (thaw_precision_test){0};
+thaw_status thaw_extract_compare(const thaw_network *network, const thaw_dataset *dataset,
+                                 int64_t batch, const thaw_extract_way *trusted,
+                                 const thaw_extract_way *way, size_t most, thaw_way_test *result,
+                                 thaw_error *err) {
+    *result = (thaw_way_test){0};
     thaw_arena arena = {0};
     thaw_dataset some;
     thaw_cache *caches[2] = {NULL, NULL};
     thaw_extraction extractions[2] = {{0}, {0}};
-    const thaw_dtype types[2] = {THAW_F32, narrow};
+    const thaw_extract_way *ways[2] = {trusted, way};
     double rates[2] = {0, 0};
     thaw_status status = THAW_OK;
     if (!sample(dataset, NULL, most, &some, &arena))
         status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a test");
     for (int k = 0; k < 2 && status == THAW_OK; k++)
-        status = extract_anew(network, &some, batch, types[k], backend, &caches[k], &extractions[k],
-                              &rates[k], err);
+        status = extract_anew(network, &some, batch, ways[k]->compute, ways[k]->backend, &caches[k],
+                              &extractions[k], &rates[k], err);
     if (status == THAW_OK)
         status = mean_nmse(network, caches, &extractions[0], &result->nmse, &arena, err);
-    result->fp32_rate = rates[0];
-    result->narrow_rate = rates[1];
+    result->trusted_rate = rates[0];
+    result->rate = rates[1];
     for (int k = 0; k < 2; k++) {
         thaw_extraction_free(&extractions[k]);
         thaw_cache_close(caches[k]);

@@ -58,16 +58,21 @@ thaw_status thaw_extract_self_test(const thaw_network *network, const thaw_datas
                                    const thaw_extraction *extraction, size_t most,
                                    thaw_self_test *result, thaw_error *err);
 
-/* What a narrower type would gain and cost here: up to `most` random pictures in both precisions.
- */
-typedef struct thaw_precision_test {
-    double fp32_rate, narrow_rate; /* Images per second, from files to features. */
-    double nmse;                   /* Of the narrow features; infinite when one is not finite. */
-} thaw_precision_test;
-thaw_status thaw_extract_compare_precisions(const thaw_network *network,
-                                            const thaw_dataset *dataset, int64_t batch,
-                                            thaw_dtype narrow, thaw_backend *backend, size_t most,
-                                            thaw_precision_test *result, thaw_error *err);
+/* A way to compute features. */
+typedef struct thaw_extract_way {
+    thaw_backend *backend;
+    thaw_dtype compute;
+} thaw_extract_way;
+
+/* What a way gains and costs beside a trusted one: up to `most` random pictures by both. */
+typedef struct thaw_way_test {
+    double trusted_rate, rate; /* Images per second, from files to features. */
+    double nmse;               /* The features' distance; not finite when a feature is not. */
+} thaw_way_test;
+thaw_status thaw_extract_compare(const thaw_network *network, const thaw_dataset *dataset,
+                                 int64_t batch, const thaw_extract_way *trusted,
+                                 const thaw_extract_way *way, size_t most, thaw_way_test *result,
+                                 thaw_error *err);
 
 void thaw_extraction_free(thaw_extraction *extraction);
 

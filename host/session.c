@@ -68,29 +68,62 @@ static thaw_dtype narrow_type(const thaw_backend *backend) {
     return THAW_F32;
 }
 
-static thaw_status choose_precision(thaw_session *s, const thaw_network *network, thaw_error *err) {
-    enum { SAMPLE = 64 };
-    static const double worth_it = 1.15;   /* Below that, fewer bits are not worth the bother. */
-    static const double still_good = 1e-3; /* NMSE above which features are no longer the same. */
+static const double still_good = 1e-3; /* NMSE above which features are no longer the same. */
+
+/* Half precision ends at 65504. What passes it need not show in the end, since relu turns NaN into
+ * zero, so that a few pictures' features are compared with the CPU's before all go through. */
+static thaw_status check_half_precision(thaw_session *s, const thaw_network *network,
+                                        thaw_error *err) {
+    enum { SAMPLE = 8 };
+    const thaw_kernels *kernels = s->backend.kernels;
+    if (s->compute != THAW_F16 || !kernels->memory) return THAW_OK;
+    thaw_backend cpu;
+    THAW_TRY(thaw_backend_cpu_open(&cpu, (int)s->options->threads, err));
+    thaw_way_test test;
+    thaw_extract_way trusted = {&cpu, THAW_F32}, way = {&s->backend, THAW_F16};
+    thaw_status status = thaw_extract_compare(network, &s->dataset, s->options->batch, &trusted,
+                                              &way, SAMPLE, &test, err);
+    bool wide = kernels->computes(s->backend.device, THAW_F32);
+    if (status == THAW_OK && !(test.nmse <= still_good)) {
+        thaw_log_write(&s->log, THAW_LOG_WARN,
+                       "activations of this network do not fit into half precision (the features' "
+                       "error is NMSE %.1e on %d pictures): computing in %s",
+                       test.nmse, SAMPLE, wide ? kernels->precision(THAW_F32) : "fp32 on the CPU");
+        s->compute = THAW_F32;
+        if (!wide) {
+            thaw_backend_close(&s->backend);
+            s->backend = cpu;
+            return THAW_OK;
+        }
+    }
+    thaw_backend_close(&cpu);
+    return status;
+}
+
+/* precision = fp32, bf16 or fp16. */
+static thaw_status take_precision(thaw_session *s, thaw_error *err) {
     static const thaw_dtype asked[] = {[THAW_OPT_PRECISION_FP32] = THAW_F32,
                                        [THAW_OPT_PRECISION_BF16] = THAW_BF16,
                                        [THAW_OPT_PRECISION_FP16] = THAW_F16};
-    thaw_opt_precision precision = s->options->precision;
-    if (precision != THAW_OPT_PRECISION_AUTO) {
-        s->compute = asked[precision];
-        if (s->backend.kernels->computes(s->backend.device, s->compute)) return THAW_OK;
-        if (precision == THAW_OPT_PRECISION_FP32) {
-            s->compute = THAW_F16; /* The default must not keep a T4 from working. */
-            thaw_log_write(&s->log, THAW_LOG_INFO,
-                           "precision fp16: this GPU's tensor cores have neither fp32 nor tf32");
-            return THAW_OK;
-        }
-        const char *name = thaw_dtype_name(s->compute);
-        bool gpu = s->backend.kernels->memory != NULL;
-        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                         "precision = %s: this %s has no %s instructions; use %s", name,
-                         gpu ? "GPU" : "processor", name, gpu ? "fp16" : "fp32");
+    s->compute = asked[s->options->precision];
+    if (s->backend.kernels->computes(s->backend.device, s->compute)) return THAW_OK;
+    if (s->compute == THAW_F32) {
+        s->compute = THAW_F16; /* The default must not keep a T4 from working. */
+        thaw_log_write(&s->log, THAW_LOG_INFO,
+                       "precision fp16: this GPU's tensor cores have neither fp32 nor tf32");
+        return THAW_OK;
     }
+    const char *name = thaw_dtype_name(s->compute);
+    bool gpu = s->backend.kernels->memory != NULL;
+    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                     "precision = %s: this %s has no %s instructions; use %s", name,
+                     gpu ? "GPU" : "processor", name, gpu ? "fp16" : "fp32");
+}
+
+/* precision = auto. */
+static thaw_status find_precision(thaw_session *s, const thaw_network *network, thaw_error *err) {
+    enum { SAMPLE = 64 };
+    static const double worth_it = 1.15; /* Below that, fewer bits are not worth the bother. */
     thaw_dtype narrow = narrow_type(&s->backend);
     if (narrow == THAW_F32) {
         thaw_log_write(&s->log, THAW_LOG_INFO,
@@ -101,20 +134,26 @@ static thaw_status choose_precision(thaw_session *s, const thaw_network *network
         s->compute = narrow; /* Nothing to choose from. */
         return THAW_OK;
     }
-    thaw_precision_test test;
-    THAW_TRY(thaw_extract_compare_precisions(network, &s->dataset, s->options->batch, narrow,
-                                             &s->backend, SAMPLE, &test, err));
-    /* Half precision overflows where activations pass 65504: not finite, or far off. */
+    thaw_way_test test;
+    thaw_extract_way trusted = {&s->backend, THAW_F32}, way = {&s->backend, narrow};
+    THAW_TRY(thaw_extract_compare(network, &s->dataset, s->options->batch, &trusted, &way, SAMPLE,
+                                  &test, err));
     bool good = test.nmse <= still_good;
-    bool take = good && test.narrow_rate > worth_it * test.fp32_rate;
+    bool take = good && test.rate > worth_it * test.trusted_rate;
     if (take) s->compute = narrow;
     thaw_log_write(&s->log, THAW_LOG_INFO,
                    "precision %s: %s makes %.0f images/s, fp32 %.0f; the features' error is NMSE "
                    "%.1e on %d pictures%s",
-                   take ? thaw_dtype_name(narrow) : "fp32", thaw_dtype_name(narrow),
-                   test.narrow_rate, test.fp32_rate, test.nmse, SAMPLE,
+                   take ? thaw_dtype_name(narrow) : "fp32", thaw_dtype_name(narrow), test.rate,
+                   test.trusted_rate, test.nmse, SAMPLE,
                    good ? "" : ", too much: its numbers do not reach far enough");
     return THAW_OK;
+}
+
+static thaw_status choose_precision(thaw_session *s, const thaw_network *network, thaw_error *err) {
+    bool find = s->options->precision == THAW_OPT_PRECISION_AUTO;
+    THAW_TRY(find ? find_precision(s, network, err) : take_precision(s, err));
+    return check_half_precision(s, network, err);
 }
 
 /* ---- cache --------------------------------------------------------------------------------- */

@@ -48,6 +48,18 @@ awk '/debug: batch [0-9]+, 4 pictures/ {
 cmp -s gpu1/model.onnx timed/model.onnx || fail "the model depends on the batch"
 checks=$((checks + 2))
 
+# --- activations beyond 65504: the same pictures, a million times as bright
+bright=("${train[@]}" --model="$source/tests/data/onnx/vgg_17_bn.onnx" --image.std=0.000001)
+"${bright[@]}" --device=cuda --precision=fp16 --out=bright >bright.txt 2>&1 ||
+    fail "bright: $(tail -1 bright.txt)"
+"${bright[@]}" --device=cpu --out=bright_cpu >bright_cpu.txt 2>&1 ||
+    fail "bright, CPU: $(tail -1 bright_cpu.txt)"
+grep -q 'do not fit into half precision' bright.txt || fail "an overflow went unnoticed"
+grep -q 'do not fit into half precision' gpu1.txt && fail "an overflow is seen where there is none"
+[ "$(top1 bright.txt)" = "$(top1 bright_cpu.txt)" ] ||
+    fail "bright: GPU '$(top1 bright.txt)', CPU '$(top1 bright_cpu.txt)'"
+checks=$((checks + 5))
+
 # --- refusals
 refused() {
     local words=$1
