@@ -504,6 +504,13 @@ thaw_trunk_size thaw_trunk_measure(const thaw_trunk *trunk) {
     return trunk->size;
 }
 
+bool thaw_trunk_explain(const thaw_trunk *trunk, int i, thaw_step_plan *plan) {
+    const thaw_backend *backend = trunk->backend;
+    if (!backend->kernels->explain_step) return false;
+    backend->kernels->explain_step(&trunk->program.steps[i], backend->device, plan);
+    return true;
+}
+
 void thaw_trunk_describe(const thaw_trunk *trunk, int i, char *text, size_t size) {
     static const char *const acts[] = {"",        " + clip",         " + leaky_relu", " + sigmoid",
                                        " + silu", " + hard_sigmoid", " + hard_swish", " + tanh",

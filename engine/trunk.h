@@ -61,6 +61,9 @@ thaw_trunk_size thaw_trunk_measure(const thaw_trunk *trunk);
 /* The i-th step in words ("conv 3x3 s2 32->64 + residual + clip"), for `inspect` and debugging. */
 void thaw_trunk_describe(const thaw_trunk *trunk, int i, char *text, size_t size);
 
+/* Which kernel the i-th step runs. False: the backend does not tell. */
+bool thaw_trunk_explain(const thaw_trunk *trunk, int i, thaw_step_plan *plan);
+
 void thaw_trunk_free(thaw_trunk *trunk); /* NULL: nothing. */
 
 #endif

@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "network.h"
 #include "ops.h"
+#include "session.h"
 #include "text.h"
 
 static void print_operators(const thaw_graph *graph) {
@@ -48,6 +49,60 @@ static void print_cut(const thaw_graph *graph, const thaw_cuts *cuts, const thaw
            (double)cut->flop_below / 1e9, (double)cut->flop_above / 1e9);
 }
 
+/* Steps, what each runs, and what they add up to. */
+static void print_plan(const thaw_trunk *trunk) {
+    thaw_trunk_size size = thaw_trunk_measure(trunk);
+    double expected = 0, limit = 0;
+    printf("\n  step  %-48s %-34s %-26s %11s %9s\n", "", "kernel", "why", "expected, us",
+           "limit, us");
+    for (int i = 0; i < size.n_steps; i++) {
+        char text[128];
+        thaw_step_plan plan;
+        thaw_trunk_describe(trunk, i, text, sizeof text);
+        if (!thaw_trunk_explain(trunk, i, &plan)) {
+            printf("  %4d  %s\n", i, text);
+            continue;
+        }
+        printf("  %4d  %-48.48s %-34s %-26s", i, text, plan.kernel, plan.why);
+        if (plan.kernel[0]) printf(" %12.1f %9.1f", plan.expected_us, plan.limit_us);
+        putchar('\n');
+        expected += plan.expected_us;
+        limit += plan.limit_us;
+    }
+    if (limit > 0)
+        printf(
+            "\nexpected    %.1f us for %lld pictures, %.0f pictures/s; the device's limits: %.1f "
+            "us, "
+            "%.0f pictures/s.\n            A model's guess at nominal clocks, not a measurement.\n",
+            expected, (long long)size.N, 1e6 * (double)size.N / expected, limit,
+            1e6 * (double)size.N / limit);
+    else
+        printf("\nThe CPU's kernels are oneDNN's choice, which it does not tell.\n");
+    printf("memory      activations %.1f MB at their peak, workspace %.1f MB, in groups of %lld\n",
+           (double)size.activation_bytes / 1e6, (double)size.workspace_bytes / 1e6,
+           (long long)size.N);
+}
+
+/* The trunk as it would run. */
+static thaw_status explain(const thaw_network *network, const thaw_options *options,
+                           thaw_error *err) {
+    thaw_backend backend;
+    thaw_arena arena = {0};
+    thaw_dtype compute;
+    thaw_trunk *trunk = NULL;
+    THAW_TRY(thaw_session_backend(options, &backend, err));
+    if (backend.note[0]) printf("\n%s\n", backend.note);
+    thaw_status status = thaw_session_tune(options, &backend, &arena, err);
+    if (status == THAW_OK) status = thaw_session_precision(options, &backend, &compute, err);
+    if (status == THAW_OK)
+        status = thaw_network_plan(network, options->batch, compute, &backend, &trunk, err);
+    if (status == THAW_OK) print_plan(trunk);
+    thaw_trunk_free(trunk);
+    thaw_backend_close(&backend);
+    thaw_arena_free(&arena);
+    return status;
+}
+
 thaw_status thaw_cmd_inspect(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
     thaw_options inspected = *options;
     inspected.model = cli->args[0];
@@ -80,6 +135,7 @@ thaw_status thaw_cmd_inspect(const thaw_cli *cli, const thaw_options *options, t
             print_cut(graph, &network.cuts, &network.cuts.cuts[i]);
         printf("\n* is freeze = last: only the head above it is trained.%s\n",
                network.pooled ? " Its mean over height and width is what is kept." : "");
+        if (options->inspect.plan) status = explain(&network, options, err);
     }
     thaw_network_close(&network);
     return status;

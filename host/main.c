@@ -8,8 +8,8 @@
 #include "commands.h"
 
 static const thaw_command commands[] = {
-    {"inspect", "MODEL.onnx", "What is in a model, and where it can be cut.", "image", 1, 1, false,
-     thaw_cmd_inspect},
+    {"inspect", "MODEL.onnx", "What is in a model, and where it can be cut.", "image inspect", 1, 1,
+     false, thaw_cmd_inspect},
     {"train", "[TRAIN.ini]", "Train a new head on the features of a frozen model.",
      "data image cache head", 0, 1, true, thaw_cmd_train},
     {"eval", "RUN FOLDER", "How good a trained run is on a folder of pictures.", "cache", 2, 2,

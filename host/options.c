@@ -109,6 +109,9 @@ static const thaw__option table[] = {
      .choices = precision_names,
      .help = "What the frozen layers compute in; auto takes fp16 on a GPU, bf16 on a processor that "
              "has it, where that is faster and the features stay the same. fp32 is tf32 on a GPU."},
+    {.key = "tune", .type = &thaw__type_switch, .offset = AT(tune), .fallback = "false",
+     .help = "On a GPU: times the best few kernels of each layer once and remembers the fastest in "
+             "cache.dir; otherwise the cost model chooses."},
     {.key = "threads", .type = &thaw__type_integer, .offset = AT(threads), .fallback = "auto",
      .automatic = true, .min = 0, .max = 1024, .aliases = "num_threads",
      .help = "Threads that compute and decode; auto is one for each core."},
@@ -222,6 +225,11 @@ static const thaw__option table[] = {
      .fallback = "0", .min = 0, .max = 100000, .aliases = "early_stopping_patience",
      .help = "Epochs without a better validation before training stops and the best is kept; 0 "
              "runs all epochs."},
+
+    {.key = "inspect.plan", .type = &thaw__type_switch, .offset = AT(inspect.plan),
+     .fallback = "false", .aliases = "plan",
+     .help = "Let inspect tell what each step of the frozen part runs on the device, and how fast it "
+             "could be."},
 
     {.key = "predict.top", .type = &thaw__type_integer, .offset = AT(predict.top),
      .fallback = "5", .min = 1, .max = 100000, .aliases = "top top_k",

@@ -127,6 +127,7 @@ typedef struct thaw_options {
     int64_t seed, epochs, batch;
     thaw_opt_device device;
     thaw_opt_precision precision;
+    bool tune;
     int64_t threads;
     thaw_log_level log;
     struct {
@@ -163,6 +164,9 @@ typedef struct thaw_options {
         thaw_opt_class_weights class_weights;
         int64_t patience;
     } head;
+    struct {
+        bool plan;
+    } inspect;
     struct {
         int64_t top;
         bool json;

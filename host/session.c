@@ -37,6 +37,23 @@ thaw_status thaw_session_backend(const thaw_options *options, thaw_backend *back
     return thaw_backend_open(backend, text, (int)options->threads, err);
 }
 
+thaw_status thaw_session_tune(const thaw_options *options, thaw_backend *backend, thaw_arena *arena,
+                              thaw_error *err) {
+    const char *root;
+    if (!options->tune || !backend->kernels->tune) return THAW_OK;
+    THAW_TRY(thaw_session_cache_root(options, arena, &root, err));
+    if (!root)
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "tune = on remembers what it measured in cache.dir, which is none: give a "
+                         "folder, or leave tune off");
+    THAW_TRY(thaw_file_make_folders(root, err));
+    const char *path = thaw_file_join(arena, root, "tuning.txt");
+    if (!path) return no_memory(err);
+    thaw_error why = {0};
+    if (backend->kernels->tune(backend->device, path, &why) == 0) return THAW_OK;
+    return thaw_fail(err, why.code ? why.code : THAW_ERR_BACKEND, "tune = on: %.900s", why.text);
+}
+
 thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw_error *err) {
     *s = (thaw_session){.options = options, .compute = THAW_F32, .stored = THAW_F32};
     thaw_log_open(&s->log, stderr, options->log);
@@ -46,7 +63,7 @@ thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw
     sigaction(SIGTERM, &action, NULL);
     THAW_TRY(thaw_session_backend(options, &s->backend, err));
     if (s->backend.note[0]) thaw_log_write(&s->log, THAW_LOG_INFO, "%s", s->backend.note);
-    return THAW_OK;
+    return thaw_session_tune(options, &s->backend, &s->arena, err);
 }
 
 void thaw_session_close(thaw_session *s) {
@@ -100,24 +117,30 @@ static thaw_status check_half_precision(thaw_session *s, const thaw_network *net
     return status;
 }
 
-/* precision = fp32, bf16 or fp16. */
-static thaw_status take_precision(thaw_session *s, thaw_error *err) {
+thaw_status thaw_session_precision(const thaw_options *options, const thaw_backend *backend,
+                                   thaw_dtype *compute, thaw_error *err) {
     static const thaw_dtype asked[] = {[THAW_OPT_PRECISION_FP32] = THAW_F32,
                                        [THAW_OPT_PRECISION_BF16] = THAW_BF16,
                                        [THAW_OPT_PRECISION_FP16] = THAW_F16};
-    s->compute = asked[s->options->precision];
-    if (s->backend.kernels->computes(s->backend.device, s->compute)) return THAW_OK;
-    if (s->compute == THAW_F32) {
-        s->compute = THAW_F16; /* The default must not keep a T4 from working. */
+    *compute = options->precision == THAW_OPT_PRECISION_AUTO ? narrow_type(backend)
+                                                             : asked[options->precision];
+    if (backend->kernels->computes(backend->device, *compute)) return THAW_OK;
+    const char *name = thaw_dtype_name(*compute);
+    bool gpu = backend->kernels->memory != NULL;
+    if (*compute != THAW_F32)
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                         "precision = %s: this %s has no %s instructions; use %s", name,
+                         gpu ? "GPU" : "processor", name, gpu ? "fp16" : "fp32");
+    *compute = THAW_F16; /* The default must not keep a T4 from working. */
+    return THAW_OK;
+}
+
+static thaw_status take_precision(thaw_session *s, thaw_error *err) {
+    THAW_TRY(thaw_session_precision(s->options, &s->backend, &s->compute, err));
+    if (s->options->precision == THAW_OPT_PRECISION_FP32 && s->compute == THAW_F16)
         thaw_log_write(&s->log, THAW_LOG_INFO,
                        "precision fp16: this GPU's tensor cores have neither fp32 nor tf32");
-        return THAW_OK;
-    }
-    const char *name = thaw_dtype_name(s->compute);
-    bool gpu = s->backend.kernels->memory != NULL;
-    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                     "precision = %s: this %s has no %s instructions; use %s", name,
-                     gpu ? "GPU" : "processor", name, gpu ? "fp16" : "fp32");
+    return THAW_OK;
 }
 
 /* precision = auto. */

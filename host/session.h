@@ -50,6 +50,15 @@ void thaw_split_close(thaw_split_rows *rows);
 thaw_status thaw_session_backend(const thaw_options *options, thaw_backend *backend,
                                  thaw_error *err);
 
+/* tune = on: from here on, planning times kernels. ERR_USAGE: there is no cache.dir. */
+thaw_status thaw_session_tune(const thaw_options *options, thaw_backend *backend, thaw_arena *arena,
+                              thaw_error *err);
+
+/* What a trunk computes in where nothing is tried out: the precision that was asked for, fp16 where
+ * there is no other, and for `auto` the narrowest. ERR_UNSUPPORTED: the device does not. */
+thaw_status thaw_session_precision(const thaw_options *options, const thaw_backend *backend,
+                                   thaw_dtype *compute, thaw_error *err);
+
 /* The facts that identify a trunk's records; texts live in the arena. n receives the count. */
 const thaw_fact *thaw_session_facts(const thaw_network *network, const thaw_kernels *kernels,
                                     thaw_dtype compute, thaw_arena *arena, size_t *n);

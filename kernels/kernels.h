@@ -232,6 +232,16 @@ typedef struct thaw_head_slots {
     void (*destroy)(void *head); /* NULL: nothing. */
 } thaw_head_slots;
 
+/* ---- what a plan says ------------------------------------------------------------------------ */
+
+/* What a step that was prepared runs. */
+typedef struct thaw_step_plan {
+    char kernel[64];    /* "": nothing. */
+    char why[64];       /* Why this one. */
+    double expected_us; /* The cost model's guess, or measured. */
+    double limit_us;    /* What its products and its bytes take at the device's peak rates. */
+} thaw_step_plan;
+
 /* ---- a device's memory ---------------------------------------------------------------------- */
 
 /* Of a device that does not work on the host's memory. Functions return 0 or the native code. */
@@ -283,6 +293,12 @@ typedef struct thaw_kernels {
     const thaw_head_slots *head; /* NULL: heads are trained by `top`, on the host. */
     /* The library's sentence for a code that run returned; static. */
     const char *(*explain)(int code);
+    /* NULL: the library that computes does not tell. Once all steps are prepared. */
+    void (*explain_step)(const thaw_step *step, const void *device, thaw_step_plan *plan);
+    /* From now on, prepare times the best few kernels of a layer and remembers them in the file at
+     * path, whose folder exists. NULL: there is nothing to choose from. Returns 0, or a code with a
+     * sentence in err. */
+    int (*tune)(void *device, const char *path, struct thaw_error *err);
     thaw_trunk_slot trunk[THAW_N_STEP_KINDS];
     thaw_top_slots top;
 } thaw_kernels;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "arch.cuh"
+#include "tuning.h"
 
 namespace thaw {
 
@@ -110,6 +111,7 @@ int device_open(int index, int threads, void **device, void **stream, thaw_error
 
 void device_close(void *device, void *stream) {
     if (stream) cudaStreamDestroy((cudaStream_t)stream);
+    if (device) tuning_close(((open_device *)device)->tuning);
     free(device);
 }
 

@@ -13,10 +13,13 @@ extern "C" {
 
 namespace thaw {
 
+struct tuning_table;
+
 struct open_device {
     int index;
     char name[64];
     thaw_cuda_device facts;
+    tuning_table *tuning; /* NULL: kernels are chosen by the cost model. */
 };
 
 /* As thaw_kernels has them. */

@@ -17,23 +17,11 @@
 
 #include "cuda_kernels.h"
 #include "device.h"
+#include "step.h"
+#include "tuning.h"
 #include "types.h"
 
 namespace thaw {
-
-/* What a step keeps, in the plan's arena. */
-struct step_state {
-    int sm;
-    bool needed;  /* Somebody reads the output as a tensor, */
-    size_t bytes; /* which then takes this much. */
-    bool is_import, is_stem, is_depthwise, is_separable, is_dense, is_gate;
-    thaw_cuda_conv conv;
-    thaw_cuda_gate gate;
-    thaw_cuda_depthwise depthwise;
-    thaw_cuda_stem stem;
-    void *constants[3];    /* Device memory: what the pointers above point to. */
-    const thaw_step *step; /* The step itself. */
-};
 
 /* ---- preparing ------------------------------------------------------------------------------ */
 
@@ -181,7 +169,7 @@ static int export_run(const thaw_step *step, const thaw_run_context *context) {
 
 /* ---- convolutions --------------------------------------------------------------------------- */
 
-static thaw_conv_shape shape_of(const thaw_step *step) {
+thaw_conv_shape shape_of(const thaw_step *step) {
     if (step->kind == THAW_STEP_conv) return step->conv;
     const thaw_port *x = step->in[0];
     return {x->N, 1, 1, x->C, 1, 1, step->out->C, 1, {1, 1, 1, 1, 1, 1, 0, 0, 0, 0}};
@@ -326,13 +314,16 @@ static bool prepare_gate(thaw_step *step, int *code, thaw_error *err) {
 }
 
 static int prepare_gemm(thaw_step *step, const open_device *device, thaw_error *err) {
+    step_state *state = state_of(step);
     thaw_conv_shape shape = shape_of(step);
     thaw_dtype dtype = step->out->dtype;
     thaw_cuda_reason reason;
     const char *why = cuda_conv_refuses(&shape, dtype, &device->facts, &reason);
     if (why) return refuse(step, err, why);
-    state_of(step)->is_dense = is_dense(step);
-    return pack_gemm(step, device->facts.sm, cuda_conv_choose(&shape, dtype, &device->facts), err);
+    state->is_dense = is_dense(step);
+    thaw_cuda_conv_choice choice = cuda_conv_choose(&shape, dtype, &device->facts);
+    if (device->tuning) choice = tuned_choice(step, *device, &state->measured_us);
+    return pack_gemm(step, device->facts.sm, choice, err);
 }
 
 static int conv_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
@@ -569,6 +560,8 @@ static thaw_kernels make_table() {
     t.one_type = true;
     t.memory = &device_memory;
     t.explain = explain;
+    t.explain_step = explain_step;
+    t.tune = device_tune;
     t.trunk[THAW_STEP_import] = {import_prepare, import_run, step_release};
     t.trunk[THAW_STEP_export] = {export_prepare, export_run, nullptr};
     t.trunk[THAW_STEP_conv] = {conv_prepare, conv_run, step_release};

@@ -25,6 +25,14 @@ train=("$program" train --data.train=pictures --model="$source/tests/data/onnx/m
 
 top1() { grep -o '^top-1 [0-9.]*' "$1"; }
 
+refused() {
+    local words=$1
+    shift
+    "$@" >refused.txt 2>&1 && fail "not refused: $*"
+    grep -q "$words" refused.txt || fail "'$words' is not in: $(tail -1 refused.txt)"
+    checks=$((checks + 1))
+}
+
 # --- the same as the CPU, and the same twice
 "${train[@]}" --device=cpu --out=cpu >cpu.txt 2>&1 || fail "cpu: $(tail -1 cpu.txt)"
 for i in 1 2; do
@@ -60,14 +68,29 @@ grep -q 'do not fit into half precision' gpu1.txt && fail "an overflow is seen w
     fail "bright: GPU '$(top1 bright.txt)', CPU '$(top1 bright_cpu.txt)'"
 checks=$((checks + 5))
 
+# --- the plan, and kernels chosen by timing them: once, whatever the file says that is not ours
+plan=("$program" inspect "$source/tests/data/onnx/mobilenetv2_17_bn.onnx" --plan --device=cuda
+    --precision=fp16 --batch=2)
+"${plan[@]}" >plan.txt 2>&1 || fail "plan: $(tail -1 plan.txt)"
+grep -q 'conv 3x3 s2.*stem, tile' plan.txt || fail "the plan names no stem: $(tail -3 plan.txt)"
+grep -q 'implicit GEMM.*cost model' plan.txt || fail "the plan names no choice of the model"
+grep -q 'activations .* MB at their peak' plan.txt || fail "the plan tells no memory"
+plan+=(--tune --cache.dir=tuned)
+"${plan[@]}" >plan.txt 2>&1 || fail "tune: $(tail -1 plan.txt)"
+grep -q 'implicit GEMM.*timed on this device' plan.txt || fail "nothing was timed"
+layers=$(wc -l <tuned/tuning.txt)
+cp tuned/tuning.txt first.txt
+"${plan[@]}" >again.txt 2>&1 || fail "tune again: $(tail -1 again.txt)"
+cmp -s first.txt tuned/tuning.txt && cmp -s plan.txt again.txt || fail "what was timed was not remembered"
+# Another build's lines, a choice that there is not, and what is no line at all.
+sed -i '1s/kernels [0-9a-f]*/kernels 0123456789ab/; 2s/= .*/= 7 3 0.001/; $a no line at all' tuned/tuning.txt
+"${plan[@]}" >damaged.txt 2>&1 || fail "a damaged tuning file: $(tail -1 damaged.txt)"
+[ "$(wc -l <tuned/tuning.txt)" -eq $((layers + 1)) ] || fail "the tuning file was not merged: $(cat tuned/tuning.txt)"
+grep -q 0.001 tuned/tuning.txt && fail "a choice that there is not was kept"
+refused 'cache.dir' "${plan[@]}" --cache.dir=none
+checks=$((checks + 9))
+
 # --- refusals
-refused() {
-    local words=$1
-    shift
-    "$@" >refused.txt 2>&1 && fail "not refused: $*"
-    grep -q "$words" refused.txt || fail "'$words' is not in: $(tail -1 refused.txt)"
-    checks=$((checks + 1))
-}
 refused 'cuda:3: this machine has 1 CUDA device' "${train[@]}" --device=cuda:3 --out=no
 case $program in
 *simt75) refused 'use fp16' "${train[@]}" --device=cuda --precision=bf16 --out=no ;;
