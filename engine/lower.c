@@ -209,6 +209,22 @@ thaw_status thaw_lower_batch_norm(thaw_lowering *l, const thaw_node *node, thaw_
     return affine(l, node, 0, scale, shift, err);
 }
 
+thaw_status thaw_lower_layer_norm(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    thaw_step *step = step_for(l, THAW_STEP_layer_norm, node, 1);
+    if (!step) return no_memory(node, err);
+    int64_t C = step->out->C;
+    const thaw_value *scale = in_value(l, node, 1), *shift = in_value(l, node, 2);
+    float *ones = copy_floats(l->arena, scale ? scale->data : NULL, C);
+    float *zeros = copy_floats(l->arena, shift ? shift->data : NULL, C);
+    if (!ones || !zeros) return no_memory(node, err);
+    for (int64_t c = 0; c < C && !scale; c++)
+        ones[c] = 1;
+    step->scale = ones;
+    step->shift = zeros;
+    step->epsilon = thaw_node_float(node, "epsilon", 1e-5f);
+    return THAW_OK;
+}
+
 /* Whether a step from number `first` on writes a sum over the port's memory. */
 static bool taken_over(const thaw_lowering *l, const thaw_port *port, int first) {
     for (int s = first; s < l->program.n_steps; s++) {
@@ -255,7 +271,7 @@ thaw_status thaw_lower_conv(thaw_lowering *l, const thaw_node *node, thaw_error 
     return THAW_OK;
 }
 
-/* Gemm: alpha x w^T + beta b; MatMul: x w. */
+/* Gemm: alpha x w^T + beta b; MatMul: x w, where x may be a map N,H,W,C. */
 thaw_status thaw_lower_dense(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     const thaw_value *w = in_value(l, node, 1), *b = in_value(l, node, 2);
     bool transposed = thaw_node_int(node, "transB", 0) != 0;
@@ -263,7 +279,10 @@ thaw_status thaw_lower_dense(thaw_lowering *l, const thaw_node *node, thaw_error
     int64_t K = w->dims[transposed ? 0 : 1], C = w->dims[transposed ? 1 : 0];
     float *kc = thaw_arena_array(l->arena, (size_t)(K * C), sizeof *kc);
     float *bias = thaw_arena_array(l->arena, (size_t)K, sizeof *bias);
-    thaw_step *step = new_step(l, THAW_STEP_dense, node->name, node->out[0], 1);
+    const thaw_port *x = in_port(l, node, 0);
+    bool map = x->H * x->W > 1;
+    thaw_step *step =
+        new_step(l, map ? THAW_STEP_conv : THAW_STEP_dense, node->name, node->out[0], 1);
     if (!kc || !bias || !step) return no_memory(node, err);
     const float *from = w->data;
     for (int64_t k = 0; k < K; k++)
@@ -277,11 +296,11 @@ thaw_status thaw_lower_dense(thaw_lowering *l, const thaw_node *node, thaw_error
     step->b = bias;
     step->conv = (thaw_conv_shape){
         .N = l->batch,
-        .H = 1,
-        .W = 1,
+        .H = x->H,
+        .W = x->W,
         .C = C,
-        .P = 1,
-        .Q = 1,
+        .P = x->H,
+        .Q = x->W,
         .K = K,
         .G = 1,
         .window = {.R = 1, .S = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1}};
@@ -360,7 +379,9 @@ static bool read_act(const thaw_lowering *l, const thaw_node *node, thaw_epilogu
         e->act = THAW_ACT_CLIP;
         return thaw_op_clip(l->graph, node, &e->a, &e->b);
     }
-    if (strcmp(type, "LeakyRelu") == 0) {
+    if (strcmp(type, "Gelu") == 0) {
+        e->act = THAW_ACT_GELU;
+    } else if (strcmp(type, "LeakyRelu") == 0) {
         e->act = THAW_ACT_LEAKY_RELU;
         e->a = thaw_node_float(node, "alpha", 0.01f);
     } else if (strcmp(type, "HardSigmoid") == 0) {
@@ -380,6 +401,79 @@ static bool takes_act(const thaw_step *step) {
            (step->kind == THAW_STEP_conv || step->kind == THAW_STEP_dense ||
             step->kind == THAW_STEP_add || step->kind == THAW_STEP_mul ||
             step->kind == THAW_STEP_affine);
+}
+
+/* ---- GELU, which exporters write as x (1 + erf(x / sqrt 2)) / 2 ------------------------------ */
+
+/* The only node that reads what `node` makes; NULL when there are more, or it is not below the cut.
+ */
+static const thaw_node *only_reader(const thaw_lowering *l, const thaw_node *node,
+                                    const char *type) {
+    int root = root_of(l, node->out[0]);
+    if (l->uses[root] != 1) return NULL;
+    for (int i = (int)(node - l->graph->nodes) + 1; i < l->graph->n_nodes; i++) {
+        const thaw_node *reader = &l->graph->nodes[i];
+        for (int k = 0; k < reader->n_in && l->marks[i] && reader->live && !reader->alias; k++)
+            if (reader->in[k] >= 0 && root_of(l, reader->in[k]) == root)
+                return strcmp(reader->type, type) == 0 ? reader : NULL;
+    }
+    return NULL;
+}
+
+/* Whether one of the node's two inputs is this number. */
+static bool takes_number(const thaw_lowering *l, const thaw_node *node, float number) {
+    for (int i = 0; node && i < 2; i++) {
+        const thaw_value *v = in_value(l, node, i);
+        if (v && v->data && thaw_value_elements(v) == 1 &&
+            fabsf(*(const float *)v->data - number) < 1e-4f)
+            return true;
+    }
+    return false;
+}
+
+static bool takes_value(const thaw_lowering *l, const thaw_node *node, int root) {
+    return node && (root_of(l, node->in[0]) == root || root_of(l, node->in[1]) == root);
+}
+
+/* `first` is x / sqrt 2, or x * sqrt(1/2). The last two products come in either order. */
+static bool melt_gelu(thaw_lowering *l, const thaw_node *first) {
+    bool over = strcmp(first->type, "Div") == 0;
+    if (in_value(l, first, 0)->data || !takes_number(l, first, over ? 1.41421356f : 0.70710678f))
+        return false;
+    int x = root_of(l, first->in[0]);
+    const thaw_node *chain[4], *node = first;
+    static const char *const types[] = {"Erf", "Add", "Mul", "Mul"};
+    for (int i = 0; i < 4; i++) {
+        node = chain[i] = only_reader(l, node, types[i]);
+        if (!node) return false;
+    }
+    bool half_last = takes_value(l, chain[2], x) && takes_number(l, chain[3], 0.5f);
+    bool half_first = takes_number(l, chain[2], 0.5f) && takes_value(l, chain[3], x);
+    if (!takes_number(l, chain[1], 1) || (!half_last && !half_first)) return false;
+    int out = chain[3]->out[0];
+    thaw_step *made_by = l->step[x] >= 0 ? &l->program.steps[l->step[x]] : NULL;
+    thaw_epilogue e = {.act = THAW_ACT_GELU};
+    if (made_by && takes_act(made_by) && l->uses[x] == 2) {
+        e.residual = made_by->epilogue.residual;
+        made_by->epilogue = e;
+        place(l, out, l->step[x]);
+    } else {
+        thaw_step *step = new_step(l, THAW_STEP_act, first->name, out, 1);
+        if (!step) return false;
+        step->in[0] = l->port[x];
+        step->epilogue = e;
+    }
+    for (int i = 0; i < 4; i++)
+        l->marks[chain[i] - l->graph->nodes] = 0;
+    return true;
+}
+
+thaw_status thaw_lower_erf(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    (void)l;
+    return thaw_fail(
+        err, THAW_ERR_UNSUPPORTED,
+        "%s (Erf): it is supported as a part of GELU only, x (1 + erf(x / sqrt 2)) / 2",
+        node->name);
 }
 
 thaw_status thaw_lower_act(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
@@ -469,6 +563,7 @@ thaw_status thaw_lower_sub(thaw_lowering *l, const thaw_node *node, thaw_error *
 }
 
 thaw_status thaw_lower_div(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    if (melt_gelu(l, node)) return THAW_OK;
     if (has_constant(l, node)) return with_constant(l, node, OVER, err);
     return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                      "%s (Div): the quotient of two feature maps is not supported", node->name);
@@ -499,6 +594,7 @@ static bool melt_gate(thaw_lowering *l, const thaw_node *node, int i) {
 }
 
 thaw_status thaw_lower_mul(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    if (melt_gelu(l, node)) return THAW_OK;
     if (has_constant(l, node)) return with_constant(l, node, TIMES, err);
     if (melt_gate(l, node, 1) || melt_gate(l, node, 0)) return THAW_OK;
     return two_tensors(l, node, THAW_STEP_mul, err);
@@ -506,8 +602,8 @@ thaw_status thaw_lower_mul(thaw_lowering *l, const thaw_node *node, thaw_error *
 
 /* ---- the whole ----------------------------------------------------------------------------- */
 
-static thaw_status start(thaw_lowering *l, const float *scale, const float *shift,
-                         const uint8_t *marks, int value, thaw_error *err) {
+static thaw_status start(thaw_lowering *l, const float *scale, const float *shift, int value,
+                         thaw_error *err) {
     const thaw_graph *g = l->graph;
     size_t n = (size_t)g->n_values, most = 2 * (size_t)g->n_nodes + 4;
     l->uses = thaw_arena_array(l->arena, n, sizeof *l->uses);
@@ -522,7 +618,7 @@ static thaw_status start(thaw_lowering *l, const float *scale, const float *shif
     l->uses[value] = 1; /* The tap. */
     for (int i = 0; i < g->n_nodes; i++) {
         const thaw_node *node = &g->nodes[i];
-        if (!marks[i] || !node->live || node->alias) continue;
+        if (!l->marks[i] || !node->live || node->alias) continue;
         for (int k = 0; k < node->n_in; k++)
             if (node->in[k] >= 0 && !g->values[node->in[k]].data)
                 l->uses[root_of(l, node->in[k])]++;
@@ -588,7 +684,8 @@ thaw_status thaw_lower(const thaw_graph *graph, int value, bool pooled, int64_t 
     uint8_t *marks = thaw_arena_alloc(arena, (size_t)graph->n_nodes + 1);
     if (!marks) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to plan the trunk");
     thaw_graph_mark_below(graph, value, marks);
-    THAW_TRY(start(&l, scale, shift, marks, value, err));
+    l.marks = marks;
+    THAW_TRY(start(&l, scale, shift, value, err));
     for (int i = 0; i < graph->n_nodes; i++) {
         const thaw_node *node = &graph->nodes[i];
         if (!marks[i] || !node->live || node->alias) continue;

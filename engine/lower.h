@@ -24,6 +24,7 @@ typedef struct thaw_lowering {
     int *uses;        /* For each root value: readers below the cut, the tap included. */
     thaw_port **port; /* For each root value: where it lies; NULL: not made. */
     int *step;        /* For each root value: the step that makes it; -1: none. */
+    uint8_t *marks;   /* For each node: below the cut, and not melted into an earlier one's step. */
 } thaw_lowering;
 
 /* The program that computes `value` (pooled: its mean over the picture) for `batch` images, with
@@ -51,6 +52,8 @@ THAW_LOWER(dense);
 THAW_LOWER(pool);
 THAW_LOWER(global_mean);
 THAW_LOWER(batch_norm);
+THAW_LOWER(layer_norm);
+THAW_LOWER(erf);
 THAW_LOWER(act);
 THAW_LOWER(add);
 THAW_LOWER(sub);

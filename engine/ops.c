@@ -36,13 +36,26 @@ static thaw_value *begin_layer(thaw_graph *graph, thaw_node *node, unsigned rank
     thaw_value *y = begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return NULL;
     const char *why = x->data   ? "its input is a constant"
-                      : x->nhwc ? "comes before the picture's Transpose to N,C,H,W"
+                      : x->nhwc ? "its input is N,H,W,C: it needs a Transpose to N,C,H,W before it"
                                 : NULL;
     if (!why && ranks >> x->rank & 1) return y;
     if (why)
         thaw_fail(err, THAW_ERR_SHAPE, "%s (%s): %s", node->name, node->type, why);
     else
         misfit(graph, node, err);
+    return NULL;
+}
+
+/* For what treats every channel of every pixel alike, so that their order is no matter. */
+static thaw_value *begin_pixelwise(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    thaw_value *x = thaw_node_in(graph, node, 0), *y;
+    if (!x || !x->nhwc) return begin_layer(graph, node, 1u << 2 | 1u << 4, err);
+    y = thaw_node_out(graph, node, 0);
+    if (y && x->rank == 4 && !x->data) {
+        y->nhwc = true;
+        return y;
+    }
+    misfit(graph, node, err);
     return NULL;
 }
 
@@ -300,12 +313,17 @@ static thaw_status infer_unsqueeze(thaw_graph *graph, thaw_node *node, thaw_erro
 static thaw_status infer_transpose(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *y = begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
-    static const int64_t to_nchw[] = {0, 3, 1, 2};
+    static const int64_t to_nchw[] = {0, 3, 1, 2}, to_nhwc[] = {0, 2, 3, 1};
+    const int64_t *wanted = x->nhwc ? to_nchw : to_nhwc;
     const thaw_attr *perm = thaw_node_attr(node, "perm");
-    if (!x->nhwc || !perm || perm->n != 4 || !perm->ints ||
-        memcmp(perm->ints, to_nchw, sizeof to_nchw) != 0)
-        return refuse(node, err, "only the picture's own N,H,W,C -> N,C,H,W is supported");
-    int64_t dims[4] = {x->dims[0], x->dims[3], x->dims[1], x->dims[2]};
+    if (x->rank != 4 || x->data || !perm || perm->n != 4 || !perm->ints ||
+        memcmp(perm->ints, wanted, sizeof to_nchw) != 0)
+        return refuse(node, err,
+                      "only N,H,W,C -> N,C,H,W and back are supported, of what is laid out so");
+    int64_t dims[4];
+    for (int i = 0; i < 4; i++)
+        dims[i] = x->dims[wanted[i]];
+    y->nhwc = !x->nhwc;
     set_shape(y, x->dtype, 4, dims);
     node->alias = true;
     return THAW_OK;
@@ -410,38 +428,65 @@ static int64_t flop_input(const thaw_graph *graph, const thaw_node *node) {
 /* ---- matrices ------------------------------------------------------------------------------ */
 
 static thaw_status infer_gemm(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin_layer(graph, node, 1u << 2, err), *x = thaw_node_in(graph, node, 0);
-    thaw_value *w = thaw_node_in(graph, node, 1);
-    if (!y) return THAW_ERR_SHAPE;
     bool gemm = strcmp(node->type, "Gemm") == 0;
+    thaw_value *x = thaw_node_in(graph, node, 0), *w = thaw_node_in(graph, node, 1);
+    bool map = !gemm && x && x->nhwc; /* A product for each pixel: a 1x1 convolution. */
+    thaw_value *y =
+        map ? begin_pixelwise(graph, node, err) : begin_layer(graph, node, 1u << 2, err);
+    if (!y) return THAW_ERR_SHAPE;
     int64_t transposed = gemm ? thaw_node_int(node, "transB", 0) : 0;
     if (!w || !w->data || w->rank != 2 || w->dtype != THAW_F32)
         return refuse(node, err, "its weights must be a constant matrix");
     if (gemm && thaw_node_int(node, "transA", 0))
         return refuse(node, err, "transA is not supported");
-    if (w->dims[transposed ? 1 : 0] != x->dims[1]) return misfit(graph, node, err);
+    if (w->dims[transposed ? 1 : 0] != x->dims[x->rank - 1]) return misfit(graph, node, err);
     int64_t K = w->dims[transposed ? 0 : 1];
     const thaw_value *b = thaw_node_in(graph, node, 2);
     int64_t n_bias = b ? thaw_value_elements(b) : 1;
     if (b && (!b->data || b->dtype != THAW_F32 || (n_bias != K && n_bias != 1)))
         return refuse(node, err, "its bias must be a constant vector");
-    int64_t dims[2] = {x->dims[0], K};
-    set_shape(y, THAW_F32, 2, dims);
+    int64_t dims[4] = {x->dims[0], x->dims[1], x->dims[2]};
+    dims[x->rank - 1] = K;
+    set_shape(y, THAW_F32, x->rank, dims);
     return THAW_OK;
 }
 
 static int64_t flop_gemm(const thaw_graph *graph, const thaw_node *node) {
-    return 2 * thaw_value_elements(thaw_node_in(graph, node, 1));
+    const thaw_value *y = thaw_node_out(graph, node, 0);
+    int64_t pixels = y->rank == 4 ? y->dims[1] * y->dims[2] : 1;
+    return 2 * pixels * thaw_value_elements(thaw_node_in(graph, node, 1));
 }
 
 /* ---- elementwise --------------------------------------------------------------------------- */
 
 static thaw_status infer_unary(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = begin_layer(graph, node, 1u << 2 | 1u << 4, err),
-               *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = begin_pixelwise(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     set_shape(y, THAW_F32, x->rank, x->dims);
     return THAW_OK;
+}
+
+/* Over the channels; over more, there is no kernel. */
+static thaw_status infer_layer_norm(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    THAW_TRY(infer_unary(graph, node, err));
+    const thaw_value *x = thaw_node_in(graph, node, 0);
+    int64_t axis = thaw_node_int(node, "axis", -1);
+    if ((axis != -1 && axis != x->rank - 1) || (x->rank == 4 && !x->nhwc))
+        return refuse(node, err,
+                      "only the channels can be normalised, as the last axis: of a vector, or of a "
+                      "map after a Transpose to N,H,W,C");
+    for (int i = 1; i <= 2; i++)
+        if (thaw_node_in(graph, node, i) &&
+            !thaw_value_floats(graph, node, i, x->dims[x->rank - 1], err))
+            return THAW_ERR_SHAPE;
+    return THAW_OK;
+}
+
+static thaw_status infer_gelu(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    const thaw_attr *approximate = thaw_node_attr(node, "approximate");
+    if (approximate && approximate->s && strcmp(approximate->s, "none") != 0)
+        return refuse(node, err, "only approximate = none is supported");
+    return infer_unary(graph, node, err);
 }
 
 static thaw_status infer_clip(thaw_graph *graph, thaw_node *node, thaw_error *err) {
@@ -456,6 +501,7 @@ static thaw_status infer_batch_norm(thaw_graph *graph, thaw_node *node, thaw_err
     THAW_TRY(infer_unary(graph, node, err));
     int64_t C = thaw_node_in(graph, node, 0)->dims[1];
     if (thaw_node_int(node, "spatial", 1) != 1) return refuse(node, err, "spatial = 0");
+    if (thaw_node_in(graph, node, 0)->nhwc) return refuse(node, err, "its input is N,H,W,C");
     for (int i = 1; i <= 4; i++)
         if (!thaw_value_floats(graph, node, i, C, err)) return THAW_ERR_SHAPE;
     return THAW_OK;
@@ -484,7 +530,7 @@ static thaw_status infer_binary(thaw_graph *graph, thaw_node *node, thaw_error *
         return misfit(graph, node, err);
     const thaw_value *runtime = a->data ? b : a;
     y->nhwc = runtime->nhwc;
-    if (y->nhwc && !a->data && !b->data) return misfit(graph, node, err);
+    if (!a->data && !b->data && a->nhwc != b->nhwc) return misfit(graph, node, err);
     if (y->rank != runtime->rank || (y->rank != 4 && y->rank != 2))
         return refuse(node, err, "is no feature map plus something that fits into it");
     if ((a->data || b->data) && memcmp(y->dims, runtime->dims, (size_t)y->rank * sizeof *y->dims))
@@ -683,13 +729,16 @@ static const thaw_op table[] = {
     {"Conv", infer_conv, thaw_lower_conv, NULL, 0x6, flop_conv},
     {"Div", infer_binary, thaw_lower_div, NULL, 0x2, NULL},
     {"Dropout", infer_same, NULL, NULL, 0, NULL},
+    {"Erf", infer_unary, thaw_lower_erf, NULL, 0, NULL},
     {"Flatten", infer_flatten, thaw_lower_flatten, NULL, 0, NULL},
     {"Gather", infer_gather, NULL, NULL, 0, NULL},
+    {"Gelu", infer_gelu, thaw_lower_act, NULL, 0, NULL},
     {"Gemm", infer_gemm, thaw_lower_dense, NULL, 0x6, flop_gemm},
     {"GlobalAveragePool", infer_global_pool, thaw_lower_global_mean, NULL, 0, flop_input},
     {"HardSigmoid", infer_unary, thaw_lower_act, NULL, 0, NULL},
     {"HardSwish", infer_unary, thaw_lower_act, NULL, 0, NULL},
     {"Identity", infer_same, NULL, NULL, 0, NULL},
+    {"LayerNormalization", infer_layer_norm, thaw_lower_layer_norm, NULL, 0x6, NULL},
     {"LeakyRelu", infer_unary, thaw_lower_act, NULL, 0, NULL},
     {"MatMul", infer_gemm, thaw_lower_dense, NULL, 0x2, flop_gemm},
     {"MaxPool", infer_pool, thaw_lower_pool, NULL, 0, flop_pool},

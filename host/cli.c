@@ -41,12 +41,13 @@ static thaw_status fail_no_value(const char *key, thaw_error *err) {
 static thaw_status take_flag(building *b, thaw_arena *arena, int argc, char **argv, int *i,
                              thaw_error *err) {
     const char *flag = argv[(*i)++];
-    if (flag[1] != '-')
+    size_t dashes = flag[1] == '-' ? 2 : 1; /* -o FILE: an alias of one letter. */
+    if (dashes == 1 && (flag[2] || flag[1] != 'o'))
         return thaw_fail(err, THAW_ERR_USAGE,
                          "unknown flag '%.120s': options are written as --option=value", flag);
     const char *equals = strchr(flag, '=');
-    size_t n = equals ? (size_t)(equals - flag) - 2 : strlen(flag) - 2;
-    const char *key = thaw_arena_string(arena, flag + 2, n);
+    size_t n = (equals ? (size_t)(equals - flag) : strlen(flag)) - dashes;
+    const char *key = thaw_arena_string(arena, flag + dashes, n);
     if (!key) return thaw_fail(err, THAW_ERR_NOMEM, "no memory for the command line");
     bool is_switch;
     THAW_TRY(thaw_options_check(key, FLAG_SOURCE, &is_switch, err));

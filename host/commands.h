@@ -15,6 +15,7 @@ THAW_COMMAND(cache);
 THAW_COMMAND(demo);
 THAW_COMMAND(bench);
 THAW_COMMAND(options);
+THAW_COMMAND(new);
 #undef THAW_COMMAND
 
 #endif

@@ -20,6 +20,8 @@ static const thaw_command commands[] = {
      thaw_cmd_cache},
     {"demo", "", "The built-in story: draws flowers, trains, shows the result.", "cache", 0, 0,
      false, thaw_cmd_demo},
+    {"new", "", "Write a known network with random weights: --arch NAME --classes N -o FILE.onnx.",
+     "new", 0, 0, false, thaw_cmd_new},
     {"bench", "kernels|trunk|head|cache|decode [ARGUMENT...]",
      "Measure a part: runs the program bench_NAME that lies beside this one.", "", 1,
      THAW_CLI_PASSED_ON, false, thaw_cmd_bench},

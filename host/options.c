@@ -231,6 +231,19 @@ static const thaw__option table[] = {
      .help = "Let inspect tell what each step of the frozen part runs on the device, and how fast it "
              "could be."},
 
+    {.key = "new.arch", .type = &thaw__type_text, .offset = AT(new_network.arch),
+     .fallback = "", .aliases = "arch",
+     .help = "What new writes: resnet18, resnet50, mobilenet_v2, efficientnet_b0 or convnext_tiny."},
+    {.key = "new.classes", .type = &thaw__type_integer, .offset = AT(new_network.classes),
+     .fallback = "1000", .min = 1, .max = 1000000, .aliases = "classes",
+     .help = "Scores of the network that new writes."},
+    {.key = "new.size", .type = &thaw__type_integer, .offset = AT(new_network.size),
+     .fallback = "224", .min = 32, .max = 4096, .aliases = "size",
+     .help = "Height and width of its pictures."},
+    {.key = "new.output", .type = &thaw__type_path, .offset = AT(new_network.output),
+     .fallback = "", .aliases = "o",
+     .help = "The file that new writes."},
+
     {.key = "predict.top", .type = &thaw__type_integer, .offset = AT(predict.top),
      .fallback = "5", .min = 1, .max = 100000, .aliases = "top top_k",
      .help = "How many classes predict names for a picture."},

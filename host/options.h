@@ -168,6 +168,10 @@ typedef struct thaw_options {
         bool plan;
     } inspect;
     struct {
+        const char *arch, *output;
+        int64_t classes, size;
+    } new_network;
+    struct {
         int64_t top;
         bool json;
     } predict;

@@ -61,8 +61,10 @@ static thaw_opt_preprocess guess(const thaw_model *model, const char **reason) {
         *reason = "the file comes from Caffe";
         return THAW_OPT_PREPROCESS_CAFFE;
     }
-    *reason = strstr(producer, "pytorch") ? "the file comes from PyTorch"
-                                          : "nothing in the file speaks for another one; a guess";
+    *reason = strstr(producer, "pytorch")         ? "the file comes from PyTorch"
+              : strncmp(producer, "thaw", 4) == 0 ? "thaw new has made the file"
+                                                  : "nothing in the file speaks for another one; a "
+                                                    "guess";
     return THAW_OPT_PREPROCESS_IMAGENET;
 }
 

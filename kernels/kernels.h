@@ -106,6 +106,7 @@ typedef struct thaw_port {
     X(add, "y = x0 + x1, + activation; x1 may be [N,1,1,C] or [N,H,W,1] or [N,1,1,1]")            \
     X(mul, "y = x0 * x1, + activation; shapes as for add")                                        \
     X(affine, "y = x * scale[c] + shift[c], + activation: a BN that no conv precedes")            \
+    X(layer_norm, "each pixel's channels at mean 0 and variance 1, * scale[c] + shift[c]")        \
     X(concat, "inputs one after the other along C")                                               \
     X(pad, "x inside a border of zeros: the pads of conv.window")                                 \
     X(flatten, "y[n, (c*H + h)*W + w] = x[n,h,w,c]: ONNX's order, which is NCHW's")
@@ -129,7 +130,8 @@ typedef struct thaw_step {
     thaw_port **in; /* n_in of them. The residual, if any, is the last and dies in this step. */
     thaw_port *out;
     const float *w, *b;         /* conv, dense: constant, canonical order; b may be NULL. */
-    const float *scale, *shift; /* import, affine: C of each. */
+    const float *scale, *shift; /* import, affine, layer_norm: C of each. */
+    float epsilon;              /* layer_norm: added to the variance. */
 
     bool in_place;          /* Set by prepare: out must share the memory of the last input. */
     size_t workspace_bytes; /* Set by prepare: needed in run only, shared by all steps. */

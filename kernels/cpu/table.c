@@ -74,6 +74,7 @@ const thaw_kernels thaw_cpu_kernels = {
             ONEDNN(add),
             ONEDNN(mul),
             ONEDNN(affine),
+            ONEDNN(layer_norm),
             ONEDNN(concat),
             ONEDNN(pad),
             ONEDNN(flatten),

@@ -75,6 +75,8 @@ static const char *plain_kernel(thaw_step_kind kind) {
     switch (kind) {
         case THAW_STEP_pool:
             return "pool";
+        case THAW_STEP_layer_norm:
+            return "layer norm";
         case THAW_STEP_global_mean:
             return "global mean";
         case THAW_STEP_act:

@@ -487,7 +487,8 @@ static int mul_run(const thaw_step *step, const thaw_run_context *context) {
     return finish(cuda_mul(&launch, &p), launch, context);
 }
 
-static int affine_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+/* affine, layer_norm. */
+static int scaled_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
     int code = begin_reading(step, plan, err);
     if (code) return code;
     int64_t C = step->out->C;
@@ -504,6 +505,16 @@ static int affine_run(const thaw_step *step, const thaw_run_context *context) {
     p.scale = (const float *)state_of(step)->constants[0];
     p.shift = (const float *)state_of(step)->constants[1];
     return finish(cuda_affine(&launch, &p), launch, context);
+}
+
+static int layer_norm_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *y = step->out;
+    const step_state *state = state_of(step);
+    thaw_cuda_launch launch = launch_on(context);
+    return finish(cuda_layer_norm(&launch, y->N * y->H * y->W, y->C, step->epsilon, y->dtype,
+                                  step->in[0]->data, (const float *)state->constants[0],
+                                  (const float *)state->constants[1], y->data),
+                  launch, context);
 }
 
 static int concat_run(const thaw_step *step, const thaw_run_context *context) {
@@ -571,7 +582,8 @@ static thaw_kernels make_table() {
     t.trunk[THAW_STEP_act] = {begin_reading, act_run, nullptr};
     t.trunk[THAW_STEP_add] = {binary_prepare, add_run, nullptr};
     t.trunk[THAW_STEP_mul] = {binary_prepare, mul_run, nullptr};
-    t.trunk[THAW_STEP_affine] = {affine_prepare, affine_run, step_release};
+    t.trunk[THAW_STEP_affine] = {scaled_prepare, affine_run, step_release};
+    t.trunk[THAW_STEP_layer_norm] = {scaled_prepare, layer_norm_run, step_release};
     t.trunk[THAW_STEP_concat] = {begin_reading, concat_run, nullptr};
     t.trunk[THAW_STEP_pad] = {begin_reading, pad_run, nullptr};
     t.trunk[THAW_STEP_flatten] = {begin_reading, flatten_run, nullptr};

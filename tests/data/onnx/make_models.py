@@ -379,6 +379,52 @@ def joins():
     emit("residual_pad", n.model(y), y)
 
 
+def layer_norms():
+    def nhwc(n, x):
+        return n.op("Transpose", x, perm=[0, 2, 3, 1])
+
+    def nchw(n, x):
+        return n.op("Transpose", x, perm=[0, 3, 1, 2])
+
+    def norm(n, x, c, bias=True, **attrs):
+        return n.op("LayerNormalization", x, n.vector(c, 0.5, 1.5), *([n.vector(c)] if bias else []), **attrs)
+
+    def number(n, value):
+        return n.const(np.float32(value))
+
+    def gelu(n, x):  # as PyTorch writes it
+        y = n.op("Add", n.op("Erf", n.op("Div", x, number(n, 2**0.5))), number(n, 1))
+        return n.op("Mul", n.op("Mul", x, y), number(n, 0.5))
+
+    def gelu_half_first(n, x):
+        y = n.op("Add", number(n, 1), n.op("Erf", n.op("Mul", x, number(n, 0.5**0.5))))
+        return n.op("Mul", x, n.op("Mul", y, number(n, 0.5)))
+
+    def linear(n, x, c, k):
+        return n.op("Add", n.vector(k), n.op("MatMul", x, n.weights(c, k)))
+
+    def block(n, x, c, act):  # ConvNeXt's
+        y = norm(n, nhwc(n, n.conv(x, c, c, r=7, group=c, pads=[3] * 4)), c, axis=-1, epsilon=1e-6)
+        y = nchw(n, linear(n, act(n, linear(n, y, c, 4 * c)), 4 * c, c))
+        scale = n.const(rng.uniform(0.1, 1, (c, 1, 1)).astype(np.float32))
+        return n.op("Add", n.op("Mul", scale, y), x)
+
+    n = Net(17, size=16)
+    y = nchw(n, norm(n, nhwc(n, n.conv("x", 3, 12, r=4, strides=[4, 4])), 12, axis=-1, epsilon=1e-6))
+    first = y = block(n, y, 12, gelu)
+    y = block(n, y, 12, gelu_half_first)
+    y = n.conv(nchw(n, norm(n, nhwc(n, y), 12, axis=3)), 12, 17, r=2, strides=[2, 2])
+    last = y = block(n, y, 17, gelu)
+    y = n.op("Flatten", nchw(n, norm(n, nhwc(n, n.op("GlobalAveragePool", y)), 17)), axis=1)
+    emit("convnext_17", n.model(n.gemm(y, 17, 5)), y, first, last)
+    n = Net(20)  # the operator itself; no bias; a vector; half of a GELU is read twice
+    y = n.op("Gelu", n.conv("x", 3, 10, r=1))
+    y = nchw(n, n.op("Gelu", norm(n, nhwc(n, y), 10, bias=False)))
+    flat = n.op("Flatten", n.op("GlobalAveragePool", y), axis=1)
+    z = n.op("Gelu", norm(n, n.gemm(flat, 10, 9), 9, axis=1))
+    emit("layer_norm_20", n.model(n.gemm(z, 9, 4)), z, y)
+
+
 def pixels():
     n = Net(13)  # normalisation in the graph, by channel and by number
     mean = n.const(np.array([0.4, -0.3, 0.2], np.float32).reshape(1, 3, 1, 1))
@@ -606,6 +652,7 @@ def main():
     pixels()
     storage()
     torch_networks()
+    layer_norms()
     total = sum(os.path.getsize(os.path.join(HERE, f)) for f in os.listdir(HERE))
     print(f"{len(made)} networks, {total} bytes")
     for name in made if "-v" in sys.argv else ():
