@@ -77,7 +77,9 @@ int64_t thaw_node_params(const thaw_graph *graph, const thaw_node *node) {
     int64_t n = 0;
     for (int i = 0; i < node->n_in && i < 32; i++) {
         const thaw_value *value = thaw_node_in(graph, node, i);
-        if (node->op->params >> i & 1 && value && value->data) n += thaw_value_elements(value);
+        /* A number on its own is arithmetic: GELU's one half. */
+        if (node->op->params >> i & 1 && value && value->data && value->rank > 0)
+            n += thaw_value_elements(value);
     }
     return n;
 }

@@ -202,7 +202,7 @@ static thaw_status infer_cast(thaw_graph *graph, thaw_node *node, thaw_error *er
 /* N,C and as many ones as the file likes. */
 static bool is_vector(const thaw_value *v) {
     for (int i = 2; i < v->rank; i++)
-        if (v->dims[i] != 1) return false;
+        if (v->dims[v->nhwc ? i - 1 : i] != 1) return false;
     return v->rank >= 2;
 }
 
@@ -218,7 +218,7 @@ static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, cons
         return THAW_OK;
     }
     bool vector_in = is_vector(x), vector_out = is_vector(y);
-    bool keeps_batch = rank >= 1 && y->dims[0] == THAW_BATCH && !x->nhwc;
+    bool keeps_batch = rank >= 1 && y->dims[0] == THAW_BATCH && (!x->nhwc || vector_in);
     bool same = rank == x->rank && memcmp(x->dims, y->dims, (size_t)rank * sizeof *dims) == 0;
     if (!keeps_batch || !(same || vector_out))
         return refuse(node, err,
