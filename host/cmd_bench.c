@@ -8,15 +8,17 @@
 #include "commands.h"
 #include "kernels.h"
 
-static const char *const names[] = {"kernels", "trunk", "head", "cache", "decode"};
+static const char *const names[] = {"kernels", "trunk", "head", "pipeline", "cache", "decode"};
 enum { N_NAMES = sizeof names / sizeof *names };
 
 static thaw_status check_name(const char *name, thaw_error *err) {
     for (size_t i = 0; i < N_NAMES; i++)
         if (!strcmp(names[i], name)) return THAW_OK;
-    return thaw_fail(err, THAW_ERR_USAGE,
-                     "bench: there is no '%.120s'; expected kernels, trunk, head, cache or decode",
-                     name);
+    return thaw_fail(
+        err, THAW_ERR_USAGE,
+        "bench: there is no '%.120s'; expected kernels, trunk, head, pipeline, cache or "
+        "decode",
+        name);
 }
 
 /* The path of bench_NAME in the folder of this program. */

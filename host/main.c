@@ -22,7 +22,7 @@ static const thaw_command commands[] = {
      false, thaw_cmd_demo},
     {"new", "", "Write a known network with random weights: --arch NAME --classes N -o FILE.onnx.",
      "new", 0, 0, false, thaw_cmd_new},
-    {"bench", "kernels|trunk|head|cache|decode [ARGUMENT...]",
+    {"bench", "kernels|trunk|head|pipeline|cache|decode [ARGUMENT...]",
      "Measure a part: runs the program bench_NAME that lies beside this one.", "", 1,
      THAW_CLI_PASSED_ON, false, thaw_cmd_bench},
     {"options", "", "Print train.ini with every option and its default.", "", 0, 0, false,

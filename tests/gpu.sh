@@ -72,6 +72,11 @@ number() {
     sed -n "s/.*\"$key\": *\\([-0-9.e+]*\\).*/\\1/p" "$@" | head -n 1
 }
 
+# The median of a measurement that bench_print_spread has written.
+median() { # name file
+    sed -n "s/.*\"$1\": {\"median\": \([-0-9.e+]*\).*/\1/p" "$2" | head -n 1
+}
+
 # Waits until fewer than $1 jobs run.
 room_for() { while [ "$(jobs -rp | wc -l)" -ge "$1" ]; do wait -n; done; }
 
@@ -365,6 +370,28 @@ part_trunk() {
     [ "$told" = 1 ] || [ "$failed" = 1 ] || skip "no model is here"
 }
 
+# Folders to features, and each stage alone. The folder's pictures are few: the share of the ideal
+# counts the pipeline's filling and emptying as well.
+part_pipeline() {
+    local name net folder rest share told=0
+    while read -r name net folder rest; do
+        : "$rest"
+        if ! ours "$bin/bench_pipeline" "$net" "$folder/train" 64 "$threads" fp16 5 "$device" \
+            >"$work/pipeline-$name.json" 2>"$work/error"; then
+            fail "$name: $(cat "$work/error")"
+            continue
+        fi
+        told=1
+        note "$(cat "$work/pipeline-$name.json")"
+        share=$(median share_of_ideal "$work/pipeline-$name.json")
+        row "folder to features, $name: pictures/s, of the slowest stage's" \
+            "$(median pipeline "$work/pipeline-$name.json")" \
+            "decode $(median decode "$work/pipeline-$name.json"), trunk $(median trunk "$work/pipeline-$name.json")" \
+            "at least 0.9 of it: $share" "$(met "$share >= 0.9")"
+    done < <(stories)
+    [ "$told" = 1 ] || [ "$failed" = 1 ] || skip "no model with pictures is here"
+}
+
 # A part of gpu_peers.py; it adds lines to the part's files as it goes, so that a limit costs only
 # what is missing then.
 peers() {
@@ -435,7 +462,7 @@ fi
 # ---- the whole -----------------------------------------------------------------------------------
 
 # What each part may take, in seconds; the whole has its own end.
-parts="tests:80 features:40 training:50 determinism:40 kernels:100 trunk:45 sanitizer:70 peer_head:35 job:60 peer_trunk:150"
+parts="tests:80 features:40 training:50 determinism:40 kernels:100 trunk:45 pipeline:30 sanitizer:70 peer_head:35 job:60 peer_trunk:150"
 end=$((SECONDS + ${THAW_SECONDS:-470}))
 wrong=0
 mkdir -p "$out" || exit 1

@@ -18,7 +18,7 @@ most_bytes=$((40 * 1000 * 1000))
 
 rm -rf "$kit" "$kit.tar.xz"
 mkdir -p "$kit"/{bin,lib,tests/bench,tests/data,datasets}
-programs=("$build"/{thaw,thaw-draw,feature_error} "$build"/bench_{kernels,trunk,head,decode}
+programs=("$build"/{thaw,thaw-draw,feature_error} "$build"/bench_{kernels,trunk,head,pipeline,decode}
     "$build"/tests/simt/*_gpu)
 for program in "${programs[@]}"; do
     strip -o "$kit/bin/$(basename "$program")" "$program"
