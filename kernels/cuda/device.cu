@@ -179,9 +179,11 @@ static void release_graph(void *graph) {
 
 /* ---- streams and events --------------------------------------------------------------------- */
 
+/* Behind what the default stream was given before, as are weights and counters: copies from
+ * pageable memory and fills may still be on their way there when their call returns. */
 static int open_stream(void **stream) {
     cudaStream_t opened = nullptr;
-    cudaError_t code = cudaStreamCreateWithFlags(&opened, cudaStreamNonBlocking);
+    cudaError_t code = cudaStreamCreate(&opened);
     *stream = opened;
     return (int)code;
 }

@@ -168,20 +168,19 @@ struct head_chain {
     }
 
     bool launch_gather(thaw_cuda_launch *launch) {
-        thaw_cuda_gather p = {c.M,
-                              c.D,
-                              c.D,
-                              c.D,
-                              DTYPE<T>,
-                              THAW_F32,
-                              {order.data(), false, c.n},
-                              x.data(),
-                              batch.data(),
-                              mean.data(),
-                              scale.data(),
-                              label.data(),
-                              batch_label.data(),
-                              cursor.data()};
+        thaw_cuda_gather p = {};
+        p.M = c.M;
+        p.D = p.x_ld = p.y_ld = c.D;
+        p.x_dtype = DTYPE<T>;
+        p.y_dtype = THAW_F32;
+        p.order = {order.data(), false, c.n};
+        p.x = x.data();
+        p.y = batch.data();
+        p.mean = mean.data();
+        p.scale = scale.data();
+        p.label = label.data();
+        p.y_label = batch_label.data();
+        p.cursor = cursor.data();
         return finish(cuda_gather(launch, &p), *launch);
     }
 
