@@ -156,6 +156,22 @@ static inline void ref_affine(const ref_tensor *x, const float *scale, const flo
     *ref_at(y, n, p, q, k) = *ref_at(x, n, p, q, k) * scale[k] + shift[k];
 }
 
+/* Over the channels of each pixel. */
+static inline void ref_layer_norm(const ref_tensor *x, const float *scale, const float *shift,
+                                  double epsilon, ref_tensor *y) {
+    REF_EACH(y) {
+        double mean = 0, variance = 0;
+        for (int64_t c = 0; c < y->C; c++)
+            mean += *ref_at(x, n, p, q, c) / (double)y->C;
+        for (int64_t c = 0; c < y->C; c++) {
+            double d = *ref_at(x, n, p, q, c) - mean;
+            variance += d * d / (double)y->C;
+        }
+        *ref_at(y, n, p, q, k) =
+            (*ref_at(x, n, p, q, k) - mean) / sqrt(variance + epsilon) * scale[k] + shift[k];
+    }
+}
+
 /* x goes into channels from..from + x->C of y. */
 static inline void ref_concat(const ref_tensor *x, int64_t from, ref_tensor *y) {
     REF_EACH(x)

@@ -142,6 +142,9 @@ static const test_case cases[] = {
     {"affine 17", THAW_STEP_affine, 2, 5, 3, 17},
     {"affine 24 relu", THAW_STEP_affine, 1, 5, 3, 24, .epilogue = RELU},
     {"affine 1", THAW_STEP_affine, 1, 2, 2, 1},
+    {"layer norm 17", THAW_STEP_layer_norm, 2, 5, 3, 17},
+    {"layer norm 96", THAW_STEP_layer_norm, 1, 7, 7, 96},
+    {"layer norm of a vector", THAW_STEP_layer_norm, 3, 1, 1, 24},
 
     {"concat 16 + 32", THAW_STEP_concat, 2, 5, 3, 16, 32},
     {"concat 17 + 3", THAW_STEP_concat, 2, 5, 3, 17, 3},
@@ -320,6 +323,13 @@ static void add_operation(program *p, int x, bool blocked) {
             step->scale = numbers(p, C, -2, 2);
             step->shift = numbers(p, C, -1, 1);
             ref_affine(vx, step->scale, step->shift, vy);
+            break;
+        case THAW_STEP_layer_norm:
+            step = add_step(p, t->kind, H, W, C);
+            step->scale = numbers(p, C, -2, 2);
+            step->shift = numbers(p, C, -1, 1);
+            step->epsilon = 1e-3f;
+            ref_layer_norm(vx, step->scale, step->shift, step->epsilon, vy);
             break;
         case THAW_STEP_concat:
             step = add_step(p, t->kind, H, W, C + t->K);
