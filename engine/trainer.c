@@ -221,6 +221,7 @@ static thaw_status move_to_device(trainer *t, thaw_error *err) {
         .beta1 = BETA1,
         .beta2 = BETA2,
         .eps = EPSILON,
+        .tf32 = job->tf32,
         .stored = job->train->stored,
         .device_bytes = job->device_bytes,
         .pinned_bytes = job->pinned_bytes,

@@ -53,6 +53,7 @@ typedef struct thaw_train_job {
      * host hold the rows, which may take so many bytes; 0 of the device's: what is free. */
     const thaw_backend *backend;
     size_t device_bytes, pinned_bytes;
+    bool tf32; /* The device's products may round their factors to 10 bits of mantissa. */
     thaw_train_options options;
     int64_t K;                   /* Classes; labels are 0 .. K-1. */
     const thaw_rows *train;      /* At least one row. */

@@ -225,6 +225,9 @@ static const thaw__option table[] = {
      .fallback = "0", .min = 0, .max = 100000, .aliases = "early_stopping_patience",
      .help = "Epochs without a better validation before training stops and the best is kept; 0 "
              "runs all epochs."},
+    {.key = "head.tf32", .type = &thaw__type_switch, .offset = AT(head.tf32), .fallback = "true",
+     .help = "On a GPU, lets the head's products round their factors to 10 bits of mantissa: faster, "
+             "and below what the seed changes."},
 
     {.key = "inspect.plan", .type = &thaw__type_switch, .offset = AT(inspect.plan),
      .fallback = "false", .aliases = "plan",

@@ -163,6 +163,7 @@ typedef struct thaw_options {
         double label_smoothing;
         thaw_opt_class_weights class_weights;
         int64_t patience;
+        bool tf32;
     } head;
     struct {
         bool plan;

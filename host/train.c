@@ -156,6 +156,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
                           .backend = &r->session.backend,
                           .device_bytes = (size_t)r->options->cache.device_bytes,
                           .pinned_bytes = thaw_session_memory(r->options->cache.pinned_bytes),
+                          .tf32 = r->options->head.tf32,
                           .options = options,
                           .K = (int64_t)r->session.dataset.n_classes,
                           .train = &r->splits[THAW_SPLIT_TRAIN].rows,

@@ -203,9 +203,10 @@ typedef struct thaw_head_problem {
     float smoothing;                                 /* As softmax_cross_entropy's. */
     bool sgd;                                        /* Otherwise AdamW. */
     float momentum, weight_decay, beta1, beta2, eps; /* Biases do not decay. */
-    thaw_dtype stored;                               /* THAW_F16: every feature is one; or F32. */
-    size_t device_bytes;                             /* Rows may take so much; 0: what is free; */
-    size_t pinned_bytes;                             /* and of page-locked memory. 0: none. */
+    bool tf32;           /* Products may round their factors to 10 bits of mantissa. */
+    thaw_dtype stored;   /* THAW_F16: every feature is one; or F32. */
+    size_t device_bytes; /* Rows may take so much; 0: what is free; */
+    size_t pinned_bytes; /* and of page-locked memory. 0: none. */
 } thaw_head_problem;
 
 /* Where the rows went. */

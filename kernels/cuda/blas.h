@@ -14,14 +14,14 @@ namespace thaw {
 
 struct blas;
 
-/* Opens cuBLAS for one stream, with a workspace of its own, so that calls can be captured. Returns
- * 0 or a code with a sentence in err; the caller closes. NULL closes nothing. */
-int blas_open(cudaStream_t stream, blas **handle, thaw_error *err);
+/* Opens cuBLAS for one stream, with a workspace of its own, so that calls can be captured. tf32:
+ * factors may be rounded to 10 bits of mantissa, for tensor cores, where the device has them.
+ * Returns 0 or a code with a sentence in err; the caller closes. NULL closes nothing. */
+int blas_open(cudaStream_t stream, bool tf32, blas **handle, thaw_error *err);
 void blas_close(blas *handle);
 
 /* C[m,n] = A[m,k] B[k,n], or A B^T with B[n,k]; float, column-major, as cuBLAS has it: lda, ldb and
- * ldc are elements from a column to the next. Products and sums in float. Returns cuBLAS's status.
- */
+ * ldc are elements from a column to the next. Sums in float. Returns cuBLAS's status. */
 int blas_gemm(blas *handle, bool b_transposed, int64_t m, int64_t n, int64_t k, const float *A,
               int64_t lda, const float *B, int64_t ldb, float *C, int64_t ldc);
 

@@ -6,7 +6,7 @@
 namespace thaw {
 
 /* cublas_api.h, 12 and 13: C functions, and numbers that have not changed since 2.0. */
-enum { OP_N = 0, OP_T = 1, WORKSPACE_BYTES = 4 << 20 };
+enum { OP_N = 0, OP_T = 1, TF32_TENSOR_OP_MATH = 3, WORKSPACE_BYTES = 32 << 20 };
 
 struct blas {
     void *library, *handle, *workspace;
@@ -14,6 +14,7 @@ struct blas {
     int (*destroy)(void *handle);
     int (*set_stream)(void *handle, cudaStream_t stream);
     int (*set_workspace)(void *handle, void *workspace, size_t bytes);
+    int (*set_math_mode)(void *handle, int mode);
     int (*sgemm)(void *handle, int a, int b, int m, int n, int k, const float *alpha,
                  const float *A, int lda, const float *B, int ldb, const float *beta, float *C,
                  int ldc);
@@ -29,11 +30,13 @@ static bool find(blas *b) {
     *(void **)&b->destroy = dlsym(b->library, "cublasDestroy_v2");
     *(void **)&b->set_stream = dlsym(b->library, "cublasSetStream_v2");
     *(void **)&b->set_workspace = dlsym(b->library, "cublasSetWorkspace_v2");
+    *(void **)&b->set_math_mode = dlsym(b->library, "cublasSetMathMode");
     *(void **)&b->sgemm = dlsym(b->library, "cublasSgemm_v2");
-    return b->create && b->destroy && b->set_stream && b->set_workspace && b->sgemm;
+    return b->create && b->destroy && b->set_stream && b->set_workspace && b->set_math_mode &&
+           b->sgemm;
 }
 
-int blas_open(cudaStream_t stream, blas **handle, thaw_error *err) {
+int blas_open(cudaStream_t stream, bool tf32, blas **handle, thaw_error *err) {
     *handle = nullptr;
     blas *b = (blas *)calloc(1, sizeof *b);
     if (!b || !find(b)) {
@@ -45,6 +48,7 @@ int blas_open(cudaStream_t stream, blas **handle, thaw_error *err) {
     if (!code) code = b->create(&b->handle);
     if (!code) code = b->set_stream(b->handle, stream);
     if (!code) code = b->set_workspace(b->handle, b->workspace, WORKSPACE_BYTES);
+    if (!code && tf32) code = b->set_math_mode(b->handle, TF32_TENSOR_OP_MATH);
     if (code) {
         blas_close(b);
         thaw_fail(err, THAW_ERR_BACKEND, "cuBLAS did not start: code %d", code);

@@ -1,16 +1,19 @@
 /* Training a linear head on features that lie in device memory, or beside it, an epoch without the
  * host.
  *
- *     z = [(x - mean) * scale, 1]          logits[M,K] = z[M,Dp] w[Dp,K]
- *     dw[Dp,K] = z^T dlogits               w = optimizer(w, dw)
+ *     z = [(x - mean) * scale, 1]          logits[M,Kp] = z[M,Dp] w[Dp,Kp]
+ *     dw[Dp,Kp] = z^T dlogits              w = optimizer(w, dw)
  *
  * The bias is the weight of a feature that is always 1: its row stands behind those of the D
  * features, so it comes with the same two products, and weight decay ends where it begins. Dp is
- * D + 1 rounded up to 8; the rows between stay zero. A step is gather, product, loss, product,
+ * D + 1 rounded up to 8, Kp is K rounded up to 8, so that every row begins at 32 bytes and tensor
+ * cores take all of it; what is between stays zero. A step is gather, product, loss, product,
  * optimizer: five launches, captured once as a graph and replayed; what changes from step to step
  * lies in device memory (thaw_cuda_cursor). Per epoch the order and the steps' learning rates go
- * up, and one small struct and the weights come down. float throughout; sums in cuBLAS's order,
- * which for one shape on one device is always the same. Measured: on no GPU yet.
+ * up, and one small struct and the weights come down. Everything is float; products round their
+ * factors to tf32 where the caller allows it: 256 x 2048 x 102 makes few tiles with one long sum
+ * each, over which float units alone would take longer than over all launches (an estimate). Sums
+ * in cuBLAS's order, which for one shape on one device is always the same. Measured: on no GPU yet.
  */
 #include <cuda_runtime.h>
 #include <math.h>
@@ -33,8 +36,8 @@ extern "C" {
 namespace thaw {
 
 struct device_head {
-    thaw_head_problem p; /* Its pointers are the caller's, and not used after create. */
-    int64_t Dp, steps;   /* steps: in an epoch. */
+    thaw_head_problem p;   /* Its pointers are the caller's, and not used after create. */
+    int64_t Dp, Kp, steps; /* steps: in an epoch. */
     cudaStream_t stream;
     blas *products;
     void *graph; /* One step. */
@@ -45,9 +48,9 @@ struct device_head {
     float *mean, *scale, *class_weight; /* [D], [D], [K] or NULL */
     int32_t *label, *batch_label;       /* [n], [batch] */
     int64_t *order;                     /* [n] */
-    float *z, *logits, *loss, *norm;    /* [batch,Dp], [batch,K], [steps batch], [steps] */
+    float *z, *logits, *loss, *norm;    /* [batch,Dp], [batch,Kp], [steps batch], [steps] */
     uint8_t *correct;                   /* [steps batch] */
-    float *w, *dw, *m, *v;              /* [Dp,K] each */
+    float *w, *dw, *m, *v;              /* [Dp,Kp] each */
     thaw_cuda_segment *segments;        /* The features' weights, the bias. */
     thaw_cuda_step *scalars;            /* [steps] */
     thaw_cuda_cursor *cursor;
@@ -92,26 +95,26 @@ static void head_destroy(void *head) {
     delete h;
 }
 
-/* ---- weights: w[K,D], b[K] on the host, [Dp,K] on the device -------------------------------- */
+/* ---- weights: w[K,D], b[K] on the host, [Dp,Kp] on the device ------------------------------- */
 
 static int put_weights(device_head *h, const float *w, const float *b) {
-    std::vector<float> all((size_t)(h->Dp * h->p.K));
+    std::vector<float> all((size_t)(h->Dp * h->Kp));
     for (int64_t k = 0; k < h->p.K; k++) {
         for (int64_t d = 0; d < h->p.D; d++)
-            all[(size_t)(d * h->p.K + k)] = w[k * h->p.D + d];
-        all[(size_t)(h->p.D * h->p.K + k)] = b[k];
+            all[(size_t)(d * h->Kp + k)] = w[k * h->p.D + d];
+        all[(size_t)(h->p.D * h->Kp + k)] = b[k];
     }
     return (int)cudaMemcpy(h->w, all.data(), all.size() * sizeof(float), cudaMemcpyHostToDevice);
 }
 
 static int get_weights(const device_head *h, float *w, float *b) {
-    std::vector<float> all((size_t)(h->Dp * h->p.K));
+    std::vector<float> all((size_t)(h->Dp * h->Kp));
     int code =
         (int)cudaMemcpy(all.data(), h->w, all.size() * sizeof(float), cudaMemcpyDeviceToHost);
     for (int64_t k = 0; k < h->p.K && !code; k++) {
         for (int64_t d = 0; d < h->p.D; d++)
-            w[k * h->p.D + d] = all[(size_t)(d * h->p.K + k)];
-        b[k] = all[(size_t)(h->p.D * h->p.K + k)];
+            w[k * h->p.D + d] = all[(size_t)(d * h->Kp + k)];
+        b[k] = all[(size_t)(h->p.D * h->Kp + k)];
     }
     return code;
 }
@@ -145,7 +148,8 @@ static int launch_gather(device_head *h, thaw_cuda_launch *launch) {
 static int launch_loss(device_head *h, thaw_cuda_launch *launch) {
     thaw_cuda_loss l = {};
     l.M = h->p.batch;
-    l.K = l.logits_ld = l.dlogits_ld = h->p.K;
+    l.K = h->p.K;
+    l.logits_ld = l.dlogits_ld = h->Kp;
     l.dlogits_dtype = THAW_F32;
     l.smoothing = h->p.smoothing;
     l.logits = h->logits;
@@ -161,7 +165,7 @@ static int launch_loss(device_head *h, thaw_cuda_launch *launch) {
 
 static int launch_optimizer(device_head *h, thaw_cuda_launch *launch) {
     thaw_cuda_optimizer o = {};
-    o.n = h->Dp * h->p.K;
+    o.n = h->Dp * h->Kp;
     o.w = h->w;
     o.m = h->m;
     o.v = h->v;
@@ -195,7 +199,7 @@ static int explain_product(int code, thaw_error *err) {
 static int launch_step(device_head *h, thaw_error *err) {
     thaw_cuda_launch launch = {};
     launch.stream = h->stream;
-    int64_t M = h->p.batch, K = h->p.K;
+    int64_t M = h->p.batch, K = h->Kp;
     int code = explain(launch_gather(h, &launch), launch, err);
     if (!code) {
         code = explain_product(
@@ -223,7 +227,7 @@ static int record_step(device_head *h, thaw_error *err) {
 static int fill(device_head *h, const float *w, const float *b) {
     const thaw_head_problem &p = h->p;
     size_t n = (size_t)p.n, D = (size_t)p.D, K = (size_t)p.K, B = (size_t)p.batch;
-    size_t steps = (size_t)h->steps, n_w = (size_t)h->Dp * K;
+    size_t steps = (size_t)h->steps, n_w = (size_t)(h->Dp * h->Kp);
     int code = 0;
     h->mean = take_copy(p.mean, D, &code);
     h->scale = take_copy(p.scale, D, &code);
@@ -232,7 +236,7 @@ static int fill(device_head *h, const float *w, const float *b) {
     h->batch_label = take<int32_t>(B, &code);
     h->order = take<int64_t>(n, &code);
     h->z = take<float>(B * (size_t)h->Dp, &code);
-    h->logits = take<float>(B * K, &code);
+    h->logits = take<float>(B * (size_t)h->Kp, &code);
     h->loss = take<float>(steps * B, &code);
     h->norm = take<float>(steps, &code);
     h->correct = take<uint8_t>(steps * B, &code);
@@ -240,7 +244,7 @@ static int fill(device_head *h, const float *w, const float *b) {
     h->dw = take<float>(n_w, &code);
     h->m = take<float>(n_w, &code);
     h->v = take<float>(n_w, &code);
-    const thaw_cuda_segment segments[] = {{p.D * p.K, 1, p.weight_decay}, {h->Dp * p.K, 1, 0}};
+    const thaw_cuda_segment segments[] = {{p.D * h->Kp, 1, p.weight_decay}, {h->Dp * h->Kp, 1, 0}};
     h->segments = take_copy(segments, 2, &code);
     h->scalars = take<thaw_cuda_step>(steps, &code);
     h->cursor = take<thaw_cuda_cursor>(1, &code);
@@ -291,9 +295,10 @@ static int head_create(void *stream, const thaw_head_problem *problem, const flo
     device_head *h = new device_head();
     h->p = *problem;
     h->Dp = padded_channels(problem->D + 1);
+    h->Kp = padded_channels(problem->K);
     h->steps = ceil_div(problem->n, problem->batch);
     h->stream = (cudaStream_t)stream;
-    int code = blas_open(h->stream, &h->products, err);
+    int code = blas_open(h->stream, problem->tf32, &h->products, err);
     if (!code) {
         code = fill(h, w, b);
         if (code) {

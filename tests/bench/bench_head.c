@@ -33,8 +33,11 @@ static double train_once(const long arg[N_ARGS], const thaw_backend *backend, co
     thaw_head head;
     thaw_train_result result;
     thaw_error err = {0};
-    thaw_train_job job = {
-        .top = &thaw_cpu_kernels.top, .backend = backend, .K = arg[CLASSES], .train = rows};
+    thaw_train_job job = {.top = &thaw_cpu_kernels.top,
+                          .backend = backend,
+                          .tf32 = true,
+                          .K = arg[CLASSES],
+                          .train = rows};
     job.options = thaw_train_defaults(THAW_HEAD_LINEAR, THAW_OPTIMIZER_ADAMW, rows->n);
     job.options.epochs = arg[EPOCHS];
     job.options.batch = arg[BATCH];
