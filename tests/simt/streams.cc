@@ -269,6 +269,12 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     return cudaSuccess;
 }
 
+/* Asking moves nothing: what is queued is done when somebody waits. */
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+    if (!event->is_past()) return cudaErrorNotReady;
+    return event->state ? event->state->error : cudaSuccess;
+}
+
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     if (cudaError_t failure = simt::injected_failure()) return failure;
     advance_until([&] { return event->is_past(); });
