@@ -139,9 +139,9 @@ static thaw_status allocate(thaw_trunk *trunk, thaw_error *err) {
 static thaw_status native_failure(const thaw_trunk *trunk, const thaw_step *step, int code,
                                   const thaw_error *detail, thaw_error *err) {
     const thaw_kernels *kernels = trunk->backend->kernels;
-    return thaw_fail(err, THAW_ERR_BACKEND, "%s (%s): the %s backend failed: %s (%d)",
+    return thaw_fail(err, THAW_ERR_BACKEND, "%s (%s): %s failed: %s (%d)",
                      step ? step->name : "trunk", step ? kind_names[step->kind] : "copy",
-                     kernels->name,
+                     kernels->describe ? kernels->describe(trunk->backend->device) : "the CPU",
                      detail && detail->text[0] ? detail->text : kernels->explain(code), code);
 }
 

@@ -63,6 +63,9 @@ thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw
     sigaction(SIGTERM, &action, NULL);
     THAW_TRY(thaw_session_backend(options, &s->backend, err));
     if (s->backend.note[0]) thaw_log_write(&s->log, THAW_LOG_INFO, "%s", s->backend.note);
+    if (s->backend.kernels->describe)
+        thaw_log_write(&s->log, THAW_LOG_INFO, "computing on %s",
+                       s->backend.kernels->describe(s->backend.device));
     return thaw_session_tune(options, &s->backend, &s->arena, err);
 }
 

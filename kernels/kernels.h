@@ -285,6 +285,8 @@ typedef struct thaw_kernels {
      * with a sentence in err; on success the caller closes. */
     int (*open)(int index, int threads, void **device, void **stream, struct thaw_error *err);
     void (*close)(void *device, void *stream);
+    /* Which device it is: "NVIDIA A10G (cuda:0)". NULL: there is one, and nothing to say. */
+    const char *(*describe)(const void *device);
     /* Whether factors of this type are multiplied natively on the device (NULL: the first). */
     bool (*computes)(const void *device, thaw_dtype dtype);
     /* What a trunk of this type is called where it matters which bits it makes: "fp32", "tf32". */

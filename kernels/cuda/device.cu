@@ -72,6 +72,8 @@ static int describe(int index, open_device *device, thaw_error *err) {
     }
     device->index = index;
     snprintf(device->name, sizeof device->name, "%.63s", properties.name);
+    snprintf(device->described, sizeof device->described, "%.63s (cuda:%d)", properties.name,
+             index);
     device->facts.sm = attributes.ptxVersion;
     device->facts.n_sm = properties.multiProcessorCount;
     find_peaks(index, device->facts.sm, &device->facts);

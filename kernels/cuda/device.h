@@ -17,7 +17,7 @@ struct tuning_table;
 
 struct open_device {
     int index;
-    char name[64];
+    char name[64], described[80]; /* "NVIDIA A10G", and with its number. */
     thaw_cuda_device facts;
     tuning_table *tuning; /* NULL: kernels are chosen by the cost model. */
 };

@@ -557,6 +557,10 @@ static const char *precision(thaw_dtype dtype) {
     return dtype == THAW_F16 ? "fp16 (CUDA)" : dtype == THAW_BF16 ? "bf16 (CUDA)" : "tf32 (CUDA)";
 }
 
+static const char *describe(const void *device) {
+    return ((const open_device *)device)->described;
+}
+
 static const char *explain(int code) {
     return cudaGetErrorString((cudaError_t)code);
 }
@@ -570,6 +574,7 @@ static thaw_kernels make_table() {
     t.precision = precision;
     t.one_type = true;
     t.memory = &device_memory;
+    t.describe = describe;
     t.explain = explain;
     t.explain_step = explain_step;
     t.tune = device_tune;

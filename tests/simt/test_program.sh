@@ -40,9 +40,10 @@ for i in 1 2; do
 done
 "${train[@]}" --device=auto --out=auto >auto.txt 2>&1 || fail "auto: $(tail -1 auto.txt)"
 [ "$(top1 cpu.txt)" = "$(top1 gpu1.txt)" ] || fail "CPU '$(top1 cpu.txt)', GPU '$(top1 gpu1.txt)'"
+grep -q 'computing on emulated on a CPU (cuda:0)' gpu1.txt || fail "the GPU is not named"
 cmp -s gpu1/model.onnx gpu2/model.onnx || fail "two runs on the GPU made different models"
 grep -q 'computing on the CPU' auto.txt && fail "auto did not take the GPU"
-checks=$((checks + 4))
+checks=$((checks + 5))
 
 # --- the timeline: each batch's stages in order, eight batches of four pictures
 "${train[@]}" --device=cuda --precision=fp16 --batch=4 --log=debug --out=timed >timed.txt 2>&1 ||
