@@ -9,10 +9,13 @@
  * packing to pay. Both tiles keep 4 x 3 vectors of 8 floats in registers (12 accumulators, 3 + 1
  * operands: AVX2's sixteen) and read the operands where they lie.
  *
- * Determinism: an element of y is eight running sums over d, added pairwise, then the tail of D;
- * an element of dw or dx is one sum over m or k in ascending order. Neither depends on the tile's
- * size, on M or on the threads, so that a row's scores do not depend on which rows stand beside it.
- * That is what dnnl_sgemm, the alternative, does not promise: it splits the long side over threads.
+ * Determinism: an element of y is eight running sums over d, added pairwise; an element of dw or dx
+ * is one sum over m or k in ascending order. Neither depends on the tile's size, on M or on the
+ * threads, so that a row's scores do not depend on which rows stand beside it. That is what
+ * dnnl_sgemm, the alternative, does not promise: it splits the long side over threads. It also takes
+ * that a product and its sum are fused, or not, everywhere alike. So a tail is a vector with zeros
+ * (a scalar loop might be vectorised here and not there), and CMakeLists.txt tells GCC not to leave
+ * some of the chains unfused, as it does from version 13 on.
  */
 #include <string.h>
 
@@ -36,26 +39,37 @@ INLINE loose *at(const float *p) {
     return (loose *)p;
 }
 
+/* The first n of them, and zeros. */
+INLINE void some(const float *p, int64_t n, lanes *v) {
+    *v = (lanes){0};
+    memcpy(v, p, (size_t)n * sizeof *p);
+}
+
 INLINE float sum_lanes(const lanes *v) {
     const lanes s = *v;
     return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]));
 }
 
-/* y[i,k] = b[k] + x[i] . w[k] for rows x columns elements, both constants where this is inlined. */
+/* y[i,k] = bias[k] + x[i] . w[k] for rows x columns elements, both constants where this is inlined. */
 INLINE void dot_tile(int rows, int columns, int64_t D, int64_t K, const float *x, const float *w,
-                     const float *b, float *y) {
+                     const float *bias, float *y) {
     lanes sum[ROWS][COLUMNS] = {{{0}}};
     int64_t d = 0;
     for (; d + LANES <= D; d += LANES)
         for (int i = 0; i < rows; i++)
             for (int k = 0; k < columns; k++)
                 sum[i][k] += *at(x + i * D + d) * *at(w + k * D + d);
+    for (int i = 0; d < D && i < rows; i++)
+        for (int k = 0; k < columns; k++) {
+            lanes a, b;
+            some(x + i * D + d, D - d, &a);
+            some(w + k * D + d, D - d, &b);
+            sum[i][k] += a * b;
+        }
     for (int i = 0; i < rows; i++)
         for (int k = 0; k < columns; k++) {
             float total = sum_lanes(&sum[i][k]);
-            for (int64_t t = d; t < D; t++)
-                total += x[i * D + t] * w[k * D + t];
-            y[i * K + k] = b ? total + b[k] : total;
+            y[i * K + k] = bias ? total + bias[k] : total;
         }
 }
 
@@ -97,6 +111,20 @@ typedef struct mixture {
     float *y;       /* rows, D: y[i] = sum over j of a[i,j] x[j] */
 } mixture;
 
+/* rows x n elements of y, fewer than a vector holds, from row i and column d on. */
+INLINE void mix_tail(int rows, int64_t n, const mixture *mix, int64_t i, int64_t d) {
+    lanes sum[ROWS] = {{0}};
+    const float *a = mix->a + i * mix->by_row, *x = mix->x + d;
+    for (int64_t j = 0; j < mix->depth; j++, a += mix->by_depth, x += mix->D)
+        for (int r = 0; r < rows; r++) {
+            lanes v;
+            some(x, n, &v);
+            sum[r] += a[r * mix->by_row] * v;
+        }
+    for (int r = 0; r < rows; r++)
+        memcpy(mix->y + (i + r) * mix->D + d, &sum[r], (size_t)n * sizeof(float));
+}
+
 /* rows x (columns * LANES) elements of y from row i and column d on. */
 INLINE void mix_tile(int rows, int columns, const mixture *mix, int64_t i, int64_t d) {
     lanes sum[ROWS][COLUMNS] = {{{0}}};
@@ -117,13 +145,7 @@ INLINE void mix_rows(int rows, const mixture *mix, int64_t i) {
         mix_tile(rows, COLUMNS, mix, i, d);
     for (; d + LANES <= mix->D; d += LANES)
         mix_tile(rows, 1, mix, i, d);
-    for (; d < mix->D; d++)
-        for (int r = 0; r < rows; r++) {
-            float sum = 0;
-            for (int64_t j = 0; j < mix->depth; j++)
-                sum += mix->a[(i + r) * mix->by_row + j * mix->by_depth] * mix->x[j * mix->D + d];
-            mix->y[(i + r) * mix->D + d] = sum;
-        }
+    if (d < mix->D) mix_tail(rows, mix->D - d, mix, i, d);
 }
 
 CPU_CLONES static void mix_block(const mixture *mix, int64_t i) {
