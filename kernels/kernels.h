@@ -90,8 +90,8 @@ typedef struct thaw_port {
     int64_t N, H, W, C;
     thaw_dtype dtype; /* THAW_F32, THAW_F16 or THAW_BF16; set by the engine. */
     size_t bytes;     /* Set by the producer's prepare: what the backend's layout needs. */
-    void *layout; /* The backend's own, set by the producer's prepare; lives in the plan's arena. */
-    void *data;   /* Set by the planner before run. */
+    const void *layout; /* The backend's own, set by the producer's prepare; lives until release. */
+    void *data;         /* Set by the planner before run. */
 } thaw_port;
 
 /* What every slot of the trunk means. x, y are ports; "+ epilogue" is thaw_epilogue. */

@@ -23,89 +23,98 @@ static int weight_dims(const thaw_step *step, dnnl_dims_t dims) {
 }
 
 typedef struct layer_mds {
-    dnnl_memory_desc_t x, w, w_plain, b, y;
+    cpu_md x, w, w_plain, b, y;
 } layer_mds;
 
-static dnnl_memory_desc_t matrix_md(const thaw_port *port, dnnl_data_type_t type) {
-    dnnl_memory_desc_t md;
-    dnnl_memory_desc_init_by_tag(&md, 2, (dnnl_dims_t){port->N, port->C}, type, dnnl_ab);
-    return md;
-}
-
-static void make_mds(const thaw_step *step, layer_mds *mds) {
-    dnnl_data_type_t type = cpu_type(step->compute), out = cpu_type(step->out->dtype);
+static int make_mds(cpu_builder *builder, layer_mds *mds) {
     static const dnnl_format_tag_t plain[] = {[2] = dnnl_ab, [4] = dnnl_abcd, [5] = dnnl_abcde};
+    const thaw_step *step = builder->step;
+    const thaw_port *x = step->in[0], *y = step->out;
+    dnnl_data_type_t type = cpu_type(step->compute), out = cpu_type(y->dtype);
     dnnl_dims_t dims;
     int n = weight_dims(step, dims);
-    dnnl_memory_desc_init_by_tag(&mds->w_plain, n, dims, dnnl_f32, plain[n]);
-    dnnl_memory_desc_init_by_tag(&mds->w, n, dims, type, dnnl_format_tag_any);
-    dnnl_memory_desc_init_by_tag(&mds->b, 1, (dnnl_dims_t){step->conv.K}, dnnl_f32, dnnl_a);
+    CPU_TRY(cpu_dense_md(builder, n, dims, dnnl_f32, plain[n], &mds->w_plain));
+    CPU_TRY(cpu_dense_md(builder, n, dims, type, dnnl_format_tag_any, &mds->w));
+    CPU_TRY(cpu_dense_md(builder, 1, (dnnl_dims_t){step->conv.K}, dnnl_f32, dnnl_a, &mds->b));
     if (step->kind == THAW_STEP_dense) {
-        mds->x = matrix_md(step->in[0], type);
-        mds->y = matrix_md(step->out, out);
-        return;
+        CPU_TRY(cpu_dense_md(builder, 2, (dnnl_dims_t){x->N, x->C}, type, dnnl_ab, &mds->x));
+        return cpu_dense_md(builder, 2, (dnnl_dims_t){y->N, y->C}, out, dnnl_ab, &mds->y);
     }
+    mds->x = cpu_layout(x);
+    mds->y = cpu_layout(step->in[step->n_in - 1]);
     /* A picture's few channels stay as import wrote them; elsewhere oneDNN chooses. */
-    bool as_is = step->conv.C <= 4 && step->in[0]->dtype == step->compute;
-    mds->x = as_is ? *cpu_layout(step->in[0]) : cpu_md(step->in[0], type, dnnl_format_tag_any);
-    mds->y = step->epilogue.residual ? *cpu_layout(step->in[step->n_in - 1])
-                                     : cpu_md(step->out, out, dnnl_format_tag_any);
+    bool as_is = step->conv.C <= 4 && x->dtype == step->compute;
+    if (!as_is) CPU_TRY(cpu_port_md(builder, x, type, dnnl_format_tag_any, &mds->x));
+    if (step->epilogue.residual) return 0;
+    return cpu_port_md(builder, y, out, dnnl_format_tag_any, &mds->y);
 }
 
 static int make_desc(const cpu_builder *builder, const layer_mds *mds, dnnl_primitive_attr_t attr,
                      dnnl_primitive_desc_t *desc) {
     const thaw_step *step = builder->step;
-    const dnnl_memory_desc_t *bias = step->b ? &mds->b : NULL;
-    if (step->kind == THAW_STEP_dense) {
-        dnnl_inner_product_desc_t op;
-        CPU_TRY(dnnl_inner_product_forward_desc_init(&op, dnnl_forward_inference, &mds->x, &mds->w,
-                                                     bias, &mds->y));
-        return (int)dnnl_primitive_desc_create(desc, &op, attr, builder->engine, NULL);
-    }
     const thaw_window *win = &step->conv.window;
-    dnnl_convolution_desc_t op;
-    CPU_TRY(dnnl_dilated_convolution_forward_desc_init(
-        &op, dnnl_forward_inference, dnnl_convolution_direct, &mds->x, &mds->w, bias, &mds->y,
-        (dnnl_dims_t){win->stride_h, win->stride_w},
+    cpu_md bias = step->b ? mds->b : NULL;
+    if (step->kind == THAW_STEP_dense)
+        return (int)dnnl_inner_product_forward_primitive_desc_create(
+            desc, builder->engine, dnnl_forward_inference, mds->x, mds->w, bias, mds->y, attr);
+    return (int)dnnl_convolution_forward_primitive_desc_create(
+        desc, builder->engine, dnnl_forward_inference, dnnl_convolution_direct, mds->x, mds->w,
+        bias, mds->y, (dnnl_dims_t){win->stride_h, win->stride_w},
         (dnnl_dims_t){win->dilation_h - 1, win->dilation_w - 1},
-        (dnnl_dims_t){win->pad_top, win->pad_left},
-        (dnnl_dims_t){win->pad_bottom, win->pad_right}));
-    return (int)dnnl_primitive_desc_create(desc, &op, attr, builder->engine, NULL);
+        (dnnl_dims_t){win->pad_top, win->pad_left}, (dnnl_dims_t){win->pad_bottom, win->pad_right},
+        attr);
+}
+
+/* The call that computes, once its descriptor has chosen the layouts. */
+static int add_layer(cpu_builder *builder, const layer_mds *mds, const cpu_source *source,
+                     dnnl_primitive_desc_t desc) {
+    const thaw_step *step = builder->step;
+    cpu_call *call;
+    CPU_TRY(cpu_add_call(builder, desc, &call));
+    CPU_TRY(cpu_bind_source(builder, call, DNNL_ARG_SRC, source));
+    CPU_TRY(cpu_bind_constant(builder, call, DNNL_ARG_WEIGHTS, step->w, mds->w_plain, mds->w));
+    if (step->b) CPU_TRY(cpu_bind_constant(builder, call, DNNL_ARG_BIAS, step->b, mds->b, mds->b));
+    return cpu_bind_port_as(builder, call, DNNL_ARG_DST, step->out, mds->y);
+}
+
+/* Finds out which layouts the descriptor wants, and converts the input. */
+static int take_layouts(cpu_builder *builder, layer_mds *mds, dnnl_primitive_desc_t desc,
+                        cpu_source *source) {
+    const thaw_step *step = builder->step;
+    CPU_TRY(cpu_chosen_md(builder, desc, dnnl_query_src_md, &mds->x));
+    CPU_TRY(cpu_chosen_md(builder, desc, dnnl_query_weights_md, &mds->w));
+    CPU_TRY(cpu_chosen_md(builder, desc, dnnl_query_dst_md, &mds->y));
+    cpu_md want = mds->x;
+    if (step->kind == THAW_STEP_dense)
+        CPU_TRY(cpu_port_md(builder, step->in[0], cpu_type(step->compute), dnnl_nchw, &want));
+    CPU_TRY(cpu_source_in(builder, step->in[0], want, source));
+    source->md = mds->x; /* Plain N,C,1,1 is the matrix N,C. */
+    return 0;
 }
 
 int cpu_conv_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
     cpu_builder builder;
     CPU_TRY(cpu_begin(&builder, step, plan, err));
     layer_mds mds;
-    make_mds(step, &mds);
+    CPU_TRY(make_mds(&builder, &mds));
     dnnl_primitive_attr_t attr;
     CPU_TRY(cpu_epilogue(&builder, NULL, &attr));
     dnnl_primitive_desc_t desc;
     int code = make_desc(&builder, &mds, attr, &desc);
     dnnl_primitive_attr_destroy(attr);
     if (code) return cpu_refuse(&builder, code, "this shape");
-
-    dnnl_memory_desc_t x = *dnnl_primitive_desc_query_md(desc, dnnl_query_src_md, 0);
-    dnnl_memory_desc_t w = *dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0);
-    dnnl_memory_desc_t y = *dnnl_primitive_desc_query_md(desc, dnnl_query_dst_md, 0);
-    bool dense = step->kind == THAW_STEP_dense;
-    dnnl_memory_desc_t plain_x = cpu_md(step->in[0], cpu_type(step->compute), dnnl_nchw);
     cpu_source source;
-    code = cpu_source_in(&builder, step->in[0], dense ? &plain_x : &x, &source);
+    code = take_layouts(&builder, &mds, desc, &source);
     if (code) {
         dnnl_primitive_desc_destroy(desc);
         return code;
     }
-    source.md = x; /* Plain N,C,1,1 is the matrix N,C. */
-    cpu_call *call;
-    CPU_TRY(cpu_add_call(&builder, desc, &call));
-    CPU_TRY(cpu_bind_source(&builder, call, DNNL_ARG_SRC, &source));
-    CPU_TRY(cpu_bind_constant(&builder, call, DNNL_ARG_WEIGHTS, step->w, &mds.w_plain, &w));
-    if (step->b) CPU_TRY(cpu_bind_constant(&builder, call, DNNL_ARG_BIAS, step->b, &mds.b, &mds.b));
-    CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_DST, step->out, &y));
+    CPU_TRY(add_layer(&builder, &mds, &source, desc));
     step->in_place = step->epilogue.residual;
-    if (dense) y = cpu_md(step->out, cpu_type(step->out->dtype), dnnl_nchw);
-    return cpu_set_output(&builder, &y);
+    if (step->kind != THAW_STEP_dense) return cpu_set_output(&builder, mds.y);
+    cpu_md y;
+    CPU_TRY(cpu_port_md(&builder, step->out, cpu_type(step->out->dtype), dnnl_nchw, &y));
+    return cpu_set_output(&builder, y);
 }
 
 int cpu_dense_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {

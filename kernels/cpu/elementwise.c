@@ -11,39 +11,28 @@ int cpu_act_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_
     dnnl_alg_kind_t alg;
     float alpha, beta;
     cpu_act_algorithm(&step->epilogue, &alg, &alpha, &beta);
-    dnnl_memory_desc_t x = *cpu_layout(step->in[0]);
-    dnnl_eltwise_desc_t op;
-    int code =
-        (int)dnnl_eltwise_forward_desc_init(&op, dnnl_forward_inference, alg, &x, alpha, beta);
-    if (code) return cpu_refuse(&builder, code, "this activation");
-    dnnl_post_ops_t ops;
-    CPU_TRY(dnnl_post_ops_create(&ops));
-    if (step->epilogue.act == THAW_ACT_HARD_SIGMOID)
-        CPU_TRY(dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_clip, 0, 1));
+    cpu_md x = cpu_layout(step->in[0]);
     dnnl_primitive_attr_t attr;
-    CPU_TRY(cpu_attributes(ops, &attr));
+    CPU_TRY(cpu_attributes(NULL, &attr));
     dnnl_primitive_desc_t desc;
-    code = (int)dnnl_primitive_desc_create(&desc, &op, attr, builder.engine, NULL);
+    int code = (int)dnnl_eltwise_forward_primitive_desc_create(
+        &desc, builder.engine, dnnl_forward_inference, alg, x, x, alpha, beta, attr);
     dnnl_primitive_attr_destroy(attr);
     if (code) return cpu_refuse(&builder, code, "this activation");
     cpu_call *call;
     CPU_TRY(cpu_add_call(&builder, desc, &call));
     CPU_TRY(cpu_bind_port(&builder, call, DNNL_ARG_SRC, step->in[0]));
-    CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_DST, step->out, &x));
-    return cpu_set_output(&builder, &x);
+    CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_DST, step->out, x));
+    return cpu_set_output(&builder, x);
 }
 
 /* y = act(x0 op x1 [+ shift]); with shift, x1 is scale. Leaves the descriptor to the caller. */
-static int make_binary(cpu_builder *builder, dnnl_alg_kind_t alg, const dnnl_memory_desc_t *x1,
-                       const dnnl_memory_desc_t *shift, dnnl_primitive_desc_t *desc) {
-    thaw_step *step = builder->step;
-    dnnl_memory_desc_t x0 = *cpu_layout(step->in[0]);
-    dnnl_binary_desc_t op;
-    int code = (int)dnnl_binary_desc_init(&op, alg, &x0, x1, &x0);
-    if (code) return cpu_refuse(builder, code, "these operands");
+static int make_binary(cpu_builder *builder, dnnl_alg_kind_t alg, cpu_md x1, cpu_md shift,
+                       dnnl_primitive_desc_t *desc) {
+    cpu_md x0 = cpu_layout(builder->step->in[0]);
     dnnl_primitive_attr_t attr;
     CPU_TRY(cpu_epilogue(builder, shift, &attr));
-    code = (int)dnnl_primitive_desc_create(desc, &op, attr, builder->engine, NULL);
+    int code = (int)dnnl_binary_primitive_desc_create(desc, builder->engine, alg, x0, x1, x0, attr);
     dnnl_primitive_attr_destroy(attr);
     return code ? cpu_refuse(builder, code, "these operands") : 0;
 }
@@ -55,10 +44,10 @@ static int binary_prepare(thaw_step *step, dnnl_alg_kind_t alg, const thaw_plan_
     /* Where both have one shape x1 takes x0's layout; a broadcast operand is small and stays. */
     const thaw_port *a = step->in[0], *b = step->in[1];
     bool same = a->H == b->H && a->W == b->W && a->C == b->C;
-    cpu_source x1 = {.port = b, .md = *cpu_layout(b)};
+    cpu_source x1 = {.port = b, .md = cpu_layout(b)};
     if (same) CPU_TRY(cpu_source_in(&builder, b, cpu_layout(a), &x1));
     dnnl_primitive_desc_t desc;
-    CPU_TRY(make_binary(&builder, alg, &x1.md, NULL, &desc));
+    CPU_TRY(make_binary(&builder, alg, x1.md, NULL, &desc));
     cpu_call *call;
     CPU_TRY(cpu_add_call(&builder, desc, &call));
     CPU_TRY(cpu_bind_port(&builder, call, DNNL_ARG_SRC_0, a));
@@ -79,15 +68,16 @@ int cpu_affine_prepare(thaw_step *step, const thaw_plan_context *plan, struct th
     cpu_builder builder;
     CPU_TRY(cpu_begin(&builder, step, plan, err));
     thaw_port channels = {.N = 1, .H = 1, .W = 1, .C = step->out->C};
-    dnnl_memory_desc_t md = cpu_md(&channels, dnnl_f32, dnnl_nchw);
+    cpu_md md;
+    CPU_TRY(cpu_port_md(&builder, &channels, dnnl_f32, dnnl_nchw, &md));
     dnnl_primitive_desc_t desc;
-    CPU_TRY(make_binary(&builder, dnnl_binary_mul, &md, &md, &desc));
+    CPU_TRY(make_binary(&builder, dnnl_binary_mul, md, md, &desc));
     cpu_call *call;
     CPU_TRY(cpu_add_call(&builder, desc, &call));
     CPU_TRY(cpu_bind_port(&builder, call, DNNL_ARG_SRC_0, step->in[0]));
-    CPU_TRY(cpu_bind_constant(&builder, call, DNNL_ARG_SRC_1, step->scale, &md, &md));
+    CPU_TRY(cpu_bind_constant(&builder, call, DNNL_ARG_SRC_1, step->scale, md, md));
     CPU_TRY(cpu_bind_constant(&builder, call, DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1,
-                              step->shift, &md, &md));
+                              step->shift, md, md));
     CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_DST, step->out, cpu_layout(step->in[0])));
     return cpu_set_output(&builder, cpu_layout(step->in[0]));
 }

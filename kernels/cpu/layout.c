@@ -9,11 +9,12 @@
 #include "arena.h"
 #include "onednn.h"
 
-/* Import: its state is not a cpu_state; it has nothing to release. */
 int cpu_import_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
-    cpu_builder builder = {.step = step, .plan = plan, .engine = plan->device, .err = err};
-    dnnl_memory_desc_t md = cpu_md(step->out, cpu_type(step->out->dtype), dnnl_nhwc);
-    return cpu_set_output(&builder, &md);
+    cpu_builder builder;
+    CPU_TRY(cpu_begin(&builder, step, plan, err));
+    cpu_md md;
+    CPU_TRY(cpu_port_md(&builder, step->out, cpu_type(step->out->dtype), dnnl_nhwc, &md));
+    return cpu_set_output(&builder, md);
 }
 
 /* Round to nearest even, as the hardware's conversion does; pixels are never NaN. */
@@ -25,10 +26,9 @@ static uint16_t bf16_from_float(float value) {
 
 int cpu_import_run(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *y = step->out;
-    const dnnl_memory_desc_t *md = cpu_layout(y);
     int64_t C = y->C, n_pixels = y->N * y->H * y->W;
     const uint8_t *x = context->pixels;
-    if (md->data_type == dnnl_bf16) {
+    if (y->dtype == THAW_BF16) {
         uint16_t *out = y->data;
 #pragma omp parallel for schedule(static)
         for (int64_t i = 0; i < n_pixels; i++)
@@ -46,15 +46,10 @@ int cpu_import_run(const thaw_step *step, const thaw_run_context *context) {
 
 /* Adds a copy of src (as src_md sees it) to out (as dst_md sees it; NULL: the caller's features).
  */
-static int add_copy(cpu_builder *builder, const thaw_port *in, const dnnl_memory_desc_t *src_md,
-                    const thaw_port *out, const dnnl_memory_desc_t *dst_md) {
-    dnnl_primitive_attr_t attr;
-    CPU_TRY(cpu_attributes(NULL, &attr));
+static int add_copy(cpu_builder *builder, const thaw_port *in, cpu_md src_md, const thaw_port *out,
+                    cpu_md dst_md) {
     dnnl_primitive_desc_t desc;
-    int code = dnnl_reorder_primitive_desc_create(&desc, src_md, builder->engine, dst_md,
-                                                  builder->engine, attr);
-    dnnl_primitive_attr_destroy(attr);
-    if (code) return cpu_refuse(builder, code, "to copy");
+    CPU_TRY(cpu_copy_desc(builder, src_md, dst_md, &desc));
     cpu_call *call;
     CPU_TRY(cpu_add_call(builder, desc, &call));
     CPU_TRY(cpu_bind_port_as(builder, call, DNNL_ARG_FROM, in, src_md));
@@ -65,18 +60,20 @@ static int add_copy(cpu_builder *builder, const thaw_port *in, const dnnl_memory
 int cpu_export_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
     cpu_builder builder;
     CPU_TRY(cpu_begin(&builder, step, plan, err));
-    dnnl_memory_desc_t plain = cpu_md(step->in[0], dnnl_f32, dnnl_nhwc);
-    return add_copy(&builder, step->in[0], cpu_layout(step->in[0]), NULL, &plain);
+    cpu_md plain;
+    CPU_TRY(cpu_port_md(&builder, step->in[0], dnnl_f32, dnnl_nhwc, &plain));
+    return add_copy(&builder, step->in[0], cpu_layout(step->in[0]), NULL, plain);
 }
 
 int cpu_flatten_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
     cpu_builder builder;
     CPU_TRY(cpu_begin(&builder, step, plan, err));
     dnnl_data_type_t type = cpu_type(step->out->dtype);
-    dnnl_memory_desc_t plain = cpu_md(step->in[0], type, dnnl_nchw);
-    CPU_TRY(add_copy(&builder, step->in[0], cpu_layout(step->in[0]), step->out, &plain));
-    dnnl_memory_desc_t matrix = cpu_md(step->out, type, dnnl_nchw);
-    return cpu_set_output(&builder, &matrix);
+    cpu_md plain, matrix;
+    CPU_TRY(cpu_port_md(&builder, step->in[0], type, dnnl_nchw, &plain));
+    CPU_TRY(add_copy(&builder, step->in[0], cpu_layout(step->in[0]), step->out, plain));
+    CPU_TRY(cpu_port_md(&builder, step->out, type, dnnl_nchw, &matrix));
+    return cpu_set_output(&builder, matrix);
 }
 
 int cpu_pad_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
@@ -84,36 +81,45 @@ int cpu_pad_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_
     CPU_TRY(cpu_begin(&builder, step, plan, err));
     const thaw_port *x = step->in[0];
     const thaw_window *w = &step->conv.window;
-    dnnl_memory_desc_t y = cpu_md(step->out, cpu_type(step->out->dtype), dnnl_nhwc), inner;
+    const dnnl_dims_t size = {x->N, x->C, x->H, x->W}, from = {0, 0, w->pad_top, w->pad_left};
+    cpu_md y, inner;
+    CPU_TRY(cpu_port_md(&builder, step->out, cpu_type(step->out->dtype), dnnl_nhwc, &y));
+    CPU_TRY(cpu_part_md(&builder, y, size, from, &inner));
+    CPU_TRY(add_copy(&builder, x, cpu_layout(x), step->out, inner));
+    builder.state->clear_bytes = dnnl_memory_desc_get_size(y);
+    return cpu_set_output(&builder, y);
+}
+
+static int concat_desc(cpu_builder *builder, dnnl_primitive_desc_t *desc) {
+    const thaw_step *step = builder->step;
+    cpu_md *mds = thaw_arena_array(builder->plan->arena, (size_t)step->n_in, sizeof *mds), y;
+    if (!mds) return cpu_refuse(builder, dnnl_out_of_memory, "memory for a concatenation");
+    for (int i = 0; i < step->n_in; i++)
+        mds[i] = cpu_layout(step->in[i]);
+    CPU_TRY(cpu_port_md(builder, step->out, cpu_type(step->out->dtype), dnnl_format_tag_any, &y));
+    dnnl_primitive_attr_t attr;
+    CPU_TRY(cpu_attributes(NULL, &attr));
     int code =
-        (int)dnnl_memory_desc_init_submemory(&inner, &y, (dnnl_dims_t){x->N, x->C, x->H, x->W},
-                                             (dnnl_dims_t){0, 0, w->pad_top, w->pad_left});
-    if (code) return cpu_refuse(&builder, code, "this border");
-    CPU_TRY(add_copy(&builder, x, cpu_layout(x), step->out, &inner));
-    builder.state->clear_bytes = dnnl_memory_desc_get_size(&y);
-    return cpu_set_output(&builder, &y);
+        (int)dnnl_concat_primitive_desc_create(desc, builder->engine, y, step->n_in, 1, mds, attr);
+    dnnl_primitive_attr_destroy(attr);
+    return code ? cpu_refuse(builder, code, "this concatenation") : 0;
 }
 
 int cpu_concat_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
     cpu_builder builder;
     CPU_TRY(cpu_begin(&builder, step, plan, err));
-    dnnl_memory_desc_t *mds = thaw_arena_array(plan->arena, (size_t)step->n_in, sizeof *mds);
-    if (!mds) return cpu_refuse(&builder, dnnl_out_of_memory, "memory for a concatenation");
-    for (int i = 0; i < step->n_in; i++)
-        mds[i] = *cpu_layout(step->in[i]);
-    dnnl_memory_desc_t y = cpu_md(step->out, cpu_type(step->out->dtype), dnnl_format_tag_any);
-    dnnl_primitive_attr_t attr;
-    CPU_TRY(cpu_attributes(NULL, &attr));
     dnnl_primitive_desc_t desc;
-    int code =
-        (int)dnnl_concat_primitive_desc_create(&desc, &y, step->n_in, 1, mds, attr, builder.engine);
-    dnnl_primitive_attr_destroy(attr);
-    if (code) return cpu_refuse(&builder, code, "this concatenation");
-    y = *dnnl_primitive_desc_query_md(desc, dnnl_query_dst_md, 0);
+    CPU_TRY(concat_desc(&builder, &desc));
+    cpu_md y;
+    int code = cpu_chosen_md(&builder, desc, dnnl_query_dst_md, &y);
+    if (code) {
+        dnnl_primitive_desc_destroy(desc);
+        return code;
+    }
     cpu_call *call;
     CPU_TRY(cpu_add_call(&builder, desc, &call));
     for (int i = 0; i < step->n_in; i++)
         CPU_TRY(cpu_bind_port(&builder, call, DNNL_ARG_MULTIPLE_SRC + i, step->in[i]));
-    CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_DST, step->out, &y));
-    return cpu_set_output(&builder, &y);
+    CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_DST, step->out, y));
+    return cpu_set_output(&builder, y);
 }

@@ -26,7 +26,7 @@ int cpu_begin(cpu_builder *builder, thaw_step *step, const thaw_plan_context *pl
     return 0;
 }
 
-static int bind(cpu_builder *builder, cpu_call *call, cpu_arg arg, const dnnl_memory_desc_t *md) {
+static int bind(cpu_builder *builder, cpu_call *call, cpu_arg arg, cpu_md md) {
     if (call->n_args == call->capacity) return cpu_refuse(builder, -1, "so many arguments");
     int code = dnnl_memory_create(&arg.memory, md, builder->engine, DNNL_MEMORY_NONE);
     if (code) return cpu_refuse(builder, code, "a memory descriptor");
@@ -45,25 +45,86 @@ static size_t reserve(cpu_builder *builder, size_t n) {
 int cpu_add_call(cpu_builder *builder, dnnl_primitive_desc_t desc, cpu_call **out) {
     enum { OTHERS = 6 }; /* Output, weights, bias, scale, shift, scratchpad. */
     cpu_call *call = &builder->state->calls[builder->state->n_calls];
+    cpu_md scratch = NULL;
     call->capacity = builder->step->n_in + OTHERS;
     call->args = thaw_arena_array(builder->plan->arena, (size_t)call->capacity, sizeof(cpu_arg));
     call->exec =
         thaw_arena_array(builder->plan->arena, (size_t)call->capacity, sizeof(dnnl_exec_arg_t));
     int code = call->args && call->exec ? (int)dnnl_primitive_create(&call->primitive, desc)
                                         : (int)dnnl_out_of_memory;
-    dnnl_memory_desc_t scratch = *dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
+    if (!code) code = cpu_chosen_md(builder, desc, dnnl_query_scratchpad_md, &scratch);
     dnnl_primitive_desc_destroy(desc);
     if (code) return cpu_refuse(builder, code, "to build the primitive");
     builder->state->n_calls++;
     *out = call;
-    size_t bytes = dnnl_memory_desc_get_size(&scratch);
+    size_t bytes = dnnl_memory_desc_get_size(scratch);
     if (bytes == 0) return 0;
     cpu_arg arg = {DNNL_ARG_SCRATCHPAD, CPU_BIND_WORKSPACE, .offset = reserve(builder, bytes)};
-    return bind(builder, call, arg, &scratch);
+    return bind(builder, call, arg, scratch);
 }
 
+/* ---- layouts -------------------------------------------------------------------------------- */
+
+/* The step owns the layout from here on; NULL with a code: there is none. */
+static int keep(cpu_builder *builder, int code, dnnl_memory_desc_t made, cpu_md *md) {
+    if (code) return cpu_refuse(builder, code, "a layout");
+    cpu_kept *kept = thaw_arena_alloc(builder->plan->arena, sizeof *kept);
+    if (!kept) {
+        dnnl_memory_desc_destroy(made);
+        return cpu_refuse(builder, dnnl_out_of_memory, "memory for a layout");
+    }
+    *kept = (cpu_kept){made, builder->state->kept};
+    builder->state->kept = kept;
+    *md = made;
+    return 0;
+}
+
+int cpu_dense_md(cpu_builder *builder, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t type,
+                 dnnl_format_tag_t tag, cpu_md *md) {
+    dnnl_memory_desc_t made = NULL;
+    int code = (int)dnnl_memory_desc_create_with_tag(&made, n_dims, dims, type, tag);
+    return keep(builder, code, made, md);
+}
+
+int cpu_port_md(cpu_builder *builder, const thaw_port *port, dnnl_data_type_t type,
+                dnnl_format_tag_t tag, cpu_md *md) {
+    const dnnl_dims_t dims = {port->N, port->C, port->H, port->W};
+    return cpu_dense_md(builder, 4, dims, type, tag, md);
+}
+
+int cpu_part_md(cpu_builder *builder, cpu_md whole, const dnnl_dims_t dims,
+                const dnnl_dims_t offsets, cpu_md *md) {
+    dnnl_memory_desc_t made = NULL;
+    int code = (int)dnnl_memory_desc_create_submemory(&made, whole, dims, offsets);
+    return keep(builder, code, made, md);
+}
+
+int cpu_chosen_md(cpu_builder *builder, dnnl_primitive_desc_t desc, dnnl_query_t argument,
+                  cpu_md *md) {
+    dnnl_memory_desc_t made = NULL; /* The descriptor's own dies with it. */
+    int code = (int)dnnl_memory_desc_clone(&made, dnnl_primitive_desc_query_md(desc, argument, 0));
+    return keep(builder, code, made, md);
+}
+
+cpu_md cpu_layout(const thaw_port *port) {
+    return port->layout;
+}
+
+dnnl_data_type_t cpu_type(thaw_dtype dtype) {
+    return dtype == THAW_BF16 ? dnnl_bf16 : dnnl_f32;
+}
+
+int cpu_set_output(cpu_builder *builder, cpu_md md) {
+    thaw_port *out = builder->step->out;
+    out->layout = md;
+    out->bytes = dnnl_memory_desc_get_size(md);
+    return 0;
+}
+
+/* ---- arguments ------------------------------------------------------------------------------ */
+
 int cpu_bind_port_as(cpu_builder *builder, cpu_call *call, int index, const thaw_port *port,
-                     const dnnl_memory_desc_t *md) {
+                     cpu_md md) {
     return bind(builder, call, (cpu_arg){index, CPU_BIND_PORT, .port = port}, md);
 }
 
@@ -71,14 +132,12 @@ int cpu_bind_port(cpu_builder *builder, cpu_call *call, int index, const thaw_po
     return cpu_bind_port_as(builder, call, index, port, cpu_layout(port));
 }
 
-int cpu_bind_features(cpu_builder *builder, cpu_call *call, int index,
-                      const dnnl_memory_desc_t *md) {
+int cpu_bind_features(cpu_builder *builder, cpu_call *call, int index, cpu_md md) {
     return bind(builder, call, (cpu_arg){.index = index, .binding = CPU_BIND_FEATURES}, md);
 }
 
 /* Copies between two memories now, at plan time. */
-static int reorder_now(cpu_builder *builder, const dnnl_memory_desc_t *from, void *source,
-                       const dnnl_memory_desc_t *to, void *target) {
+static int reorder_now(cpu_builder *builder, cpu_md from, void *source, cpu_md to, void *target) {
     dnnl_engine_t engine = builder->engine;
     dnnl_primitive_desc_t desc = NULL;
     dnnl_primitive_t primitive = NULL;
@@ -103,27 +162,30 @@ static int reorder_now(cpu_builder *builder, const dnnl_memory_desc_t *from, voi
 }
 
 int cpu_bind_constant(cpu_builder *builder, cpu_call *call, int index, const float *values,
-                      const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to) {
+                      cpu_md from, cpu_md to) {
     void *packed = thaw_arena_alloc(builder->plan->arena, dnnl_memory_desc_get_size(to));
     if (!packed) return cpu_refuse(builder, dnnl_out_of_memory, "memory for packed weights");
     CPU_TRY(reorder_now(builder, from, (void *)values, to, packed));
     return bind(builder, call, (cpu_arg){index, CPU_BIND_CONSTANT, .constant = packed}, to);
 }
 
-int cpu_source_in(cpu_builder *builder, const thaw_port *port, const dnnl_memory_desc_t *want,
-                  cpu_source *source) {
-    const dnnl_memory_desc_t *have = cpu_layout(port);
-    *source = (cpu_source){.port = port, .md = *want};
+int cpu_copy_desc(cpu_builder *builder, cpu_md from, cpu_md to, dnnl_primitive_desc_t *desc) {
+    dnnl_primitive_attr_t attr;
+    CPU_TRY(cpu_attributes(NULL, &attr));
+    int code = (int)dnnl_reorder_primitive_desc_create(desc, from, builder->engine, to,
+                                                       builder->engine, attr);
+    dnnl_primitive_attr_destroy(attr);
+    return code ? cpu_refuse(builder, code, "to convert a layout") : 0;
+}
+
+int cpu_source_in(cpu_builder *builder, const thaw_port *port, cpu_md want, cpu_source *source) {
+    cpu_md have = cpu_layout(port);
+    *source = (cpu_source){.port = port, .md = want};
     if (dnnl_memory_desc_equal(have, want)) return 0;
     source->reordered = true;
     source->offset = reserve(builder, dnnl_memory_desc_get_size(want));
-    dnnl_primitive_attr_t attr;
-    CPU_TRY(cpu_attributes(NULL, &attr));
     dnnl_primitive_desc_t desc;
-    int code = dnnl_reorder_primitive_desc_create(&desc, have, builder->engine, want,
-                                                  builder->engine, attr);
-    dnnl_primitive_attr_destroy(attr);
-    if (code) return cpu_refuse(builder, code, "to convert the input's layout");
+    CPU_TRY(cpu_copy_desc(builder, have, want, &desc));
     cpu_call *call;
     CPU_TRY(cpu_add_call(builder, desc, &call));
     CPU_TRY(cpu_bind_port(builder, call, DNNL_ARG_FROM, port));
@@ -133,34 +195,10 @@ int cpu_source_in(cpu_builder *builder, const thaw_port *port, const dnnl_memory
 int cpu_bind_source(cpu_builder *builder, cpu_call *call, int index, const cpu_source *source) {
     cpu_arg arg = {index, CPU_BIND_PORT, .port = source->port};
     if (source->reordered) arg = (cpu_arg){index, CPU_BIND_WORKSPACE, .offset = source->offset};
-    return bind(builder, call, arg, &source->md);
+    return bind(builder, call, arg, source->md);
 }
 
-int cpu_set_output(cpu_builder *builder, const dnnl_memory_desc_t *md) {
-    thaw_port *out = builder->step->out;
-    dnnl_memory_desc_t *layout = thaw_arena_alloc(builder->plan->arena, sizeof *layout);
-    if (!layout) return cpu_refuse(builder, dnnl_out_of_memory, "memory for a layout");
-    *layout = *md;
-    out->layout = layout;
-    out->bytes = dnnl_memory_desc_get_size(md);
-    return 0;
-}
-
-const dnnl_memory_desc_t *cpu_layout(const thaw_port *port) {
-    return port->layout;
-}
-
-dnnl_data_type_t cpu_type(thaw_dtype dtype) {
-    return dtype == THAW_BF16 ? dnnl_bf16 : dnnl_f32;
-}
-
-dnnl_memory_desc_t cpu_md(const thaw_port *port, dnnl_data_type_t type, dnnl_format_tag_t tag) {
-    dnnl_memory_desc_t md;
-    dnnl_dims_t dims = {port->N, port->C, port->H, port->W};
-    memset(&md, 0, sizeof md);
-    dnnl_memory_desc_init_by_tag(&md, 4, dims, type, tag);
-    return md;
-}
+/* ---- what follows ---------------------------------------------------------------------------- */
 
 void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, float *alpha,
                        float *beta) {
@@ -169,16 +207,11 @@ void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, floa
     *beta = epilogue->b;
     switch (epilogue->act) {
         case THAW_ACT_CLIP:
-            /* The two common clips have cheaper code than the general one. */
+            /* Relu has cheaper code than the general clip. */
+            *alg = dnnl_eltwise_clip;
             if (epilogue->a == 0 && isinf(epilogue->b)) {
                 *alg = dnnl_eltwise_relu;
                 *beta = 0;
-            } else if (epilogue->a == 0) {
-                *alg = dnnl_eltwise_bounded_relu;
-                *alpha = epilogue->b;
-                *beta = 0;
-            } else {
-                *alg = dnnl_eltwise_clip;
             }
             break;
         case THAW_ACT_LEAKY_RELU:
@@ -191,12 +224,13 @@ void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, floa
             *alg = dnnl_eltwise_swish;
             *alpha = 1;
             break;
-        case THAW_ACT_HARD_SIGMOID: /* min(max(a x + b, 0), 1) has no algorithm in 2.6: two steps.
-                                     */
-            *alg = dnnl_eltwise_linear;
+        case THAW_ACT_HARD_SIGMOID:
+            *alg = dnnl_eltwise_hardsigmoid;
             break;
         case THAW_ACT_HARD_SWISH:
             *alg = dnnl_eltwise_hardswish;
+            *alpha = 1.0f / 6;
+            *beta = 0.5f;
             break;
         case THAW_ACT_TANH:
             *alg = dnnl_eltwise_tanh;
@@ -214,10 +248,7 @@ static int append_act(dnnl_post_ops_t ops, const thaw_epilogue *epilogue) {
     dnnl_alg_kind_t alg;
     float alpha, beta;
     cpu_act_algorithm(epilogue, &alg, &alpha, &beta);
-    CPU_TRY(dnnl_post_ops_append_eltwise(ops, 1, alg, alpha, beta));
-    if (epilogue->act == THAW_ACT_HARD_SIGMOID)
-        CPU_TRY(dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_clip, 0, 1));
-    return 0;
+    return (int)dnnl_post_ops_append_eltwise(ops, alg, alpha, beta);
 }
 
 int cpu_attributes(dnnl_post_ops_t ops, dnnl_primitive_attr_t *attr) {
@@ -229,12 +260,12 @@ int cpu_attributes(dnnl_post_ops_t ops, dnnl_primitive_attr_t *attr) {
     return code;
 }
 
-int cpu_epilogue(cpu_builder *builder, const dnnl_memory_desc_t *shift,
-                 dnnl_primitive_attr_t *attr) {
+int cpu_epilogue(cpu_builder *builder, cpu_md shift, dnnl_primitive_attr_t *attr) {
     const thaw_epilogue *epilogue = &builder->step->epilogue;
     dnnl_post_ops_t ops = NULL;
     int code = dnnl_post_ops_create(&ops);
-    if (!code && epilogue->residual) code = dnnl_post_ops_append_sum(ops, 1);
+    if (!code && epilogue->residual)
+        code = dnnl_post_ops_append_sum(ops, 1, 0, dnnl_data_type_undef);
     if (!code && shift) code = dnnl_post_ops_append_binary(ops, dnnl_binary_add, shift);
     if (!code) code = append_act(ops, epilogue);
     if (code)
@@ -286,5 +317,7 @@ void cpu_release(thaw_step *step) {
             dnnl_memory_destroy(call->args[k].memory);
         dnnl_primitive_destroy(call->primitive);
     }
+    for (const cpu_kept *kept = state->kept; kept; kept = kept->next)
+        dnnl_memory_desc_destroy(kept->md);
     step->state = NULL;
 }

@@ -14,6 +14,10 @@
 
 enum { CPU_MAX_CALLS = 2 };
 
+/* How values lie: logical shape, type and physical layout. Owned by the state of the step that made
+ * it, so it lives as long as the plan. */
+typedef const_dnnl_memory_desc_t cpu_md;
+
 /* What an argument's memory is at run time. */
 typedef enum cpu_binding {
     CPU_BIND_PORT,      /* the port's data */
@@ -38,10 +42,17 @@ typedef struct cpu_call {
     dnnl_exec_arg_t *exec; /* The same as oneDNN wants them. */
 } cpu_call;
 
-/* thaw_step.state of every oneDNN step. */
+/* A layout that a step owns. */
+typedef struct cpu_kept {
+    dnnl_memory_desc_t md;
+    struct cpu_kept *next;
+} cpu_kept;
+
+/* thaw_step.state of every step; in the plan's arena. */
 typedef struct cpu_state {
     int n_calls;
     cpu_call calls[CPU_MAX_CALLS];
+    cpu_kept *kept;
     size_t clear_bytes; /* pad: the output's first bytes are zeroed before the calls. */
 } cpu_state;
 
@@ -68,38 +79,56 @@ int cpu_begin(cpu_builder *builder, thaw_step *step, const thaw_plan_context *pl
  * end of the step's workspace. */
 int cpu_add_call(cpu_builder *builder, dnnl_primitive_desc_t desc, cpu_call **call);
 
+/* ---- layouts -------------------------------------------------------------------------------- */
+
+/* A dense layout of up to 5 dimensions. */
+int cpu_dense_md(cpu_builder *builder, int n_dims, const dnnl_dims_t dims, dnnl_data_type_t type,
+                 dnnl_format_tag_t tag, cpu_md *md);
+
+/* The port's logical shape N,C,H,W: any layout, plain NHWC, plain NCHW. */
+int cpu_port_md(cpu_builder *builder, const thaw_port *port, dnnl_data_type_t type,
+                dnnl_format_tag_t tag, cpu_md *md);
+
+/* The part of a layout that starts at offsets. */
+int cpu_part_md(cpu_builder *builder, cpu_md whole, const dnnl_dims_t dims,
+                const dnnl_dims_t offsets, cpu_md *md);
+
+/* What a descriptor chose for one of its arguments. */
+int cpu_chosen_md(cpu_builder *builder, dnnl_primitive_desc_t desc, dnnl_query_t argument,
+                  cpu_md *md);
+
+/* The layout of a port that a step has written. */
+cpu_md cpu_layout(const thaw_port *port);
+
+dnnl_data_type_t cpu_type(thaw_dtype dtype);
+
+/* Declares the output's layout and size. */
+int cpu_set_output(cpu_builder *builder, cpu_md md);
+
+/* ---- arguments ------------------------------------------------------------------------------ */
+
 int cpu_bind_port(cpu_builder *builder, cpu_call *call, int index, const thaw_port *port);
-/* The port's data seen through another descriptor (a part of it, or another logical shape). */
+/* The port's data seen through another layout (a part of it, or another logical shape). */
 int cpu_bind_port_as(cpu_builder *builder, cpu_call *call, int index, const thaw_port *port,
-                     const dnnl_memory_desc_t *md);
-int cpu_bind_features(cpu_builder *builder, cpu_call *call, int index,
-                      const dnnl_memory_desc_t *md);
+                     cpu_md md);
+int cpu_bind_features(cpu_builder *builder, cpu_call *call, int index, cpu_md md);
 
 /* Packs n floats that lie as `from` says into a copy that lies as `to` says, and binds that. */
 int cpu_bind_constant(cpu_builder *builder, cpu_call *call, int index, const float *values,
-                      const dnnl_memory_desc_t *from, const dnnl_memory_desc_t *to);
+                      cpu_md from, cpu_md to);
 
 /* Binds the step's input in[i] in layout `want`, with a reorder before the call if it lies
  * otherwise. Must come before cpu_add_call of the primitive that reads it: it returns where. */
 typedef struct cpu_source {
     const thaw_port *port;
-    dnnl_memory_desc_t md;
+    cpu_md md;
     bool reordered;
     size_t offset;
 } cpu_source;
-int cpu_source_in(cpu_builder *builder, const thaw_port *port, const dnnl_memory_desc_t *want,
-                  cpu_source *source);
+int cpu_source_in(cpu_builder *builder, const thaw_port *port, cpu_md want, cpu_source *source);
 int cpu_bind_source(cpu_builder *builder, cpu_call *call, int index, const cpu_source *source);
 
-/* Declares the output's layout and size. */
-int cpu_set_output(cpu_builder *builder, const dnnl_memory_desc_t *md);
-
-/* The layout of a port that a step has written. */
-const dnnl_memory_desc_t *cpu_layout(const thaw_port *port);
-
-/* A descriptor of the port's logical shape: any layout, plain NHWC, plain NCHW. */
-dnnl_memory_desc_t cpu_md(const thaw_port *port, dnnl_data_type_t type, dnnl_format_tag_t tag);
-dnnl_data_type_t cpu_type(thaw_dtype dtype);
+/* ---- what follows ---------------------------------------------------------------------------- */
 
 /* oneDNN's algorithm and parameters for an activation (not NONE). */
 void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, float *alpha,
@@ -110,8 +139,10 @@ int cpu_attributes(dnnl_post_ops_t ops, dnnl_primitive_attr_t *attr);
 
 /* The same for the step's epilogue: + residual, + shift (an argument of post-operation 0; NULL:
  * none), then the activation. */
-int cpu_epilogue(cpu_builder *builder, const dnnl_memory_desc_t *shift,
-                 dnnl_primitive_attr_t *attr);
+int cpu_epilogue(cpu_builder *builder, cpu_md shift, dnnl_primitive_attr_t *attr);
+
+/* A descriptor of a copy from one layout to another. */
+int cpu_copy_desc(cpu_builder *builder, cpu_md from, cpu_md to, dnnl_primitive_desc_t *desc);
 
 /* Fails with a sentence; always returns non-zero. */
 int cpu_refuse(cpu_builder *builder, int code, const char *what);

@@ -64,7 +64,7 @@ const thaw_kernels thaw_cpu_kernels = {
     .explain = cpu_explain,
     .trunk =
         {
-            [THAW_STEP_import] = {cpu_import_prepare, cpu_import_run, NULL},
+            [THAW_STEP_import] = {cpu_import_prepare, cpu_import_run, cpu_release},
             ONEDNN(export),
             ONEDNN(conv),
             ONEDNN(dense),
