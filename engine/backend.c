@@ -5,7 +5,7 @@
 #include <string.h>
 
 static thaw_status open_first(thaw_backend *backend, int threads, thaw_error *err) {
-    char note[THAW_BACKEND_TEXT] = "";
+    char note[THAW_BACKEND_TEXT] = "computing on the CPU: this build has no CUDA kernels";
     if (thaw_gpu_kernels) {
         thaw_error why = {0};
         if (thaw_backend_gpu_open(backend, thaw_gpu_kernels, 0, threads, &why) == THAW_OK)
@@ -24,7 +24,8 @@ thaw_status thaw_backend_open(thaw_backend *backend, const char *device, int thr
     if (strcmp(device, "auto") == 0) return open_first(backend, threads, err);
     if (!thaw_gpu_kernels)
         return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                         "device = %s: this build computes on the CPU only; use device = cpu",
+                         "device = %s: this build has no CUDA kernels, since there was no CUDA "
+                         "compiler where it was made; use device = cpu",
                          device);
     int index = strncmp(device, "cuda:", 5) == 0 ? atoi(device + 5) : 0;
     thaw_error why = {0};
