@@ -2,7 +2,7 @@
  *
  * Every function that can fail returns a thaw_status (0 or negative) and takes a thaw_error * last,
  * which may be NULL. On failure the error holds the code and one English sentence that says what,
- * where, what was expected and what to do. Only host/main.c prints it.
+ * where, what was expected and what to do. Only host/commands/main.c prints it.
  */
 #ifndef THAW_STATUS_H
 #define THAW_STATUS_H
