@@ -7,7 +7,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 
-#include "cache.h"
+#include "cache/cache.h"
 #include "tempdir.h"
 
 enum { TEST_HEADER = 64 }; /* Of a shard, and of a record. */

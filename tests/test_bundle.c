@@ -5,13 +5,13 @@
 #include <jansson.h>
 #include <time.h>
 
-#include "bundle.h"
 #include "draw.h"
-#include "run_folder.h"
-#include "session.h"
+#include "model/bundle.h"
+#include "run/run_folder.h"
+#include "run/session.h"
+#include "run/train.h"
 #include "tempdir.h"
 #include "testing.h"
-#include "train.h"
 
 static tempdir place;
 static thaw_backend backend;

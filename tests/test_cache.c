@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <utime.h>
 
-#include "cache_index.h"
+#include "cache/cache_index.h"
 
 /* ---- round trips ----------------------------------------------------------------------------- */
 

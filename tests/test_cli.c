@@ -8,7 +8,7 @@
 //
 #include <cmocka.h>
 
-#include "cli.h"
+#include "commands/cli.h"
 #include "tempdir.h"
 
 static const thaw_command commands[] = {

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 #include <time.h>
 
-#include "dataset.h"
+#include "data/dataset.h"
 #include "tempdir.h"
 
 static tempdir dir;

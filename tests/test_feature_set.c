@@ -3,7 +3,7 @@
 //
 #include <pthread.h>
 
-#include "feature_set.h"
+#include "cache/feature_set.h"
 
 enum { N = 200 };
 

@@ -3,7 +3,7 @@
  * skips columns equals one that does not; no bytes crash it. */
 #include "testing.h"
 
-#include "image.h"
+#include "picture/image.h"
 
 #define PICTURES THAW_SOURCE_DIR "/tests/data/image/"
 

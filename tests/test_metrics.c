@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "metrics.h"
+#include "top/metrics.h"
 
 static thaw_metrics scored(thaw_arena *arena, int64_t K, int64_t M, const float *logits,
                            const int32_t *label) {

@@ -1,11 +1,11 @@
 /* thaw new: the networks that it writes have the numbers of parameters that the literature has, are
  * read, cut and frozen as foreign files are, and depend on the seed alone.
  */
-#include "architectures.h"
-#include "cuts.h"
-#include "onnx_read.h"
+#include "graph/cuts.h"
+#include "onnx/architectures.h"
+#include "onnx/onnx_read.h"
 #include "program.h"
-#include "trunk.h"
+#include "trunk/trunk.h"
 
 typedef struct known_network {
     const char *arch;

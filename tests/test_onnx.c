@@ -9,11 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cuts.h"
+#include "graph/cuts.h"
 #include "onnx.pb-c.h"
-#include "onnx_read.h"
+#include "onnx/onnx_read.h"
 #include "testing.h"
-#include "trunk.h"
+#include "trunk/trunk.h"
 
 /* ---- every file ---------------------------------------------------------------------------- */
 

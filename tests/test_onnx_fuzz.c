@@ -11,12 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cuts.h"
+#include "graph/cuts.h"
+#include "graph/ops.h"
 #include "onnx.pb-c.h"
-#include "onnx_read.h"
-#include "ops.h"
+#include "onnx/onnx_read.h"
 #include "testing.h"
-#include "trunk.h"
+#include "trunk/trunk.h"
 
 enum { MUTANTS = 40000, SECONDS = 100, MOST_SEEDS = 128 };
 

@@ -10,8 +10,8 @@
 #include <locale.h>
 
 #include "file.h"
-#include "option_types.h"
-#include "options.h"
+#include "options/option_types.h"
+#include "options/options.h"
 #include "tempdir.h"
 
 static thaw_options options;

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "trainer.h"
+#include "top/trainer.h"
 
 static const thaw_top_slots *const top = &thaw_cpu_kernels.top;
 

@@ -10,11 +10,11 @@
 #include <malloc.h>
 #include <unistd.h>
 
-#include "cuts.h"
-#include "image.h"
-#include "onnx_read.h"
+#include "graph/cuts.h"
+#include "onnx/onnx_read.h"
+#include "picture/image.h"
 #include "testing.h"
-#include "trunk.h"
+#include "trunk/trunk.h"
 
 /* ---- allocations of our own code ------------------------------------------------------------ */
 

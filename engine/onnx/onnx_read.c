@@ -8,9 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "graph/ops.h"
 #include "half.h"
 #include "onnx.pb-c.h"
-#include "ops.h"
 
 /* ONNX's TensorProto.DataType. */
 enum {

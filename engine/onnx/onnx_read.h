@@ -2,7 +2,7 @@
 #ifndef THAW_ONNX_READ_H
 #define THAW_ONNX_READ_H
 
-#include "graph.h"
+#include "graph/graph.h"
 #include "hash.h"
 
 typedef struct thaw_model {

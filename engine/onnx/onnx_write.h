@@ -2,9 +2,9 @@
 #ifndef THAW_ONNX_WRITE_H
 #define THAW_ONNX_WRITE_H
 
-#include "cuts.h"
-#include "dense.h"
+#include "graph/cuts.h"
 #include "onnx_read.h"
+#include "top/dense.h"
 
 /* One text that goes into the file's metadata_props; an older one of the same key goes out. */
 typedef struct thaw_metadata {

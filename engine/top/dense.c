@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "ops.h"
+#include "graph/ops.h"
 
 static thaw_status refuse(const thaw_node *node, thaw_error *err) {
     return thaw_fail(err, THAW_ERR_UNSUPPORTED,

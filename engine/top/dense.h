@@ -3,8 +3,8 @@
 #ifndef THAW_DENSE_H
 #define THAW_DENSE_H
 
-#include "backend.h"
-#include "cuts.h"
+#include "graph/cuts.h"
+#include "trunk/backend.h"
 
 /* y = x w^T + b, then max(y, 0) if relu. */
 typedef struct thaw_dense {

@@ -6,10 +6,10 @@
 #ifndef THAW_TRAINER_H
 #define THAW_TRAINER_H
 
-#include "backend.h"
 #include "head.h"
 #include "metrics.h"
 #include "schedule.h"
+#include "trunk/backend.h"
 
 typedef enum thaw_optimizer { THAW_OPTIMIZER_SGD, THAW_OPTIMIZER_ADAMW } thaw_optimizer;
 

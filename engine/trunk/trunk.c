@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "lower.h"
+#include "graph/lower.h"
 
 /* What a batch needs on its way through a device. There are two, so that one batch's copies overlap
  * the other's kernels; activations are shared, so kernels follow each other. */

@@ -7,7 +7,7 @@
 #define THAW_TRUNK_H
 
 #include "backend.h"
-#include "cuts.h"
+#include "graph/cuts.h"
 
 typedef struct thaw_trunk thaw_trunk;
 

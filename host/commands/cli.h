@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 #include "arena.h"
-#include "options.h"
+#include "options/options.h"
 #include "status.h"
 
 typedef struct thaw_cli thaw_cli;

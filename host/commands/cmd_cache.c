@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "commands.h"
-#include "session.h"
+#include "run/session.h"
 #include "text.h"
 
 static const char *fact(const thaw_cache_entry *e, const char *name) {

@@ -7,7 +7,7 @@
 
 #include "commands.h"
 #include "draw.h"
-#include "train.h"
+#include "run/train.h"
 
 enum { N_TRAIN = 60, N_TEST = 30, SIZE = 160, SEED = 2026 };
 

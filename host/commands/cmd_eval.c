@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bundle.h"
 #include "commands.h"
-#include "results.h"
-#include "session.h"
+#include "model/bundle.h"
+#include "run/results.h"
+#include "run/session.h"
 
 /* Scores all rows of a split, in order, with the layers that serving uses. */
 static thaw_status score_rows(const thaw_bundle *b, const thaw_rows *rows, thaw_metrics *metrics,

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "commands.h"
-#include "network.h"
-#include "ops.h"
-#include "session.h"
+#include "graph/ops.h"
+#include "model/network.h"
+#include "run/session.h"
 #include "text.h"
 
 static void print_operators(const thaw_graph *graph) {

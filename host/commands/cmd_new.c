@@ -1,8 +1,8 @@
 /* thaw new: a known network with random weights, as an ONNX file. */
 #include <stdio.h>
 
-#include "architectures.h"
 #include "commands.h"
+#include "onnx/architectures.h"
 
 thaw_status thaw_cmd_new(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
     (void)cli;

@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bundle.h"
 #include "commands.h"
 #include "file.h"
-#include "results.h"
-#include "session.h"
+#include "model/bundle.h"
+#include "run/results.h"
+#include "run/session.h"
 
 enum { GROUP = 32, LARGEST_FILE = 512 << 20 };
 

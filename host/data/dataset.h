@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 #include "arena.h"
-#include "options.h"
+#include "options/options.h"
 #include "status.h"
 
 typedef enum thaw_split {

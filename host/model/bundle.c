@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include "file.h"
-#include "onnx_write.h"
-#include "results.h"
+#include "onnx/onnx_write.h"
+#include "run/results.h"
 
 enum { LARGEST_JSON = 64 << 20, LARGEST_PICTURE = 512 << 20 };
 static const double golden_tolerance = 1e-3;

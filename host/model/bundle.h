@@ -9,8 +9,8 @@
 
 #include <jansson.h>
 
-#include "dense.h"
 #include "network.h"
+#include "top/dense.h"
 
 enum { THAW_GOLDEN = 3, THAW_BUNDLE_FORMAT = 1 };
 

@@ -2,9 +2,9 @@
 #ifndef THAW_NETWORK_H
 #define THAW_NETWORK_H
 
-#include "onnx_read.h"
+#include "onnx/onnx_read.h"
 #include "preprocess.h"
-#include "trunk.h"
+#include "trunk/trunk.h"
 
 typedef struct thaw_network {
     thaw_model model;

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ops.h"
+#include "graph/ops.h"
 
 /* ---- presets ------------------------------------------------------------------------------- */
 

@@ -9,9 +9,9 @@
 
 #include <jansson.h>
 
-#include "image.h"
-#include "onnx_read.h"
-#include "options.h"
+#include "onnx/onnx_read.h"
+#include "options/options.h"
+#include "picture/image.h"
 
 typedef struct thaw_preprocess {
     thaw_geometry geometry; /* Size, fit, filter, channels, colour order. */

@@ -5,7 +5,7 @@
 #include <jansson.h>
 
 #include "status.h"
-#include "trainer.h"
+#include "top/trainer.h"
 
 typedef struct thaw_report {
     const char *title;

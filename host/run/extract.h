@@ -8,11 +8,11 @@
 #ifndef THAW_EXTRACT_H
 #define THAW_EXTRACT_H
 
-#include "cache.h"
-#include "dataset.h"
+#include "cache/cache.h"
+#include "data/dataset.h"
 #include "file.h"
 #include "log.h"
-#include "network.h"
+#include "model/network.h"
 
 typedef struct thaw_extraction {
     thaw_hash *keys; /* [n] Record key of each picture of the dataset. */

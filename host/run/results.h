@@ -5,8 +5,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "dataset.h"
-#include "metrics.h"
+#include "data/dataset.h"
+#include "top/metrics.h"
 
 /* {"top1", "top5", "balanced_accuracy", "loss", "n", "classes": [{"name", "precision", "recall",
  * "f1", "support"}], "confusion": [[true][predicted]]}. A new reference; NULL without memory. */

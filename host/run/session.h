@@ -6,9 +6,9 @@
 #ifndef THAW_SESSION_H
 #define THAW_SESSION_H
 
+#include "cache/feature_set.h"
 #include "extract.h"
-#include "feature_set.h"
-#include "trainer.h"
+#include "top/trainer.h"
 
 typedef struct thaw_session {
     const thaw_options *options;

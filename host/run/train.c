@@ -5,8 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "bundle.h"
-#include "report.h"
+#include "model/bundle.h"
+#include "report/report.h"
 #include "results.h"
 #include "run_folder.h"
 #include "session.h"

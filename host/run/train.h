@@ -2,7 +2,7 @@
 #ifndef THAW_TRAIN_H
 #define THAW_TRAIN_H
 
-#include "options.h"
+#include "options/options.h"
 
 /* What a caller may want to show afterwards. */
 typedef struct thaw_train_summary {

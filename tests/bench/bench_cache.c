@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "feature_set.h"
+#include "cache/feature_set.h"
 
 enum { BATCH = 256, GATHER = 32 };
 

@@ -19,7 +19,7 @@
 
 #include "bench.h"
 #include "file.h"
-#include "image.h"
+#include "picture/image.h"
 
 typedef struct picture {
     const char *path;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "trainer.h"
+#include "top/trainer.h"
 
 enum { EPOCHS, ROWS, FEATURES, CLASSES, BATCH, THREADS, REPEATS, N_ARGS };
 

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "bench.h"
-#include "extract.h"
+#include "run/extract.h"
 
 enum { DECODE, TRUNK, KEEP, PIPELINE, IDEAL, SHARE, N_MEASURES };
 static const char *const names[N_MEASURES] = {"decode",   "trunk", "keep",

@@ -16,7 +16,7 @@
 
 #include "bench.h"
 #include "file.h"
-#include "network.h"
+#include "model/network.h"
 
 typedef struct bench {
     thaw_options options;

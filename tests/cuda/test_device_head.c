@@ -7,7 +7,7 @@
  */
 #include "half.h"
 #include "testing.h"
-#include "trainer.h"
+#include "top/trainer.h"
 
 typedef struct head_case {
     const char *name;

@@ -11,10 +11,10 @@
  */
 #include <dirent.h>
 
-#include "cuts.h"
-#include "onnx_read.h"
+#include "graph/cuts.h"
+#include "onnx/onnx_read.h"
 #include "testing.h"
-#include "trunk.h"
+#include "trunk/trunk.h"
 
 static const float scale[3] = {1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, shift[3] = {-2, -2, -2};
 
