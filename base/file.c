@@ -2,11 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -45,8 +46,7 @@ static thaw_status read_open(int fd, const char *path, size_t limit_bytes, thaw_
                          (intmax_t)info.st_size, limit_bytes);
     char *buffer = thaw_arena_alloc(arena, (size_t)info.st_size + 1);
     if (!buffer)
-        return thaw_fail(err, THAW_ERR_NOMEM, "no memory for the %jd bytes of '%.600s'",
-                         (intmax_t)info.st_size, path);
+        return thaw_fail_memory(err, "for the %jd bytes of '%.600s'", (intmax_t)info.st_size, path);
     ssize_t got = read_all(fd, buffer, (size_t)info.st_size);
     if (got < 0) return fail_errno(err, "read", path, errno);
     *bytes = buffer;
@@ -75,22 +75,77 @@ static int write_all(int fd, const char *bytes, size_t n) {
     return 0;
 }
 
-/* Creates temporary with the bytes and moves it to path. Returns 0 or an errno. */
-static int write_and_rename(const char *temporary, const char *path, const void *bytes, size_t n) {
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+bool thaw_file_read_at(int fd, void *bytes, size_t n, off_t offset) {
+    for (size_t done = 0; done < n;) {
+        ssize_t got = pread(fd, (char *)bytes + done, n - done, offset + (off_t)done);
+        if (got == 0) errno = ENODATA;
+        if (got <= 0 && !(got < 0 && errno == EINTR)) return false;
+        if (got > 0) done += (size_t)got;
+    }
+    return true;
+}
+
+bool thaw_file_write_at(int fd, const void *bytes, size_t n, off_t offset) {
+    for (size_t done = 0; done < n;) {
+        ssize_t put = pwrite(fd, (const char *)bytes + done, n - done, offset + (off_t)done);
+        if (put <= 0 && !(put < 0 && errno == EINTR)) return false;
+        if (put > 0) done += (size_t)put;
+    }
+    return true;
+}
+
+/* Cuts the last part off; "." when there is none left. */
+static void cut_last(char *path) {
+    char *slash = strrchr(path, '/');
+    if (!slash)
+        strcpy(path, ".");
+    else
+        slash[slash == path] = '\0';
+}
+
+/* A new file beside path, under a name that nobody can have made before or linked somewhere.
+ * Returns its descriptor, or -1 with errno. */
+static int create_beside(const char *path, char temporary[PATH_MAX]) {
+    enum { ATTEMPTS = 100 };
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        uint64_t number;
+        if (getrandom(&number, sizeof number, 0) != sizeof number) return -1;
+        int n = snprintf(temporary, PATH_MAX, "%s.tmp%016" PRIx64, path, number);
+        if (n >= PATH_MAX) return errno = ENAMETOOLONG, -1;
+        int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST) return fd;
+    }
+    return -1;
+}
+
+/* Brings the folder's entry for path to disk, as far as the file system can. */
+static void sync_folder(const char *path) {
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s", path);
+    cut_last(folder);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    fsync(fd);
+    close(fd);
+}
+
+/* Returns 0 or an errno. */
+static int write_and_rename(const char *path, const void *bytes, size_t n) {
+    char temporary[PATH_MAX];
+    int fd = create_beside(path, temporary);
     if (fd < 0) return errno;
     int code = write_all(fd, bytes, n) != 0 || fsync(fd) != 0 ? errno : 0;
     if (close(fd) != 0 && !code) code = errno;
     if (!code && rename(temporary, path) != 0) code = errno;
-    if (code) unlink(temporary);
+    if (code)
+        unlink(temporary);
+    else
+        sync_folder(path);
     return code;
 }
 
 thaw_status thaw_file_write(const char *path, const void *bytes, size_t n, thaw_error *err) {
-    char temporary[PATH_MAX];
-    int length = snprintf(temporary, sizeof temporary, "%s.tmp%d", path, (int)gettid());
-    int code =
-        length < (int)sizeof temporary ? write_and_rename(temporary, path, bytes, n) : ENAMETOOLONG;
+    int code = write_and_rename(path, bytes, n);
     return code ? fail_errno(err, "write", path, code) : THAW_OK;
 }
 
@@ -123,15 +178,6 @@ char *thaw_file_join(thaw_arena *arena, const char *folder, const char *name) {
     size_t n = strlen(folder);
     if (n == 0 || name[0] == '/') return thaw_arena_string(arena, name, strlen(name));
     return thaw_arena_printf(arena, "%s%s%s", folder, folder[n - 1] == '/' ? "" : "/", name);
-}
-
-/* Cuts the last part off; "." when there is none left. */
-static void cut_last(char *path) {
-    char *slash = strrchr(path, '/');
-    if (!slash)
-        strcpy(path, ".");
-    else
-        slash[slash == path] = '\0';
 }
 
 thaw_status thaw_file_free_bytes(const char *path, uint64_t *bytes, thaw_error *err) {
@@ -168,7 +214,7 @@ thaw_status thaw_rejected_write(const char *path, const thaw_rejected *rows, siz
     char *table = NULL;
     size_t n_table = 0;
     FILE *out = open_memstream(&table, &n_table);
-    if (!out) return thaw_fail(err, THAW_ERR_NOMEM, "no memory for the table '%.600s'", path);
+    if (!out) return thaw_fail_memory(err, "for the table '%.600s'", path);
     fputs("path,reason\r\n", out);
     for (size_t i = 0; i < n; i++) {
         put_field(out, rows[i].path);
@@ -178,9 +224,8 @@ thaw_status thaw_rejected_write(const char *path, const thaw_rejected *rows, siz
     }
     bool failed = ferror(out) != 0;
     failed = fclose(out) != 0 || failed;
-    thaw_status status =
-        failed ? thaw_fail(err, THAW_ERR_NOMEM, "no memory for the table '%.600s'", path)
-               : thaw_file_write(path, table, n_table, err);
+    thaw_status status = failed ? thaw_fail_memory(err, "for the table '%.600s'", path)
+                                : thaw_file_write(path, table, n_table, err);
     free(table);
     return status;
 }

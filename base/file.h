@@ -2,8 +2,10 @@
 #ifndef THAW_FILE_H
 #define THAW_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "arena.h"
 #include "status.h"
@@ -17,6 +19,11 @@ thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *are
  * reader sees the old file or the new one. On failure the old file stays and nothing is left
  * beside it. THAW_ERR_IO; a full disk is named as such. */
 thaw_status thaw_file_write(const char *path, const void *bytes, size_t n, thaw_error *err);
+
+/* Read or write n bytes at offset of an open file, over short counts and signals. False with errno
+ * on failure; the end of the file is a failure, too. */
+bool thaw_file_read_at(int fd, void *bytes, size_t n, off_t offset);
+bool thaw_file_write_at(int fd, const void *bytes, size_t n, off_t offset);
 
 /* Makes the folder and the folders above it where they are missing. THAW_ERR_IO. */
 thaw_status thaw_file_make_folders(const char *path, thaw_error *err);

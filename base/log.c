@@ -8,17 +8,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
+#include "text.h"
+
 enum { LINE_MAX_BYTES = 2048, COLUMNS_UNKNOWN = 80 };
 
 static const double REDRAW_S = 0.1; /* Faster than this is flicker. */
 static const double PLAIN_S = 5.0;  /* A log file that is read later wants few lines. */
 static const double SMOOTHING = 0.3;
-
-static double monotonic_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static bool is_terminal(FILE *stream) {
     const char *kind = getenv("TERM");
@@ -26,7 +23,7 @@ static bool is_terminal(FILE *stream) {
 }
 
 void thaw_log_open(thaw_log *log, FILE *stream, thaw_log_level level) {
-    *log = (thaw_log){.stream = stream, .level = level, .now_s = monotonic_s};
+    *log = (thaw_log){.stream = stream, .level = level, .now_s = thaw_now_s};
     log->terminal = is_terminal(stream);
     pthread_mutex_init(&log->mutex, NULL);
 }
@@ -167,14 +164,6 @@ static void put_time(FILE *stream) {
             t.tv_nsec / 1000000);
 }
 
-/* File names end up in messages; they must not steer the terminal or fake a line. */
-static void make_printable(char *text) {
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c < 0x20 || c == 0x7f) *text = '?';
-    }
-}
-
 void thaw_log_write(thaw_log *log, thaw_log_level level, const char *format, ...) {
     static const char *const prefixes[] = {[THAW_LOG_ERROR] = "error: ",
                                            [THAW_LOG_WARN] = "warning: ",
@@ -186,7 +175,7 @@ void thaw_log_write(thaw_log *log, thaw_log_level level, const char *format, ...
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    make_printable(line);
+    thaw_text_printable(line);
     pthread_mutex_lock(&log->mutex);
     clear_drawn(log);
     if (log->level == THAW_LOG_DEBUG) put_time(log->stream);

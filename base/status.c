@@ -4,12 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void make_printable(char *text) {
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c < 0x20 || c == 0x7f) *text = '?';
-    }
-}
+#include "text.h"
 
 thaw_status thaw_fail(thaw_error *err, thaw_status code, const char *format, ...) {
     if (err) {
@@ -18,9 +13,18 @@ thaw_status thaw_fail(thaw_error *err, thaw_status code, const char *format, ...
         err->code = code;
         vsnprintf(err->text, sizeof err->text, format, args);
         va_end(args);
-        make_printable(err->text);
+        thaw_text_printable(err->text);
     }
     return code;
+}
+
+thaw_status thaw_fail_memory(thaw_error *err, const char *format, ...) {
+    char what[THAW_ERROR_TEXT / 2];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory %s", what);
 }
 
 thaw_status thaw_fail_within(thaw_error *err, thaw_status code, const char *format, ...) {
@@ -32,7 +36,7 @@ thaw_status thaw_fail_within(thaw_error *err, thaw_status code, const char *form
     vsnprintf(err->text, sizeof err->text - sizeof inner - 2, format, args);
     va_end(args);
     strcat(strcat(err->text, ": "), inner);
-    make_printable(err->text);
+    thaw_text_printable(err->text);
     return err->code;
 }
 

@@ -39,6 +39,10 @@ typedef struct thaw_error {
 thaw_status thaw_fail(thaw_error *err, thaw_status code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* ERR_NOMEM: "not enough memory" and what it was for, which the format begins with "for" or "to". */
+thaw_status thaw_fail_memory(thaw_error *err, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* Puts "prefix: " before err's sentence (NULL: nothing); returns err's code, or code when NULL. */
 thaw_status thaw_fail_within(thaw_error *err, thaw_status code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

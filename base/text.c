@@ -109,6 +109,23 @@ bool thaw_text_number(const char *text, double *value) {
     return true;
 }
 
+/* Bytes at text that a terminal may obey; 0: none. C1 is U+0080 to U+009F; the marks of direction are
+ * U+200E, 200F, 202A to 202E, 2066 to 2069; U+2028 and 2029 end lines. */
+static size_t steering_bytes(const unsigned char *text) {
+    if (text[0] < 0x20 || text[0] == 0x7f) return 1;
+    if (text[0] == 0xc2 && text[1] >= 0x80 && text[1] <= 0x9f) return 2;
+    if (text[0] != 0xe2) return 0;
+    bool marks = text[1] == 0x80 && ((text[2] >= 0xa8 && text[2] <= 0xae) || (text[2] | 1) == 0x8f);
+    bool isolates = text[1] == 0x81 && text[2] >= 0xa6 && text[2] <= 0xa9;
+    return marks || isolates ? 3 : 0;
+}
+
+void thaw_text_printable(char *text) {
+    for (unsigned char *at = (unsigned char *)text; *at; at++)
+        for (size_t n = steering_bytes(at); n > 0; n--)
+            at[n - 1] = '?';
+}
+
 void thaw_text_add(thaw_text *text, const char *format, ...) {
     va_list args;
     va_start(args, format);

@@ -29,6 +29,11 @@ bool thaw_text_integer(const char *text, int64_t *value);
 /* True when the whole text is one finite decimal number with a point, whatever the locale. */
 bool thaw_text_number(const char *text, double *value);
 
+/* Replaces what could steer a terminal or fake a line by '?': names of files, nodes and classes may
+ * hold anything. Control characters of ASCII, and in UTF-8 those of C1 and the marks that turn the
+ * direction of writing; bytes that are no UTF-8 stay. */
+void thaw_text_printable(char *text);
+
 enum { THAW_TEXT_SIZE = 768 };
 
 /* A text of bounded size, for lists in sentences; all zero is empty. What does not fit is cut. */

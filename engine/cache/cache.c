@@ -24,7 +24,7 @@ enum {
 static const size_t usual_shard_bytes = (size_t)1 << 30;
 
 static thaw_status no_memory(thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the cache's index");
+    return thaw_fail_memory(err, "for the cache's index");
 }
 
 /* ---- records ------------------------------------------------------------------------------- */

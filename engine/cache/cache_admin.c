@@ -65,8 +65,8 @@ static void check_shard(thaw_cache_entry *e, int fd, const char *name, const rec
 static bool move_record(int fd, const record_layout *layout, size_t from, size_t to) {
     uint8_t *bytes = malloc(layout->stride);
     bool good = bytes &&
-                thaw__cache_read_at(fd, bytes, layout->stride, thaw__cache_offset(layout, from)) &&
-                thaw__cache_write_at(fd, bytes, layout->stride, thaw__cache_offset(layout, to)) &&
+                thaw_file_read_at(fd, bytes, layout->stride, thaw__cache_offset(layout, from)) &&
+                thaw_file_write_at(fd, bytes, layout->stride, thaw__cache_offset(layout, to)) &&
                 fdatasync(fd) == 0;
     free(bytes);
     return good;
@@ -194,7 +194,7 @@ static thaw_status read_trunks(const char *root, bool check, trunks *all, thaw_e
     while (status == THAW_OK && (entry = readdir(dir))) {
         trunk *more = realloc(all->list, (all->n + 1) * sizeof *more);
         if (!more) {
-            status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to list the cache %s", root);
+            status = thaw_fail_memory(err, "to list the cache %s", root);
         } else {
             all->list = more;
             if (read_trunk(&all->list[all->n], root, entry->d_name, check)) all->n++;
@@ -267,7 +267,7 @@ static void clean_shard(const trunk *t, int folder, const char *name,
     bool header_good, is_shard = shard_layout(t, fd, &layout, &header_good);
     if (is_shard && !header_good) {
         shard_header h = thaw__cache_header(&layout);
-        thaw__cache_write_at(fd, &h, sizeof h, 0);
+        thaw_file_write_at(fd, &h, sizeof h, 0);
     }
     if (is_shard) {
         size_t gone = mend_shard(fd, &layout);

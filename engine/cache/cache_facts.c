@@ -1,10 +1,9 @@
 #include "cache_facts.h"
 
-#include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "file.h"
+#include "json.h"
 #include "text.h"
 
 enum { LARGEST_JSON = 1 << 20, OWN_FACTS = 3 };
@@ -17,8 +16,7 @@ thaw_status thaw__facts_of(const thaw_cache_spec *spec, thaw_arena *arena, cache
     thaw_fact *list = thaw_arena_array(arena, n + OWN_FACTS, sizeof *list);
     char *values = thaw_arena_printf(arena, "%lld", (long long)spec->D);
     char *format = thaw_arena_printf(arena, "%d", CACHE_FORMAT);
-    if (!list || !values || !format)
-        return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the facts of a cache");
+    if (!list || !values || !format) return thaw_fail_memory(err, "for the facts of a cache");
     if (n) memcpy(list, spec->facts, n * sizeof *list);
     list[n] = (thaw_fact){"values", values};
     list[n + 1] = (thaw_fact){"stored", stored_names[spec->dtype]};
@@ -38,43 +36,24 @@ thaw_hash thaw__facts_key(const cache_facts *facts) {
 
 /* ---- trunk.json ------------------------------------------------------------------------------ */
 
-/* JSON holds UTF-8 only, file names hold anything: bytes that do not fit become '?'. */
-static json_t *json_text(const char *text) {
-    json_t *string = json_string(text);
-    char *copy = string ? NULL : strdup(text);
-    if (!copy) return string;
-    for (char *c = copy; *c; c++)
-        if (*c & 0x80) *c = '?';
-    string = json_string(copy);
-    free(copy);
-    return string;
-}
-
-/* The file's text, to be freed; NULL when memory is short. */
-static char *to_json(const cache_facts *facts) {
-    json_t *all = json_object(), *list = json_array();
-    bool good = json_object_set_new(all, "about", json_text(facts->about)) == 0;
-    for (size_t i = 0; i < facts->n; i++) {
-        json_t *pair = json_array();
-        good &= json_array_append_new(pair, json_text(facts->list[i].name)) == 0;
-        good &= json_array_append_new(pair, json_text(facts->list[i].value)) == 0;
-        good &= json_array_append_new(list, pair) == 0;
-    }
-    good &= json_object_set_new(all, "facts", list) == 0;
-    char *text = good ? json_dumps(all, JSON_INDENT(1)) : NULL;
-    json_decref(all);
-    return text;
-}
-
 bool thaw__facts_write(const char *folder, const cache_facts *facts) {
     thaw_arena arena = {0};
-    char *path = thaw_file_join(&arena, folder, "trunk.json"), *text = to_json(facts), *old;
-    size_t n = text ? strlen(text) : 0, n_old;
-    bool good = path && text;
-    if (good && (thaw_file_read(path, LARGEST_JSON, &arena, &old, &n_old, NULL) != THAW_OK ||
-                 n_old != n || memcmp(old, text, n) != 0))
-        good = thaw_file_write(path, text, n, NULL) == THAW_OK;
-    free(text);
+    thaw_json json = thaw_json_begin();
+    thaw_json_text(&json, json.root, "about", facts->about);
+    json_t *list = thaw_json_array(&json, json.root, "facts");
+    for (size_t i = 0; i < facts->n; i++) {
+        json_t *pair = thaw_json_array(&json, list, NULL);
+        thaw_json_text(&json, pair, NULL, facts->list[i].name);
+        thaw_json_text(&json, pair, NULL, facts->list[i].value);
+    }
+    char *path = thaw_file_join(&arena, folder, "trunk.json");
+    json_t *old = NULL;
+    bool good = path && !json.failed;
+    bool same = good && thaw_json_read(path, LARGEST_JSON, &old, NULL) == THAW_OK &&
+                json_equal(old, json.root);
+    if (good && !same) good = thaw_json_write(&json, path, NULL) == THAW_OK;
+    json_decref(old);
+    thaw_json_free(&json);
     thaw_arena_free(&arena);
     return good;
 }
@@ -100,11 +79,9 @@ static void from_json(const json_t *json, thaw_arena *arena, cache_facts *facts)
 
 cache_facts thaw__facts_read(const char *folder, thaw_arena *arena) {
     cache_facts facts = {.about = ""};
-    char *path = thaw_file_join(arena, folder, "trunk.json"), *text;
-    size_t n;
-    if (!path || thaw_file_read(path, LARGEST_JSON, arena, &text, &n, NULL) != THAW_OK)
-        return facts;
-    json_t *json = json_loadb(text, n, 0, NULL);
+    char *path = thaw_file_join(arena, folder, "trunk.json");
+    json_t *json;
+    if (!path || thaw_json_read(path, LARGEST_JSON, &json, NULL) != THAW_OK) return facts;
     from_json(json, arena, &facts);
     json_decref(json);
     return facts;

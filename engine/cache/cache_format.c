@@ -1,10 +1,10 @@
 #include "cache_format.h"
 
-#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <unistd.h>
+
+#include "file.h"
 
 static const char magic[8] = "THAWSHRD";
 
@@ -31,7 +31,7 @@ shard_header thaw__cache_header(const record_layout *layout) {
 
 bool thaw__cache_read_header(int fd, thaw_hash trunk, record_layout *layout) {
     shard_header h;
-    return thaw__cache_read_at(fd, &h, sizeof h, 0) && memcmp(h.magic, magic, sizeof magic) == 0 &&
+    return thaw_file_read_at(fd, &h, sizeof h, 0) && memcmp(h.magic, magic, sizeof magic) == 0 &&
            h.version == CACHE_FORMAT && thaw_hash_equal(h.trunk, trunk) &&
            thaw__cache_layout(layout, trunk, (int64_t)h.D, h.dtype);
 }
@@ -51,7 +51,7 @@ uint64_t thaw__cache_header_check(const record_layout *layout, const record_head
 
 bool thaw__cache_read_record_header(int fd, const record_layout *layout, size_t record,
                                     record_header *h) {
-    return thaw__cache_read_at(fd, h, sizeof *h, thaw__cache_offset(layout, record)) &&
+    return thaw_file_read_at(fd, h, sizeof *h, thaw__cache_offset(layout, record)) &&
            h->header_check == thaw__cache_header_check(layout, h);
 }
 
@@ -62,8 +62,8 @@ bool thaw__cache_read_record(int fd, const record_layout *layout, size_t record,
     ssize_t wanted = (ssize_t)(sizeof *h + layout->payload);
     /* One call in all but odd cases: a short count is a signal or the end of the file. */
     if (preadv(fd, parts, 2, at) != wanted &&
-        !(thaw__cache_read_at(fd, h, sizeof *h, at) &&
-          thaw__cache_read_at(fd, payload, layout->payload, at + (off_t)sizeof *h)))
+        !(thaw_file_read_at(fd, h, sizeof *h, at) &&
+          thaw_file_read_at(fd, payload, layout->payload, at + (off_t)sizeof *h)))
         return false;
     return h->header_check == thaw__cache_header_check(layout, h) &&
            h->payload_check == thaw__cache_payload_check(layout, payload);
@@ -85,22 +85,4 @@ size_t thaw__cache_whole_records(int fd, const record_layout *layout) {
 bool thaw__cache_is_shard_name(const char *name) {
     const char *dot = strrchr(name, '.');
     return dot && strcmp(dot, ".shard") == 0;
-}
-
-bool thaw__cache_read_at(int fd, void *bytes, size_t n, off_t offset) {
-    for (size_t done = 0; done < n;) {
-        ssize_t got = pread(fd, (char *)bytes + done, n - done, offset + (off_t)done);
-        if (got <= 0 && !(got < 0 && errno == EINTR)) return false;
-        if (got > 0) done += (size_t)got;
-    }
-    return true;
-}
-
-bool thaw__cache_write_at(int fd, const void *bytes, size_t n, off_t offset) {
-    for (size_t done = 0; done < n;) {
-        ssize_t put = pwrite(fd, (const char *)bytes + done, n - done, offset + (off_t)done);
-        if (put <= 0 && !(put < 0 && errno == EINTR)) return false;
-        if (put > 0) done += (size_t)put;
-    }
-    return true;
 }

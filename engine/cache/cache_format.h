@@ -69,9 +69,4 @@ size_t thaw__cache_whole_records(int fd, const record_layout *layout);
 
 bool thaw__cache_is_shard_name(const char *name);
 
-/* Read or write n bytes at offset, over short counts and signals. False with errno on failure; the
- * end of the file is a failure, too. */
-bool thaw__cache_read_at(int fd, void *bytes, size_t n, off_t offset);
-bool thaw__cache_write_at(int fd, const void *bytes, size_t n, off_t offset);
-
 #endif

@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "file.h"
+
 enum {
     MAX_SHARDS = 65535,
     /* Of one read of a scan, and how many records make it worth while. */
@@ -23,7 +25,7 @@ enum {
 };
 
 static thaw_status no_memory(thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the cache's index");
+    return thaw_fail_memory(err, "for the cache's index");
 }
 
 const char *thaw__cache_where(const thaw_cache *c) {
@@ -75,7 +77,7 @@ static thaw_status index_shard(thaw_cache *c, size_t i, thaw_error *err) {
     while (s->n < n) {
         size_t some = n - s->n < step ? n - s->n : step;
         size_t bytes = (some - 1) * l->stride + sizeof(record_header);
-        bool good = thaw__cache_read_at(s->fd, block, bytes, thaw__cache_offset(l, s->n));
+        bool good = thaw_file_read_at(s->fd, block, bytes, thaw__cache_offset(l, s->n));
         /* What cannot be read is damaged, and zeros are no record. */
         if (!good) memset(block, 0, bytes);
         for (size_t k = 0; k < some; k++, s->n++)
@@ -120,7 +122,7 @@ thaw_status thaw__shards_index(thaw_cache *c, thaw_error *err) {
 
 static bool write_header(const thaw_cache *c, int fd) {
     shard_header h = thaw__cache_header(&c->layout);
-    return thaw__cache_write_at(fd, &h, sizeof h, 0);
+    return thaw_file_write_at(fd, &h, sizeof h, 0);
 }
 
 /* Makes a locked shard ready: what its last writer added is indexed, a damaged header replaced. A
@@ -243,7 +245,7 @@ static thaw_status reserve_memory(thaw_cache *c, size_t n, thaw_error *err) {
 static bool write_records(thaw_cache *c, const uint8_t *buffer, size_t n) {
     const cache_shard *s = &c->shards[c->writing];
     off_t end = thaw__cache_offset(&c->layout, s->n);
-    if (thaw__cache_write_at(s->fd, buffer, n * c->layout.stride, end)) return true;
+    if (thaw_file_write_at(s->fd, buffer, n * c->layout.stride, end)) return true;
     int reason = errno;
     /* If even this fails, the next writer of the shard cuts. */
     if (ftruncate(s->fd, end) != 0) c->writing = -1;

@@ -29,9 +29,8 @@ thaw_status thaw_features_open(thaw_features **features, thaw_cache *cache, cons
     }
     if (!f || !f->keys || !f->block) {
         thaw_features_close(f);
-        return thaw_fail(err, THAW_ERR_NOMEM,
-                         "not enough memory to hold %zu MB of features; lower cache.memory",
-                         budget_bytes >> 20);
+        return thaw_fail_memory(err, "to hold %zu MB of features; lower cache.memory",
+                                budget_bytes >> 20);
     }
     if (n) memcpy(f->keys, keys, (size_t)n * sizeof *keys);
     thaw_status status = load(f, err);

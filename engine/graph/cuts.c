@@ -13,7 +13,7 @@ static bool runs(const thaw_node *node) {
 }
 
 static thaw_status no_memory(thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to analyse the network");
+    return thaw_fail_memory(err, "to analyse the network");
 }
 
 static void add_cut(thaw_graph *graph, thaw_cuts *cuts, int value, int node) {

@@ -7,8 +7,7 @@
 #include "ops.h"
 
 static thaw_status no_memory(const thaw_node *node, thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_NOMEM, "%s (%s): not enough memory to plan it", node->name,
-                     node->type);
+    return thaw_fail_memory(err, "to plan %s (%s)", node->name, node->type);
 }
 
 /* ---- ports and steps ----------------------------------------------------------------------- */
@@ -612,7 +611,7 @@ static thaw_status start(thaw_lowering *l, const float *scale, const float *shif
     l->program.steps = thaw_arena_array(l->arena, most, sizeof *l->program.steps);
     l->program.ports = thaw_arena_array(l->arena, most, sizeof *l->program.ports);
     if (!l->uses || !l->port || !l->step || !l->program.steps || !l->program.ports)
-        return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to plan the trunk");
+        return thaw_fail_memory(err, "to plan the trunk");
     for (size_t i = 0; i < n; i++)
         l->step[i] = -1;
     l->uses[value] = 1; /* The tap. */
@@ -624,7 +623,7 @@ static thaw_status start(thaw_lowering *l, const float *scale, const float *shif
                 l->uses[root_of(l, node->in[k])]++;
     }
     thaw_step *import = new_step(l, THAW_STEP_import, "input", g->input, 0);
-    if (!import) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to plan the trunk");
+    if (!import) return thaw_fail_memory(err, "to plan the trunk");
     import->scale = scale;
     import->shift = shift;
     return THAW_OK;
@@ -644,7 +643,7 @@ static thaw_status finish(thaw_lowering *l, int value, bool pooled, thaw_error *
                             .n_in = 1,
                             .out = out};
         step->in = thaw_arena_array(l->arena, 1, sizeof *step->in);
-        if (!step->in) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to plan the trunk");
+        if (!step->in) return thaw_fail_memory(err, "to plan the trunk");
         step->in[0] = from;
         from = out;
     }
@@ -682,7 +681,7 @@ thaw_status thaw_lower(const thaw_graph *graph, int value, bool pooled, int64_t 
                        thaw_program *program, thaw_error *err) {
     thaw_lowering l = {.graph = graph, .arena = arena, .batch = batch};
     uint8_t *marks = thaw_arena_alloc(arena, (size_t)graph->n_nodes + 1);
-    if (!marks) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to plan the trunk");
+    if (!marks) return thaw_fail_memory(err, "to plan the trunk");
     thaw_graph_mark_below(graph, value, marks);
     l.marks = marks;
     THAW_TRY(start(&l, scale, shift, value, err));

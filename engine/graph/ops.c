@@ -78,8 +78,7 @@ static thaw_status make_ints(thaw_graph *graph, thaw_node *node, int rank, int64
     if (n > LONGEST) return refuse(node, err, "makes a shape of more than 256 numbers");
     thaw_value *y = thaw_node_out(graph, node, 0);
     *out = thaw_arena_array(graph->arena, (size_t)n, sizeof **out);
-    if (!*out)
-        return thaw_fail(err, THAW_ERR_NOMEM, "%s (%s): not enough memory", node->name, node->type);
+    if (!*out) return thaw_fail_memory(err, "for %s (%s)", node->name, node->type);
     set_shape(y, THAW_I64, rank, &n);
     y->data = *out;
     return THAW_OK;

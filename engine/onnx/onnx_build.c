@@ -181,8 +181,7 @@ thaw_status thaw_onnx_save(thaw_onnx_builder *b, Onnx__ModelProto *m, const char
         return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                          "%s would have %zu MB; one ONNX file holds at most 2 GB", path, n >> 20);
     uint8_t *bytes = thaw_onnx_take(b, n + 1);
-    if (b->short_of_memory)
-        return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to write %s", path);
+    if (b->short_of_memory) return thaw_fail_memory(err, "to write %s", path);
     onnx__model_proto__pack(m, bytes);
     return thaw_file_write(path, bytes, n, err);
 }

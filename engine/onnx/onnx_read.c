@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "file.h"
 #include "graph/ops.h"
 #include "half.h"
 #include "onnx.pb-c.h"
@@ -41,8 +42,7 @@ typedef struct reader {
 } reader;
 
 static thaw_status no_memory(const reader *r) {
-    return thaw_fail(r->err, THAW_ERR_NOMEM, "%s: not enough memory to read the model",
-                     r->model->path);
+    return thaw_fail_memory(r->err, "to read the model %s", r->model->path);
 }
 
 static int *name_slot(const reader *r, const char *name) {
@@ -151,15 +151,10 @@ static thaw_status read_external(reader *r, const Onnx__TensorProto *t, size_t e
     }
     bool fits = (uint64_t)info.st_size >= offset + expected;
     void *bytes = fits ? thaw_arena_alloc(r->graph->arena, expected) : NULL;
-    size_t done = 0;
-    while (bytes && done < expected) {
-        ssize_t n = pread(fd, (char *)bytes + done, expected - done, (off_t)(offset + done));
-        if (n <= 0) break;
-        done += (size_t)n;
-    }
+    bool whole = bytes && thaw_file_read_at(fd, bytes, expected, (off_t)offset);
     close(fd);
     if (fits && !bytes) return no_memory(r);
-    if (done < expected)
+    if (!whole)
         return thaw_fail(r->err, THAW_ERR_FORMAT,
                          "%s: %s ends before tensor %s (%zu bytes at %llu)", r->model->path, path,
                          name, expected, (unsigned long long)offset);
@@ -490,8 +485,7 @@ thaw_status thaw_model_parse(thaw_model *model, const void *bytes, size_t n, con
     model->graph.arena = &model->arena;
     reader r = {.model = model, .graph = &model->graph, .err = err};
     model->path = thaw_arena_printf(&model->arena, "%s", path);
-    if (!model->path)
-        return thaw_fail(err, THAW_ERR_NOMEM, "%s: not enough memory to read the model", path);
+    if (!model->path) return thaw_fail_memory(err, "to read the model %s", path);
     model->proto = onnx__model_proto__unpack(NULL, n, bytes);
     if (!model->proto || !model->proto->graph || !model->proto->n_opset_import)
         return thaw_fail(err, THAW_ERR_FORMAT,
@@ -509,29 +503,13 @@ thaw_status thaw_model_parse(thaw_model *model, const void *bytes, size_t n, con
 thaw_status thaw_model_read(thaw_model *model, const char *path, int64_t height, int64_t width,
                             thaw_error *err) {
     *model = (thaw_model){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* A FIFO must not hang it. */
-    struct stat info;
-    if (fd < 0 || fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-        const char *why = fd < 0 ? strerror(errno) : "it is not a file";
-        if (fd >= 0) close(fd);
-        return thaw_fail(err, THAW_ERR_IO, "cannot read the model %s: %s", path, why);
-    }
-    size_t n = (size_t)info.st_size, done = 0;
-    void *bytes = malloc(n + 1);
-    while (bytes && done < n) {
-        ssize_t got = read(fd, (char *)bytes + done, n - done);
-        if (got <= 0) break;
-        done += (size_t)got;
-    }
-    close(fd);
-    thaw_status status;
-    if (!bytes)
-        status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to read the model %s", path);
-    else if (done < n)
-        status = thaw_fail(err, THAW_ERR_IO, "cannot read the model %s: it ends early", path);
-    else
-        status = thaw_model_parse(model, bytes, n, path, height, width, err);
-    free(bytes);
+    thaw_arena arena = {0};
+    char *bytes;
+    size_t n;
+    thaw_status status = thaw_file_read(path, SIZE_MAX, &arena, &bytes, &n, err);
+    status = status == THAW_OK ? thaw_model_parse(model, bytes, n, path, height, width, err)
+                               : thaw_fail_within(err, status, "cannot read the model %s", path);
+    thaw_arena_free(&arena);
     return status;
 }
 

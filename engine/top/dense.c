@@ -20,7 +20,7 @@ static thaw_status read_gemm(const thaw_graph *graph, const thaw_node *node, tha
     if (!plain || (b && thaw_value_elements(b) != w->dims[0])) return refuse(node, err);
     *layer = (thaw_dense){.w = w->data, .b = b ? b->data : NULL, .K = w->dims[0], .D = w->dims[1]};
     if (!b) layer->b = thaw_arena_array(arena, (size_t)layer->K, sizeof *layer->b);
-    return layer->b ? THAW_OK : thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the head");
+    return layer->b ? THAW_OK : thaw_fail_memory(err, "for the head");
 }
 
 thaw_status thaw_dense_read(const thaw_graph *graph, const thaw_cut *cut, thaw_arena *arena,

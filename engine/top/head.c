@@ -19,8 +19,7 @@ thaw_status thaw_head_init(thaw_head *head, int64_t D, int64_t hidden, int64_t K
     head->mean = thaw_arena_array(arena, (size_t)D, sizeof(float));
     head->scale = thaw_arena_array(arena, (size_t)D, sizeof(float));
     if (!head->params || !head->mean || !head->scale)
-        return thaw_fail(err, THAW_ERR_NOMEM, "no memory for a head of %lld parameters",
-                         (long long)head->n_params);
+        return thaw_fail_memory(err, "for a head of %lld parameters", (long long)head->n_params);
     float *p = head->params;
     for (int i = 0; i < head->n_layers; i++) {
         head->layers[i].w = p;
@@ -75,8 +74,7 @@ thaw_status thaw_head_fit_scale(thaw_head *head, const thaw_rows *rows, int64_t 
     int64_t D = rows->D;
     double *mean = thaw_arena_array(arena, (size_t)D, sizeof *mean);
     double *var = thaw_arena_array(arena, (size_t)D, sizeof *var);
-    if (!mean || !var)
-        return thaw_fail(err, THAW_ERR_NOMEM, "no memory to scale %lld features", (long long)D);
+    if (!mean || !var) return thaw_fail_memory(err, "to scale %lld features", (long long)D);
     THAW_TRY(sum_rows(rows, M, index, buffer, NULL, mean, err));
     for (int64_t d = 0; d < D; d++)
         mean[d] /= (double)rows->n;

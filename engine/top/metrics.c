@@ -16,8 +16,7 @@ thaw_status thaw_metrics_init(thaw_metrics *metrics, int64_t K, thaw_arena *aren
     };
     if (!metrics->precision || !metrics->recall || !metrics->f1 || !metrics->support ||
         !metrics->confusion)
-        return thaw_fail(err, THAW_ERR_NOMEM, "no memory for the metrics of %lld classes",
-                         (long long)K);
+        return thaw_fail_memory(err, "for the metrics of %lld classes", (long long)K);
     return THAW_OK;
 }
 

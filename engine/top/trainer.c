@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "rng.h"
 
 enum { MIN_EPOCHS = 30, MIN_STEPS = 300 };
@@ -160,7 +160,7 @@ static thaw_status take_buffers(trainer *t, thaw_arena *arena, thaw_error *err) 
     if (!t->order || !t->index || !t->rates || !t->x || !t->hidden || !t->dhidden || !t->logits ||
         !t->loss || !t->label || !t->grad || !t->velocity || !t->second || !t->best ||
         (weighted && !t->class_weight))
-        return thaw_fail(err, THAW_ERR_NOMEM, "no memory to train a head of %zu parameters", P);
+        return thaw_fail_memory(err, "to train a head of %zu parameters", P);
     return thaw_metrics_init(&t->validation, job->K, arena, err);
 }
 
@@ -336,12 +336,6 @@ static int step_batch(trainer *t, int64_t M, double lr) {
 
 /* ---- epochs --------------------------------------------------------------------------------- */
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* All steps of an epoch without the host; then the weights are the head's, as from the host's. */
 static thaw_status epoch_on_device(trainer *t, thaw_epoch *epoch, thaw_error *err) {
     const thaw_train_job *job = t->job;
@@ -433,10 +427,10 @@ static thaw_status run_epochs(trainer *t, thaw_train_result *result, thaw_error 
     const thaw_train_options *o = &job->options;
     for (int64_t i = 1; i <= o->epochs; i++) {
         thaw_epoch epoch = {.epoch = i};
-        double start = now();
+        double start = thaw_now_s();
         THAW_TRY(train_epoch(t, &epoch, err));
         THAW_TRY(validate(t, &epoch, err));
-        epoch.seconds = now() - start;
+        epoch.seconds = thaw_now_s() - start;
         result->epochs_run = i;
         keep(t, &epoch, result);
         if (job->on_epoch && job->on_epoch(job->ctx, &epoch) != 0)
@@ -480,7 +474,7 @@ thaw_status thaw_evaluate(const thaw_head *head, const thaw_top_slots *top, cons
         .logits = thaw_arena_array(arena, B * (size_t)K, sizeof(float)),
     };
     if (!buffers.index || !buffers.x || !buffers.hidden || !buffers.logits)
-        return thaw_fail(err, THAW_ERR_NOMEM, "no memory to score %lld rows", (long long)batch);
+        return thaw_fail_memory(err, "to score %lld rows", (long long)batch);
     THAW_TRY(thaw_metrics_init(metrics, K, arena, err));
     return score(head, top, rows, batch, &buffers, metrics, err);
 }

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "graph/lower.h"
 
 /* What a batch needs on its way through a device. There are two, so that one batch's copies overlap
@@ -45,12 +45,6 @@ static const char *const kind_names[] = {
     THAW_STEP_LIST(X)
 #undef X
 };
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
@@ -279,7 +273,7 @@ static thaw_status set_origin(thaw_trunk *trunk, thaw_error *err) {
     int code = memory->create_event(&trunk->origin);
     if (!code) code = memory->mark(trunk->lanes[0].stream, trunk->origin);
     if (!code) code = memory->reach(trunk->origin);
-    trunk->origin_s = now_s();
+    trunk->origin_s = thaw_now_s();
     return code ? native_failure(trunk, NULL, code, NULL, err) : THAW_OK;
 }
 
@@ -305,14 +299,13 @@ static thaw_status warm_up(thaw_trunk *trunk, const thaw_graph *graph, thaw_erro
     trunk->image_bytes = (size_t)(d[1] * d[2] * d[3]);
     size_t N = (size_t)trunk->size.N;
     trunk->tail_pixels = thaw_arena_array(&trunk->arena, N, trunk->image_bytes);
-    if (!trunk->tail_pixels)
-        return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a group of images");
+    if (!trunk->tail_pixels) return thaw_fail_memory(err, "for a group of images");
     if (trunk->backend->kernels->memory) return open_lanes(trunk, err);
     trunk->tail_features = thaw_arena_array(&trunk->arena, N, feature_bytes(trunk));
     trunk->computed =
         thaw_arena_array(&trunk->arena, (size_t)trunk->size.batch, feature_bytes(trunk));
     if (!trunk->tail_features || !trunk->computed)
-        return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a batch of features");
+        return thaw_fail_memory(err, "for a batch of features");
     return run_steps(trunk, trunk->backend->stream, trunk->tail_pixels, trunk->tail_features, err);
 }
 
@@ -346,7 +339,7 @@ static thaw_status plan(thaw_trunk *trunk, const thaw_graph *graph, const thaw_c
     int64_t C = graph->values[graph->input].dims[graph->input_nhwc ? 3 : 1];
     float *scale = thaw_arena_array(&trunk->arena, (size_t)C, sizeof *scale);
     float *shift = thaw_arena_array(&trunk->arena, (size_t)C, sizeof *shift);
-    if (!scale || !shift) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the trunk");
+    if (!scale || !shift) return thaw_fail_memory(err, "for the trunk");
     memcpy(scale, options->scale, (size_t)C * sizeof *scale);
     memcpy(shift, options->shift, (size_t)C * sizeof *shift);
     int64_t group = 0;
@@ -371,7 +364,7 @@ static thaw_status create(thaw_trunk **out, const thaw_graph *graph, const thaw_
                           const thaw_trunk_options *options, int64_t batch, thaw_backend *backend,
                           thaw_error *err) {
     thaw_trunk *trunk = calloc(1, sizeof *trunk);
-    if (!trunk) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the trunk");
+    if (!trunk) return thaw_fail_memory(err, "for the trunk");
     trunk->backend = backend;
     thaw_status status = plan(trunk, graph, cut, options, batch, err);
     if (status != THAW_OK) {
@@ -442,9 +435,9 @@ thaw_status thaw_trunk_submit(thaw_trunk *trunk, int64_t n, const uint8_t *pixel
     uint64_t i = trunk->submitted++;
     if (trunk->backend->kernels->memory)
         return queue_batch(trunk, &trunk->lanes[i % LANES], n, pixels, err);
-    trunk->times[0] = now_s();
+    trunk->times[0] = thaw_now_s();
     THAW_TRY(run_on_host(trunk, n, pixels, trunk->computed, err));
-    trunk->times[1] = now_s();
+    trunk->times[1] = thaw_now_s();
     return THAW_OK;
 }
 

@@ -48,7 +48,7 @@ static thaw_status take_flag(building *b, thaw_arena *arena, int argc, char **ar
     const char *equals = strchr(flag, '=');
     size_t n = (equals ? (size_t)(equals - flag) : strlen(flag)) - dashes;
     const char *key = thaw_arena_string(arena, flag + dashes, n);
-    if (!key) return thaw_fail(err, THAW_ERR_NOMEM, "no memory for the command line");
+    if (!key) return thaw_fail_memory(err, "for the command line");
     bool is_switch;
     THAW_TRY(thaw_options_check(key, FLAG_SOURCE, &is_switch, err));
     const char *value = equals ? equals + 1 : "true";
@@ -130,8 +130,7 @@ thaw_status thaw_cli_parse(thaw_cli *cli, thaw_arena *arena, const thaw_command 
         .args = thaw_arena_array(arena, (size_t)argc, sizeof *b.args),
         .flags = thaw_arena_array(arena, (size_t)argc, sizeof *b.flags),
     };
-    if (!b.args || !b.flags)
-        return thaw_fail(err, THAW_ERR_NOMEM, "no memory for the command line");
+    if (!b.args || !b.flags) return thaw_fail_memory(err, "for the command line");
     cli->args = b.args;
     cli->flags = b.flags;
     int i;

@@ -97,7 +97,7 @@ static thaw_status explain(const thaw_options *options, const char *root, thaw_a
             .facts = thaw_session_facts(&network, backend.kernels, compute, arena, &n_facts)};
         spec.n_facts = n_facts;
         status = spec.facts ? thaw_cache_explain(&spec, text, sizeof text, &n, err)
-                            : thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
+                            : thaw_fail_memory(err, "for the facts of a cache");
     }
     thaw_network_close(&network);
     thaw_backend_close(&backend);

@@ -16,7 +16,7 @@ static thaw_status score_rows(const thaw_bundle *b, const thaw_rows *rows, thaw_
     float *x = thaw_arena_array(arena, BATCH * (size_t)rows->D, sizeof *x);
     float *scratch = thaw_arena_array(arena, 2 * BATCH * widest, sizeof *scratch);
     float *scores = thaw_arena_array(arena, BATCH * K, sizeof *scores);
-    if (!x || !scratch || !scores) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
+    if (!x || !scratch || !scores) return thaw_fail_memory(err, "for the scores");
     THAW_TRY(thaw_metrics_init(metrics, (int64_t)K, arena, err));
     for (int64_t begin = 0; begin < rows->n; begin += BATCH) {
         int64_t index[BATCH], M = rows->n - begin < BATCH ? rows->n - begin : BATCH;
@@ -59,10 +59,13 @@ static thaw_status evaluate(thaw_session *s, const thaw_bundle *b, const char *f
         thaw_results_print(stdout, &metrics, b->labels);
         return THAW_OK;
     }
-    json_t *json = thaw_results_json(&metrics, b->labels);
-    char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(json);
-    if (!text) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
+    enum { DIGITS = 9 };
+    thaw_json json = thaw_json_begin();
+    char *text;
+    thaw_results_json(&json, json.root, &metrics, b->labels);
+    status = thaw_json_print(&json, THAW_JSON_INDENTED, DIGITS, "the results", &text, err);
+    thaw_json_free(&json);
+    THAW_TRY(status);
     puts(text);
     free(text);
     return THAW_OK;

@@ -5,8 +5,8 @@
 
 #include "commands.h"
 #include "file.h"
+#include "json.h"
 #include "model/bundle.h"
-#include "run/results.h"
 #include "run/session.h"
 
 enum { GROUP = 32, LARGEST_FILE = 512 << 20 };
@@ -21,31 +21,39 @@ static void rank(const float *scores, size_t n, size_t *order) {
     }
 }
 
-static void print_json(const thaw_bundle *b, const char *path, const char *reason,
-                       const float *scores, const size_t *order, size_t top) {
-    json_t *line = json_pack("{s:o}", "file", thaw_json_text(path));
-    if (reason) {
-        json_object_set_new(line, "error", thaw_json_text(reason));
-    } else {
-        json_t *list = json_array();
-        for (size_t k = 0; k < top; k++)
-            json_array_append_new(list, json_pack("{s:s,s:f}", "class", b->labels[order[k]],
-                                                  "score", (double)scores[order[k]]));
-        json_object_set_new(line, "predictions", list);
+static thaw_status print_json(const thaw_bundle *b, const char *path, const char *reason,
+                              const float *scores, const size_t *order, size_t top,
+                              thaw_error *err) {
+    enum { DIGITS = 7 };
+    thaw_json json = thaw_json_begin();
+    thaw_json_text(&json, json.root, "file", path);
+    if (reason) thaw_json_text(&json, json.root, "error", reason);
+    json_t *list = reason ? NULL : thaw_json_array(&json, json.root, "predictions");
+    for (size_t k = 0; !reason && k < top; k++) {
+        json_t *one = thaw_json_object(&json, list, NULL);
+        thaw_json_text(&json, one, "class", b->labels[order[k]]);
+        thaw_json_real(&json, one, "score", (double)scores[order[k]]);
     }
-    char *text = json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(7));
-    if (text) puts(text);
+    char *text;
+    thaw_status status =
+        thaw_json_print(&json, THAW_JSON_LINE, DIGITS, "a line of JSON", &text, err);
+    thaw_json_free(&json);
+    THAW_TRY(status);
+    puts(text);
     free(text);
-    json_decref(line);
+    return THAW_OK;
 }
 
-static void print_text(const thaw_bundle *b, const char *path, const char *reason,
-                       const float *scores, const size_t *order, size_t top) {
+static thaw_status print_text(const thaw_bundle *b, const char *path, const char *reason,
+                              const float *scores, const size_t *order, size_t top,
+                              thaw_error *err) {
+    (void)err;
     printf("%s", path);
     if (reason) printf("  %s", reason);
     for (size_t k = 0; !reason && k < top; k++)
         printf("%s%s %.4f", k ? ", " : "  ", b->labels[order[k]], scores[order[k]]);
     putchar('\n');
+    return THAW_OK;
 }
 
 /* Reads, scores and prints a group; bad counts the pictures without an answer. */
@@ -56,7 +64,7 @@ static thaw_status predict_group(thaw_bundle *b, const thaw_options *options, si
     const char *reasons[GROUP], *unread[GROUP] = {NULL};
     float *scores = thaw_arena_array(arena, n * b->n_labels, sizeof *scores);
     size_t *order = thaw_arena_array(arena, b->n_labels, sizeof *order);
-    if (!scores || !order) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to predict");
+    if (!scores || !order) return thaw_fail_memory(err, "to predict");
     for (size_t i = 0; i < n; i++) {
         thaw_error why = {0};
         char *bytes = "";
@@ -74,7 +82,8 @@ static thaw_status predict_group(thaw_bundle *b, const thaw_options *options, si
         const char *reason = unread[i] ? unread[i] : reasons[i];
         if (reason) ++*bad;
         rank(row, b->n_labels, order);
-        (options->predict.json ? print_json : print_text)(b, paths[i], reason, row, order, top);
+        THAW_TRY((options->predict.json ? print_json : print_text)(b, paths[i], reason, row, order,
+                                                                   top, err));
     }
     return THAW_OK;
 }

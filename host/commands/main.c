@@ -1,6 +1,8 @@
 /* The program: finds the command, sets the options, runs it, and prints what went wrong. Nothing
  * else prints errors or exits. */
+#include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -49,7 +51,19 @@ static void let_threads_sleep(char **argv) {
     if (setenv("OMP_WAIT_POLICY", "passive", 1) == 0) execv("/proc/self/exe", argv);
 }
 
+/* Whoever started the program may have closed 0, 1 or 2. The next file that is opened would get that
+ * number, and what is printed would land in it: in a shard of the cache, say. */
+static bool open_standard_descriptors(void) {
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) close(fd);
+    return fd >= 0;
+}
+
 int main(int argc, char **argv) {
+    if (!open_standard_descriptors()) return 1; /* And nowhere to say why. */
     let_threads_sleep(argv);
     signal(SIGXFSZ,
            SIG_IGN); /* A file that grows beyond the user's limit is an error like others. */

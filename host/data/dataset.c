@@ -13,12 +13,6 @@ enum {
     LISTED_MAX = 5,                       /* Names that a sentence lists before it only counts. */
 };
 
-static const char *const split_names[] = {
-    [THAW_SPLIT_TRAIN] = "train",
-    [THAW_SPLIT_VALIDATION] = "validation",
-    [THAW_SPLIT_TEST] = "test",
-};
-
 typedef struct class_entry {
     const char *name;
     size_t label;
@@ -39,7 +33,14 @@ typedef struct builder {
 } builder;
 
 static thaw_status fail_memory(thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_NOMEM, "no memory for the index of the dataset");
+    return thaw_fail_memory(err, "for the index of the dataset");
+}
+
+const char *thaw_split_name(thaw_split split) {
+    static const char *const names[] = {[THAW_SPLIT_TRAIN] = "train",
+                                        [THAW_SPLIT_VALIDATION] = "validation",
+                                        [THAW_SPLIT_TEST] = "test"};
+    return names[split];
 }
 
 /* ---- growing -------------------------------------------------------------------------------- */
@@ -130,7 +131,7 @@ static thaw_status note_missing(builder *b, thaw_split split, const bool *missin
     if (!list) return fail_memory(b->err);
     return add_note(b,
                     thaw_arena_printf(&b->dataset->arena, "the %s folder '%s' has no picture of %s",
-                                      split_names[split], b->dataset->folder[split], list));
+                                      thaw_split_name(split), b->dataset->folder[split], list));
 }
 
 /* Says how many of something there are, unless there are none. */
@@ -263,7 +264,7 @@ static thaw_status add_folder(builder *b, thaw_split split, bool defines_classes
     }
     if (b->n == n_before)
         return thaw_fail(b->err, THAW_ERR_DATA, "no image in any class of the %s folder '%.600s'",
-                         split_names[split], d->folder[split]);
+                         thaw_split_name(split), d->folder[split]);
     THAW_TRY(note_missing(b, split, missing));
     THAW_TRY(note_count(b, split, "files outside of the class folders, ignored,", n_outside));
     THAW_TRY(note_count(b, split, "files that are no pictures, skipped,", n_skipped));
@@ -383,7 +384,7 @@ static void write_table(FILE *out, const thaw_dataset *d, size_t (*counts)[THAW_
     }
     fprintf(out, "%-*s", width, "class");
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
-        if (total[s]) fprintf(out, "  %10s", split_names[s]);
+        if (total[s]) fprintf(out, "  %10s", thaw_split_name(s));
     fputc('\n', out);
     for (size_t i = 0; i < d->n_classes; i++)
         write_row(out, d->class_name[i], width, counts[i], total);

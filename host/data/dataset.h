@@ -23,6 +23,9 @@ typedef enum thaw_split {
     THAW_SPLIT_COUNT,
 } thaw_split;
 
+/* "train", "validation", "test". */
+const char *thaw_split_name(thaw_split split);
+
 /* Where the pictures are. A folder that is NULL has no pictures. */
 typedef struct thaw_dataset_spec {
     const char *folder[THAW_SPLIT_COUNT];

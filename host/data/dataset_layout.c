@@ -40,7 +40,7 @@ static thaw_status take_splits(const char *folder, const thaw_scan *scan, thaw_d
                              "'%.600s' has two validation folders, '%s' and '%s': keep one of them",
                              folder, strrchr(*split, '/') + 1, scan->names[i]);
         *split = thaw_file_join(arena, folder, scan->names[i]);
-        if (!*split) return thaw_fail(err, THAW_ERR_NOMEM, "no memory for the paths");
+        if (!*split) return thaw_fail_memory(err, "for the paths");
     }
     return THAW_OK;
 }

@@ -116,7 +116,7 @@ static thaw_status list_path(walk *w) {
     thaw_scan *scan = w->scan;
     const char *name = NULL;
     if (has_room(scan)) name = pack(scan, w->path + w->root_bytes, w->bytes - w->root_bytes);
-    if (!name) return thaw_fail(w->err, THAW_ERR_NOMEM, "no memory for the names of the files");
+    if (!name) return thaw_fail_memory(w->err, "for the names of the files");
     scan->names[scan->n++] = name;
     return THAW_OK;
 }

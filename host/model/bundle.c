@@ -9,13 +9,16 @@
 
 #include "file.h"
 #include "onnx/onnx_write.h"
-#include "run/results.h"
 
-enum { LARGEST_JSON = 64 << 20, LARGEST_PICTURE = 512 << 20 };
+enum {
+    LARGEST_JSON = 64 << 20,
+    LARGEST_PICTURE = 512 << 20,
+    ALL_DIGITS = 17, /* What is read back makes the very same features, which the cache shares. */
+};
 static const double golden_tolerance = 1e-3;
 
 static thaw_status no_memory(thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the bundle");
+    return thaw_fail_memory(err, "for the bundle");
 }
 
 /* ---- scoring ------------------------------------------------------------------------------- */
@@ -120,7 +123,8 @@ static thaw_status read_labels(thaw_bundle *b, const char *path, thaw_error *err
                          path, b->n_labels, (long long)b->layers[b->n_layers - 1].K);
     /* No score tells when two names have changed places; the model's own copy does. */
     const char *text = thaw_model_metadata(&b->network.model, "thaw.labels");
-    json_t *own = text ? json_loads(text, 0, NULL) : NULL;
+    json_t *own = NULL;
+    if (text) THAW_TRY(thaw_json_parse(text, strlen(text), path, &own, err));
     bool same = json_equal(own, labels);
     json_decref(own);
     if (same) return THAW_OK;
@@ -195,22 +199,18 @@ static thaw_status check_hash(const thaw_bundle *b, const char *path, thaw_error
 
 static thaw_status open_parts(thaw_bundle *b, const char *run, thaw_error *err) {
     char *json_path = thaw_file_join(&b->arena, run, "bundle.json");
-    char *model_path = thaw_file_join(&b->arena, run, "model.onnx"), *text;
-    size_t n;
+    char *model_path = thaw_file_join(&b->arena, run, "model.onnx");
     if (!json_path || !model_path) return no_memory(err);
     if (access(json_path, F_OK) != 0)
         return thaw_fail(err, THAW_ERR_IO,
                          "%s is not a trained run: it has no bundle.json; give the folder that "
                          "thaw train wrote with --out",
                          run);
-    THAW_TRY(thaw_file_read(json_path, LARGEST_JSON, &b->arena, &text, &n, err));
-    json_error_t problem;
-    b->json = json_loadb(text, n, 0, &problem);
-    int64_t format = json_integer_value(json_object_get(b->json, "format"));
-    if (!b->json || format != THAW_BUNDLE_FORMAT)
-        return thaw_fail(err, THAW_ERR_FORMAT, "%s: %s", json_path,
-                         b->json ? "the bundle has another format than this version of Thaw reads"
-                                 : problem.text);
+    THAW_TRY(thaw_json_read(json_path, LARGEST_JSON, &b->json, err));
+    if (json_integer_value(json_object_get(b->json, "format")) != THAW_BUNDLE_FORMAT)
+        return thaw_fail(err, THAW_ERR_FORMAT,
+                         "%s: the bundle has another format than this version of Thaw reads",
+                         json_path);
     thaw_preprocess preprocess = {0};
     THAW_TRY(
         thaw_preprocess_parse(json_object_get(b->json, "preprocess"), json_path, &preprocess, err));
@@ -238,48 +238,64 @@ void thaw_bundle_close(thaw_bundle *bundle) {
 
 /* ---- writing ------------------------------------------------------------------------------- */
 
-static json_t *label_array(const thaw_bundle_spec *spec) {
-    json_t *labels = json_array();
+static void put_labels(thaw_json *json, json_t *list, const thaw_bundle_spec *spec) {
     for (size_t i = 0; i < spec->n_labels; i++)
-        json_array_append_new(labels, json_string(spec->labels[i]));
-    return labels;
+        thaw_json_text(json, list, NULL, spec->labels[i]);
 }
 
-static json_t *option_object(const thaw_options *options) {
-    json_t *all = json_object();
-    for (size_t i = 0; i < thaw_options_count(); i++)
-        json_object_set_new(all, thaw_options_key(i),
-                            json_pack("{s:o,s:o}", "value", thaw_json_text(options->origin[i].text),
-                                      "source", thaw_json_text(options->origin[i].source)));
-    return all;
+static void put_options(thaw_json *json, json_t *into, const thaw_options *options) {
+    for (size_t i = 0; i < thaw_options_count(); i++) {
+        json_t *one = thaw_json_object(json, into, thaw_options_key(i));
+        thaw_json_text(json, one, "value", options->origin[i].text);
+        thaw_json_text(json, one, "source", options->origin[i].source);
+    }
 }
 
-static json_t *provenance(const thaw_bundle_spec *spec) {
-    const thaw_network *net = spec->network;
+static void put_provenance(thaw_json *json, json_t *into, const thaw_network *net) {
     char trunk[THAW_HASH_TEXT];
     thaw_hash_text(net->trunk_hash, trunk);
-    return json_pack(
-        "{s:o,s:o,s:i,s:{s:i,s:o,s:b},s:s,s:s,s:s}", "model", thaw_json_text(net->model.path),
-        "producer", thaw_json_text(net->model.producer), "opset", (int)net->model.graph.opset,
-        "cut", "index", net->cut->index, "name", thaw_json_text(net->cut->name), "pooled",
-        net->pooled, "trunk_hash", trunk, "decoder", thaw_image_decoder_id(), "thaw", THAW_VERSION);
+    thaw_json_text(json, into, "model", net->model.path);
+    thaw_json_text(json, into, "producer", net->model.producer);
+    thaw_json_integer(json, into, "opset", net->model.graph.opset);
+    json_t *cut = thaw_json_object(json, into, "cut");
+    thaw_json_integer(json, cut, "index", net->cut->index);
+    thaw_json_text(json, cut, "name", net->cut->name);
+    thaw_json_boolean(json, cut, "pooled", net->pooled);
+    thaw_json_text(json, into, "trunk_hash", trunk);
+    thaw_json_text(json, into, "decoder", thaw_image_decoder_id());
+    thaw_json_text(json, into, "thaw", THAW_VERSION);
+}
+
+/* As one line, to be freed. */
+static thaw_status preprocess_line(const thaw_bundle_spec *spec, char **line, thaw_error *err) {
+    thaw_json json = thaw_json_begin();
+    thaw_preprocess_json(&json, json.root, &spec->network->preprocess);
+    thaw_status status =
+        thaw_json_print(&json, THAW_JSON_LINE, ALL_DIGITS, "the bundle", line, err);
+    thaw_json_free(&json);
+    return status;
+}
+
+static thaw_status labels_line(const thaw_bundle_spec *spec, char **line, thaw_error *err) {
+    thaw_json json = {.root = json_array()};
+    json.failed = !json.root;
+    put_labels(&json, json.root, spec);
+    thaw_status status =
+        thaw_json_print(&json, THAW_JSON_LINE, ALL_DIGITS, "the bundle", line, err);
+    thaw_json_free(&json);
+    return status;
 }
 
 static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, thaw_error *err) {
-    json_t *preprocess = thaw_preprocess_json(&spec->network->preprocess);
-    json_t *labels = label_array(spec);
-    char *preprocess_text = preprocess ? json_dumps(preprocess, JSON_COMPACT) : NULL;
-    char *labels_text = labels ? json_dumps(labels, JSON_COMPACT) : NULL;
-    thaw_metadata metadata[] = {{"thaw.preprocess", preprocess_text}, {"thaw.labels", labels_text}};
+    char *preprocess = NULL, *labels = NULL;
+    thaw_status status = preprocess_line(spec, &preprocess, err);
+    if (status == THAW_OK) status = labels_line(spec, &labels, err);
+    thaw_metadata metadata[] = {{"thaw.preprocess", preprocess}, {"thaw.labels", labels}};
     thaw_new_head head = {spec->network->pooled, spec->layers, spec->n_layers, metadata, 2};
-    thaw_status status =
-        preprocess_text && labels_text
-            ? thaw_onnx_write(&spec->network->model, spec->network->cut, &head, path, err)
-            : no_memory(err);
-    free(preprocess_text);
-    free(labels_text);
-    json_decref(preprocess);
-    json_decref(labels);
+    if (status == THAW_OK)
+        status = thaw_onnx_write(&spec->network->model, spec->network->cut, &head, path, err);
+    free(preprocess);
+    free(labels);
     return status;
 }
 
@@ -309,7 +325,7 @@ static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder,
 
 /* Scores the golden pictures with the file as written, read back: what serving will do. */
 static thaw_status golden_json(const thaw_bundle_spec *spec, const char *model_path, size_t n,
-                               const thaw_file_bytes *files, thaw_arena *arena, json_t *golden,
+                               const thaw_file_bytes *files, thaw_arena *arena, thaw_json *json,
                                thaw_error *err) {
     thaw_bundle b = {.backend = spec->backend, .n_labels = spec->n_labels, .labels = spec->labels};
     float *scores = thaw_arena_array(arena, THAW_GOLDEN * spec->n_labels, sizeof *scores);
@@ -320,11 +336,13 @@ static thaw_status golden_json(const thaw_bundle_spec *spec, const char *model_p
         status = thaw_dense_read(&b.network.model.graph, b.network.cut, arena, b.layers,
                                  &b.n_layers, err);
     if (status == THAW_OK) status = thaw_bundle_score(&b, n, files, scores, NULL, arena, err);
+    json_t *golden = thaw_json_array(json, json->root, "golden");
     for (size_t i = 0; status == THAW_OK && i < n; i++) {
-        json_t *row = json_array();
+        json_t *one = thaw_json_object(json, golden, NULL);
+        thaw_json_text(json, one, "file", files[i].path);
+        json_t *row = thaw_json_array(json, one, "scores");
         for (size_t k = 0; k < spec->n_labels; k++)
-            json_array_append_new(row, json_real(scores[i * spec->n_labels + k]));
-        json_array_append_new(golden, json_pack("{s:s,s:o}", "file", files[i].path, "scores", row));
+            thaw_json_real(json, row, NULL, (double)scores[i * spec->n_labels + k]);
     }
     scorer_close(b.scorer);
     thaw_network_close(&b.network);
@@ -341,30 +359,31 @@ static thaw_status hash_file(const char *path, thaw_arena *arena, char text[THAW
     return THAW_OK;
 }
 
-static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder, json_t *golden,
+static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder, thaw_json *json,
                                thaw_arena *arena, thaw_error *err) {
     char *model_path = thaw_file_join(arena, folder, "model.onnx");
-    char *json_path = thaw_file_join(arena, folder, "bundle.json");
+    char *json_path = thaw_file_join(arena, folder, "bundle.json"), *text;
     if (!model_path || !json_path) return no_memory(err);
     THAW_TRY(write_model(spec, model_path, err));
     thaw_file_bytes files[THAW_GOLDEN];
     size_t n = 0;
     char model_hash[THAW_HASH_TEXT], created[32];
     THAW_TRY(copy_golden(spec, folder, arena, files, &n, err));
-    THAW_TRY(golden_json(spec, model_path, n, files, arena, golden, err));
     THAW_TRY(hash_file(model_path, arena, model_hash, err));
     time_t now = time(NULL);
     struct tm utc;
     strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
-    json_t *json = json_pack(
-        "{s:i,s:s,s:s,s:o,s:o,s:O,s:o,s:o,s:O}", "format", THAW_BUNDLE_FORMAT, "created", created,
-        "model_hash", model_hash, "labels", label_array(spec), "preprocess",
-        thaw_preprocess_json(&spec->network->preprocess), "golden", golden, "provenance",
-        provenance(spec), "options", option_object(spec->options), "metrics", spec->metrics);
-    /* With all digits: what is read back makes the very same features, which the cache shares. */
-    char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(json);
-    if (!text) return no_memory(err);
+    thaw_json_integer(json, json->root, "format", THAW_BUNDLE_FORMAT);
+    thaw_json_text(json, json->root, "created", created);
+    thaw_json_text(json, json->root, "model_hash", model_hash);
+    put_labels(json, thaw_json_array(json, json->root, "labels"), spec);
+    thaw_preprocess_json(json, thaw_json_object(json, json->root, "preprocess"),
+                         &spec->network->preprocess);
+    THAW_TRY(golden_json(spec, model_path, n, files, arena, json, err));
+    put_provenance(json, thaw_json_object(json, json->root, "provenance"), spec->network);
+    put_options(json, thaw_json_object(json, json->root, "options"), spec->options);
+    thaw_json_share(json, json->root, "metrics", spec->metrics);
+    THAW_TRY(thaw_json_print(json, THAW_JSON_INDENTED, ALL_DIGITS, json_path, &text, err));
     thaw_status status = thaw_file_write(json_path, text, strlen(text), err);
     free(text);
     return status;
@@ -372,9 +391,9 @@ static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder,
 
 thaw_status thaw_bundle_write(const thaw_bundle_spec *spec, const char *folder, thaw_error *err) {
     thaw_arena arena = {0};
-    json_t *golden = json_array();
-    thaw_status status = golden ? write_parts(spec, folder, golden, &arena, err) : no_memory(err);
-    json_decref(golden);
+    thaw_json json = thaw_json_begin();
+    thaw_status status = write_parts(spec, folder, &json, &arena, err);
+    thaw_json_free(&json);
     thaw_arena_free(&arena);
     return status;
 }

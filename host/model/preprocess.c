@@ -82,8 +82,9 @@ static bool take_metadata(const thaw_model *model, thaw_preprocess *p, thaw_stat
                           thaw_error *err) {
     const char *text = thaw_model_metadata(model, "thaw.preprocess");
     if (!text) return false;
-    json_t *json = json_loads(text, 0, NULL);
-    *status = thaw_preprocess_parse(json, model->path, p, err);
+    json_t *json;
+    *status = thaw_json_parse(text, strlen(text), model->path, &json, err);
+    if (*status == THAW_OK) *status = thaw_preprocess_parse(json, model->path, p, err);
     json_decref(json);
     return true;
 }
@@ -156,14 +157,25 @@ static const char *const fit_names[] = {[THAW_FIT_CROP] = "crop", [THAW_FIT_SQUA
 static const char *const filter_names[] = {
     [THAW_FILTER_BILINEAR] = "bilinear", [THAW_FILTER_BICUBIC] = "bicubic"};
 
-json_t *thaw_preprocess_json(const thaw_preprocess *p) {
+static void put_channels(thaw_json *json, json_t *into, const char *key, const double value[3]) {
+    json_t *list = thaw_json_array(json, into, key);
+    for (int c = 0; c < 3; c++)
+        thaw_json_real(json, list, NULL, value[c]);
+}
+
+void thaw_preprocess_json(thaw_json *json, json_t *into, const thaw_preprocess *p) {
     const thaw_geometry *g = &p->geometry;
-    return json_pack("{s:i,s:i,s:s,s:i,s:s,s:i,s:s,s:i,s:f,s:[f,f,f],s:[f,f,f]}", "width", g->width,
-                     "height", g->height, "fit", fit_names[g->fit], "shorter", g->shorter, "filter",
-                     filter_names[g->filter], "channels", g->channels, "order",
-                     g->bgr ? "bgr" : "rgb", "background", (int)g->background, "scale", p->scale,
-                     "mean", p->mean[0], p->mean[1], p->mean[2], "std", p->std[0], p->std[1],
-                     p->std[2]);
+    thaw_json_integer(json, into, "width", g->width);
+    thaw_json_integer(json, into, "height", g->height);
+    thaw_json_text(json, into, "fit", fit_names[g->fit]);
+    thaw_json_integer(json, into, "shorter", g->shorter);
+    thaw_json_text(json, into, "filter", filter_names[g->filter]);
+    thaw_json_integer(json, into, "channels", g->channels);
+    thaw_json_text(json, into, "order", g->bgr ? "bgr" : "rgb");
+    thaw_json_integer(json, into, "background", g->background);
+    thaw_json_real(json, into, "scale", p->scale);
+    put_channels(json, into, "mean", p->mean);
+    put_channels(json, into, "std", p->std);
 }
 
 static bool parse_word(const char *word, const char *zero, const char *one, int *value) {

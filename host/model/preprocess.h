@@ -7,8 +7,7 @@
 #ifndef THAW_PREPROCESS_H
 #define THAW_PREPROCESS_H
 
-#include <jansson.h>
-
+#include "json.h"
 #include "onnx/onnx_read.h"
 #include "options/options.h"
 #include "picture/image.h"
@@ -30,10 +29,9 @@ thaw_status thaw_preprocess_choose(const thaw_model *model, const thaw_options *
 /* The multiplier and offset of each channel for the trunk: input = u8 * scale + shift. */
 void thaw_preprocess_affine(const thaw_preprocess *preprocess, float scale[3], float shift[3]);
 
-/* To and from JSON: {"width", "height", "fit", "shorter", "filter", "channels", "order",
- * "background", "scale", "mean", "std"}. json is a new reference, NULL without memory.
- * where is named in errors (ERR_FORMAT). */
-json_t *thaw_preprocess_json(const thaw_preprocess *preprocess);
+/* To and from JSON: "width", "height", "fit", "shorter", "filter", "channels", "order",
+ * "background", "scale", "mean", "std" of an object. where is named in errors (ERR_FORMAT). */
+void thaw_preprocess_json(thaw_json *json, json_t *into, const thaw_preprocess *preprocess);
 thaw_status thaw_preprocess_parse(const json_t *json, const char *where,
                                   thaw_preprocess *preprocess, thaw_error *err);
 

@@ -359,8 +359,7 @@ static thaw_status set_row(thaw_options *options, const thaw__option *row, const
         .text = thaw_arena_string(&options->arena, text, strlen(text)),
         .source = thaw_arena_string(&options->arena, source, strlen(source)),
     };
-    if (!origin.text || !origin.source)
-        return thaw_fail(err, THAW_ERR_NOMEM, "no memory for the option %s", row->key);
+    if (!origin.text || !origin.source) return thaw_fail_memory(err, "for the option %s", row->key);
     void *slot = (char *)options + row->offset;
     thaw_status status = row->type->parse(row, text, &options->arena, slot);
     if (status == THAW_ERR_USAGE) {

@@ -86,7 +86,7 @@ thaw_status thaw_options_parse_ini(thaw_options *options, const char *name, cons
                                    thaw_error *err) {
     ini_reading r = {.options = options, .name = name, .text = text, .next = text, .err = err};
     int line = ini_parse_stream(read_line, &r, take_pair, &r);
-    if (line < 0) return thaw_fail(err, THAW_ERR_NOMEM, "no memory to read '%s'", name);
+    if (line < 0) return thaw_fail_memory(err, "to read '%s'", name);
     /* inih goes on after a line that it does not understand, so that one may have come first. */
     bool syntax = line > 0 && (r.status == THAW_OK || line < r.line);
     return syntax ? fail_syntax(&r, line) : r.status;

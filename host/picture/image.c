@@ -39,7 +39,7 @@ struct thaw_decoder {
 
 thaw_status thaw_decoder_create(thaw_decoder **decoder, thaw_error *err) {
     *decoder = calloc(1, sizeof **decoder);
-    return *decoder ? THAW_OK : thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a decoder");
+    return *decoder ? THAW_OK : thaw_fail_memory(err, "for a decoder");
 }
 
 void thaw_decoder_free(thaw_decoder *decoder) {
@@ -59,7 +59,7 @@ static thaw_status reserve(void **memory, size_t *have, size_t n, thaw_error *er
     *memory = malloc(n);
     *have = *memory ? n : 0;
     if (*memory) return THAW_OK;
-    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a picture of %zu MB", n >> 20);
+    return thaw_fail_memory(err, "for a picture of %zu MB", n >> 20);
 }
 
 static thaw_status reserve_rgb(thaw_decoder *d, const region *part, thaw_error *err) {
@@ -323,7 +323,7 @@ static thaw_status jpeg_pixels(thaw_decoder *d, struct jpeg_decompress_struct *i
     THAW_TRY(reserve_rgb(d, part, err));
     if (cmyk) {
         *ink = malloc(4 * (size_t)part->width);
-        if (!*ink) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a picture");
+        if (!*ink) return thaw_fail_memory(err, "for a picture");
     }
     while (info->output_scanline < info->output_height) {
         uint8_t *rgb = d->rgb + 3 * (size_t)part->width * info->output_scanline;

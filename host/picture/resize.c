@@ -13,15 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Both passes gain from wide vectors; the dynamic linker picks. */
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
-#define WIDE __attribute__((target_clones("avx512f", "avx2,fma", "default")))
-/* AVX-512F alone cannot pack to bytes. */
-#define WIDE_BYTES __attribute__((target_clones("avx2", "default")))
-#else
-#define WIDE
-#define WIDE_BYTES
-#endif
+#include "clones.h"
 
 static double triangle(double x) {
     x = fabs(x);
@@ -81,7 +73,7 @@ thaw_status thaw_axis_make(thaw_axis *axis, int in, int out, int first, int n, t
     axis->taps = calloc((size_t)n, sizeof *axis->taps);
     axis->weight = calloc((size_t)n * (size_t)axis->most_taps, sizeof *axis->weight);
     if (!axis->from || !axis->taps || !axis->weight)
-        return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to resize a picture");
+        return thaw_fail_memory(err, "to resize a picture");
     for (int k = 0; k < n; k++)
         make_taps(axis, k, in, (first + k + 0.5) * scale, stretch, filter);
     close_up(axis);
@@ -96,8 +88,9 @@ void thaw_axis_free(thaw_axis *axis) {
 }
 
 /* row[i] = sum over k of weight[k] * rows[k * stride + i], n bytes wide. */
-WIDE static void blend_rows(const uint8_t *restrict rows, size_t stride,
-                            const float *restrict weight, int taps, int n, float *restrict row) {
+THAW_CLONES_WIDE static void blend_rows(const uint8_t *restrict rows, size_t stride,
+                                        const float *restrict weight, int taps, int n,
+                                        float *restrict row) {
     /* Blocks of a size that stays in the first-level cache while all taps go over it. */
     enum { BLOCK = 2048 };
     for (int begin = 0; begin < n; begin += BLOCK) {
@@ -133,7 +126,7 @@ __attribute__((always_inline)) static inline void blend_taps(const float *restri
 }
 
 /* Usual numbers of taps as constants: the loop over them unrolls, which halves the time. */
-WIDE static void blend_columns(const float *row, const thaw_axis *x, float *result) {
+THAW_CLONES_WIDE static void blend_columns(const float *row, const thaw_axis *x, float *result) {
     switch (x->most_taps) {
         case 2:
             blend_taps(row, x, 2, result);
@@ -152,7 +145,7 @@ WIDE static void blend_columns(const float *row, const thaw_axis *x, float *resu
     }
 }
 
-WIDE_BYTES static void to_u8(const float *restrict row, int n, uint8_t *restrict out) {
+THAW_CLONES static void to_u8(const float *restrict row, int n, uint8_t *restrict out) {
     for (int i = 0; i < n; i++) {
         float v = row[i] + 0.5f;
         v = v < 0 ? 0 : v;

@@ -199,7 +199,7 @@ thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_
     char *text = NULL;
     size_t n = 0;
     FILE *out = open_memstream(&text, &n);
-    if (!out) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to write %s", path);
+    if (!out) return thaw_fail_memory(err, "to write %s", path);
     put_head(out, report);
     put_cost(out, report);
     put_epochs(out, report);
@@ -207,8 +207,8 @@ thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_
     put_classes(out, report);
     bool ok = !ferror(out);
     ok &= fclose(out) == 0;
-    thaw_status status = ok ? thaw_file_write(path, text, n, err)
-                            : thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to write %s", path);
+    thaw_status status =
+        ok ? thaw_file_write(path, text, n, err) : thaw_fail_memory(err, "to write %s", path);
     free(text);
     return status;
 }

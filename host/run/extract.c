@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "clock.h"
 #include "file.h"
 #include "rng.h"
 
@@ -14,12 +15,6 @@ enum {
     RING_BATCHES = 4,         /* Two on their way through the trunk, two that are being decoded. */
     LARGEST_FILE = 512 << 20, /* No picture is larger; a wrong file must not fill the memory. */
 };
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- one picture --------------------------------------------------------------------------- */
 
@@ -135,9 +130,9 @@ static bool produce_one(pipeline *p, reader *r, size_t i) {
     char *bytes;
     thaw_error err;
     thaw_hash *key = &p->result->keys[i];
-    double start = now_s();
+    double start = thaw_now_s();
     thaw_status status = read_picture(r, p->dataset, i, &bytes, &n, key, &err);
-    r->busy_s += now_s() - start;
+    r->busy_s += thaw_now_s() - start;
     if (status != THAW_OK) {
         reject(p, i, err.text);
         return true;
@@ -147,10 +142,10 @@ static bool produce_one(pipeline *p, reader *r, size_t i) {
         return true;
     }
     if (!take_slot(p, &slot)) return false;
-    start = now_s();
+    start = thaw_now_s();
     status = thaw_image_decode(r->decoder, bytes, n, &p->network->preprocess.geometry,
                                p->pixels + slot * image_bytes(p->network), &err);
-    r->busy_s += now_s() - start;
+    r->busy_s += thaw_now_s() - start;
     if (status != THAW_OK) reject(p, i, err.text);
     finish_slot(p, slot, status == THAW_OK ? i : NONE);
     return true;
@@ -242,13 +237,13 @@ typedef struct consumer {
 } consumer;
 
 static thaw_status submit(pipeline *p, consumer *c, size_t slot, size_t n, thaw_error *err) {
-    double start = now_s();
+    double start = thaw_now_s();
     /* Planned only when something is to be computed: all hits must cost nothing. */
     if (!c->trunk) {
         THAW_TRY(thaw_network_plan(p->network, p->options->batch, p->options->compute, p->backend,
                                    &c->trunk, err));
         c->lanes = (size_t)thaw_trunk_measure(c->trunk).lanes;
-        p->result->plan_seconds = now_s() - start;
+        p->result->plan_seconds = thaw_now_s() - start;
     }
     c->under_way[c->submitted++ % RING_BATCHES] = (submission){slot, n, start};
     return thaw_trunk_submit(c->trunk, (int64_t)n, p->pixels + slot * image_bytes(p->network), err);
@@ -282,10 +277,10 @@ static thaw_status collect(pipeline *p, consumer *c, thaw_error *err) {
     float *features;
     thaw_trunk_times times;
     THAW_TRY(thaw_trunk_collect(c->trunk, &features, &times, err));
-    double start = now_s();
+    double start = thaw_now_s();
     size_t n = drop_holes(p, s, c->keys, features);
     THAW_TRY(thaw_cache_append(p->cache, c->keys, n, features, err));
-    double end = now_s();
+    double end = thaw_now_s();
     p->result->trunk_seconds += times.compute[1] - times.compute[0];
     p->result->cache_seconds += end - start;
     tell(p, c->collected, s, &times, end);
@@ -338,8 +333,7 @@ static thaw_status allocate(pipeline *p, thaw_error *err) {
     p->picture = calloc(p->capacity, sizeof *p->picture);
     p->pixels = take_pixels(p->backend, p->capacity * image_bytes(p->network));
     if (x->keys && x->rejected && p->reason && p->picture && p->pixels) return THAW_OK;
-    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for %zu pictures and %zu decoded ones",
-                     n, p->capacity);
+    return thaw_fail_memory(err, "for %zu pictures and %zu decoded ones", n, p->capacity);
 }
 
 static thaw_status run_threads(pipeline *p, thaw_error *err) {
@@ -354,7 +348,7 @@ static thaw_status run_threads(pipeline *p, thaw_error *err) {
     pthread_mutex_unlock(&p->mutex);
     thaw_status status = THAW_OK;
     if (!started || !c.keys)
-        status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory or threads to decode pictures");
+        status = thaw_fail_memory(err, "or threads to decode pictures");
     else
         status = consume(p, &c, err);
     if (status != THAW_OK) fail(p, err);
@@ -382,14 +376,14 @@ static thaw_status report_rejected(pipeline *p, thaw_error *err) {
     thaw_extraction *x = p->result;
     const thaw_extract_options *options = p->options;
     x->reasons = thaw_arena_array(&x->arena, x->n_rejected, sizeof *x->reasons);
-    if (!x->reasons) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a table");
+    if (!x->reasons) return thaw_fail_memory(err, "for a table");
     size_t row = 0;
     for (size_t i = 0; i < x->n; i++) {
         if (!x->rejected[i]) continue;
         char path[PATH_MAX];
         thaw_dataset_path(p->dataset, i, path);
         char *copy = thaw_arena_string(&x->arena, path, strlen(path));
-        if (!copy) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a table");
+        if (!copy) return thaw_fail_memory(err, "for a table");
         x->reasons[row++] =
             (thaw_rejected){.path = copy, .reason = p->reason[i] ? p->reason[i] : "unreadable"};
     }
@@ -416,7 +410,7 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
                   .cache = cache,
                   .log = log,
                   .result = extraction,
-                  .start_s = now_s()};
+                  .start_s = thaw_now_s()};
     pthread_mutex_init(&p.mutex, NULL);
     pthread_cond_init(&p.has_batch, NULL);
     pthread_cond_init(&p.has_room, NULL);
@@ -426,7 +420,7 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
         status = run_threads(&p, err);
         thaw_log_progress_end(log);
     }
-    extraction->seconds = now_s() - p.start_s;
+    extraction->seconds = thaw_now_s() - p.start_s;
     if (status == THAW_OK) status = report_rejected(&p, err);
     free(p.reason);
     free(p.picture);
@@ -502,8 +496,7 @@ static thaw_status compare(const thaw_network *network, const thaw_dataset *some
     int64_t D = network->n_features;
     float *x = thaw_arena_array(arena, (size_t)D, sizeof *x);
     float *reference = thaw_arena_array(arena, (size_t)D, sizeof *reference);
-    if (!x || !reference)
-        return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a self-test");
+    if (!x || !reference) return thaw_fail_memory(err, "for a self-test");
     for (size_t i = 0; i < some->n; i++) {
         if (again->rejected[i]) continue;
         THAW_TRY(thaw_cache_read(fresh, again->keys[i], reference, err));
@@ -537,7 +530,7 @@ thaw_status thaw_extract_self_test(const thaw_network *network, const thaw_datas
     thaw_cache *fresh = NULL;
     thaw_status status = THAW_OK;
     if (!sample(dataset, extraction, most, &some, &arena))
-        status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a self-test");
+        status = thaw_fail_memory(err, "for a self-test");
     if (status == THAW_OK)
         status = extract_anew(network, &some, options->batch, options->compute, backend, &fresh,
                               &again, &result->images_per_second, err);
@@ -556,7 +549,7 @@ static thaw_status mean_nmse(const thaw_network *network, thaw_cache *caches[2],
     int64_t D = network->n_features;
     float *row[2] = {thaw_arena_array(arena, (size_t)D, sizeof(float)),
                      thaw_arena_array(arena, (size_t)D, sizeof(float))};
-    if (!row[0] || !row[1]) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a test");
+    if (!row[0] || !row[1]) return thaw_fail_memory(err, "for a test");
     double sum = 0;
     size_t n = 0;
     for (size_t i = 0; i < extraction->n; i++) {
@@ -582,8 +575,7 @@ thaw_status thaw_extract_compare(const thaw_network *network, const thaw_dataset
     const thaw_extract_way *ways[2] = {trusted, way};
     double rates[2] = {0, 0};
     thaw_status status = THAW_OK;
-    if (!sample(dataset, NULL, most, &some, &arena))
-        status = thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for a test");
+    if (!sample(dataset, NULL, most, &some, &arena)) status = thaw_fail_memory(err, "for a test");
     for (int k = 0; k < 2 && status == THAW_OK; k++)
         status = extract_anew(network, &some, batch, ways[k]->compute, ways[k]->backend, &caches[k],
                               &extractions[k], &rates[k], err);

@@ -1,34 +1,29 @@
 #include "results.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "file.h"
-
-static json_t *class_json(const thaw_metrics *m, const char *const *classes) {
-    json_t *all = json_array();
-    for (int64_t k = 0; k < m->K; k++)
-        json_array_append_new(all, json_pack("{s:s,s:f,s:f,s:f,s:I}", "name", classes[k],
-                                             "precision", m->precision[k], "recall", m->recall[k],
-                                             "f1", m->f1[k], "support", (json_int_t)m->support[k]));
-    return all;
-}
-
-static json_t *confusion_json(const thaw_metrics *m) {
-    json_t *all = json_array();
-    for (int64_t t = 0; t < m->K; t++) {
-        json_t *row = json_array();
-        for (int64_t p = 0; p < m->K; p++)
-            json_array_append_new(row, json_integer(m->confusion[t * m->K + p]));
-        json_array_append_new(all, row);
+void thaw_results_json(thaw_json *json, json_t *into, const thaw_metrics *m,
+                       const char *const *classes) {
+    thaw_json_real(json, into, "top1", m->top1);
+    thaw_json_real(json, into, "top5", m->top5);
+    thaw_json_real(json, into, "balanced_accuracy", m->balanced);
+    thaw_json_real(json, into, "loss", m->loss);
+    thaw_json_integer(json, into, "n", m->n);
+    json_t *all = thaw_json_array(json, into, "classes");
+    for (int64_t k = 0; k < m->K; k++) {
+        json_t *one = thaw_json_object(json, all, NULL);
+        thaw_json_text(json, one, "name", classes[k]);
+        thaw_json_real(json, one, "precision", m->precision[k]);
+        thaw_json_real(json, one, "recall", m->recall[k]);
+        thaw_json_real(json, one, "f1", m->f1[k]);
+        thaw_json_integer(json, one, "support", m->support[k]);
     }
-    return all;
-}
-
-json_t *thaw_results_json(const thaw_metrics *m, const char *const *classes) {
-    return json_pack("{s:f,s:f,s:f,s:f,s:I,s:o,s:o}", "top1", m->top1, "top5", m->top5,
-                     "balanced_accuracy", m->balanced, "loss", m->loss, "n", (json_int_t)m->n,
-                     "classes", class_json(m, classes), "confusion", confusion_json(m));
+    json_t *confusion = thaw_json_array(json, into, "confusion");
+    for (int64_t t = 0; t < m->K; t++) {
+        json_t *row = thaw_json_array(json, confusion, NULL);
+        for (int64_t p = 0; p < m->K; p++)
+            thaw_json_integer(json, row, NULL, m->confusion[t * m->K + p]);
+    }
 }
 
 static int longest_name(const thaw_metrics *m, const char *const *classes) {
@@ -70,23 +65,4 @@ void thaw_results_print(FILE *out, const thaw_metrics *m, const char *const *cla
     print_confusion(out, m, classes, name);
     fprintf(out, "\ntop-1 %.4f   top-5 %.4f   balanced %.4f   on %lld pictures\n", m->top1, m->top5,
             m->balanced, (long long)m->n);
-}
-
-thaw_status thaw_results_write(const json_t *json, const char *path, thaw_error *err) {
-    char *text = json ? json_dumps(json, JSON_INDENT(1) | JSON_REAL_PRECISION(9)) : NULL;
-    if (!text) return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory to write %s", path);
-    thaw_status status = thaw_file_write(path, text, strlen(text), err);
-    free(text);
-    return status;
-}
-
-json_t *thaw_json_text(const char *text) {
-    json_t *json = json_string(text);
-    char *copy = json ? NULL : strdup(text);
-    if (!copy) return json;
-    for (char *c = copy; *c; c++)
-        if (*c & 0x80) *c = '?';
-    json = json_string(copy);
-    free(copy);
-    return json;
 }

@@ -14,7 +14,7 @@
 #include "file.h"
 
 static thaw_status no_memory(thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory for the names of folders");
+    return thaw_fail_memory(err, "for the names of folders");
 }
 
 static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *where) {

@@ -7,7 +7,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-#include "results.h"
+#include "json.h"
 
 /* A signal handler can reach nothing but a global. */
 static volatile int stop_asked;
@@ -23,7 +23,7 @@ const volatile int *thaw_session_stop(void) {
 }
 
 static thaw_status no_memory(thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
+    return thaw_fail_memory(err, "to prepare the run");
 }
 
 thaw_status thaw_session_backend(const thaw_options *options, thaw_backend *backend,
@@ -270,14 +270,8 @@ static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw
     spec.facts =
         thaw_session_facts(network, s->backend.kernels, s->compute, &s->arena, &spec.n_facts);
     const char *slash = strrchr(network->model.path, '/');
-    json_t *about =
-        json_pack("{s:o,s:o}", "file", thaw_json_text(slash ? slash + 1 : network->model.path),
-                  "cut", thaw_json_text(network->cut->name));
-    if (about)
-        spec.about = thaw_arena_printf(&s->arena, "%s at %s",
-                                       json_string_value(json_object_get(about, "file")),
-                                       json_string_value(json_object_get(about, "cut")));
-    json_decref(about);
+    spec.about = thaw_arena_printf(&s->arena, "%s at %s", slash ? slash + 1 : network->model.path,
+                                   network->cut->name);
     if (!spec.facts || !spec.about) return no_memory(err);
     char why[1024];
     int n_differences = 0;
@@ -301,12 +295,10 @@ static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw
 /* Classes are matched by name, and the names go into the bundle: JSON holds UTF-8 only. */
 static thaw_status check_names(const thaw_dataset *d, thaw_error *err) {
     for (size_t k = 0; k < d->n_classes; k++) {
-        json_t *name = json_string(d->class_name[k]);
-        if (!name)
+        if (!thaw_json_holds(d->class_name[k]))
             return thaw_fail(err, THAW_ERR_DATA,
                              "the name of the class folder '%.120s' is not UTF-8; rename it",
                              d->class_name[k]);
-        json_decref(name);
     }
     return THAW_OK;
 }

@@ -3,19 +3,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "model/bundle.h"
 #include "report/report.h"
 #include "results.h"
 #include "run_folder.h"
 #include "session.h"
-
-static double now_s(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Everything that a run holds; close_run frees it in one place. */
 typedef struct run {
@@ -31,16 +25,13 @@ typedef struct run {
     thaw_epoch *epochs; /* [wanted_epochs] */
     int64_t n_epochs, wanted_epochs;
     FILE *epoch_lines;
+    bool written; /* All of them, so far. */
     double start, train_seconds;
     thaw_arena arena;
 } run;
 
-static const char *const split_names[] = {[THAW_SPLIT_TRAIN] = "train",
-                                          [THAW_SPLIT_VALIDATION] = "validation",
-                                          [THAW_SPLIT_TEST] = "test"};
-
 static thaw_status no_memory(thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory");
+    return thaw_fail_memory(err, "for the run's results");
 }
 
 static char *in_folder(run *r, const char *name) {
@@ -119,6 +110,27 @@ static thaw_train_options train_options(const thaw_options *o, int64_t n) {
     return t;
 }
 
+static bool write_epoch(FILE *out, const thaw_epoch *e) {
+    enum { DIGITS = 9 };
+    thaw_json json = thaw_json_begin();
+    thaw_json_integer(&json, json.root, "epoch", e->epoch);
+    thaw_json_real(&json, json.root, "lr", e->lr);
+    thaw_json_real(&json, json.root, "train_loss", e->train_loss);
+    thaw_json_real(&json, json.root, "train_top1", e->train_top1);
+    thaw_json_real(&json, json.root, "seconds", e->seconds);
+    if (!isnan(e->validation_loss)) {
+        thaw_json_real(&json, json.root, "validation_loss", e->validation_loss);
+        thaw_json_real(&json, json.root, "validation_top1", e->validation_top1);
+    }
+    char *text = NULL;
+    bool good =
+        thaw_json_print(&json, THAW_JSON_LINE, DIGITS, "an epoch", &text, NULL) == THAW_OK &&
+        fprintf(out, "%s\n", text) > 0;
+    free(text);
+    thaw_json_free(&json);
+    return good;
+}
+
 /* One line for a person, one for a machine. */
 static int on_epoch(void *ctx, const thaw_epoch *e) {
     run *r = ctx;
@@ -131,16 +143,7 @@ static int on_epoch(void *ctx, const thaw_epoch *e) {
                    (long long)r->wanted_epochs, e->train_loss, e->train_top1, validation,
                    e->seconds * 1e3);
     r->epochs[r->n_epochs++] = *e;
-    json_t *line =
-        json_pack("{s:I,s:f,s:f,s:f,s:f}", "epoch", (json_int_t)e->epoch, "lr", e->lr, "train_loss",
-                  e->train_loss, "train_top1", e->train_top1, "seconds", e->seconds);
-    if (!isnan(e->validation_loss)) {
-        json_object_set_new(line, "validation_loss", json_real(e->validation_loss));
-        json_object_set_new(line, "validation_top1", json_real(e->validation_top1));
-    }
-    json_dumpf(line, r->epoch_lines, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    fputc('\n', r->epoch_lines);
-    json_decref(line);
+    r->written &= write_epoch(r->epoch_lines, e);
     return *thaw_session_stop();
 }
 
@@ -152,6 +155,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
     if (!r->epochs || !path) return no_memory(err);
     r->epoch_lines = fopen(path, "we");
     if (!r->epoch_lines) return thaw_fail(err, THAW_ERR_IO, "cannot write %s", path);
+    r->written = true;
     thaw_train_job job = {.top = &r->session.backend.kernels->top,
                           .backend = &r->session.backend,
                           .device_bytes = (size_t)r->options->cache.device_bytes,
@@ -163,9 +167,9 @@ static thaw_status train_head(run *r, thaw_error *err) {
                           .validation = &r->splits[THAW_SPLIT_VALIDATION].rows,
                           .on_epoch = on_epoch,
                           .ctx = r};
-    double start = now_s();
+    double start = thaw_now_s();
     THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
-    r->train_seconds = now_s() - start;
+    r->train_seconds = thaw_now_s() - start;
     if (r->result.note[0]) thaw_log_write(&r->session.log, THAW_LOG_INFO, "%s", r->result.note);
     const thaw_head_tiers *tiers = &r->result.tiers;
     if (tiers->on_device + tiers->pinned > 0)
@@ -173,7 +177,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
                        "the head was trained on the GPU: %lld rows in its memory, %lld in "
                        "page-locked memory",
                        (long long)tiers->on_device, (long long)tiers->pinned);
-    int failed = ferror(r->epoch_lines) | fclose(r->epoch_lines);
+    bool failed = !r->written | (fclose(r->epoch_lines) != 0);
     r->epoch_lines = NULL;
     if (failed) return thaw_fail(err, THAW_ERR_IO, "cannot write %s: the disk may be full", path);
     return THAW_OK;
@@ -204,39 +208,40 @@ static double without_cache(const run *r) {
     return rate > 0 ? (double)n * (double)r->n_epochs / rate + once + r->train_seconds : 0;
 }
 
-static json_t *make_json(run *r) {
-    const thaw_extraction *x = &r->session.extraction;
-    thaw_cache_stats cache = thaw_cache_measure(r->session.cache);
-    const char *const *classes = r->session.dataset.class_name;
-    thaw_split on = measured_on(r);
-    json_t *json = thaw_results_json(&r->metrics[on], classes), *splits = json_object();
-    if (!json) return NULL;
+static void put_splits(const run *r, thaw_json *json, json_t *into) {
     for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
         const thaw_metrics *m = &r->metrics[s];
-        if (r->splits[s].rows.n)
-            json_object_set_new(splits, split_names[s],
-                                json_pack("{s:f,s:f,s:f,s:f}", "top1", m->top1, "top5", m->top5,
-                                          "balanced_accuracy", m->balanced, "loss", m->loss));
+        if (!r->splits[s].rows.n) continue;
+        json_t *one = thaw_json_object(json, into, thaw_split_name(s));
+        thaw_json_real(json, one, "top1", m->top1);
+        thaw_json_real(json, one, "top5", m->top5);
+        thaw_json_real(json, one, "balanced_accuracy", m->balanced);
+        thaw_json_real(json, one, "loss", m->loss);
     }
-    json_object_set_new(json, "measured_on", json_string(split_names[on]));
-    json_object_set_new(json, "splits", splits);
-    json_object_set_new(json, "epochs",
-                        json_pack("{s:I,s:I}", "run", (json_int_t)r->result.epochs_run, "kept",
-                                  (json_int_t)r->result.kept.epoch));
-    json_object_set_new(
-        json, "seconds",
-        json_pack("{s:f,s:f,s:f,s:f}", "extract", x->seconds, "train", r->train_seconds, "total",
-                  now_s() - r->start, "without_cache", without_cache(r)));
-    json_object_set_new(
-        json, "images",
-        json_pack("{s:I,s:I,s:I,s:I}", "train", (json_int_t)r->splits[THAW_SPLIT_TRAIN].rows.n,
-                  "validation", (json_int_t)r->splits[THAW_SPLIT_VALIDATION].rows.n, "test",
-                  (json_int_t)r->splits[THAW_SPLIT_TEST].rows.n, "rejected",
-                  (json_int_t)x->n_rejected));
-    json_object_set_new(json, "cache",
-                        json_pack("{s:I,s:I,s:I}", "hits", (json_int_t)x->hits, "misses",
-                                  (json_int_t)x->misses, "bytes", (json_int_t)cache.bytes));
-    return json;
+}
+
+static void put_metrics(const run *r, thaw_json *json) {
+    const thaw_extraction *x = &r->session.extraction;
+    thaw_split on = measured_on(r);
+    thaw_results_json(json, json->root, &r->metrics[on], r->session.dataset.class_name);
+    thaw_json_text(json, json->root, "measured_on", thaw_split_name(on));
+    put_splits(r, json, thaw_json_object(json, json->root, "splits"));
+    json_t *epochs = thaw_json_object(json, json->root, "epochs");
+    thaw_json_integer(json, epochs, "run", r->result.epochs_run);
+    thaw_json_integer(json, epochs, "kept", r->result.kept.epoch);
+    json_t *seconds = thaw_json_object(json, json->root, "seconds");
+    thaw_json_real(json, seconds, "extract", x->seconds);
+    thaw_json_real(json, seconds, "train", r->train_seconds);
+    thaw_json_real(json, seconds, "total", thaw_now_s() - r->start);
+    thaw_json_real(json, seconds, "without_cache", without_cache(r));
+    json_t *images = thaw_json_object(json, json->root, "images");
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++)
+        thaw_json_integer(json, images, thaw_split_name(s), r->splits[s].rows.n);
+    thaw_json_integer(json, images, "rejected", (int64_t)x->n_rejected);
+    json_t *cache = thaw_json_object(json, json->root, "cache");
+    thaw_json_integer(json, cache, "hits", (int64_t)x->hits);
+    thaw_json_integer(json, cache, "misses", (int64_t)x->misses);
+    thaw_json_integer(json, cache, "bytes", (int64_t)thaw_cache_measure(r->session.cache).bytes);
 }
 
 /* ---- to the bundle ------------------------------------------------------------------------- */
@@ -279,7 +284,7 @@ static thaw_status write_config(run *r, thaw_error *err) {
     return status;
 }
 
-static thaw_status write_run(run *r, json_t *json, thaw_error *err) {
+static thaw_status write_run(run *r, thaw_json *json, thaw_error *err) {
     char *metrics_path = in_folder(r, "metrics.json"), *report_path = in_folder(r, "report.html");
     if (!metrics_path || !report_path) return no_memory(err);
     thaw_dense layers[THAW_HEAD_MAX_LAYERS];
@@ -289,11 +294,11 @@ static thaw_status write_run(run *r, json_t *json, thaw_error *err) {
                              .labels = r->session.dataset.class_name,
                              .n_labels = r->session.dataset.n_classes,
                              .options = r->options,
-                             .metrics = json,
+                             .metrics = json->root,
                              .backend = &r->session.backend};
     thaw_report report = {.title = r->title,
-                          .measured_on = split_names[measured_on(r)],
-                          .metrics = json,
+                          .measured_on = thaw_split_name(measured_on(r)),
+                          .metrics = json->root,
                           .epochs = r->epochs,
                           .n_epochs = r->n_epochs,
                           .kept_epoch = r->result.kept.epoch,
@@ -302,8 +307,8 @@ static thaw_status write_run(run *r, json_t *json, thaw_error *err) {
     THAW_TRY(pick_golden(r, spec.golden, err));
     THAW_TRY(thaw_bundle_write(&spec, r->folder.partial, err));
     /* The whole run counts, its bundle included. */
-    json_object_set_new(json_object_get(json, "seconds"), "total", json_real(now_s() - r->start));
-    THAW_TRY(thaw_results_write(json, metrics_path, err));
+    thaw_json_real(json, json_object_get(json->root, "seconds"), "total", thaw_now_s() - r->start);
+    THAW_TRY(thaw_json_write(json, metrics_path, err));
     THAW_TRY(thaw_report_write(&report, report_path, err));
     /* A configuration that no ini file can hold (a very long path) is in bundle.json all the same.
      */
@@ -314,8 +319,8 @@ static thaw_status write_run(run *r, json_t *json, thaw_error *err) {
 static void print_summary(run *r) {
     thaw_split on = measured_on(r);
     const thaw_extraction *x = &r->session.extraction;
-    double without = without_cache(r), with = now_s() - r->start;
-    printf("\n%s\n", split_names[on]);
+    double without = without_cache(r), with = thaw_now_s() - r->start;
+    printf("\n%s\n", thaw_split_name(on));
     thaw_results_print(stdout, &r->metrics[on], r->session.dataset.class_name);
     printf(
         "features %.2f s, training %.2f s, whole run %.2f s; without the cache about %.1f s "
@@ -330,14 +335,15 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
     THAW_TRY(make_features(r, err));
     THAW_TRY(train_head(r, err));
     THAW_TRY(evaluate(r, err));
-    json_t *json = make_json(r);
-    thaw_status status = json ? write_run(r, json, err) : no_memory(err);
-    json_decref(json);
+    thaw_json json = thaw_json_begin();
+    put_metrics(r, &json);
+    thaw_status status = write_run(r, &json, err);
+    thaw_json_free(&json);
     THAW_TRY(status);
     THAW_TRY(thaw_run_finish(&r->folder, err));
     print_summary(r);
     *summary = (thaw_train_summary){.top1 = r->metrics[measured_on(r)].top1,
-                                    .seconds_total = now_s() - r->start,
+                                    .seconds_total = thaw_now_s() - r->start,
                                     .seconds_without_cache = without_cache(r)};
     return THAW_OK;
 }
@@ -355,7 +361,7 @@ static void close_run(run *r) {
 
 thaw_status thaw_train_run(const thaw_options *options, const char *title,
                            thaw_train_summary *summary, thaw_error *err) {
-    run r = {.options = options, .title = title, .start = now_s()};
+    run r = {.options = options, .title = title, .start = thaw_now_s()};
     *summary = (thaw_train_summary){0};
     thaw_status status = run_all(&r, summary, err);
     close_run(&r);

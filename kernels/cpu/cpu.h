@@ -6,15 +6,8 @@
 #ifndef THAW_CPU_H
 #define THAW_CPU_H
 
+#include "clones.h"
 #include "kernels.h"
-
-/* Compiles a function twice, for AVX2 with FMA and for the base, and picks one when the program
- * starts: the build machine need not be the one that runs. Elsewhere the base is all there is. */
-#if defined(__x86_64__) && !defined(__clang__)
-#define CPU_CLONES __attribute__((target_clones("arch=x86-64-v3", "default")))
-#else
-#define CPU_CLONES
-#endif
 
 int cpu_dense_forward(int64_t M, int64_t D, int64_t K, const float *x, const float *w,
                       const float *b, float *y);

@@ -83,8 +83,8 @@ INLINE void dot_columns(int columns, int64_t M, int64_t D, int64_t K, const floa
         dot_tile(1, columns, D, K, x + m * D, w, b, y + m * K);
 }
 
-CPU_CLONES static void dot_block(int64_t M, int64_t D, int64_t K, int64_t k, const float *x,
-                                 const float *w, const float *b, float *y) {
+THAW_CLONES static void dot_block(int64_t M, int64_t D, int64_t K, int64_t k, const float *x,
+                                  const float *w, const float *b, float *y) {
     const float *bias = b ? b + k : NULL;
     if (k + COLUMNS <= K) {
         dot_columns(COLUMNS, M, D, K, x, w + k * D, bias, y + k);
@@ -148,7 +148,7 @@ INLINE void mix_rows(int rows, const mixture *mix, int64_t i) {
     if (d < mix->D) mix_tail(rows, mix->D - d, mix, i, d);
 }
 
-CPU_CLONES static void mix_block(const mixture *mix, int64_t i) {
+THAW_CLONES static void mix_block(const mixture *mix, int64_t i) {
     if (i + ROWS <= mix->rows) {
         mix_rows(ROWS, mix, i);
         return;

@@ -19,8 +19,8 @@ typedef struct adamw_factors {
     float beta1, beta2, eps;
 } adamw_factors;
 
-CPU_CLONES static void adamw(int64_t n, float *restrict w, const float *restrict dw,
-                             float *restrict m, float *restrict v, adamw_factors f) {
+THAW_CLONES static void adamw(int64_t n, float *restrict w, const float *restrict dw,
+                              float *restrict m, float *restrict v, adamw_factors f) {
     for (int64_t i = 0; i < n; i++) {
         float g = dw[i];
         m[i] = f.beta1 * m[i] + (1 - f.beta1) * g;
@@ -43,8 +43,8 @@ int cpu_adamw(int64_t n, float *w, const float *dw, float *m, float *v, float lr
     return 0;
 }
 
-CPU_CLONES static void sgd(int64_t n, float *restrict w, const float *restrict dw,
-                           float *restrict v, float lr, float momentum, float weight_decay) {
+THAW_CLONES static void sgd(int64_t n, float *restrict w, const float *restrict dw,
+                            float *restrict v, float lr, float momentum, float weight_decay) {
     for (int64_t i = 0; i < n; i++) {
         v[i] = momentum * v[i] + dw[i] + weight_decay * w[i];
         w[i] -= lr * v[i];
