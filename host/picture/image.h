@@ -14,6 +14,9 @@
 
 #include "status.h"
 
+/* No picture's file is larger; a wrong file must not fill the memory. */
+enum { THAW_PICTURE_MOST_BYTES = 512 << 20 };
+
 typedef enum thaw_fit {
     THAW_FIT_CROP,   /* The shorter side to `shorter`, the other in proportion; then the centre. */
     THAW_FIT_SQUASH, /* Both sides to the target, whatever that does to the proportion. */

@@ -7,6 +7,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "compare.h"
 #include "json.h"
 
 /* A signal handler can reach nothing but a global. */
@@ -100,9 +101,10 @@ static thaw_status check_half_precision(thaw_session *s, const thaw_network *net
     thaw_backend cpu;
     THAW_TRY(thaw_backend_cpu_open(&cpu, (int)s->options->threads, err));
     thaw_way_test test;
-    thaw_extract_way trusted = {&cpu, THAW_F32}, way = {&s->backend, THAW_F16};
-    thaw_status status = thaw_extract_compare(network, &s->dataset, s->options->batch, &trusted,
-                                              &way, SAMPLE, &test, err);
+    thaw_way trusted = {&cpu, THAW_F32, s->options->batch};
+    thaw_way way = {&s->backend, THAW_F16, s->options->batch};
+    thaw_status status =
+        thaw_compare_ways(network, &s->dataset, &trusted, &way, SAMPLE, &test, err);
     bool wide = kernels->computes(s->backend.device, THAW_F32);
     if (status == THAW_OK && !(test.nmse <= still_good)) {
         thaw_log_write(&s->log, THAW_LOG_WARN,
@@ -161,9 +163,9 @@ static thaw_status find_precision(thaw_session *s, const thaw_network *network, 
         return THAW_OK;
     }
     thaw_way_test test;
-    thaw_extract_way trusted = {&s->backend, THAW_F32}, way = {&s->backend, narrow};
-    THAW_TRY(thaw_extract_compare(network, &s->dataset, s->options->batch, &trusted, &way, SAMPLE,
-                                  &test, err));
+    thaw_way trusted = {&s->backend, THAW_F32, s->options->batch};
+    thaw_way way = {&s->backend, narrow, s->options->batch};
+    THAW_TRY(thaw_compare_ways(network, &s->dataset, &trusted, &way, SAMPLE, &test, err));
     bool good = test.nmse <= still_good;
     bool take = good && test.rate > worth_it * test.trusted_rate;
     if (take) s->compute = narrow;
@@ -331,16 +333,16 @@ static void say_extraction(thaw_session *s) {
 
 /* How fast the line is without the cache: from this run if it computed enough, else from the
  * self-test, which also proves that old records still are what this program would compute. */
-static thaw_status measure_rate(thaw_session *s, const thaw_network *network,
-                                const thaw_extract_options *options, thaw_error *err) {
+static thaw_status measure_rate(thaw_session *s, const thaw_network *network, thaw_error *err) {
     enum { ENOUGH = 256, SAMPLE = 64 };
     const thaw_extraction *x = &s->extraction;
     double seconds = x->seconds - x->plan_seconds;
     if (seconds > 0) s->images_per_second = (double)x->misses / seconds;
     if (x->hits == 0 || x->n == x->n_rejected) return THAW_OK;
-    thaw_self_test test;
-    THAW_TRY(thaw_extract_self_test(network, &s->dataset, options, &s->backend, s->cache, s->stored,
-                                    x, SAMPLE, &test, err));
+    thaw_cache_test test;
+    thaw_way way = {&s->backend, s->compute, s->options->batch};
+    THAW_TRY(
+        thaw_compare_cache(network, &s->dataset, x, &way, s->cache, s->stored, SAMPLE, &test, err));
     if (x->misses < ENOUGH) s->images_per_second = test.images_per_second;
     thaw_log_write(&s->log, THAW_LOG_INFO,
                    "cache self-test: %zu random records computed anew, the largest difference is "
@@ -365,7 +367,7 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
     THAW_TRY(thaw_extract(network, &s->dataset, &options, &s->backend, s->cache, &s->log,
                           &s->extraction, err));
     say_extraction(s);
-    return measure_rate(s, network, &options, err);
+    return measure_rate(s, network, err);
 }
 
 /* ---- rows ---------------------------------------------------------------------------------- */
