@@ -18,6 +18,7 @@ enum { PROGRAM_WORDS = 48, PROGRAM_LINE = 4096, PROGRAM_NOBODY = 65534, PROGRAM_
 typedef struct program {
     bool as_nobody;    /* Without root's rights; the caller is root. */
     rlim_t most_bytes; /* Largest file that it may write; 0: any. */
+    int input;         /* Descriptor that it reads as standard input; 0: nothing. */
     pid_t pid;         /* While it runs. */
     int code;          /* Exit code, or PROGRAM_KILLED + the signal. */
     char *out, *err;   /* What it wrote. */
@@ -37,7 +38,7 @@ static inline void program_become(program *p, int out, int err) {
     int argc = 1;
     for (char *word; argc <= PROGRAM_WORDS && (word = strtok_r(rest, " ", &rest));)
         argv[argc++] = word;
-    dup2(open("/dev/null", O_RDONLY), STDIN_FILENO);
+    dup2(p->input ? p->input : open("/dev/null", O_RDONLY), STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
     if (p->most_bytes) {
@@ -64,6 +65,20 @@ static inline void program_start(program *p, const char *format, ...) {
     if (p->pid == 0) program_become(p, out, err);
     close(out);
     close(err);
+}
+
+/* Whether it has not ended yet. */
+static inline bool program_is_running(const program *p) {
+    siginfo_t info = {0};
+    waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOHANG | WNOWAIT);
+    return info.si_pid != p->pid;
+}
+
+/* Waits until it has written something to standard output, or has ended. */
+static inline void program_await_output(const program *p) {
+    struct stat info;
+    while (program_is_running(p) && (stat(p->out_path, &info) != 0 || info.st_size == 0))
+        usleep(1000);
 }
 
 static inline char *program_stream(const char *path) {

@@ -1,38 +1,58 @@
-/* thaw predict RUN PICTURE...: what a trained run sees in pictures. */
+/* thaw predict RUN PICTURE|FOLDER...: what a trained run sees in pictures. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
+#include "csv.h"
 #include "file.h"
 #include "json.h"
-#include "model/bundle.h"
+#include "run/picture_list.h"
+#include "run/predict.h"
 #include "run/session.h"
+#include "text.h"
 
-enum { GROUP = 32, LARGEST_FILE = 512 << 20 };
+typedef struct ranked {
+    size_t class;
+    float score;
+} ranked;
 
-/* Class numbers by falling score; equal scores by rising number. */
-static void rank(const float *scores, size_t n, size_t *order) {
-    for (size_t i = 0; i < n; i++) {
-        size_t k = i;
-        for (; k > 0 && scores[order[k - 1]] < scores[i]; k--)
-            order[k] = order[k - 1];
-        order[k] = i;
-    }
+typedef struct output {
+    const thaw_bundle *bundle;
+    const thaw_options *options;
+    size_t top;
+    ranked *order; /* [n_labels] */
+    thaw_new_file csv;
+} output;
+
+/* By falling score; equal scores by rising number. */
+static int compare_ranked(const void *a, const void *b) {
+    const ranked *x = a, *y = b;
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
+    return x->class < y->class ? -1 : 1;
 }
 
-static thaw_status print_json(const thaw_bundle *b, const char *path, const char *reason,
-                              const float *scores, const size_t *order, size_t top,
-                              thaw_error *err) {
+static void rank(const output *o, const float *scores) {
+    size_t n = o->bundle->n_labels;
+    for (size_t k = 0; k < n; k++)
+        o->order[k] = (ranked){k, scores[k]};
+    qsort(o->order, n, sizeof *o->order, compare_ranked);
+}
+
+/* ---- one picture --------------------------------------------------------------------------- */
+
+static thaw_status print_json(const output *o, const thaw_prediction *p, thaw_error *err) {
     enum { DIGITS = 7 };
     thaw_json json = thaw_json_begin();
-    thaw_json_text(&json, json.root, "file", path);
-    if (reason) thaw_json_text(&json, json.root, "error", reason);
-    json_t *list = reason ? NULL : thaw_json_array(&json, json.root, "predictions");
-    for (size_t k = 0; !reason && k < top; k++) {
+    thaw_json_text(&json, json.root, "file", p->path);
+    if (p->problem) thaw_json_text(&json, json.root, "error", p->problem);
+    json_t *list = p->problem ? NULL : thaw_json_array(&json, json.root, "predictions");
+    for (size_t k = 0; !p->problem && k < o->top; k++) {
         json_t *one = thaw_json_object(&json, list, NULL);
-        thaw_json_text(&json, one, "class", b->labels[order[k]]);
-        thaw_json_real(&json, one, "score", (double)scores[order[k]]);
+        thaw_json_text(&json, one, "class", o->bundle->labels[o->order[k].class]);
+        thaw_json_real(&json, one, "score", (double)o->order[k].score);
     }
     char *text;
     thaw_status status =
@@ -44,67 +64,104 @@ static thaw_status print_json(const thaw_bundle *b, const char *path, const char
     return THAW_OK;
 }
 
-static thaw_status print_text(const thaw_bundle *b, const char *path, const char *reason,
-                              const float *scores, const size_t *order, size_t top,
-                              thaw_error *err) {
-    (void)err;
-    printf("%s", path);
-    if (reason) printf("  %s", reason);
-    for (size_t k = 0; !reason && k < top; k++)
-        printf("%s%s %.4f", k ? ", " : "  ", b->labels[order[k]], scores[order[k]]);
+/* "path TAB class TAB score TAB class TAB score ..."; without an answer: "path TAB TAB sentence". No
+ * name holds a tab or ends the line, since what is not printable is replaced. */
+static void print_text(const output *o, const thaw_prediction *p) {
+    thaw_text_put(stdout, p->path, 0);
+    if (p->problem) {
+        fputs("\t\t", stdout);
+        thaw_text_put(stdout, p->problem, 0);
+    }
+    for (size_t k = 0; !p->problem && k < o->top; k++) {
+        putchar('\t');
+        thaw_text_put(stdout, o->bundle->labels[o->order[k].class], 0);
+        printf("\t%.4f", o->order[k].score);
+    }
     putchar('\n');
+}
+
+/* path,answer,score,margin,problem */
+static void write_row(const output *o, const thaw_prediction *p) {
+    FILE *out = o->csv.stream;
+    thaw_csv_put(out, p->path);
+    fputc(',', out);
+    if (p->problem) {
+        fputs(",,,", out);
+        thaw_csv_put(out, p->problem);
+    } else {
+        thaw_csv_put(out, o->bundle->labels[o->order[0].class]);
+        fprintf(out, ",%.6f,%.6f,", o->order[0].score, o->order[0].score - o->order[1].score);
+    }
+    fputs("\r\n", out);
+}
+
+static thaw_status put_prediction(void *ctx, const thaw_prediction *p, thaw_error *err) {
+    output *o = ctx;
+    if (!p->problem) rank(o, p->scores);
+    if (o->csv.stream) write_row(o, p);
+    if (o->options->predict.json)
+        THAW_TRY(print_json(o, p, err));
+    else
+        print_text(o, p);
+    fflush(stdout); /* Whoever reads a pipe sees each picture when it is done. */
     return THAW_OK;
 }
 
-/* Reads, scores and prints a group; bad counts the pictures without an answer. */
-static thaw_status predict_group(thaw_bundle *b, const thaw_options *options, size_t n,
-                                 const char *const *paths, size_t *bad, thaw_arena *arena,
-                                 thaw_error *err) {
-    thaw_file_bytes files[GROUP];
-    const char *reasons[GROUP], *unread[GROUP] = {NULL};
-    float *scores = thaw_arena_array(arena, n * b->n_labels, sizeof *scores);
-    size_t *order = thaw_arena_array(arena, b->n_labels, sizeof *order);
-    if (!scores || !order) return thaw_fail_memory(err, "to predict");
-    for (size_t i = 0; i < n; i++) {
-        thaw_error why = {0};
-        char *bytes = "";
-        files[i] = (thaw_file_bytes){.path = paths[i]};
-        if (thaw_file_read(paths[i], LARGEST_FILE, arena, &bytes, &files[i].n, &why) != THAW_OK)
-            unread[i] = thaw_arena_string(arena, why.text, strlen(why.text));
-        files[i].bytes = bytes;
-        if (unread[i]) files[i].n = 0;
-    }
-    THAW_TRY(thaw_bundle_score(b, n, files, scores, reasons, arena, err));
-    size_t top = (size_t)options->predict.top;
-    if (top > b->n_labels) top = b->n_labels;
-    for (size_t i = 0; i < n; i++) {
-        const float *row = scores + i * b->n_labels;
-        const char *reason = unread[i] ? unread[i] : reasons[i];
-        if (reason) ++*bad;
-        rank(row, b->n_labels, order);
-        THAW_TRY((options->predict.json ? print_json : print_text)(b, paths[i], reason, row, order,
-                                                                   top, err));
-    }
+/* ---- all of them --------------------------------------------------------------------------- */
+
+static thaw_status predict_all(output *o, thaw_session *s, thaw_picture_list *list,
+                               thaw_error *err) {
+    thaw_predict_job job = {
+        .bundle = o->bundle,
+        .batch = o->options->batch,
+        .source = {.next = thaw_picture_list_next, .ctx = list, .most = SIZE_MAX},
+        .take = put_prediction,
+        .ctx = o,
+        .stop = list->stop,
+        .log = &s->log};
+    thaw_pipeline_result done;
+    /* On one terminal, lines and a progress line would be in each other's way; without one, the lines
+     * show it. */
+    if (s->log.terminal && !isatty(STDOUT_FILENO))
+        thaw_log_progress_begin(&s->log, "pictures", "images", 0);
+    thaw_status status = thaw_predict(&job, &done, err);
+    thaw_log_progress_end(&s->log);
+    THAW_TRY(status);
+    if (o->csv.stream) THAW_TRY(thaw_file_finish(&o->csv, err));
+    if (!done.n_bad) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_DATA, "%zu of %zu pictures have no answer", done.n_bad, done.n);
+}
+
+static thaw_status open_output(output *o, thaw_session *s, thaw_error *err) {
+    o->top = (size_t)o->options->predict.top;
+    if (o->top > o->bundle->n_labels) o->top = o->bundle->n_labels;
+    o->order = thaw_arena_array(&s->arena, o->bundle->n_labels, sizeof *o->order);
+    if (!o->order) return thaw_fail_memory(err, "to predict");
+    if (!*o->options->predict.csv) return THAW_OK;
+    THAW_TRY(thaw_file_begin(&o->csv, o->options->predict.csv, err));
+    fputs("path,answer,score,margin,problem\r\n", o->csv.stream);
     return THAW_OK;
 }
 
 thaw_status thaw_cmd_predict(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
+    const char *list_path = *options->predict.list ? options->predict.list : NULL;
+    if (cli->n_args < 2 && !list_path)
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "predict: no pictures: name files or folders behind the run, or give "
+                         "--list=FILE with one path a line (- is standard input)");
     thaw_session session;
     thaw_bundle bundle = {0};
-    size_t n = cli->n_args - 1, bad = 0;
+    thaw_picture_list list = {0};
+    output o = {.bundle = &bundle, .options = options};
     thaw_status status = thaw_session_open(&session, options, err);
     if (status == THAW_OK) status = thaw_bundle_open(&bundle, cli->args[0], &session.backend, err);
-    for (size_t i = 0; status == THAW_OK && i < n; i += GROUP) {
-        thaw_arena arena = {0};
-        size_t group = n - i < GROUP ? n - i : GROUP;
-        status = predict_group(&bundle, options, group, cli->args + 1 + i, &bad, &arena, err);
-        thaw_arena_free(&arena);
-        if (status == THAW_OK && *thaw_session_stop())
-            status = thaw_fail(err, THAW_ERR_INTERRUPTED,
-                               "stopped by a signal after %zu of %zu pictures", i + group, n);
-    }
-    if (status == THAW_OK && bad)
-        status = thaw_fail(err, THAW_ERR_DATA, "%zu of %zu pictures could not be read", bad, n);
+    if (status == THAW_OK)
+        status = thaw_picture_list_open(&list, cli->args + 1, cli->n_args - 1, list_path,
+                                        thaw_session_stop(), err);
+    if (status == THAW_OK) status = open_output(&o, &session, err);
+    if (status == THAW_OK) status = predict_all(&o, &session, &list, err);
+    thaw_file_abandon(&o.csv);
+    thaw_picture_list_close(&list);
     thaw_bundle_close(&bundle);
     thaw_session_close(&session);
     return status;

@@ -12,7 +12,6 @@
 
 enum {
     LARGEST_JSON = 64 << 20,
-    LARGEST_PICTURE = 512 << 20,
     ALL_DIGITS = 17, /* What is read back makes the very same features, which the cache shares. */
 };
 static const double golden_tolerance = 1e-3;
@@ -23,86 +22,51 @@ static thaw_status no_memory(thaw_error *err) {
 
 /* ---- scoring ------------------------------------------------------------------------------- */
 
-/* Decodes up to `batch` pictures into pixels; an undecodable one stays black and gets a reason. */
-static thaw_status decode_all(const thaw_bundle *b, thaw_decoder *decoder, size_t n,
-                              const thaw_file_bytes *files, uint8_t *pixels, const char **reasons,
-                              thaw_arena *arena, thaw_error *err) {
-    const thaw_geometry *g = &b->network.preprocess.geometry;
-    size_t size = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
-    for (size_t i = 0; i < n; i++) {
-        thaw_error why = {0};
-        if (reasons) reasons[i] = NULL;
-        thaw_status status =
-            thaw_image_decode(decoder, files[i].bytes, files[i].n, g, pixels + i * size, &why);
-        if (status == THAW_OK) continue;
-        if (!reasons) return thaw_fail(err, status, "%s: %s", files[i].path, why.text);
-        memset(pixels + i * size, 0, size);
-        reasons[i] = thaw_arena_string(arena, why.text, strlen(why.text));
-        if (!reasons[i]) return no_memory(err);
-    }
-    return THAW_OK;
+typedef struct golden_file {
+    const char *path;
+    const void *bytes;
+    size_t n;
+} golden_file;
+
+thaw_dtype thaw_bundle_precision(const thaw_backend *backend) {
+    return backend->kernels->computes(backend->device, THAW_F32) ? THAW_F32 : THAW_F16;
 }
 
-enum { SCORER_BATCH = 32 };
-
-/* A planned trunk with room for one batch. */
-typedef struct thaw_scorer {
-    thaw_trunk *trunk;
+/* Into pixels, one after the other. */
+static thaw_status decode_golden(const thaw_geometry *g, size_t n, const golden_file *files,
+                                 uint8_t *pixels, thaw_error *err) {
+    size_t size = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
     thaw_decoder *decoder;
-    uint8_t *pixels;
-    float *features, *scratch;
-} scorer;
-
-static void scorer_close(scorer *s) {
-    if (!s) return;
-    thaw_trunk_free(s->trunk);
-    thaw_decoder_free(s->decoder);
-    free(s->pixels);
-    free(s->features);
-    free(s->scratch);
-    free(s);
-}
-
-static thaw_status scorer_fill(scorer *s, const thaw_bundle *b, thaw_error *err) {
-    const thaw_geometry *g = &b->network.preprocess.geometry;
-    size_t size = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
-    size_t widest = (size_t)thaw_dense_widest(b->layers, b->n_layers);
-    s->pixels = malloc(SCORER_BATCH * size);
-    s->features = malloc(SCORER_BATCH * (size_t)b->network.n_features * sizeof *s->features);
-    s->scratch = malloc(2 * SCORER_BATCH * widest * sizeof *s->scratch);
-    if (!s->pixels || !s->features || !s->scratch) return no_memory(err);
-    THAW_TRY(thaw_decoder_create(&s->decoder, err));
-    const thaw_backend *backend = b->backend;
-    bool fp32 = backend->kernels->computes(backend->device, THAW_F32);
-    thaw_dtype compute = fp32 ? THAW_F32 : THAW_F16;
-    return thaw_network_plan(&b->network, SCORER_BATCH, compute, b->backend, &s->trunk, err);
-}
-
-static thaw_status scorer_open(thaw_bundle *b, thaw_error *err) {
-    scorer *s = calloc(1, sizeof *s);
-    thaw_status status = s ? scorer_fill(s, b, err) : no_memory(err);
-    if (status == THAW_OK)
-        b->scorer = s;
-    else
-        scorer_close(s);
+    THAW_TRY(thaw_decoder_create(&decoder, err));
+    thaw_status status = THAW_OK;
+    for (size_t i = 0; i < n && status == THAW_OK; i++) {
+        status = thaw_image_decode(decoder, files[i].bytes, files[i].n, g, pixels + i * size, err);
+        if (status != THAW_OK) thaw_fail_within(err, status, "%s", files[i].path);
+    }
+    thaw_decoder_free(decoder);
     return status;
 }
 
-thaw_status thaw_bundle_score(thaw_bundle *b, size_t n, const thaw_file_bytes *files, float *scores,
-                              const char **reasons, thaw_arena *arena, thaw_error *err) {
-    if (n && !b->scorer) THAW_TRY(scorer_open(b, err));
-    scorer *s = b->scorer;
-    for (size_t i = 0; i < n; i += SCORER_BATCH) {
-        size_t m = n - i < SCORER_BATCH ? n - i : SCORER_BATCH;
-        THAW_TRY(decode_all(b, s->decoder, m, files + i, s->pixels, reasons ? reasons + i : NULL,
-                            arena, err));
-        THAW_TRY(thaw_trunk_run(s->trunk, (int64_t)m, s->pixels, s->features, err));
-        THAW_TRY(thaw_dense_scores(b->backend, b->layers, b->n_layers, (int64_t)m, s->features,
-                                   s->scratch, scores + i * b->n_labels, err));
-    }
-    for (size_t i = 0; reasons && i < n; i++)
-        if (reasons[i]) memset(scores + i * b->n_labels, 0, b->n_labels * sizeof *scores);
-    return THAW_OK;
+/* scores [n, labels] of up to THAW_GOLDEN pictures, in one batch. */
+static thaw_status score_golden(const thaw_bundle *b, size_t n, const golden_file *files,
+                                float *scores, thaw_arena *arena, thaw_error *err) {
+    const thaw_geometry *g = &b->network.preprocess.geometry;
+    size_t size = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
+    size_t widest = (size_t)thaw_dense_widest(b->layers, b->n_layers);
+    size_t D = (size_t)b->network.n_features;
+    uint8_t *pixels = thaw_arena_array(arena, THAW_GOLDEN, size);
+    float *features = thaw_arena_array(arena, THAW_GOLDEN, D * sizeof *features);
+    float *scratch = thaw_arena_array(arena, 2 * THAW_GOLDEN, widest * sizeof *scratch);
+    if (!pixels || !features || !scratch) return no_memory(err);
+    THAW_TRY(decode_golden(g, n, files, pixels, err));
+    thaw_trunk *trunk;
+    THAW_TRY(thaw_network_plan(&b->network, THAW_GOLDEN, thaw_bundle_precision(b->backend),
+                               b->backend, &trunk, err));
+    thaw_status status = thaw_trunk_run(trunk, (int64_t)n, pixels, features, err);
+    thaw_trunk_free(trunk);
+    THAW_TRY(status);
+    return thaw_dense_scores(b->backend, b->layers, b->n_layers, (int64_t)n, features, scratch,
+                             scores, err);
 }
 
 /* ---- opening ------------------------------------------------------------------------------- */
@@ -134,8 +98,7 @@ static thaw_status read_labels(thaw_bundle *b, const char *path, thaw_error *err
 }
 
 static thaw_status read_golden(const thaw_bundle *b, const char *run, const json_t *golden,
-                               thaw_arena *arena, thaw_file_bytes *files, size_t *n,
-                               thaw_error *err) {
+                               thaw_arena *arena, golden_file *files, size_t *n, thaw_error *err) {
     *n = 0;
     if (json_array_size(golden) == 0)
         return thaw_fail(err, THAW_ERR_FORMAT, "%s: bundle.json has no golden pictures", run);
@@ -148,7 +111,7 @@ static thaw_status read_golden(const thaw_bundle *b, const char *run, const json
                              "%s: golden picture %zu is damaged in bundle.json", run, *n);
         char *path = thaw_file_join(arena, run, file), *bytes;
         if (!path) return no_memory(err);
-        THAW_TRY(thaw_file_read(path, LARGEST_PICTURE, arena, &bytes, &files[*n].n, err));
+        THAW_TRY(thaw_file_read(path, THAW_PICTURE_MOST_BYTES, arena, &bytes, &files[*n].n, err));
         files[*n].path = path;
         files[*n].bytes = bytes;
     }
@@ -158,12 +121,12 @@ static thaw_status read_golden(const thaw_bundle *b, const char *run, const json
 static thaw_status check_golden(thaw_bundle *b, const char *run, thaw_error *err) {
     const json_t *golden = json_object_get(b->json, "golden");
     thaw_arena arena = {0};
-    thaw_file_bytes files[THAW_GOLDEN];
+    golden_file files[THAW_GOLDEN];
     size_t n;
     thaw_status status = read_golden(b, run, golden, &arena, files, &n, err);
     float *scores = thaw_arena_array(&arena, THAW_GOLDEN * b->n_labels, sizeof *scores);
     if (status == THAW_OK && !scores) status = no_memory(err);
-    if (status == THAW_OK) status = thaw_bundle_score(b, n, files, scores, NULL, &arena, err);
+    if (status == THAW_OK) status = score_golden(b, n, files, scores, &arena, err);
     for (size_t i = 0; status == THAW_OK && i < n; i++) {
         const json_t *expected = json_object_get(json_array_get(golden, i), "scores");
         for (size_t k = 0; k < b->n_labels; k++) {
@@ -229,7 +192,6 @@ thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend 
 }
 
 void thaw_bundle_close(thaw_bundle *bundle) {
-    scorer_close(bundle->scorer);
     thaw_network_close(&bundle->network);
     json_decref(bundle->json);
     thaw_arena_free(&bundle->arena);
@@ -304,7 +266,7 @@ static bool is_plain(const char *text) {
 }
 
 static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder, thaw_arena *arena,
-                               thaw_file_bytes *files, size_t *n, thaw_error *err) {
+                               golden_file *files, size_t *n, thaw_error *err) {
     char *golden = thaw_file_join(arena, folder, "golden");
     if (!golden) return no_memory(err);
     THAW_TRY(thaw_file_make_folders(golden, err));
@@ -315,17 +277,29 @@ static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder,
         files[*n].path = thaw_arena_printf(arena, "golden/%zu%s", *n, dot);
         char *path = files[*n].path ? thaw_file_join(arena, folder, files[*n].path) : NULL;
         if (!path) return no_memory(err);
-        THAW_TRY(
-            thaw_file_read(spec->golden[*n], LARGEST_PICTURE, arena, &bytes, &files[*n].n, err));
+        THAW_TRY(thaw_file_read(spec->golden[*n], THAW_PICTURE_MOST_BYTES, arena, &bytes,
+                                &files[*n].n, err));
         files[*n].bytes = bytes;
         THAW_TRY(thaw_file_write(path, bytes, files[*n].n, err));
     }
     return THAW_OK;
 }
 
+static void put_golden(thaw_json *json, const thaw_bundle_spec *spec, size_t n,
+                       const golden_file *files, const float *scores) {
+    json_t *golden = thaw_json_array(json, json->root, "golden");
+    for (size_t i = 0; i < n; i++) {
+        json_t *one = thaw_json_object(json, golden, NULL);
+        thaw_json_text(json, one, "file", files[i].path);
+        json_t *row = thaw_json_array(json, one, "scores");
+        for (size_t k = 0; k < spec->n_labels; k++)
+            thaw_json_real(json, row, NULL, (double)scores[i * spec->n_labels + k]);
+    }
+}
+
 /* Scores the golden pictures with the file as written, read back: what serving will do. */
 static thaw_status golden_json(const thaw_bundle_spec *spec, const char *model_path, size_t n,
-                               const thaw_file_bytes *files, thaw_arena *arena, thaw_json *json,
+                               const golden_file *files, thaw_arena *arena, thaw_json *json,
                                thaw_error *err) {
     thaw_bundle b = {.backend = spec->backend, .n_labels = spec->n_labels, .labels = spec->labels};
     float *scores = thaw_arena_array(arena, THAW_GOLDEN * spec->n_labels, sizeof *scores);
@@ -335,16 +309,13 @@ static thaw_status golden_json(const thaw_bundle_spec *spec, const char *model_p
     if (status == THAW_OK)
         status = thaw_dense_read(&b.network.model.graph, b.network.cut, arena, b.layers,
                                  &b.n_layers, err);
-    if (status == THAW_OK) status = thaw_bundle_score(&b, n, files, scores, NULL, arena, err);
-    json_t *golden = thaw_json_array(json, json->root, "golden");
-    for (size_t i = 0; status == THAW_OK && i < n; i++) {
-        json_t *one = thaw_json_object(json, golden, NULL);
-        thaw_json_text(json, one, "file", files[i].path);
-        json_t *row = thaw_json_array(json, one, "scores");
-        for (size_t k = 0; k < spec->n_labels; k++)
-            thaw_json_real(json, row, NULL, (double)scores[i * spec->n_labels + k]);
-    }
-    scorer_close(b.scorer);
+    if (status == THAW_OK) status = score_golden(&b, n, files, scores, arena, err);
+    for (size_t i = 0; status == THAW_OK && i < n * spec->n_labels; i++)
+        if (!isfinite(scores[i]))
+            status = thaw_fail(err, THAW_ERR_DATA,
+                               "%s: the trained model's scores of this picture are not numbers",
+                               spec->golden[i / spec->n_labels]);
+    if (status == THAW_OK) put_golden(json, spec, n, files, scores);
     thaw_network_close(&b.network);
     thaw_arena_free(&b.arena);
     return status;
@@ -365,7 +336,7 @@ static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder,
     char *json_path = thaw_file_join(arena, folder, "bundle.json"), *text;
     if (!model_path || !json_path) return no_memory(err);
     THAW_TRY(write_model(spec, model_path, err));
-    thaw_file_bytes files[THAW_GOLDEN];
+    golden_file files[THAW_GOLDEN];
     size_t n = 0;
     char model_hash[THAW_HASH_TEXT], created[32];
     THAW_TRY(copy_golden(spec, folder, arena, files, &n, err));

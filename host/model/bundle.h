@@ -22,8 +22,7 @@ typedef struct thaw_bundle {
     int n_layers;
     const char *const *labels; /* [n_labels], in the order of the scores. */
     size_t n_labels;
-    json_t *json;               /* All of bundle.json. */
-    struct thaw_scorer *scorer; /* Planned with the first picture, kept for the next ones. */
+    json_t *json; /* All of bundle.json. */
     thaw_arena arena;
 } thaw_bundle;
 
@@ -35,17 +34,9 @@ thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend 
 
 void thaw_bundle_close(thaw_bundle *bundle);
 
-/* Scores n pictures given as files' bytes: scores [n, n_labels]. reasons[i] (may be NULL) receives
- * a sentence, in the arena, for a picture that cannot be decoded, whose scores are then zeros; NULL
- * for the others. */
-typedef struct thaw_file_bytes {
-    const char *path;
-    const void *bytes;
-    size_t n;
-} thaw_file_bytes;
-thaw_status thaw_bundle_score(thaw_bundle *bundle, size_t n, const thaw_file_bytes *files,
-                              float *scores, const char **reasons, thaw_arena *arena,
-                              thaw_error *err);
+/* What the golden pictures' scores are computed in on this device, and what predicting should be: fp32,
+ * or fp16 where there is no fp32. */
+thaw_dtype thaw_bundle_precision(const thaw_backend *backend);
 
 /* What training knows. */
 typedef struct thaw_bundle_spec {

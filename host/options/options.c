@@ -252,7 +252,15 @@ static const thaw__option table[] = {
      .help = "How many classes predict names for a picture."},
     {.key = "predict.json", .type = &thaw__type_switch, .offset = AT(predict.json),
      .fallback = "false", .aliases = "json",
-     .help = "Let predict write JSON, one line a picture."},
+     .help = "Let predict and eval write JSON: predict one line a picture."},
+    {.key = "predict.list", .type = &thaw__type_path, .offset = AT(predict.list),
+     .fallback = "", .aliases = "list",
+     .help = "A file with one path a line, of a picture or a folder, for predict; - is standard "
+             "input."},
+    {.key = "predict.csv", .type = &thaw__type_path, .offset = AT(predict.csv),
+     .fallback = "", .aliases = "csv",
+     .help = "A table of all pictures that predict or eval writes: path, what it shows (eval only), "
+             "the answer, its score, and by how much that is above the next."},
 };
 // clang-format on
 

@@ -175,6 +175,7 @@ typedef struct thaw_options {
     struct {
         int64_t top;
         bool json;
+        const char *list, *csv;
     } predict;
     thaw_opt_origin origin[THAW_OPTIONS_MAX]; /* By row. */
     thaw_arena arena;

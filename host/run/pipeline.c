@@ -118,7 +118,7 @@ static bool take_picture(pipeline *p, reader *r, size_t *i, size_t *slot) {
         else if (r->path[0])
             any = true;
         else
-            p->ended = true;
+            p->ended = may_go_on(p); /* A source that waits for more ends early to stop. */
         if (any) *i = p->asked++;
         if (!any && ordered) give_slot_back(p);
     }
