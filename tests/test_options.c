@@ -88,6 +88,7 @@ static void table_is_sound(void **state) {
     for (size_t i = 0; i < thaw_options_count(); i++) {
         const thaw__option *row = thaw__options_row(i);
         assert_int_equal(row->help[strlen(row->help) - 1], '.');
+        assert_in_range(row->used_by, 1, THAW_FOR_ALL);
         assert_ptr_equal(thaw__options_find(row->key), row);
         char aliases[256];
         snprintf(aliases, sizeof aliases, "%s", row->aliases ? row->aliases : "");
@@ -588,7 +589,7 @@ static void help(void **state) {
     char *text = NULL;
     size_t n;
     FILE *out = open_memstream(&text, &n);
-    thaw_options_write_help(out, "cache head");
+    thaw_options_write_help(out, THAW_FOR_TRAIN);
     fclose(out);
     assert_non_null(strstr(text,
                            "  --epochs=auto\n      Passes over the training pictures; auto is 30, "
@@ -597,7 +598,16 @@ static void help(void **state) {
                            " Also called: num_epochs num_train_epochs.\n"));
     assert_non_null(strstr(text, "--head.lr="));
     assert_non_null(strstr(text, "--cache.dir="));
-    assert_null(strstr(text, "--data.train="));
+    assert_null(strstr(text, "--predict.json="));
+    free(text);
+    out = open_memstream(&text, &n);
+    thaw_options_write_help(out, THAW_FOR_EVAL | THAW_FOR_NEW);
+    fclose(out);
+    assert_memory_equal(text, "  --seed=1\n", 11);
+    assert_non_null(strstr(text, "bf16.\n"));
+    assert_non_null(strstr(text, "--predict.json="));
+    assert_null(strstr(text, "--model="));
+    assert_null(strstr(text, "\n\n\n"));
     free(text);
 }
 

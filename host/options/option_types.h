@@ -28,6 +28,7 @@ typedef struct thaw__option_type {
 /* One row of the table. */
 struct thaw__option {
     const char *key;
+    unsigned used_by; /* THAW_FOR_...: the commands that it means something to. */
     const thaw__option_type *type;
     size_t offset;            /* Of the value in thaw_options. */
     const char *fallback;     /* The default, as text. */

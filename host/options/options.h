@@ -51,6 +51,17 @@ static inline bool thaw__is_auto_choice(int value) {
         const char *: thaw__is_auto_text, \
         unsigned: thaw__is_auto_choice)(value)
 
+/* The commands that options are for, a bit each. */
+enum {
+    THAW_FOR_INSPECT = 1 << 0,
+    THAW_FOR_TRAIN = 1 << 1,
+    THAW_FOR_EVAL = 1 << 2,
+    THAW_FOR_PREDICT = 1 << 3,
+    THAW_FOR_CACHE = 1 << 4,
+    THAW_FOR_NEW = 1 << 5,
+    THAW_FOR_ALL = (1 << 6) - 1,
+};
+
 /* A folder, or a share of something else. */
 typedef struct thaw_opt_held_out {
     const char *folder; /* NULL: the share counts. */
@@ -160,17 +171,25 @@ thaw_status thaw_options_parse_ini(thaw_options *options, const char *name, cons
  * with a line break, " ;" or more than about 180 bytes), THAW_ERR_IO when out fails. */
 thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, thaw_error *err);
 
-/* Writes the options of the groups, for --help. groups are the first parts of keys, separated by
- * spaces; options without a point in their key are always written. */
-void thaw_options_write_help(FILE *out, const char *groups);
+/* Writes the options that one of the commands uses, for --help. */
+void thaw_options_write_help(FILE *out, unsigned commands);
 
 /* Writes the configuration in force: "key = value  (source)", a line an option. */
 void thaw_options_write_effective(FILE *out, const thaw_options *options);
 
-/* Looks key (or an alias) up for a parser of flags: *is_switch is true for an option that needs no
- * value on the command line. THAW_ERR_USAGE with the nearest key when there is none. */
-thaw_status thaw_options_check(const char *key, const char *source, bool *is_switch,
-                               thaw_error *err);
+/* What a parser of flags asks of an option. */
+typedef struct thaw_option_facts {
+    const char *key;  /* As the table has it. */
+    unsigned used_by; /* THAW_FOR_... */
+    bool is_switch;   /* It needs no value on the command line. */
+} thaw_option_facts;
+
+/* Looks key (or an alias) up. THAW_ERR_USAGE with the nearest key when there is none. */
+thaw_status thaw_options_look_up(const char *key, const char *source, thaw_option_facts *facts,
+                                 thaw_error *err);
+
+/* The option of one of the commands whose key ends as key does; NULL: there is none. */
+const char *thaw_options_namesake(const char *key, unsigned commands);
 
 /* THAW_ERR_USAGE unless the option was given a text that is not empty; the sentence says how. */
 thaw_status thaw_options_require(const thaw_options *options, const char *key, thaw_error *err);

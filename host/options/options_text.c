@@ -169,23 +169,13 @@ thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, thaw_
     return THAW_OK;
 }
 
-/* True when words, which have spaces between, has the first n bytes of word among them. */
-static bool has_word(const char *words, const char *word, size_t n) {
-    while (*words) {
-        words += strspn(words, " ");
-        size_t length = strcspn(words, " ");
-        if (length == n && !strncmp(words, word, n)) return true;
-        words += length;
-    }
-    return false;
-}
-
-void thaw_options_write_help(FILE *out, const char *groups) {
+void thaw_options_write_help(FILE *out, unsigned commands) {
+    const thaw__option *before = NULL;
     for (size_t i = 0; i < thaw_options_count(); i++) {
         const thaw__option *row = thaw__options_row(i);
-        size_t section = section_length(row->key);
-        if (section && !has_word(groups, row->key, section)) continue;
-        if (i > 0 && !same_section(row, row - 1)) fputc('\n', out);
+        if (!(row->used_by & commands)) continue;
+        if (before && !same_section(row, before)) fputc('\n', out);
+        before = row;
         char expected[THAW__EXPECTED_TEXT];
         row->type->describe(row, expected);
         fprintf(out, "  --%s=%s\n", row->key, row->fallback);
