@@ -16,7 +16,6 @@ thaw_status thaw__op_misfit(const thaw_graph *graph, const thaw_node *node, thaw
                      node->type, a, b);
 }
 
-/* The output, once input 0 is known to have a shape. */
 thaw_value *thaw__op_begin(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0), *y = thaw_node_out(graph, node, 0);
     if (x && y && x->rank >= 0) return y;
@@ -24,8 +23,6 @@ thaw_value *thaw__op_begin(thaw_graph *graph, thaw_node *node, thaw_error *err) 
     return NULL;
 }
 
-/* The same for an operator that computes from the picture: input 0 is not a constant, has one of
- * the given ranks (bit mask) and its channels are axis 1. */
 thaw_value *thaw__op_begin_layer(thaw_graph *graph, thaw_node *node, unsigned ranks,
                                  thaw_error *err) {
     thaw_value *y = thaw__op_begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
@@ -41,7 +38,6 @@ thaw_value *thaw__op_begin_layer(thaw_graph *graph, thaw_node *node, unsigned ra
     return NULL;
 }
 
-/* For what treats every channel of every pixel alike, so that their order is no matter. */
 thaw_value *thaw__op_begin_pixelwise(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0), *y;
     if (!x || !x->nhwc) return thaw__op_begin_layer(graph, node, 1u << 2 | 1u << 4, err);
@@ -64,9 +60,6 @@ bool thaw__op_is_ints(const thaw_value *v) {
     return v && v->data && v->dtype == THAW_I64;
 }
 
-/* A new constant int64 vector (rank 1) or scalar (rank 0) as the node's output. These are shapes,
- * which are short; a file that joins them to themselves over and over wants the machine's memory.
- */
 thaw_status thaw__op_make_ints(thaw_graph *graph, thaw_node *node, int rank, int64_t n,
                                int64_t **out, thaw_error *err) {
     enum { LONGEST = 256 };
@@ -105,7 +98,6 @@ thaw_status thaw__op_infer_unary(thaw_graph *graph, thaw_node *node, thaw_error 
     return THAW_OK;
 }
 
-/* 2 n each, or the largest number. */
 int64_t thaw__op_multiply_adds(int64_t n, int64_t each) {
     int64_t flop;
     if (__builtin_mul_overflow(n, each, &flop) || flop > INT64_MAX / 2) return INT64_MAX;
