@@ -183,8 +183,8 @@ typedef struct thaw_plan_context {
 typedef struct thaw_run_context {
     void *stream;           /* The backend's; NULL on the CPU. */
     void *workspace;        /* max of workspace_bytes, aligned to 64. */
-    const uint8_t *pixels;  /* import reads: N,H,W,C. On a device: the device's memory, */
-    float *features;        /* export writes: N,H,W,C. this, too. */
+    const uint8_t *pixels;  /* import reads: N,H,W,C; on a device, in its memory. */
+    float *features;        /* export writes: N,H,W,C; on a device, in its memory. */
     struct thaw_error *err; /* NULL, or where run may say which kernel failed. */
 } thaw_run_context;
 
@@ -237,8 +237,8 @@ typedef struct thaw_head_problem {
     float momentum, weight_decay, beta1, beta2, eps; /* Biases do not decay. */
     bool tf32;           /* Products may round their factors to 10 bits of mantissa. */
     thaw_dtype stored;   /* THAW_F16: every feature is one; or F32. */
-    size_t device_bytes; /* Rows may take so much; 0: what is free; */
-    size_t pinned_bytes; /* and of page-locked memory. 0: none. */
+    size_t device_bytes; /* What rows may take of the device's memory; 0: what is free. */
+    size_t pinned_bytes; /* What they may take of page-locked memory; 0: none. */
 } thaw_head_problem;
 
 /* Where the rows went. */

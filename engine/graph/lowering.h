@@ -16,19 +16,19 @@ typedef struct thaw_lowering {
     thaw_program program;
     uint8_t *marks; /* For each node: below the cut, and not melted into an earlier one's step. */
 
-    /* For each root value: */
-    int *uses;        /* readers below the cut, the tap included; */
-    int *lowered;     /* those of them that the program has already; */
-    int *reader;      /* one of them, a node's index; -1: the tap alone; */
-    int *step;        /* the step that makes it; -1: none; */
-    thaw_port **port; /* where it lies; NULL: not made. */
+    /* By root value. */
+    int *uses;        /* Readers below the cut, the tap included. */
+    int *lowered;     /* How many of them the program has already. */
+    int *reader;      /* One of them, a node's index; -1: the tap alone. */
+    int *step;        /* The step that makes it; -1: none. */
+    thaw_port **port; /* Where it lies; NULL: not made. */
 
-    /* For each step of the program: its constants are copies that may be written to. */
-    bool *folded;
+    /* By step of the program. */
+    bool *folded; /* Its constants are copies that may be written to. */
 
-    /* For each port of the program: */
-    int *last_read; /* the last step that reads it; -1: none; */
-    bool *taken;    /* a step writes its sum over this port's memory. */
+    /* By port of the program. */
+    int *last_read; /* The last step that reads it; -1: none. */
+    bool *taken;    /* A step writes its sum over this port's memory. */
 } thaw_lowering;
 
 /* ERR_NOMEM, naming the node. */

@@ -16,10 +16,11 @@ enum stage { QUEUED, UPLOADED, STARTED, COMPUTED, DOWNLOADED, N_STAGES };
 
 typedef struct lane {
     void *stream;
-    uint8_t *pixels;              /* On the device: a group. */
-    float *features, *downloaded; /* On the device: a group; on the host, page-locked: a batch. */
-    void *graph;                  /* All steps, to be replayed. */
-    void *event[N_STAGES];        /* Of the last batch, STARTED of its first group. */
+    uint8_t *pixels;       /* A group, on the device. */
+    float *features;       /* A group's, on the device. */
+    float *downloaded;     /* A batch's, in page-locked memory of the host. */
+    void *graph;           /* All steps, to be replayed. */
+    void *event[N_STAGES]; /* Of the last batch, STARTED of its first group. */
 } lane;
 
 struct thaw_trunk {
@@ -34,11 +35,11 @@ struct thaw_trunk {
     float *tail_features;
     /* Batches that were submitted and collected, counted without end. */
     uint64_t submitted, collected;
-    float *computed;   /* The last batch's features, where kernels work on the host's memory; */
-    double times[2];   /* when its computation began and ended. */
-    lane lanes[LANES]; /* Where they do not. Batch i takes lane i % LANES. */
-    void *origin;      /* An event, */
-    double origin_s;   /* and when it was. */
+    float *computed;   /* The last batch's features, where kernels work on the host's memory. */
+    double times[2];   /* When its computation began and ended. */
+    lane lanes[LANES]; /* Where kernels work on a device's. Batch i takes lane i % LANES. */
+    void *origin;      /* An event from which the others' times are counted. */
+    double origin_s;   /* When it was, by the host's clock. */
 };
 
 /* ---- memory -------------------------------------------------------------------------------- */
