@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Longer words are cut for the distance: nobody mistypes a key of this length by a few letters. */
 enum { WORD_MAX = 128 };
@@ -84,6 +85,12 @@ void thaw_nearest_offer(thaw_nearest *nearest, const char *candidate) {
     if (nearest->best && distance >= nearest->distance) return;
     nearest->best = candidate;
     nearest->distance = distance;
+}
+
+int thaw_text_find(const char *const *list, const char *word) {
+    for (int i = 0; list[i]; i++)
+        if (!strcasecmp(list[i], word)) return i;
+    return -1;
 }
 
 bool thaw_text_integer(const char *text, int64_t *value) {

@@ -23,6 +23,9 @@ typedef struct thaw_nearest {
  * replaced and swapped neighbouring bytes, without regard to ASCII case. */
 void thaw_nearest_offer(thaw_nearest *nearest, const char *candidate);
 
+/* The place of word in a list that ends with NULL, without regard to ASCII case; -1: not there. */
+int thaw_text_find(const char *const *list, const char *word);
+
 /* True when the whole text is one decimal integer that an int64_t holds. */
 bool thaw_text_integer(const char *text, int64_t *value);
 

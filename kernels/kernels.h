@@ -22,20 +22,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "enum.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-typedef enum thaw_dtype { THAW_F32, THAW_F16, THAW_BF16, THAW_U8, THAW_I64 } thaw_dtype;
+/* Value, what options and messages call it, bytes. */
+#define THAW_DTYPE_LIST(X)  \
+    X(THAW_F32, "fp32", 4)  \
+    X(THAW_F16, "fp16", 2)  \
+    X(THAW_BF16, "bf16", 2) \
+    X(THAW_U8, "u8", 1)     \
+    X(THAW_I64, "i64", 8)
+typedef enum thaw_dtype { THAW_DTYPE_LIST(THAW_ENUM_VALUE) } thaw_dtype;
 
 static inline size_t thaw_dtype_bytes(thaw_dtype dtype) {
-    static const uint8_t bytes[] = {4, 2, 2, 1, 8};
+#define X(value, name, bytes) bytes,
+    static const uint8_t bytes[] = {THAW_DTYPE_LIST(X)};
+#undef X
     return bytes[dtype];
 }
 
-/* As options and messages call it. */
 static inline const char *thaw_dtype_name(thaw_dtype dtype) {
-    static const char *const names[] = {"fp32", "fp16", "bf16", "u8", "i64"};
+    static const char *const names[] = {THAW_DTYPE_LIST(THAW_ENUM_NAME)};
     return names[dtype];
 }
 

@@ -52,27 +52,25 @@ static void defaults(void **state) {
     assert_string_equal(options.model, "");
     assert_string_equal(options.out, "run");
     assert_string_equal(options.freeze, "last");
-    assert_int_equal(options.preprocess, THAW_OPT_PREPROCESS_AUTO);
+    assert_true(thaw_is_auto(options.preprocess));
     assert_int_equal(options.seed, 1);
-    assert_int_equal(options.epochs, THAW_AUTO);
+    assert_true(thaw_is_auto(options.epochs));
     assert_int_equal(options.batch, 32);
-    assert_int_equal(options.device.kind, THAW_OPT_DEVICE_AUTO);
-    assert_int_equal(options.device.index, -1);
-    assert_int_equal(options.precision, THAW_OPT_PRECISION_FP32);
-    assert_int_equal(options.threads, THAW_AUTO);
+    assert_true(thaw_is_auto(options.device));
+    assert_int_equal(options.precision, THAW_F32);
+    assert_true(thaw_is_auto(options.threads));
     assert_int_equal(options.log, THAW_LOG_INFO);
     assert_string_equal(options.data.train, "");
     assert_null(options.data.validation.folder);
     assert_true(options.data.validation.fraction == 0.1);
     assert_string_equal(options.data.test, "");
     assert_true(options.data.max_bad.percent && options.data.max_bad.number == 1);
-    assert_int_equal(options.image.size, THAW_AUTO);
-    assert_int_equal(options.image.shorter, THAW_AUTO);
-    assert_true(options.image.scale == THAW_AUTO);
-    assert_true(options.image.mean.automatic && options.image.std.automatic);
-    assert_string_equal(options.cache.dir, "auto");
-    assert_int_equal(options.cache.memory_bytes, THAW_AUTO);
-    assert_int_equal(options.cache.dtype, THAW_OPT_CACHE_DTYPE_AUTO);
+    assert_true(thaw_is_auto(options.image.size) && thaw_is_auto(options.image.shorter));
+    assert_true(thaw_is_auto(options.image.scale));
+    for (int c = 0; c < 3; c++)
+        assert_true(thaw_is_auto(options.image.mean[c]) && thaw_is_auto(options.image.std[c]));
+    assert_true(thaw_is_auto(options.cache.dir) && thaw_is_auto(options.cache.dtype));
+    assert_true(thaw_is_auto(options.cache.memory_bytes));
     assert_false(options.predict.json);
     for (size_t i = 0; i < thaw_options_count(); i++) {
         assert_string_equal(options.origin[i].source, "default");
@@ -118,16 +116,17 @@ static void good_values(void **state) {
     SET("seed", "4294967295");
     assert_int_equal(options.seed, 4294967295);
     SET("device", "cuda:3");
-    assert_int_equal(options.device.kind, THAW_OPT_DEVICE_CUDA);
-    assert_int_equal(options.device.index, 3);
-    SET("device", "cpu");
-    assert_int_equal(options.device.kind, THAW_OPT_DEVICE_CPU);
-    assert_int_equal(options.device.index, -1);
+    assert_string_equal(options.device, "cuda:3");
+    SET("device", "CPU");
+    assert_string_equal(options.device, "CPU");
     SET("precision", "BF16");
-    assert_int_equal(options.precision, THAW_OPT_PRECISION_BF16);
-    SET("threads", "8");
-    SET("threads", "auto");
-    assert_int_equal(options.threads, THAW_AUTO);
+    assert_int_equal(options.precision, THAW_BF16);
+    SET("cache.dtype", "fp16");
+    assert_int_equal(options.cache.dtype, THAW_F16);
+    SET("cache.dir", "None");
+    assert_string_equal(options.cache.dir, "");
+    SET("cache.dir", "none/such");
+    assert_string_equal(options.cache.dir, "none/such");
     SET("data.validation", "../held out");
     assert_string_equal(options.data.validation.folder, "../held out");
     SET("data.validation", "0");
@@ -137,11 +136,9 @@ static void good_values(void **state) {
     SET("data.max_bad", "2.5%");
     assert_true(options.data.max_bad.percent && options.data.max_bad.number == 2.5);
     SET("image.mean", "0.485, 0.456 ,0.406");
-    assert_true(options.image.mean.value[1] == 0.456 && !options.image.mean.automatic);
+    assert_true(options.image.mean[1] == 0.456);
     SET("image.std", "0.5");
-    assert_true(options.image.std.value[2] == 0.5);
-    SET("image.size", "0");
-    assert_int_equal(options.image.size, THAW_AUTO);
+    assert_true(options.image.std[2] == 0.5);
     SET("cache.memory", "512M");
     assert_int_equal(options.cache.memory_bytes, 512 << 20);
     SET("cache.memory", "1.5g");
@@ -154,6 +151,53 @@ static void good_values(void **state) {
     assert_true(options.head.lr == 1e-3);
     SET("model", "");
     assert_string_equal(options.model, "");
+}
+
+/* Any way to write it, for every option that has it; the value that it leaves is no other's. */
+static void one_auto(void **state) {
+    (void)state;
+    static const char *const spellings[] = {"auto", "AUTO", "Auto"};
+    size_t n_automatic = 0;
+    for (size_t i = 0; i < thaw_options_count(); i++) {
+        const thaw__option *row = thaw__options_row(i);
+        const thaw__option_type *type = row->type;
+        n_automatic += row->automatic;
+        if (!row->automatic) continue;
+        assert_non_null(type->automatic);
+        for (size_t k = 0; k < sizeof spellings / sizeof *spellings; k++) {
+            memset((char *)&options + row->offset, 0, type->bytes);
+            SET(row->key, spellings[k]);
+            assert_memory_equal((char *)&options + row->offset, type->automatic, type->bytes);
+        }
+    }
+    assert_in_range(n_automatic, 20, THAW_OPTIONS_MAX);
+    SET("head.lr", "AUTO");
+    SET("epochs", "Auto");
+    SET("head.weight_decay", "aUTO");
+    SET("head.class_weights", "Auto");
+    assert_true(thaw_is_auto(options.head.lr) && thaw_is_auto(options.epochs));
+    assert_true(thaw_is_auto(options.head.weight_decay));
+    assert_true(thaw_is_auto(options.head.class_weights));
+    SET("head.weight_decay", "0");
+    assert_false(thaw_is_auto(options.head.weight_decay));
+    SET("head.class_weights", "none");
+    assert_false(thaw_is_auto(options.head.class_weights));
+}
+
+/* The bytes of thaw_options that no row fills are padding, or the options' origins. */
+static void each_field_has_a_row(void **state) {
+    (void)state;
+    static char filled[sizeof(thaw_options)];
+    for (size_t i = 0; i < thaw_options_count(); i++) {
+        const thaw__option *row = thaw__options_row(i);
+        for (size_t k = 0; k < row->type->bytes; k++)
+            assert_int_equal(filled[row->offset + k]++, 0); /* No two rows share a field. */
+    }
+    size_t end = offsetof(thaw_options, origin), n_empty = 0;
+    for (size_t k = 0; k < end; k++) {
+        n_empty = filled[k] ? 0 : n_empty + 1;
+        if (n_empty >= sizeof(int64_t)) fail_msg("no row fills the field at byte %zu", k);
+    }
 }
 
 static void aliases(void **state) {
@@ -169,7 +213,7 @@ static void aliases(void **state) {
     SET("early_stopping_patience", "0");
     SET("label_smoothing_factor", "0");
     assert_int_equal(options.epochs, 3);
-    assert_int_equal(options.head.optimizer, THAW_OPT_OPTIMIZER_SGD);
+    assert_int_equal(options.head.optimizer, THAW_OPTIMIZER_SGD);
 }
 
 static void home_folder(void **state) {
@@ -198,6 +242,11 @@ static void bad_values(void **state) {
         {"num_epochs", "1.5", "test: epochs = '1.5': expected auto or an integer from 1 to 100000"},
         {"seed", "-1", "test: seed = '-1': expected an integer from 0 to 4294967295"},
         {"threads", "many", "test: threads = 'many': expected auto or an integer from 0 to 1024"},
+        {"image.size", "0", "test: image.size = '0': expected auto or an integer from 1 to 4096"},
+        {"seed", "auto", "test: seed = 'auto': expected an integer from 0 to 4294967295"},
+        {"precision", "u8", "test: precision = 'u8': expected auto, fp32, fp16 or bf16"},
+        {"cache.dtype", "bf16", "test: cache.dtype = 'bf16': expected auto, fp32 or fp16"},
+        {"cache.dir", "", "test: cache.dir = '': expected auto, none or a path that is not empty"},
         {"head.lr", "nan", "test: head.lr = 'nan': expected auto or a number from 1e-08 to 100"},
         {"head.lr", "inf", "test: head.lr = 'inf': expected auto or a number from 1e-08 to 100"},
         {"head.lr", "0,1", "test: head.lr = '0,1': expected auto or a number from 1e-08 to 100"},
@@ -558,6 +607,8 @@ int main(void) {
         TEST(defaults),
         TEST(table_is_sound),
         TEST(good_values),
+        TEST(one_auto),
+        TEST(each_field_has_a_row),
         TEST(aliases),
         TEST(home_folder),
         TEST(bad_values),

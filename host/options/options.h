@@ -9,91 +9,47 @@
 #ifndef THAW_OPTIONS_H
 #define THAW_OPTIONS_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #include "arena.h"
+#include "kernels.h"
 #include "log.h"
+#include "picture/image.h"
+#include "picture/preset.h"
 #include "status.h"
+#include "top/trainer.h"
 
-enum {
-    THAW_AUTO = 0,         /* What a number holds that was given as "auto". */
-    THAW_OPTIONS_MAX = 64, /* Room for rows in the table. */
-};
+enum { THAW_OPTIONS_MAX = 64 }; /* Room for rows in the table. */
 
-typedef enum thaw_opt_preprocess {
-    THAW_OPT_PREPROCESS_AUTO,
-    THAW_OPT_PREPROCESS_IMAGENET,
-    THAW_OPT_PREPROCESS_TF,
-    THAW_OPT_PREPROCESS_CAFFE,
-    THAW_OPT_PREPROCESS_UNIT,
-    THAW_OPT_PREPROCESS_RAW,
-} thaw_opt_preprocess;
+/* What an option holds that was given as "auto", which leaves the choice to the program: a value of
+ * its C type that means nothing else. NaN is a number's, NULL a text's. */
+#define THAW_AUTO_INTEGER INT64_MIN
+#define THAW_AUTO_CHOICE (-1)
 
-typedef enum thaw_opt_fit {
-    THAW_OPT_FIT_AUTO,
-    THAW_OPT_FIT_CROP,
-    THAW_OPT_FIT_SQUASH,
-} thaw_opt_fit;
+static inline bool thaw__is_auto_integer(int64_t value) {
+    return value == THAW_AUTO_INTEGER;
+}
+static inline bool thaw__is_auto_number(double value) {
+    return isnan(value);
+}
+static inline bool thaw__is_auto_text(const char *value) {
+    return value == NULL;
+}
+static inline bool thaw__is_auto_choice(int value) {
+    return value == THAW_AUTO_CHOICE;
+}
 
-typedef enum thaw_opt_filter {
-    THAW_OPT_FILTER_AUTO,
-    THAW_OPT_FILTER_BILINEAR,
-    THAW_OPT_FILTER_BICUBIC,
-} thaw_opt_filter;
-
-typedef enum thaw_opt_order {
-    THAW_OPT_ORDER_AUTO,
-    THAW_OPT_ORDER_RGB,
-    THAW_OPT_ORDER_BGR,
-} thaw_opt_order;
-
-typedef enum thaw_opt_precision {
-    THAW_OPT_PRECISION_AUTO,
-    THAW_OPT_PRECISION_FP32,
-    THAW_OPT_PRECISION_BF16,
-    THAW_OPT_PRECISION_FP16,
-} thaw_opt_precision;
-
-typedef enum thaw_opt_cache_dtype {
-    THAW_OPT_CACHE_DTYPE_AUTO,
-    THAW_OPT_CACHE_DTYPE_FP32,
-    THAW_OPT_CACHE_DTYPE_FP16,
-} thaw_opt_cache_dtype;
-
-typedef enum thaw_opt_head {
-    THAW_OPT_HEAD_LINEAR,
-    THAW_OPT_HEAD_HIDDEN,
-} thaw_opt_head;
-
-typedef enum thaw_opt_optimizer {
-    THAW_OPT_OPTIMIZER_SGD,
-    THAW_OPT_OPTIMIZER_ADAMW,
-} thaw_opt_optimizer;
-
-typedef enum thaw_opt_schedule {
-    THAW_OPT_SCHEDULE_CONSTANT,
-    THAW_OPT_SCHEDULE_STEP,
-    THAW_OPT_SCHEDULE_COSINE,
-} thaw_opt_schedule;
-
-typedef enum thaw_opt_class_weights {
-    THAW_OPT_CLASS_WEIGHTS_NONE,
-    THAW_OPT_CLASS_WEIGHTS_AUTO,
-} thaw_opt_class_weights;
-
-typedef enum thaw_opt_device_kind {
-    THAW_OPT_DEVICE_AUTO,
-    THAW_OPT_DEVICE_CPU,
-    THAW_OPT_DEVICE_CUDA,
-} thaw_opt_device_kind;
-
-typedef struct thaw_opt_device {
-    thaw_opt_device_kind kind;
-    int index; /* N of "cuda:N"; -1 when the program may choose. */
-} thaw_opt_device;
+/* True when the value of an option is "auto". To the compiler an enum is an unsigned int. */
+#define thaw_is_auto(value) \
+    _Generic((value),                    \
+        int64_t: thaw__is_auto_integer,  \
+        double: thaw__is_auto_number,    \
+        const char *: thaw__is_auto_text, \
+        unsigned: thaw__is_auto_choice)(value)
 
 /* A folder, or a share of something else. */
 typedef struct thaw_opt_held_out {
@@ -107,11 +63,9 @@ typedef struct thaw_opt_limit {
     bool percent;
 } thaw_opt_limit;
 
-/* One number for each channel, in the order that the model takes them. */
-typedef struct thaw_opt_channels {
-    bool automatic; /* The preset's; value is zero. */
-    double value[3];
-} thaw_opt_channels;
+/* One number for each channel, in the order that the model takes them; all of them are auto, or
+ * none is. */
+typedef double thaw_opt_channels[3];
 
 /* Where a value came from. */
 typedef struct thaw_opt_origin {
@@ -120,13 +74,13 @@ typedef struct thaw_opt_origin {
 } thaw_opt_origin;
 
 /* The values. Text belongs to the arena, "" is a text that was not given. The rows of the table
- * say what each means, in which unit and within which range. */
+ * say what each means, in which unit and within which range, and which can be auto. */
 typedef struct thaw_options {
     const char *model, *out, *freeze;
-    thaw_opt_preprocess preprocess;
+    thaw_preset preprocess;
     int64_t seed, epochs, batch;
-    thaw_opt_device device;
-    thaw_opt_precision precision;
+    const char *device; /* As thaw_backend_open takes it. */
+    thaw_dtype precision;
     bool tune;
     int64_t threads;
     thaw_log_level log;
@@ -138,30 +92,30 @@ typedef struct thaw_options {
     } data;
     struct {
         int64_t size;
-        thaw_opt_fit fit;
+        thaw_fit fit;
         int64_t shorter;
-        thaw_opt_filter filter;
-        thaw_opt_order order;
+        thaw_filter filter;
+        thaw_order order;
         double scale;
         thaw_opt_channels mean, std;
     } image;
     struct {
-        const char *dir;
+        const char *dir; /* "": none. */
         int64_t memory_bytes, device_bytes, pinned_bytes;
         int64_t keep_bytes, keep_days;
-        thaw_opt_cache_dtype dtype;
+        thaw_dtype dtype;
     } cache;
     struct {
-        thaw_opt_head kind;
+        thaw_head_kind kind;
         int64_t hidden;
         double dropout;
-        thaw_opt_optimizer optimizer;
+        thaw_optimizer optimizer;
         double lr, momentum, weight_decay;
         int64_t batch;
-        thaw_opt_schedule schedule;
+        thaw_schedule_kind schedule;
         double warmup;
         double label_smoothing;
-        thaw_opt_class_weights class_weights;
+        thaw_class_weights class_weights;
         int64_t patience;
         bool tf32;
     } head;
@@ -223,10 +177,6 @@ thaw_status thaw_options_require(const thaw_options *options, const char *key, t
 
 /* True when something else than the default was the last to set the option called key. */
 bool thaw_options_is_set(const thaw_options *options, const char *key);
-
-/* True when the option called key has the value "auto". (Where 0 is legal, too, the number that is
- * stored does not tell.) */
-bool thaw_options_is_auto(const thaw_options *options, const char *key);
 
 /* For walking over all options: how many there are, and the key of each. Its value and source are
  * options->origin[i]. */

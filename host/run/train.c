@@ -87,23 +87,18 @@ static thaw_status make_features(run *r, thaw_error *err) {
 
 /* The options, with what was measured to be good for n rows where they say auto. */
 static thaw_train_options train_options(const thaw_options *o, int64_t n) {
-    thaw_train_options t = thaw_train_defaults(
-        o->head.kind == THAW_OPT_HEAD_HIDDEN ? THAW_HEAD_HIDDEN : THAW_HEAD_LINEAR,
-        o->head.optimizer == THAW_OPT_OPTIMIZER_SGD ? THAW_OPTIMIZER_SGD : THAW_OPTIMIZER_ADAMW, n);
-    if (!thaw_options_is_auto(o, "epochs")) t.epochs = o->epochs;
-    if (!thaw_options_is_auto(o, "head.lr")) t.lr = o->head.lr;
-    if (!thaw_options_is_auto(o, "head.weight_decay")) t.weight_decay = o->head.weight_decay;
+    thaw_train_options t = thaw_train_defaults(o->head.kind, o->head.optimizer, n);
+    if (!thaw_is_auto(o->epochs)) t.epochs = o->epochs;
+    if (!thaw_is_auto(o->head.lr)) t.lr = o->head.lr;
+    if (!thaw_is_auto(o->head.weight_decay)) t.weight_decay = o->head.weight_decay;
     t.hidden = o->head.hidden;
     t.dropout = o->head.dropout;
     t.momentum = o->head.momentum;
-    t.schedule = o->head.schedule == THAW_OPT_SCHEDULE_STEP     ? THAW_SCHEDULE_STEP
-                 : o->head.schedule == THAW_OPT_SCHEDULE_COSINE ? THAW_SCHEDULE_COSINE
-                                                                : THAW_SCHEDULE_CONSTANT;
+    t.schedule = o->head.schedule;
     t.warmup = o->head.warmup;
     t.label_smoothing = o->head.label_smoothing;
-    t.class_weights = o->head.class_weights == THAW_OPT_CLASS_WEIGHTS_AUTO
-                          ? THAW_CLASS_WEIGHTS_AUTO
-                          : THAW_CLASS_WEIGHTS_NONE;
+    t.class_weights =
+        thaw_is_auto(o->head.class_weights) ? THAW_CLASS_WEIGHTS_BALANCED : o->head.class_weights;
     t.batch = o->head.batch;
     t.patience = o->head.patience;
     t.seed = (uint64_t)o->seed;
@@ -156,9 +151,10 @@ static thaw_status train_head(run *r, thaw_error *err) {
     r->epoch_lines = fopen(path, "we");
     if (!r->epoch_lines) return thaw_fail(err, THAW_ERR_IO, "cannot write %s", path);
     r->written = true;
+    int64_t device_bytes = r->options->cache.device_bytes;
     thaw_train_job job = {.top = &r->session.backend.kernels->top,
                           .backend = &r->session.backend,
-                          .device_bytes = (size_t)r->options->cache.device_bytes,
+                          .device_bytes = thaw_is_auto(device_bytes) ? 0 : (size_t)device_bytes,
                           .pinned_bytes = thaw_session_memory(r->options->cache.pinned_bytes),
                           .tf32 = r->options->head.tf32,
                           .options = options,
