@@ -33,8 +33,14 @@ thaw_status thaw_backend_open(thaw_backend *backend, const char *device, int thr
                               thaw_error *err);
 void thaw_backend_close(thaw_backend *backend); /* All zero: nothing. */
 
-/* One for each kind of device. */
+/* The processor's memory and oneDNN, with so many threads; 0: all that this process may run on. The
+ * caller closes. ERR_BACKEND: oneDNN does not start. */
 thaw_status thaw_backend_cpu_open(thaw_backend *backend, int threads, thaw_error *err);
+
+/* Number `index` of the GPUs that the table `kernels` computes on, from 0. threads: of the CPU, for
+ * decoding and for what the table leaves to it; 0 as above. The caller closes.
+ * ERR_USAGE: there is no such number; ERR_BACKEND: no driver, or the GPU does not answer. On an
+ * error backend is as before. */
 thaw_status thaw_backend_gpu_open(thaw_backend *backend, const thaw_kernels *kernels, int index,
                                   int threads, thaw_error *err);
 
