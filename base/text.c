@@ -133,6 +133,38 @@ void thaw_text_printable(char *text) {
             at[n - 1] = '?';
 }
 
+/* Whether a letter of UTF-8 starts here. */
+static bool starts_letter(char c) {
+    return ((unsigned char)c & 0xc0) != 0x80;
+}
+
+size_t thaw_text_letters(const char *text) {
+    size_t n = 0;
+    for (; *text; text++)
+        n += starts_letter(*text);
+    return n;
+}
+
+void thaw_text_cut(char *text, size_t most_letters) {
+    size_t n = 0;
+    for (; *text; text++)
+        if (starts_letter(*text) && n++ == most_letters) {
+            *text = '\0';
+            return;
+        }
+}
+
+void thaw_text_put(FILE *out, const char *text, size_t columns) {
+    char copy[4096];
+    snprintf(copy, sizeof copy, "%s", text);
+    thaw_text_printable(copy);
+    size_t letters = thaw_text_letters(copy);
+    bool cut = columns && letters > columns;
+    if (cut) thaw_text_cut(copy, columns - 1);
+    fprintf(out, "%s%s%*s", copy, cut ? "\u2026" : "",
+            columns > letters ? (int)(columns - letters) : 0, "");
+}
+
 void thaw_text_add(thaw_text *text, const char *format, ...) {
     va_list args;
     va_start(args, format);

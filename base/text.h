@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Compares as strcmp does, but runs of digits by their value: "img2" < "img10". A total order:
  * only equal bytes compare as 0 ("01" and "1" have the same value and differ). */
@@ -36,6 +37,16 @@ bool thaw_text_number(const char *text, double *value);
  * hold anything. Control characters of ASCII, and in UTF-8 those of C1 and the marks that turn the
  * direction of writing; bytes that are no UTF-8 stay. */
 void thaw_text_printable(char *text);
+
+/* Letters of a UTF-8 text, which is near enough to columns. */
+size_t thaw_text_letters(const char *text);
+
+/* Cuts a text to at most so many letters, never in the middle of one. */
+void thaw_text_cut(char *text, size_t most_letters);
+
+/* Writes a text as thaw_text_printable makes it, at most 4 KB. columns: it is filled with blanks to so
+ * many letters, or cut, which an ellipsis as the last one says; 0: as long as it is. */
+void thaw_text_put(FILE *out, const char *text, size_t columns);
 
 enum { THAW_TEXT_SIZE = 768 };
 

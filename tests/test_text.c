@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 //
 #include <cmocka.h>
@@ -110,12 +111,54 @@ static void numbers(void **state) {
         if (thaw_text_number(bad[i], &value)) fail_msg("'%s' passed", bad[i]);
 }
 
+/* What thaw_text_put makes of a text, to be freed. */
+static char *put(const char *text, size_t columns) {
+    char *written = NULL;
+    size_t n;
+    FILE *out = open_memstream(&written, &n);
+    assert_non_null(out);
+    thaw_text_put(out, text, columns);
+    assert_int_equal(fclose(out), 0);
+    return written;
+}
+
+static void letters_stay_whole(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t most;
+        const char *cut, *put;
+    } cases[] = {
+        {"rose", 4, "rose", "rose"},
+        {"rose", 6, "rose", "rose  "},
+        {"roses", 4, "rose", "ros\u2026"},
+        {"G\u00e4nsebl\u00fcmchen", 3, "G\u00e4n", "G\u00e4\u2026"},
+        {"G\u00e4nsebl\u00fcmchen", 2, "G\u00e4", "G\u2026"},
+        {"\u83ca\u83ca\u83ca", 1, "\u83ca", "\u2026"},
+        {"\u83ca", 3, "\u83ca", "\u83ca  "},
+        {"a\tb\nc", 5, "a\tb\nc", "a?b?c"},
+        {"", 2, "", "  "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s", cases[i].text);
+        thaw_text_cut(text, cases[i].most);
+        assert_string_equal(text, cases[i].cut);
+        char *written = put(cases[i].text, cases[i].most);
+        assert_string_equal(written, cases[i].put);
+        free(written);
+    }
+    char *written = put("as long\x1b[2J as it is", 0);
+    assert_string_equal(written, "as long?[2J as it is");
+    free(written);
+    assert_int_equal(thaw_text_letters("G\u00e4nse"), 5);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(natural_order),
-        cmocka_unit_test(nearest),
-        cmocka_unit_test(integers),
-        cmocka_unit_test(numbers),
+        cmocka_unit_test(natural_order),      cmocka_unit_test(nearest),
+        cmocka_unit_test(integers),           cmocka_unit_test(numbers),
+        cmocka_unit_test(letters_stay_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
