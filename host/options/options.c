@@ -93,18 +93,22 @@ static const thaw__option table[] = {
 
     {.key = "data.train", .used_by = TRAIN, PATH(data.train), .fallback = "",
      .aliases = "training_dir",
-     .help = "Folder with one sub-folder of pictures for each class; or one with train, test "
-             "and validation folders of that kind."},
-    {.key = "data.validation", .used_by = TRAIN, HELD_OUT(data.validation), .fallback = "0.1",
-     RANGE(0, 0.9),
+     .help = "Folder with one sub-folder of pictures for each class; or one with train, validation "
+             "and test folders of that kind, by these or similar names."},
+    {.key = "data.validation", .used_by = TRAIN, HELD_OUT(data.validation), AUTO, RANGE(0, 0.9),
      .help = "Folder of the same classes, or the fraction of the training pictures that is held "
-             "out, chosen by file name."},
-    {.key = "data.test", .used_by = TRAIN, PATH(data.test), .fallback = "",
-     .help = "Folder of the same classes that only the final report uses."},
-    {.key = "data.max_bad", .used_by = TRAIN | EVAL, LIMIT(data.max_bad), .fallback = "1%",
-     RANGE(0, 1e9),
-     .help = "Pictures that may be unreadable before the run stops; they are listed in "
-             "rejected.csv."},
+             "out, chosen by name; auto is the validation folder in data.train, and where there is "
+             "none, 0.1."},
+    {.key = "data.group", .used_by = TRAIN, TEXT(data.group), .fallback = "none",
+     .help = "Pictures that stay on one side when some are held out: none, folder (what lies in one "
+             "folder within its class), or a regular expression for the path within the class, "
+             "such as ^(.*)_view[0-9]+, whose first parenthesis is the group."},
+    {.key = "data.test", .used_by = TRAIN, PATH(data.test), AUTO,
+     .help = "Folder of the same classes that only the final report uses; auto is the test folder "
+             "in data.train, if there is one."},
+    {.key = "data.max_bad", .used_by = TRAIN | EVAL, LIMIT(data.max_bad), AUTO, RANGE(0, 1e9),
+     .help = "Pictures that may be unreadable before the run stops; auto is 1%, and 3 where that is "
+             "less. They are listed in rejected.csv."},
 
     {.key = "image.size", .used_by = PIXELS, INTEGER(image.size), AUTO, RANGE(1, 4096),
      .help = "Side of the square that the network gets; auto is the network's own."},
@@ -317,7 +321,12 @@ const thaw__option *thaw__options_row(size_t i) {
 }
 
 bool thaw_opt_limit_exceeded(thaw_opt_limit limit, size_t bad, size_t total) {
-    double allowed = limit.percent ? limit.number / 100 * (double)total : limit.number;
+    enum { AUTO_LEAST = 3 }; /* Of a few dozen pictures, one may be broken. */
+    static const double auto_percent = 1;
+    bool automatic = thaw_is_auto(limit.number);
+    double number = automatic ? auto_percent : limit.number;
+    double allowed = automatic || limit.percent ? number / 100 * (double)total : number;
+    if (automatic && allowed < AUTO_LEAST) allowed = AUTO_LEAST;
     return (double)bad > allowed;
 }
 
