@@ -165,10 +165,9 @@ static void put_time(FILE *stream) {
 }
 
 void thaw_log_write(thaw_log *log, thaw_log_level level, const char *format, ...) {
-    static const char *const prefixes[] = {[THAW_LOG_ERROR] = "error: ",
-                                           [THAW_LOG_WARN] = "warning: ",
-                                           [THAW_LOG_INFO] = "",
-                                           [THAW_LOG_DEBUG] = "debug: "};
+#define X(value, name, prefix) prefix,
+    static const char *const prefixes[] = {THAW_LOG_LEVEL_LIST(X)};
+#undef X
     if (!log || level > log->level) return;
     char line[LINE_MAX_BYTES];
     va_list args;

@@ -11,12 +11,15 @@
 #include <stdint.h>
 #include <stdio.h>
 
-typedef enum thaw_log_level {
-    THAW_LOG_ERROR,
-    THAW_LOG_WARN,
-    THAW_LOG_INFO,
-    THAW_LOG_DEBUG,
-} thaw_log_level;
+#include "enum.h"
+
+/* Value, name, and what a line of this level begins with. */
+#define THAW_LOG_LEVEL_LIST(X)            \
+    X(THAW_LOG_ERROR, "error", "error: ") \
+    X(THAW_LOG_WARN, "warn", "warning: ") \
+    X(THAW_LOG_INFO, "info", "")          \
+    X(THAW_LOG_DEBUG, "debug", "debug: ")
+typedef enum thaw_log_level { THAW_LOG_LEVEL_LIST(THAW_ENUM_VALUE) } thaw_log_level;
 
 /* The work that the progress line counts. */
 typedef struct thaw_log_progress {

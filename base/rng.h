@@ -19,7 +19,7 @@ typedef enum thaw_rng_use {
 
 /* Reads one stream from its beginning. */
 typedef struct thaw_rng {
-    uint64_t seed, stream, counter; /* counter: the next block of four. */
+    uint64_t seed, stream, counter; /* counter is that of the next block of four. */
     uint32_t block[4];
     int left; /* Unread numbers of block. */
 } thaw_rng;

@@ -22,36 +22,67 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "enum.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-typedef enum thaw_dtype { THAW_F32, THAW_F16, THAW_BF16, THAW_U8, THAW_I64 } thaw_dtype;
+/* Value, what options and messages call it, bytes. */
+#define THAW_DTYPE_LIST(X)  \
+    X(THAW_F32, "fp32", 4)  \
+    X(THAW_F16, "fp16", 2)  \
+    X(THAW_BF16, "bf16", 2) \
+    X(THAW_U8, "u8", 1)     \
+    X(THAW_I64, "i64", 8)
+typedef enum thaw_dtype { THAW_DTYPE_LIST(THAW_ENUM_VALUE) } thaw_dtype;
 
 static inline size_t thaw_dtype_bytes(thaw_dtype dtype) {
-    static const uint8_t bytes[] = {4, 2, 2, 1, 8};
+#define X(value, name, bytes) bytes,
+    static const uint8_t bytes[] = {THAW_DTYPE_LIST(X)};
+#undef X
     return bytes[dtype];
 }
 
-/* As options and messages call it. */
 static inline const char *thaw_dtype_name(thaw_dtype dtype) {
-    static const char *const names[] = {"fp32", "fp16", "bf16", "u8", "i64"};
+    static const char *const names[] = {THAW_DTYPE_LIST(THAW_ENUM_NAME)};
     return names[dtype];
 }
 
 /* ---- activations --------------------------------------------------------------------------- */
 
+/* name, what options and plans call it; the formula, with the epilogue's a and b. Every backend has
+ * one switch over them without a default, so that a new one does not compile until all know it. */
+#define THAW_ACT_LIST(X)                                                   \
+    X(NONE, "", "x")                                                       \
+    X(CLIP, "clip", "min(max(x, a), b); Relu is a = 0, b = infinity")      \
+    X(LEAKY_RELU, "leaky_relu", "x < 0 ? a x : x")                         \
+    X(SIGMOID, "sigmoid", "1 / (1 + exp(-x))")                             \
+    X(SILU, "silu", "x sigmoid(x)")                                        \
+    X(HARD_SIGMOID, "hard_sigmoid", "min(max(a x + b, 0), 1)")             \
+    X(HARD_SWISH, "hard_swish", "x hard_sigmoid(x) with a = 1/6, b = 1/2") \
+    X(TANH, "tanh", "tanh(x)")                                             \
+    X(GELU, "gelu", "x (1 + erf(x / sqrt(2))) / 2")
+
 typedef enum thaw_act {
-    THAW_ACT_NONE,
-    THAW_ACT_CLIP,         /* min(max(x, a), b); Relu is a = 0, b = infinity */
-    THAW_ACT_LEAKY_RELU,   /* x < 0 ? a x : x */
-    THAW_ACT_SIGMOID,      /* 1 / (1 + exp(-x)) */
-    THAW_ACT_SILU,         /* x sigmoid(x) */
-    THAW_ACT_HARD_SIGMOID, /* min(max(a x + b, 0), 1) */
-    THAW_ACT_HARD_SWISH,   /* x hard_sigmoid(x) with a = 1/6, b = 1/2 */
-    THAW_ACT_TANH,
-    THAW_ACT_GELU, /* x (1 + erf(x / sqrt(2))) / 2 */
+#define X(name, text, formula) THAW_ACT_##name,
+    THAW_ACT_LIST(X)
+#undef X
 } thaw_act;
+
+#define X(name, text, formula) +1
+enum { THAW_N_ACTS = 0 THAW_ACT_LIST(X) };
+#undef X
+
+/* As plans call it; "" for none. */
+static inline const char *thaw_act_name(thaw_act act) {
+    static const char *const names[] = {
+#define X(name, text, formula) text,
+        THAW_ACT_LIST(X)
+#undef X
+    };
+    return names[act];
+}
 
 /* What follows a step in the same pass over its output: + residual, then the activation. */
 typedef struct thaw_epilogue {
@@ -88,10 +119,11 @@ typedef struct thaw_pool_shape {
 /* An activation between two steps. Logical shape N,H,W,C; a matrix N,C has H = W = 1. */
 typedef struct thaw_port {
     int64_t N, H, W, C;
-    thaw_dtype dtype; /* THAW_F32, THAW_F16 or THAW_BF16; set by the engine. */
-    size_t bytes;     /* Set by the producer's prepare: what the backend's layout needs. */
+    thaw_dtype dtype;   /* THAW_F32, THAW_F16 or THAW_BF16; set by the engine. */
+    size_t bytes;       /* Set by the producer's prepare: what the backend's layout needs. */
     const void *layout; /* The backend's own, set by the producer's prepare; lives until release. */
-    void *data;         /* Set by the planner before run. */
+    size_t offset;      /* Set by the planner: where in the activations' memory. */
+    void *data;         /* Set before run. */
 } thaw_port;
 
 /* What every slot of the trunk means. x, y are ports; "+ epilogue" is thaw_epilogue. */
@@ -117,6 +149,16 @@ typedef enum thaw_step_kind {
 #undef X
         THAW_N_STEP_KINDS
 } thaw_step_kind;
+
+/* As plans and messages call it. */
+static inline const char *thaw_step_kind_name(thaw_step_kind kind) {
+    static const char *const names[] = {
+#define X(name, text) #name,
+        THAW_STEP_LIST(X)
+#undef X
+    };
+    return names[kind];
+}
 
 /* One fused step of the trunk program. The engine fills the first part, prepare the second. */
 typedef struct thaw_step {
@@ -151,8 +193,8 @@ typedef struct thaw_plan_context {
 typedef struct thaw_run_context {
     void *stream;           /* The backend's; NULL on the CPU. */
     void *workspace;        /* max of workspace_bytes, aligned to 64. */
-    const uint8_t *pixels;  /* import reads: N,H,W,C. On a device: the device's memory, */
-    float *features;        /* export writes: N,H,W,C. this, too. */
+    const uint8_t *pixels;  /* import reads: N,H,W,C; on a device, in its memory. */
+    float *features;        /* export writes: N,H,W,C; on a device, in its memory. */
     struct thaw_error *err; /* NULL, or where run may say which kernel failed. */
 } thaw_run_context;
 
@@ -205,8 +247,8 @@ typedef struct thaw_head_problem {
     float momentum, weight_decay, beta1, beta2, eps; /* Biases do not decay. */
     bool tf32;           /* Products may round their factors to 10 bits of mantissa. */
     thaw_dtype stored;   /* THAW_F16: every feature is one; or F32. */
-    size_t device_bytes; /* Rows may take so much; 0: what is free; */
-    size_t pinned_bytes; /* and of page-locked memory. 0: none. */
+    size_t device_bytes; /* What rows may take of the device's memory; 0: what is free. */
+    size_t pinned_bytes; /* What they may take of page-locked memory; 0: none. */
 } thaw_head_problem;
 
 /* Where the rows went. */

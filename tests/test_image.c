@@ -196,7 +196,7 @@ static void orders_and_grey(void **state) {
     uint8_t *rgb = load("base.png", &width, &height);
     thaw_pixels pixels = {rgb, width, height};
     thaw_geometry g = {
-        .width = width, .height = height, .fit = THAW_FIT_SQUASH, .channels = 3, .bgr = true};
+        .width = width, .height = height, .fit = THAW_FIT_SQUASH, .channels = 3, .order = THAW_ORDER_BGR};
     size_t n = (size_t)width * (size_t)height;
     uint8_t *out = malloc(3 * n);
     assert_int_equal(thaw_image_resize(decoder, &pixels, &g, out, NULL), THAW_OK);

@@ -91,6 +91,7 @@ static const test_case cases[] = {
     {"conv hard_sigmoid", CONV, 1, 5, 5, 8, 8, 1, SQUARE(1, 1, 0), ACT(HARD_SIGMOID, 0.2f, 0.5f)},
     {"conv hard_swish", CONV, 1, 5, 5, 8, 8, 1, SQUARE(1, 1, 0), ACT(HARD_SWISH, 0, 0)},
     {"conv tanh", CONV, 1, 5, 5, 8, 8, 1, SQUARE(1, 1, 0), ACT(TANH, 0, 0)},
+    {"conv gelu", CONV, 1, 5, 5, 8, 17, 1, SQUARE(1, 1, 0), ACT(GELU, 0, 0)},
 
     {"dense 1->1", THAW_STEP_dense, 1, 1, 1, 1, 1},
     {"dense 17->3", THAW_STEP_dense, 3, 1, 1, 17, 3},
@@ -500,6 +501,21 @@ static void every_slot_is_there_and_tested(void **state) {
     }
 }
 
+static void every_activation_is_tested(void **state) {
+    (void)state;
+    for (int act = 0; act < THAW_N_ACTS; act++) {
+        bool after_a_layer = false, alone = act == THAW_ACT_NONE;
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            if ((int)cases[i].epilogue.act != act) continue;
+            after_a_layer |= cases[i].kind == THAW_STEP_conv || cases[i].kind == THAW_STEP_dense;
+            alone |= cases[i].kind == THAW_STEP_act;
+        }
+        if (!after_a_layer || !alone)
+            fail_msg("no case has the activation \"%s\" %s", thaw_act_name((thaw_act)act),
+                     alone ? "behind a layer" : "alone");
+    }
+}
+
 /* What the library cannot do is a sentence at plan time, and nothing leaks. */
 static void impossible_steps_are_refused_in_words(void **state) {
     (void)state;
@@ -561,6 +577,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(float_steps),
         cmocka_unit_test(bf16_steps),
         cmocka_unit_test(every_slot_is_there_and_tested),
+        cmocka_unit_test(every_activation_is_tested),
         cmocka_unit_test(impossible_steps_are_refused_in_words),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);

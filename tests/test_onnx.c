@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "graph/cuts.h"
+#include "graph/ops.h"
 #include "onnx.pb-c.h"
 #include "onnx/onnx_read.h"
 #include "testing.h"
@@ -186,16 +187,6 @@ static int check_model(const model_row *row) {
     return failures;
 }
 
-static void every_file_computes_what_onnx_runtime_computes(void **state) {
-    (void)state;
-    int failures = 0;
-    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
-        failures += check_model(&models[i]);
-    assert_int_equal(failures, 0);
-}
-
-/* ---- names, counts ------------------------------------------------------------------------- */
-
 static void open_model(const char *file, thaw_model *model, thaw_cuts *cuts) {
     char path[512];
     snprintf(path, sizeof path, TEST_MODELS "%s.onnx", file);
@@ -204,6 +195,62 @@ static void open_model(const char *file, thaw_model *model, thaw_cuts *cuts) {
         thaw_cuts_find(&model->graph, cuts, &err) != THAW_OK)
         fail_msg("%s", err.text);
 }
+
+static void every_file_computes_what_onnx_runtime_computes(void **state) {
+    (void)state;
+    int failures = 0;
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+        failures += check_model(&models[i]);
+    assert_int_equal(failures, 0);
+}
+
+/* Whether the node makes something below marks, or is another name of it. */
+static bool is_below(const thaw_graph *graph, int node, const uint8_t *marks) {
+    const thaw_value *out = thaw_node_out(graph, &graph->nodes[node], 0);
+    int producer = out ? graph->values[out->root].producer : -1;
+    return marks[node] || (graph->nodes[node].alias && producer >= 0 && marks[producer]);
+}
+
+/* Adds to count, by the row of its operator, each node below the taps that are compared. */
+static void count_operators(const char *file, int *count) {
+    thaw_model model;
+    thaw_cuts cuts;
+    open_model(file, &model, &cuts);
+    const thaw_graph *graph = &model.graph;
+    test_expect expect = test_expect_read(file);
+    uint8_t *marks = calloc((size_t)graph->n_nodes + 1, 1);
+    assert_non_null(marks);
+    for (int i = 0; i < expect.n_taps; i++) {
+        const thaw_cut *cut = cut_at(graph, &cuts, expect.taps[i].name);
+        if (cut) thaw_graph_mark_below(graph, cut->value, marks);
+    }
+    int n_ops;
+    const thaw_op *const *table = thaw_op_table(&n_ops);
+    for (int i = 0; i < graph->n_nodes; i++)
+        for (int row = 0; row < n_ops; row++)
+            count[row] += graph->nodes[i].op == table[row] && is_below(graph, i, marks);
+    free(marks);
+    test_expect_free(&expect);
+    thaw_model_free(&model);
+}
+
+/* A row that no model goes through is a claim that nobody checks. Softmax stands above all cuts. */
+static void every_operator_stands_in_a_model(void **state) {
+    (void)state;
+    int n_ops, count[256] = {0}, missing = 0;
+    const thaw_op *const *table = thaw_op_table(&n_ops);
+    assert_in_range(n_ops, 1, 256);
+    for (size_t i = 0; i < sizeof models / sizeof models[0]; i++)
+        count_operators(models[i].file, count);
+    for (int row = 0; row < n_ops; row++) {
+        if (count[row] || table[row] == &thaw_op_Softmax) continue;
+        print_error("no model of tests/data/onnx goes through %s\n", table[row]->type);
+        missing++;
+    }
+    assert_int_equal(missing, 0);
+}
+
+/* ---- names, counts ------------------------------------------------------------------------- */
 
 /* 32x32; the stem halves it twice, then two blocks at 8x8 and two at 4x4. */
 static void stages_are_where_a_person_sees_them(void **state) {
@@ -812,6 +859,7 @@ static void what_cannot_be_run_is_refused_by_the_plan(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_file_computes_what_onnx_runtime_computes),
+        cmocka_unit_test(every_operator_stands_in_a_model),
         cmocka_unit_test(stages_are_where_a_person_sees_them),
         cmocka_unit_test(cuts_are_selected_by_any_of_their_names),
         cmocka_unit_test(mobilenet_v2_costs_what_its_paper_says),

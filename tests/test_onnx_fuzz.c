@@ -170,7 +170,7 @@ static void lie(Onnx__GraphProto *g, uint64_t *random) {
     Onnx__TensorProto *tensor =
         g->n_initializer ? g->initializer[below(random, g->n_initializer)] : NULL;
     int n_ops;
-    const thaw_op *table = thaw_op_table(&n_ops);
+    const thaw_op *const *table = thaw_op_table(&n_ops);
     switch (below(random, 12)) {
         case 0:
             if (tensor && tensor->n_dims)
@@ -184,7 +184,7 @@ static void lie(Onnx__GraphProto *g, uint64_t *random) {
             break;
         case 2: /* Another operator with this one's inputs. */
             if (node && node->op_type) {
-                const char *type = table[below(random, (size_t)n_ops)].type;
+                const char *type = table[below(random, (size_t)n_ops)]->type;
                 free(node->op_type);
                 node->op_type = strdup(type);
             }

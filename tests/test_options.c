@@ -40,7 +40,7 @@ static char *write_ini(const thaw_options *values, thaw_status expected) {
     char *text = NULL;
     size_t n;
     FILE *out = open_memstream(&text, &n);
-    assert_int_equal(thaw_options_write_ini(out, values, &err), expected);
+    assert_int_equal(thaw_options_write_ini(out, values, NULL, &err), expected);
     fclose(out);
     return text;
 }
@@ -52,27 +52,24 @@ static void defaults(void **state) {
     assert_string_equal(options.model, "");
     assert_string_equal(options.out, "run");
     assert_string_equal(options.freeze, "last");
-    assert_int_equal(options.preprocess, THAW_OPT_PREPROCESS_AUTO);
+    assert_true(thaw_is_auto(options.preprocess));
     assert_int_equal(options.seed, 1);
-    assert_int_equal(options.epochs, THAW_AUTO);
+    assert_true(thaw_is_auto(options.epochs));
     assert_int_equal(options.batch, 32);
-    assert_int_equal(options.device.kind, THAW_OPT_DEVICE_AUTO);
-    assert_int_equal(options.device.index, -1);
-    assert_int_equal(options.precision, THAW_OPT_PRECISION_FP32);
-    assert_int_equal(options.threads, THAW_AUTO);
+    assert_true(thaw_is_auto(options.device));
+    assert_int_equal(options.precision, THAW_F32);
+    assert_true(thaw_is_auto(options.threads));
     assert_int_equal(options.log, THAW_LOG_INFO);
     assert_string_equal(options.data.train, "");
     assert_null(options.data.validation.folder);
-    assert_true(options.data.validation.fraction == 0.1);
-    assert_string_equal(options.data.test, "");
-    assert_true(options.data.max_bad.percent && options.data.max_bad.number == 1);
-    assert_int_equal(options.image.size, THAW_AUTO);
-    assert_int_equal(options.image.shorter, THAW_AUTO);
-    assert_true(options.image.scale == THAW_AUTO);
-    assert_true(options.image.mean.automatic && options.image.std.automatic);
-    assert_string_equal(options.cache.dir, "auto");
-    assert_int_equal(options.cache.memory_bytes, THAW_AUTO);
-    assert_int_equal(options.cache.dtype, THAW_OPT_CACHE_DTYPE_AUTO);
+    assert_true(thaw_is_auto(options.data.validation.fraction));
+    assert_true(thaw_is_auto(options.data.test) && thaw_is_auto(options.data.max_bad.number));
+    assert_true(thaw_is_auto(options.image.size) && thaw_is_auto(options.image.shorter));
+    assert_true(thaw_is_auto(options.image.scale));
+    for (int c = 0; c < 3; c++)
+        assert_true(thaw_is_auto(options.image.mean[c]) && thaw_is_auto(options.image.std[c]));
+    assert_true(thaw_is_auto(options.cache.dir) && thaw_is_auto(options.cache.dtype));
+    assert_true(thaw_is_auto(options.cache.memory_bytes));
     assert_false(options.predict.json);
     for (size_t i = 0; i < thaw_options_count(); i++) {
         assert_string_equal(options.origin[i].source, "default");
@@ -90,6 +87,7 @@ static void table_is_sound(void **state) {
     for (size_t i = 0; i < thaw_options_count(); i++) {
         const thaw__option *row = thaw__options_row(i);
         assert_int_equal(row->help[strlen(row->help) - 1], '.');
+        assert_in_range(row->used_by, 1, THAW_FOR_ALL);
         assert_ptr_equal(thaw__options_find(row->key), row);
         char aliases[256];
         snprintf(aliases, sizeof aliases, "%s", row->aliases ? row->aliases : "");
@@ -118,16 +116,17 @@ static void good_values(void **state) {
     SET("seed", "4294967295");
     assert_int_equal(options.seed, 4294967295);
     SET("device", "cuda:3");
-    assert_int_equal(options.device.kind, THAW_OPT_DEVICE_CUDA);
-    assert_int_equal(options.device.index, 3);
-    SET("device", "cpu");
-    assert_int_equal(options.device.kind, THAW_OPT_DEVICE_CPU);
-    assert_int_equal(options.device.index, -1);
+    assert_string_equal(options.device, "cuda:3");
+    SET("device", "CPU");
+    assert_string_equal(options.device, "CPU");
     SET("precision", "BF16");
-    assert_int_equal(options.precision, THAW_OPT_PRECISION_BF16);
-    SET("threads", "8");
-    SET("threads", "auto");
-    assert_int_equal(options.threads, THAW_AUTO);
+    assert_int_equal(options.precision, THAW_BF16);
+    SET("cache.dtype", "fp16");
+    assert_int_equal(options.cache.dtype, THAW_F16);
+    SET("cache.dir", "None");
+    assert_string_equal(options.cache.dir, "");
+    SET("cache.dir", "none/such");
+    assert_string_equal(options.cache.dir, "none/such");
     SET("data.validation", "../held out");
     assert_string_equal(options.data.validation.folder, "../held out");
     SET("data.validation", "0");
@@ -137,11 +136,9 @@ static void good_values(void **state) {
     SET("data.max_bad", "2.5%");
     assert_true(options.data.max_bad.percent && options.data.max_bad.number == 2.5);
     SET("image.mean", "0.485, 0.456 ,0.406");
-    assert_true(options.image.mean.value[1] == 0.456 && !options.image.mean.automatic);
+    assert_true(options.image.mean[1] == 0.456);
     SET("image.std", "0.5");
-    assert_true(options.image.std.value[2] == 0.5);
-    SET("image.size", "0");
-    assert_int_equal(options.image.size, THAW_AUTO);
+    assert_true(options.image.std[2] == 0.5);
     SET("cache.memory", "512M");
     assert_int_equal(options.cache.memory_bytes, 512 << 20);
     SET("cache.memory", "1.5g");
@@ -154,6 +151,53 @@ static void good_values(void **state) {
     assert_true(options.head.lr == 1e-3);
     SET("model", "");
     assert_string_equal(options.model, "");
+}
+
+/* Any way to write it, for every option that has it; the value that it leaves is no other's. */
+static void one_auto(void **state) {
+    (void)state;
+    static const char *const spellings[] = {"auto", "AUTO", "Auto"};
+    size_t n_automatic = 0;
+    for (size_t i = 0; i < thaw_options_count(); i++) {
+        const thaw__option *row = thaw__options_row(i);
+        const thaw__option_type *type = row->type;
+        n_automatic += row->automatic;
+        if (!row->automatic) continue;
+        assert_non_null(type->automatic);
+        for (size_t k = 0; k < sizeof spellings / sizeof *spellings; k++) {
+            memset((char *)&options + row->offset, 0, type->bytes);
+            SET(row->key, spellings[k]);
+            assert_memory_equal((char *)&options + row->offset, type->automatic, type->bytes);
+        }
+    }
+    assert_in_range(n_automatic, 20, THAW_OPTIONS_MAX);
+    SET("head.lr", "AUTO");
+    SET("epochs", "Auto");
+    SET("head.weight_decay", "aUTO");
+    SET("head.class_weights", "Auto");
+    assert_true(thaw_is_auto(options.head.lr) && thaw_is_auto(options.epochs));
+    assert_true(thaw_is_auto(options.head.weight_decay));
+    assert_true(thaw_is_auto(options.head.class_weights));
+    SET("head.weight_decay", "0");
+    assert_false(thaw_is_auto(options.head.weight_decay));
+    SET("head.class_weights", "none");
+    assert_false(thaw_is_auto(options.head.class_weights));
+}
+
+/* The bytes of thaw_options that no row fills are padding, or the options' origins. */
+static void each_field_has_a_row(void **state) {
+    (void)state;
+    static char filled[sizeof(thaw_options)];
+    for (size_t i = 0; i < thaw_options_count(); i++) {
+        const thaw__option *row = thaw__options_row(i);
+        for (size_t k = 0; k < row->type->bytes; k++)
+            assert_int_equal(filled[row->offset + k]++, 0); /* No two rows share a field. */
+    }
+    size_t end = offsetof(thaw_options, origin), n_empty = 0;
+    for (size_t k = 0; k < end; k++) {
+        n_empty = filled[k] ? 0 : n_empty + 1;
+        if (n_empty >= sizeof(int64_t)) fail_msg("no row fills the field at byte %zu", k);
+    }
 }
 
 static void aliases(void **state) {
@@ -169,7 +213,7 @@ static void aliases(void **state) {
     SET("early_stopping_patience", "0");
     SET("label_smoothing_factor", "0");
     assert_int_equal(options.epochs, 3);
-    assert_int_equal(options.head.optimizer, THAW_OPT_OPTIMIZER_SGD);
+    assert_int_equal(options.head.optimizer, THAW_OPTIMIZER_SGD);
 }
 
 static void home_folder(void **state) {
@@ -198,6 +242,11 @@ static void bad_values(void **state) {
         {"num_epochs", "1.5", "test: epochs = '1.5': expected auto or an integer from 1 to 100000"},
         {"seed", "-1", "test: seed = '-1': expected an integer from 0 to 4294967295"},
         {"threads", "many", "test: threads = 'many': expected auto or an integer from 0 to 1024"},
+        {"image.size", "0", "test: image.size = '0': expected auto or an integer from 1 to 4096"},
+        {"seed", "auto", "test: seed = 'auto': expected an integer from 0 to 4294967295"},
+        {"precision", "u8", "test: precision = 'u8': expected auto, fp32, fp16 or bf16"},
+        {"cache.dtype", "bf16", "test: cache.dtype = 'bf16': expected auto, fp32 or fp16"},
+        {"cache.dir", "", "test: cache.dir = '': expected auto, none or a path that is not empty"},
         {"head.lr", "nan", "test: head.lr = 'nan': expected auto or a number from 1e-08 to 100"},
         {"head.lr", "inf", "test: head.lr = 'inf': expected auto or a number from 1e-08 to 100"},
         {"head.lr", "0,1", "test: head.lr = '0,1': expected auto or a number from 1e-08 to 100"},
@@ -218,15 +267,18 @@ static void bad_values(void **state) {
          "test: device = 'cuda:64': expected auto, cpu, cuda or cuda:N with N "
          "from 0 to 63"},
         {"data.validation", "1.5",
-         "test: data.validation = '1.5': expected a folder or a fraction from 0 to 0.9"},
+         "test: data.validation = '1.5': expected auto, a folder or a fraction from 0 to 0.9"},
         {"data.validation", "",
-         "test: data.validation = '': expected a folder or a fraction from 0 to 0.9"},
+         "test: data.validation = '': expected auto, a folder or a fraction from 0 to 0.9"},
         {"data.max_bad", "101%",
-         "test: data.max_bad = '101%': expected an integer from 0 to 1000000000, or 0% to 100%"},
+         "test: data.max_bad = '101%': expected auto, an integer from 0 to 1000000000, or 0% to "
+         "100%"},
         {"data.max_bad", "%",
-         "test: data.max_bad = '%': expected an integer from 0 to 1000000000, or 0% to 100%"},
+         "test: data.max_bad = '%': expected auto, an integer from 0 to 1000000000, or 0% to "
+         "100%"},
         {"data.max_bad", "0.5",
-         "test: data.max_bad = '0.5': expected an integer from 0 to 1000000000, or 0% to 100%"},
+         "test: data.max_bad = '0.5': expected auto, an integer from 0 to 1000000000, or 0% to "
+         "100%"},
         {"cache.memory", "M",
          "test: cache.memory = 'M': expected auto or bytes such as 65536, 512M or 4G, from 1 to "
          "1024T"},
@@ -288,12 +340,16 @@ static void required(void **state) {
 
 static void limits(void **state) {
     (void)state;
-    thaw_opt_limit percent = {1, true}, number = {3, false};
+    thaw_opt_limit percent = {1, true}, number = {3, false}, automatic = {NAN, false};
     assert_false(thaw_opt_limit_exceeded(percent, 0, 0));
     assert_false(thaw_opt_limit_exceeded(percent, 1, 100));
     assert_true(thaw_opt_limit_exceeded(percent, 1, 99));
     assert_false(thaw_opt_limit_exceeded(number, 3, 3));
     assert_true(thaw_opt_limit_exceeded(number, 4, 1000000));
+    assert_false(thaw_opt_limit_exceeded(automatic, 3, 24));
+    assert_true(thaw_opt_limit_exceeded(automatic, 4, 24));
+    assert_false(thaw_opt_limit_exceeded(automatic, 7, 700));
+    assert_true(thaw_opt_limit_exceeded(automatic, 8, 700));
 }
 
 /* A decimal comma in the user's locale must not change what a file means. */
@@ -369,7 +425,10 @@ static void ini_bad(void **state) {
         {"epochs = 0\noops\n",
          "a.ini:1: epochs = '0': expected auto or an integer from 1 to 100000"},
         {"epochs = 3 # three\n",
-         "a.ini:1: epochs = '3 # three': expected auto or an integer from 1 to 100000"},
+         "a.ini:1: epochs = '3 # three': a comment needs a line of its own"},
+        {"[data]\ntest = pics\t# the good ones\n",
+         "a.ini:2: data.test = 'pics?# the good ones': a comment needs a line of its own"},
+        {"model = # later\n", "a.ini:1: model = '# later': a comment needs a line of its own"},
         {"\n\n[head]\nlr = fast\n",
          "a.ini:4: head.lr = 'fast': expected auto or a number from 1e-08 to 100"},
         {"[head]\nlearnrate = 1\n",
@@ -442,7 +501,8 @@ static void written_is_read(void **state) {
         assert_string_equal(again.origin[i].text, options.origin[i].text);
     thaw_options_free(&again);
     free(ini);
-    static const char *const unwritable[] = {"a ;b", ";a", "\"a\"", " a", "a ", "a\nb", "a\t"};
+    static const char *const unwritable[] = {"a ;b", ";a",  "\"a\"", " a", "a ",
+                                             "a\nb", "a\t", "a #b",  "#a", "\x1b[2J"};
     for (size_t i = 0; i < sizeof unwritable / sizeof *unwritable; i++) {
         SET("model", unwritable[i]);
         free(write_ini(&options, THAW_ERR_UNSUPPORTED));
@@ -450,10 +510,49 @@ static void written_is_read(void **state) {
     }
     FILE *full = fopen("/dev/full", "w");
     if (full) {
-        assert_int_equal(thaw_options_write_ini(full, NULL, &err), THAW_ERR_IO);
+        assert_int_equal(thaw_options_write_ini(full, NULL, NULL, &err), THAW_ERR_IO);
         assert_string_equal(err.text, "cannot write the options");
         fclose(full);
     }
+}
+
+/* From wherever the file is read, its paths are the same. */
+static void paths_become_absolute(void **state) {
+    (void)state;
+    char *text = NULL, far[160];
+    size_t n;
+    memset(far, 'x', sizeof far - 1);
+    far[sizeof far - 1] = '\0';
+    SET("model", "m.onnx");
+    SET("out", "/runs/1");
+    SET("data.train", "../pics");
+    SET("data.validation", "held out");
+    SET("data.test", far);
+    SET("cache.dir", "none");
+    FILE *out = open_memstream(&text, &n);
+    assert_int_equal(thaw_options_write_ini(out, &options, "/home/flora/work", &err), THAW_OK);
+    fclose(out);
+    thaw_options again;
+    assert_int_equal(thaw_options_init(&again, &err), THAW_OK);
+    assert_int_equal(thaw_options_parse_ini(&again, "again.ini", text, &err), THAW_OK);
+    assert_string_equal(again.model, "/home/flora/work/m.onnx");
+    assert_string_equal(again.out, "/runs/1");
+    assert_string_equal(again.data.train, "/home/flora/work/../pics");
+    assert_string_equal(again.data.validation.folder, "/home/flora/work/held out");
+    assert_string_equal(again.data.test, far);
+    assert_string_equal(again.cache.dir, "");
+    assert_string_equal(again.new_network.output, "");
+    assert_true(thaw_is_auto(again.preprocess));
+    thaw_options_free(&again);
+    free(text);
+    SET("data.validation", "0.2");
+    SET("cache.dir", "auto");
+    out = open_memstream(&text, &n);
+    assert_int_equal(thaw_options_write_ini(out, &options, "/home/flora", &err), THAW_OK);
+    fclose(out);
+    assert_non_null(strstr(text, "\nvalidation = 0.2\n"));
+    assert_non_null(strstr(text, "\ndir = auto\n"));
+    free(text);
 }
 
 static uint32_t next_random(uint32_t *x) {
@@ -532,6 +631,12 @@ static void precedence_and_print(void **state) {
     assert_non_null(strstr(text, "seed                   = 5                (train.ini:3)\n"));
     assert_non_null(strstr(text, "batch                  = 32               (default)\n"));
     free(text);
+    SET("model", "a\x1b[2Jb.onnx");
+    out = open_memstream(&text, &n);
+    thaw_options_write_effective(out, &options);
+    fclose(out);
+    assert_non_null(strstr(text, "model                  = a?[2Jb.onnx      (test)\n"));
+    free(text);
 }
 
 static void help(void **state) {
@@ -539,7 +644,7 @@ static void help(void **state) {
     char *text = NULL;
     size_t n;
     FILE *out = open_memstream(&text, &n);
-    thaw_options_write_help(out, "cache head");
+    thaw_options_write_help(out, THAW_FOR_TRAIN);
     fclose(out);
     assert_non_null(strstr(text,
                            "  --epochs=auto\n      Passes over the training pictures; auto is 30, "
@@ -548,7 +653,16 @@ static void help(void **state) {
                            " Also called: num_epochs num_train_epochs.\n"));
     assert_non_null(strstr(text, "--head.lr="));
     assert_non_null(strstr(text, "--cache.dir="));
-    assert_null(strstr(text, "--data.train="));
+    assert_null(strstr(text, "--predict.json="));
+    free(text);
+    out = open_memstream(&text, &n);
+    thaw_options_write_help(out, THAW_FOR_EVAL | THAW_FOR_NEW);
+    fclose(out);
+    assert_memory_equal(text, "  --seed=1\n", 11);
+    assert_non_null(strstr(text, "bf16.\n"));
+    assert_non_null(strstr(text, "--predict.json="));
+    assert_null(strstr(text, "--model="));
+    assert_null(strstr(text, "\n\n\n"));
     free(text);
 }
 
@@ -558,6 +672,8 @@ int main(void) {
         TEST(defaults),
         TEST(table_is_sound),
         TEST(good_values),
+        TEST(one_auto),
+        TEST(each_field_has_a_row),
         TEST(aliases),
         TEST(home_folder),
         TEST(bad_values),
@@ -571,6 +687,7 @@ int main(void) {
         TEST(ini_long_line),
         TEST(ini_files),
         TEST(written_is_read),
+        TEST(paths_become_absolute),
         TEST(ini_fuzz),
         TEST(precedence_and_print),
         TEST(help),

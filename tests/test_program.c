@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <time.h>
 
+#include "options/options.h"
 #include "program.h"
 
 enum { CLASSES = 8, TRAIN = 7, TEST = 2, ALL = CLASSES * (TRAIN + TEST) };
@@ -504,6 +505,28 @@ static void the_same_run_gives_the_same_bits(void **state) {
     free(bytes_5);
 }
 
+/* Whatever is auto by default may be written so, in any case, and the run is the same. */
+static void auto_is_the_default_however_it_is_written(void **state) {
+    (void)state;
+    char line[PROGRAM_LINE / 2] = "";
+    thaw_options defaults;
+    thaw_error err;
+    assert_int_equal(thaw_options_init(&defaults, &err), THAW_OK);
+    for (size_t i = 0; i < thaw_options_count(); i++) {
+        const char *key = thaw_options_key(i);
+        bool wanted = !strcmp(key, "epochs") || !strcmp(key, "cache.dir");
+        if (wanted || strcmp(defaults.origin[i].text, "auto") != 0) continue;
+        size_t n = strlen(line);
+        snprintf(line + n, sizeof line - n, " --%s=%s", key, i % 2 ? "AUTO" : "Auto");
+    }
+    thaw_options_free(&defaults);
+    program p = {0};
+    program_expect_ok(&p, TRAIN_LINE "--out=autos --epochs=12 --cache.dir=cache%s", line);
+    expect_counts(&p, ALL, 0);
+    expect_equal_files("run1/model.onnx", "autos/model.onnx");
+    program_free(&p);
+}
+
 static void an_older_run_is_kept(void **state) {
     (void)state;
     program p = {0};
@@ -914,6 +937,7 @@ int main(void) {
         cmocka_unit_test(predict_takes_folders_and_lists),
         cmocka_unit_test(predict_refuses_in_words),
         cmocka_unit_test(the_same_run_gives_the_same_bits),
+        cmocka_unit_test(auto_is_the_default_however_it_is_written),
         cmocka_unit_test(an_older_run_is_kept),
         cmocka_unit_test(relabelling_computes_nothing),
         cmocka_unit_test(ten_more_pictures_compute_ten),

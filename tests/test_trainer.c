@@ -326,7 +326,7 @@ static void test_class_weights_help_the_rare_class(void **state) {
     double balanced[2];
     for (int i = 0; i < 2; i++) {
         thaw_train_job job = job_on(&train, 2);
-        job.options.class_weights = i ? THAW_CLASS_WEIGHTS_AUTO : THAW_CLASS_WEIGHTS_NONE;
+        job.options.class_weights = i ? THAW_CLASS_WEIGHTS_BALANCED : THAW_CLASS_WEIGHTS_NONE;
         thaw_head head;
         thaw_train_result result;
         assert_int_equal(thaw_train(&job, &train.arena, &head, &result, NULL), THAW_OK);
@@ -450,8 +450,8 @@ static void test_refusals(void **state) {
     t.rows.n = 0;
     expect(&job, &t, THAW_ERR_DATA, "nothing to train on");
     t.rows.n = 10;
-    job.options.lr = 1e6;
-    job.options.weight_decay = 1e6;
+    job.options.lr = thaw_train_legal.lr.most;
+    job.options.weight_decay = thaw_train_legal.weight_decay.most;
     job.options.epochs = 100;
     expect(&job, &t, THAW_ERR_USAGE, "learning rate");
     t.x[7] = INFINITY;

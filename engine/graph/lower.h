@@ -1,9 +1,4 @@
-/* From a graph to a trunk program: a list of fused steps.
- *
- * Nodes are taken in order; each appends a step or melts into an earlier one: BN and other constant
- * scales and shifts into the weights of the convolution before them (or into the pixels' import),
- * activations and residual sums into the epilogue, zero padding into the window.
- */
+/* From a graph to a trunk program: a list of fused steps. */
 #ifndef THAW_LOWER_H
 #define THAW_LOWER_H
 
@@ -15,17 +10,6 @@ typedef struct thaw_program {
     thaw_port *ports;
     int n_ports;
 } thaw_program;
-
-typedef struct thaw_lowering {
-    const thaw_graph *graph;
-    thaw_arena *arena; /* The plan's: fused weights live here. */
-    int64_t batch;
-    thaw_program program;
-    int *uses;        /* For each root value: readers below the cut, the tap included. */
-    thaw_port **port; /* For each root value: where it lies; NULL: not made. */
-    int *step;        /* For each root value: the step that makes it; -1: none. */
-    uint8_t *marks;   /* For each node: below the cut, and not melted into an earlier one's step. */
-} thaw_lowering;
 
 /* The program that computes `value` (pooled: its mean over the picture) for `batch` images, with
  * pixels imported as u8 * scale[c] + shift[c]. */
@@ -43,25 +27,5 @@ thaw_status thaw_lower(const thaw_graph *graph, int value, bool pooled, int64_t 
  * bf16 everywhere makes 8e-4, of which the weights of depthwise and of linear 1x1 layers cause
  * 6e-4. */
 void thaw_program_set_types(thaw_program *program, thaw_dtype compute, bool one_type);
-
-/* One for each way to lower; ops.c names them. */
-#define THAW_LOWER(name) \
-    thaw_status thaw_lower_##name(thaw_lowering *lowering, const thaw_node *node, thaw_error *err)
-THAW_LOWER(conv);
-THAW_LOWER(dense);
-THAW_LOWER(pool);
-THAW_LOWER(global_mean);
-THAW_LOWER(batch_norm);
-THAW_LOWER(layer_norm);
-THAW_LOWER(erf);
-THAW_LOWER(act);
-THAW_LOWER(add);
-THAW_LOWER(sub);
-THAW_LOWER(mul);
-THAW_LOWER(div);
-THAW_LOWER(concat);
-THAW_LOWER(pad);
-THAW_LOWER(flatten);
-#undef THAW_LOWER
 
 #endif

@@ -1,4 +1,5 @@
-/* One row an operator: everything that Thaw knows of it. */
+/* One row an operator: everything that Thaw knows of it. The rows stand in ops/, a family a file,
+ * each behind the functions that it names. */
 #ifndef THAW_OPS_H
 #define THAW_OPS_H
 
@@ -16,28 +17,57 @@ typedef struct thaw_op {
     thaw_status (*backward)(struct thaw_lowering *lowering, const thaw_node *node, thaw_error *err);
     uint32_t params; /* Bit i: input i is trained when it is constant. */
     int64_t (*flop)(const thaw_graph *graph, const thaw_node *node); /* NULL: one an output. */
+    thaw_epilogue act; /* An activation: which, with its parameters where the node has none. */
 } thaw_op;
 
 /* The row for an operator, NULL when there is none. domain "" and "ai.onnx" are the default. */
 const thaw_op *thaw_op_find(const char *domain, const char *type);
 
-/* All rows, in order; n receives the count. */
-const thaw_op *thaw_op_table(int *n);
+/* All rows, in the order of their names; n receives the count. */
+const thaw_op *const *thaw_op_table(int *n);
 
-/* Window of Conv, MaxPool and AveragePool with its pads resolved (auto_pad, SAME_*), and the output
- * size. R, S come from kernel_shape or from the weights (conv). */
-thaw_status thaw_op_window(const thaw_graph *graph, const thaw_node *node, thaw_window *window,
-                           int64_t *P, int64_t *Q, thaw_error *err);
+/* The operators. A word here and a row thaw_op_NAME in ops/ make one. */
+#define THAW_OP_LIST(X)   \
+    X(Add)                \
+    X(AveragePool)        \
+    X(BatchNormalization) \
+    X(Cast)               \
+    X(Clip)               \
+    X(Concat)             \
+    X(Constant)           \
+    X(Conv)               \
+    X(Div)                \
+    X(Dropout)            \
+    X(Erf)                \
+    X(Flatten)            \
+    X(Gather)             \
+    X(Gelu)               \
+    X(Gemm)               \
+    X(GlobalAveragePool)  \
+    X(HardSigmoid)        \
+    X(HardSwish)          \
+    X(Identity)           \
+    X(LayerNormalization) \
+    X(LeakyRelu)          \
+    X(MatMul)             \
+    X(MaxPool)            \
+    X(Mul)                \
+    X(Pad)                \
+    X(ReduceMean)         \
+    X(Relu)               \
+    X(Reshape)            \
+    X(Shape)              \
+    X(Sigmoid)            \
+    X(Slice)              \
+    X(Softmax)            \
+    X(Squeeze)            \
+    X(Sub)                \
+    X(Tanh)               \
+    X(Transpose)          \
+    X(Unsqueeze)
 
-/* Clip's bounds, Relu's included; false when they are not constants. */
-bool thaw_op_clip(const thaw_graph *graph, const thaw_node *node, float *low, float *high);
-
-/* Axes of a reduction, (un)squeeze: attribute or second input. Normalised to 0..rank-1, ascending.
- * Returns how many (at most THAW_MAX_RANK), -1 when they are not constant or out of range. */
-int thaw_op_axes(const thaw_graph *graph, const thaw_node *node, int rank, int axes[THAW_MAX_RANK]);
-
-/* Pad's eight numbers (top, left, bottom, right of the window); fails unless constant zeros. */
-thaw_status thaw_op_pads(const thaw_graph *graph, const thaw_node *node, thaw_window *window,
-                         thaw_error *err);
+#define X(name) extern const thaw_op thaw_op_##name;
+THAW_OP_LIST(X)
+#undef X
 
 #endif

@@ -393,10 +393,12 @@ static void convnext_tiny(net *n, int64_t classes) {
 
 /* ---- the table ------------------------------------------------------------------------------ */
 
-static const char *const names[] = {"resnet18",        "resnet50",      "mobilenet_v2",
-                                    "efficientnet_b0", "convnext_tiny", NULL};
-static void (*const makers[])(net *n, int64_t classes) = {resnet18, resnet50, mobilenet_v2,
-                                                          efficientnet_b0, convnext_tiny};
+#define NAME(name) #name,
+static const char *const names[] = {THAW_ARCHITECTURE_LIST(NAME) NULL};
+#undef NAME
+#define MAKER(name) name,
+static void (*const makers[])(net *n, int64_t classes) = {THAW_ARCHITECTURE_LIST(MAKER)};
+#undef MAKER
 
 const char *const *thaw_architecture_names(void) {
     return names;

@@ -11,6 +11,14 @@
 
 #include "status.h"
 
+/* What there is, in order. */
+#define THAW_ARCHITECTURE_LIST(X) \
+    X(resnet18)                   \
+    X(resnet50)                   \
+    X(mobilenet_v2)               \
+    X(efficientnet_b0)            \
+    X(convnext_tiny)
+
 typedef struct thaw_new_network {
     const char *arch; /* One of thaw_architecture_names. */
     int64_t classes;  /* At least 1. */

@@ -16,6 +16,7 @@
 
 #include "arena.h"
 #include "dense.h"
+#include "enum.h"
 #include "kernels.h"
 #include "rng.h"
 #include "status.h"
@@ -25,7 +26,10 @@ enum {
     THAW_HEAD_NORM2 = 1024, /* As if there were 1024 features of variance 1. */
 };
 
-typedef enum thaw_head_kind { THAW_HEAD_LINEAR, THAW_HEAD_HIDDEN } thaw_head_kind;
+#define THAW_HEAD_KIND_LIST(X)    \
+    X(THAW_HEAD_LINEAR, "linear") \
+    X(THAW_HEAD_HIDDEN, "hidden")
+typedef enum thaw_head_kind { THAW_HEAD_KIND_LIST(THAW_ENUM_VALUE) } thaw_head_kind;
 
 typedef struct thaw_layer {
     int64_t D, K; /* In, out. */

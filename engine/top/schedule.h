@@ -4,11 +4,15 @@
 
 #include <stdint.h>
 
-typedef enum thaw_schedule_kind {
-    THAW_SCHEDULE_CONSTANT,
-    THAW_SCHEDULE_STEP,   /* A tenth after half of the steps, a hundredth after three quarters. */
-    THAW_SCHEDULE_COSINE, /* Half a cosine down to 0 (Loshchilov & Hutter 2017, no restarts). */
-} thaw_schedule_kind;
+#include "enum.h"
+
+/* step: a tenth after half of the steps, a hundredth after three quarters. cosine: half a cosine
+ * down to 0 (Loshchilov & Hutter 2017, no restarts). */
+#define THAW_SCHEDULE_LIST(X)             \
+    X(THAW_SCHEDULE_CONSTANT, "constant") \
+    X(THAW_SCHEDULE_STEP, "step")         \
+    X(THAW_SCHEDULE_COSINE, "cosine")
+typedef enum thaw_schedule_kind { THAW_SCHEDULE_LIST(THAW_ENUM_VALUE) } thaw_schedule_kind;
 
 typedef struct thaw_schedule {
     thaw_schedule_kind kind;

@@ -77,25 +77,25 @@ thaw_train_options thaw_train_defaults(thaw_head_kind kind, thaw_optimizer optim
     };
 }
 
-static thaw_status check_number(const char *name, double value, double low, double high,
+const thaw_train_ranges thaw_train_legal = {
+#define X(field, least, most) .field = {least, most},
+    THAW_TRAIN_RANGE_LIST(X)
+#undef X
+};
+
+static thaw_status check_number(const char *name, double value, const thaw_range *legal,
                                 thaw_error *err) {
-    if (value >= low && value <= high) return THAW_OK;
-    return thaw_fail(err, THAW_ERR_USAGE, "%s is %g, it must be from %g to %g", name, value, low,
-                     high);
+    if (thaw_range_holds(legal, value)) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_USAGE, "%s is %g, it must be from %g to %g", name, value,
+                     legal->least, legal->most);
 }
 
 static thaw_status check_options(const thaw_train_options *o, thaw_error *err) {
-    if (o->kind == THAW_HEAD_HIDDEN)
-        THAW_TRY(check_number("hidden", (double)o->hidden, 1, 1e6, err));
-    THAW_TRY(check_number("dropout", o->dropout, 0, 0.99, err));
-    THAW_TRY(check_number("lr", o->lr, 0, 1e6, err));
-    THAW_TRY(check_number("momentum", o->momentum, 0, 0.9999, err));
-    THAW_TRY(check_number("weight_decay", o->weight_decay, 0, 1e6, err));
-    THAW_TRY(check_number("warmup", o->warmup, 0, 1e6, err));
-    THAW_TRY(check_number("label_smoothing", o->label_smoothing, 0, 1, err));
-    THAW_TRY(check_number("epochs", (double)o->epochs, 1, 1e6, err));
-    THAW_TRY(check_number("batch", (double)o->batch, 1, 1e6, err));
-    return check_number("patience", (double)o->patience, 0, 1e6, err);
+#define X(field, least, most) \
+    THAW_TRY(check_number(#field, (double)o->field, &thaw_train_legal.field, err));
+    THAW_TRAIN_RANGE_LIST(X)
+#undef X
+    return THAW_OK;
 }
 
 static thaw_status check_rows(const char *what, const thaw_rows *rows, int64_t D, int64_t K,
@@ -142,7 +142,7 @@ static thaw_status take_buffers(trainer *t, thaw_arena *arena, thaw_error *err) 
     size_t B = (size_t)job->options.batch, D = (size_t)job->train->D, K = (size_t)job->K;
     size_t H = t->head->n_layers > 1 ? (size_t)t->head->layers[0].K : 0;
     size_t P = (size_t)t->head->n_params;
-    bool weighted = job->options.class_weights == THAW_CLASS_WEIGHTS_AUTO;
+    bool weighted = job->options.class_weights == THAW_CLASS_WEIGHTS_BALANCED;
     t->order = thaw_arena_array(arena, (size_t)job->train->n, sizeof *t->order);
     t->index = thaw_arena_array(arena, B, sizeof *t->index);
     t->rates = thaw_arena_array(arena, (size_t)job->train->n / B + 1, sizeof *t->rates);

@@ -6,17 +6,23 @@
 #ifndef THAW_TRAINER_H
 #define THAW_TRAINER_H
 
+#include "enum.h"
 #include "head.h"
 #include "metrics.h"
+#include "range.h"
 #include "schedule.h"
 #include "trunk/backend.h"
 
-typedef enum thaw_optimizer { THAW_OPTIMIZER_SGD, THAW_OPTIMIZER_ADAMW } thaw_optimizer;
+#define THAW_OPTIMIZER_LIST(X)   \
+    X(THAW_OPTIMIZER_SGD, "sgd") \
+    X(THAW_OPTIMIZER_ADAMW, "adamw")
+typedef enum thaw_optimizer { THAW_OPTIMIZER_LIST(THAW_ENUM_VALUE) } thaw_optimizer;
 
-typedef enum thaw_class_weights {
-    THAW_CLASS_WEIGHTS_NONE,
-    THAW_CLASS_WEIGHTS_AUTO, /* n / (classes present * rows of the class): mean 1 over the rows. */
-} thaw_class_weights;
+/* balanced: n / (classes present * rows of the class), whose mean over the rows is 1. */
+#define THAW_CLASS_WEIGHTS_LIST(X)     \
+    X(THAW_CLASS_WEIGHTS_NONE, "none") \
+    X(THAW_CLASS_WEIGHTS_BALANCED, "balanced")
+typedef enum thaw_class_weights { THAW_CLASS_WEIGHTS_LIST(THAW_ENUM_VALUE) } thaw_class_weights;
 
 typedef struct thaw_train_options {
     thaw_head_kind kind;
@@ -36,6 +42,25 @@ typedef struct thaw_train_options {
                        * best epoch is restored; 0: off, the last epoch is kept. */
     uint64_t seed;
 } thaw_train_options;
+
+/* What is legal of a job's options, for whoever gives them: field, least, most. */
+#define THAW_TRAIN_RANGE_LIST(X) \
+    X(hidden, 1, 65536)          \
+    X(dropout, 0, 0.95)          \
+    X(lr, 1e-8, 100)             \
+    X(momentum, 0, 0.999)        \
+    X(weight_decay, 0, 100)      \
+    X(warmup, 0, 1000)           \
+    X(label_smoothing, 0, 0.9)   \
+    X(epochs, 1, 100000)         \
+    X(batch, 1, 65536)           \
+    X(patience, 0, 100000)
+typedef struct thaw_train_ranges {
+#define X(field, least, most) thaw_range field;
+    THAW_TRAIN_RANGE_LIST(X)
+#undef X
+} thaw_train_ranges;
+extern const thaw_train_ranges thaw_train_legal;
 
 /* What an epoch gave. Training figures are sums over its steps, before each step's update. */
 typedef struct thaw_epoch {

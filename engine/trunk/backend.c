@@ -3,6 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+#include "text.h"
 
 static thaw_status open_first(thaw_backend *backend, int threads, thaw_error *err) {
     char note[THAW_BACKEND_TEXT] = "computing on the CPU: this build has no CUDA kernels";
@@ -17,17 +20,29 @@ static thaw_status open_first(thaw_backend *backend, int threads, thaw_error *er
     return THAW_OK;
 }
 
+bool thaw_device_parse(const char *text, int *index) {
+    int64_t n = strcasecmp(text, "cpu") == 0 ? THAW_DEVICE_CPU : 0;
+    *index = (int)n;
+    if (n == THAW_DEVICE_CPU || strcasecmp(text, "cuda") == 0) return true;
+    if (strncasecmp(text, "cuda:", 5) != 0 || !thaw_text_integer(text + 5, &n)) return false;
+    *index = (int)n;
+    return n >= 0 && n < THAW_DEVICES_MAX;
+}
+
 thaw_status thaw_backend_open(thaw_backend *backend, const char *device, int threads,
                               thaw_error *err) {
     *backend = (thaw_backend){0};
-    if (strcmp(device, "cpu") == 0) return thaw_backend_cpu_open(backend, threads, err);
-    if (strcmp(device, "auto") == 0) return open_first(backend, threads, err);
+    int index;
+    if (strcasecmp(device, "auto") == 0) return open_first(backend, threads, err);
+    if (!thaw_device_parse(device, &index))
+        return thaw_fail(err, THAW_ERR_USAGE, "device = %s: expected auto, cpu, cuda or cuda:N",
+                         device);
+    if (index == THAW_DEVICE_CPU) return thaw_backend_cpu_open(backend, threads, err);
     if (!thaw_gpu_kernels)
         return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                          "device = %s: this build has no CUDA kernels, since there was no CUDA "
                          "compiler where it was made; use device = cpu",
                          device);
-    int index = strncmp(device, "cuda:", 5) == 0 ? atoi(device + 5) : 0;
     thaw_error why = {0};
     thaw_status status = thaw_backend_gpu_open(backend, thaw_gpu_kernels, index, threads, &why);
     if (status == THAW_OK) return THAW_OK;

@@ -19,16 +19,28 @@ typedef struct thaw_backend {
     char note[THAW_BACKEND_TEXT]; /* Why `auto` is not what it could be; "" otherwise. */
 } thaw_backend;
 
-/* device: "cpu", "cuda", "cuda:N", or "auto": the first GPU that answers, else the CPU with a note
+enum { THAW_DEVICE_CPU = -1, THAW_DEVICES_MAX = 64 };
+
+/* True when text names a device, in any case: cpu, cuda, which is cuda:0, or cuda:N. *index receives
+ * N, below THAW_DEVICES_MAX, or THAW_DEVICE_CPU. */
+bool thaw_device_parse(const char *text, int *index);
+
+/* device: what thaw_device_parse takes, or auto: the first GPU that answers, else the CPU with a note
  * that says why. threads: 0 for all that this process may run on. The caller closes.
- * ERR_UNSUPPORTED: a device that this build does not have; ERR_USAGE: no such number; ERR_BACKEND:
- * it does not answer. */
+ * ERR_UNSUPPORTED: a device that this build does not have; ERR_USAGE: a text that names none, no
+ * such number; ERR_BACKEND: it does not answer. */
 thaw_status thaw_backend_open(thaw_backend *backend, const char *device, int threads,
                               thaw_error *err);
 void thaw_backend_close(thaw_backend *backend); /* All zero: nothing. */
 
-/* One for each kind of device. */
+/* The processor's memory and oneDNN, with so many threads; 0: all that this process may run on. The
+ * caller closes. ERR_BACKEND: oneDNN does not start. */
 thaw_status thaw_backend_cpu_open(thaw_backend *backend, int threads, thaw_error *err);
+
+/* Number `index` of the GPUs that the table `kernels` computes on, from 0. threads: of the CPU, for
+ * decoding and for what the table leaves to it; 0 as above. The caller closes.
+ * ERR_USAGE: there is no such number; ERR_BACKEND: no driver, or the GPU does not answer. On an
+ * error backend is as before. */
 thaw_status thaw_backend_gpu_open(thaw_backend *backend, const thaw_kernels *kernels, int index,
                                   int threads, thaw_error *err);
 

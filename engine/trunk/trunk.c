@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "graph/lower.h"
+#include "memory_plan.h"
 
 /* What a batch needs on its way through a device. There are two, so that one batch's copies overlap
  * the other's kernels; activations are shared, so kernels follow each other. */
@@ -15,10 +16,11 @@ enum stage { QUEUED, UPLOADED, STARTED, COMPUTED, DOWNLOADED, N_STAGES };
 
 typedef struct lane {
     void *stream;
-    uint8_t *pixels;              /* On the device: a group. */
-    float *features, *downloaded; /* On the device: a group; on the host, page-locked: a batch. */
-    void *graph;                  /* All steps, to be replayed. */
-    void *event[N_STAGES];        /* Of the last batch, STARTED of its first group. */
+    uint8_t *pixels;       /* A group, on the device. */
+    float *features;       /* A group's, on the device. */
+    float *downloaded;     /* A batch's, in page-locked memory of the host. */
+    void *graph;           /* All steps, to be replayed. */
+    void *event[N_STAGES]; /* Of the last batch, STARTED of its first group. */
 } lane;
 
 struct thaw_trunk {
@@ -33,93 +35,23 @@ struct thaw_trunk {
     float *tail_features;
     /* Batches that were submitted and collected, counted without end. */
     uint64_t submitted, collected;
-    float *computed;   /* The last batch's features, where kernels work on the host's memory; */
-    double times[2];   /* when its computation began and ended. */
-    lane lanes[LANES]; /* Where they do not. Batch i takes lane i % LANES. */
-    void *origin;      /* An event, */
-    double origin_s;   /* and when it was. */
-};
-
-static const char *const kind_names[] = {
-#define X(name, text) #name,
-    THAW_STEP_LIST(X)
-#undef X
+    float *computed;   /* The last batch's features, where kernels work on the host's memory. */
+    double times[2];   /* When its computation began and ended. */
+    lane lanes[LANES]; /* Where kernels work on a device's. Batch i takes lane i % LANES. */
+    void *origin;      /* An event from which the others' times are counted. */
+    double origin_s;   /* When it was, by the host's clock. */
 };
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
-/* A buffer and the steps between which it is in use. */
-typedef struct buffer {
-    size_t bytes, offset;
-    int first, last;
-    int owner; /* Port whose buffer this port shares (in-place steps); itself otherwise. */
-} buffer;
-
-static void find_lifetimes(const thaw_program *p, buffer *buffers) {
-    for (int i = 0; i < p->n_ports; i++)
-        buffers[i] = (buffer){.first = -1, .owner = i};
-    for (int s = 0; s < p->n_steps; s++) {
-        const thaw_step *step = &p->steps[s];
-        for (int i = 0; i < step->n_in; i++) {
-            buffer *in = &buffers[buffers[step->in[i] - p->ports].owner];
-            if (in->last < s) in->last = s;
-        }
-        int out = (int)(step->out - p->ports);
-        if (step->in_place) buffers[out].owner = buffers[step->in[step->n_in - 1] - p->ports].owner;
-        buffer *owner = &buffers[buffers[out].owner];
-        if (owner->first < 0) owner->first = s;
-        owner->last = s;
-        if (step->out->bytes > owner->bytes) owner->bytes = step->out->bytes;
-    }
-}
-
-/* Puts each buffer, largest first, at the lowest offset where no buffer of the same time lies
- * (Pisarchyk & Lee 2020, "greedy by size"). Returns the total. */
-static size_t place_buffers(buffer *buffers, int n, int *order) {
-    for (int i = 0; i < n; i++) {
-        int k = i;
-        for (; k > 0 && buffers[order[k - 1]].bytes < buffers[i].bytes; k--)
-            order[k] = order[k - 1];
-        order[k] = i;
-    }
-    size_t total = 0;
-    for (int i = 0; i < n; i++) {
-        buffer *b = &buffers[order[i]];
-        if (!b->bytes) continue;
-        bool moved = true;
-        while (moved) {
-            moved = false;
-            for (int k = 0; k < i; k++) {
-                const buffer *o = &buffers[order[k]];
-                bool together = o->bytes && o->first <= b->last && b->first <= o->last;
-                if (!together || o->offset >= b->offset + b->bytes ||
-                    b->offset >= o->offset + o->bytes)
-                    continue;
-                b->offset = (o->offset + o->bytes + 63) / 64 * 64;
-                moved = true;
-            }
-        }
-        if (b->offset + b->bytes > total) total = b->offset + b->bytes;
-    }
-    return total;
-}
-
 static thaw_status allocate(thaw_trunk *trunk, thaw_error *err) {
     thaw_program *p = &trunk->program;
-    buffer *buffers = calloc((size_t)p->n_ports + 1, sizeof *buffers);
-    int *order = calloc((size_t)p->n_ports + 1, sizeof *order);
-    if (buffers && order) {
-        find_lifetimes(p, buffers);
-        trunk->size.activation_bytes = place_buffers(buffers, p->n_ports, order);
-        trunk->activations = trunk->backend->alloc(trunk->size.activation_bytes);
-        trunk->workspace = trunk->backend->alloc(trunk->size.workspace_bytes);
-    }
-    bool ok = trunk->activations && trunk->workspace;
-    for (int i = 0; ok && i < p->n_ports; i++)
-        p->ports[i].data = (char *)trunk->activations + buffers[buffers[i].owner].offset;
-    free(buffers);
-    free(order);
-    if (ok) return THAW_OK;
+    THAW_TRY(thaw__memory_plan(p, &trunk->size.activation_bytes, err));
+    trunk->activations = trunk->backend->alloc(trunk->size.activation_bytes);
+    trunk->workspace = trunk->backend->alloc(trunk->size.workspace_bytes);
+    for (int i = 0; trunk->activations && i < p->n_ports; i++)
+        p->ports[i].data = (char *)trunk->activations + p->ports[i].offset;
+    if (trunk->activations && trunk->workspace) return THAW_OK;
     return thaw_fail(
         err, THAW_ERR_NOMEM,
         "the trunk needs %zu MB for activations and %zu MB of workspace at batch %lld, "
@@ -134,7 +66,7 @@ static thaw_status native_failure(const thaw_trunk *trunk, const thaw_step *step
                                   const thaw_error *detail, thaw_error *err) {
     const thaw_kernels *kernels = trunk->backend->kernels;
     return thaw_fail(err, THAW_ERR_BACKEND, "%s (%s): %s failed: %s (%d)",
-                     step ? step->name : "trunk", step ? kind_names[step->kind] : "copy",
+                     step ? step->name : "trunk", step ? thaw_step_kind_name(step->kind) : "copy",
                      kernels->describe ? kernels->describe(trunk->backend->device) : "the CPU",
                      detail && detail->text[0] ? detail->text : kernels->explain(code), code);
 }
@@ -209,13 +141,13 @@ static thaw_status prepare_steps(thaw_trunk *trunk, thaw_error *err) {
         if (!slot->prepare)
             return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                              "%s: the %s backend has no %s; use device = cpu", step->name,
-                             kernels->name, kind_names[step->kind]);
+                             kernels->name, thaw_step_kind_name(step->kind));
         if (err) *err = (thaw_error){0};
         int code = slot->prepare(step, &context, err);
         if (code != 0 && err && !err->text[0])
             thaw_fail(err, THAW_ERR_BACKEND, "%s (%s): the %s backend refused it: %s (%d)",
-                      step->name, kind_names[step->kind], kernels->name, kernels->explain(code),
-                      code);
+                      step->name, thaw_step_kind_name(step->kind), kernels->name,
+                      kernels->explain(code), code);
         if (code != 0) return err && err->code ? err->code : THAW_ERR_BACKEND;
         if (step->workspace_bytes > trunk->size.workspace_bytes)
             trunk->size.workspace_bytes = step->workspace_bytes;
@@ -505,9 +437,6 @@ bool thaw_trunk_explain(const thaw_trunk *trunk, int i, thaw_step_plan *plan) {
 }
 
 void thaw_trunk_describe(const thaw_trunk *trunk, int i, char *text, size_t size) {
-    static const char *const acts[] = {"",        " + clip",         " + leaky_relu", " + sigmoid",
-                                       " + silu", " + hard_sigmoid", " + hard_swish", " + tanh",
-                                       " + gelu"};
     const thaw_step *step = &trunk->program.steps[i];
     const thaw_port *y = step->out;
     char window[64] = "";
@@ -516,10 +445,12 @@ void thaw_trunk_describe(const thaw_trunk *trunk, int i, char *text, size_t size
         snprintf(window, sizeof window, " %lldx%lld s%lld%s", (long long)w->R, (long long)w->S,
                  (long long)w->stride_h,
                  step->kind == THAW_STEP_conv && step->conv.G == step->conv.C ? " depthwise" : "");
-    snprintf(text, size, "%s%s%s -> %lld x %lld x %lld%s%s", kind_names[step->kind], window,
+    snprintf(text, size, "%s%s%s -> %lld x %lld x %lld%s%s%s", thaw_step_kind_name(step->kind),
+             window,
              step->compute == THAW_BF16  ? " bf16"
              : step->compute == THAW_F16 ? " fp16"
                                          : "",
              (long long)y->H, (long long)y->W, (long long)y->C,
-             step->epilogue.residual ? " + residual" : "", acts[step->epilogue.act]);
+             step->epilogue.residual ? " + residual" : "",
+             step->epilogue.act == THAW_ACT_NONE ? "" : " + ", thaw_act_name(step->epilogue.act));
 }

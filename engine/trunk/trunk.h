@@ -20,8 +20,8 @@ typedef struct thaw_trunk_options {
 
 typedef struct thaw_trunk_size {
     int64_t N;               /* Images that go through together; see thaw_trunk_run. */
-    int64_t batch;           /* Images of a submit, at most; */
-    int lanes;               /* submits that may be under way. */
+    int64_t batch;           /* Images of a submit, at most. */
+    int lanes;               /* Submits that may be under way. */
     int64_t H, W, C;         /* Of the output; features of an image: H * W * C. */
     size_t weight_bytes;     /* Packed. */
     size_t activation_bytes; /* All buffers of one batch after sharing. */

@@ -86,14 +86,12 @@ static thaw_status explain(const thaw_options *options, const char *root, thaw_a
     int n = -1;
     if (status == THAW_OK) {
         size_t n_facts;
-        thaw_dtype compute = options->precision == THAW_OPT_PRECISION_BF16   ? THAW_BF16
-                             : options->precision == THAW_OPT_PRECISION_FP16 ? THAW_F16
-                                                                             : THAW_F32;
-        bool half = options->cache.dtype == THAW_OPT_CACHE_DTYPE_FP16;
+        thaw_dtype compute = thaw_is_auto(options->precision) ? THAW_F32 : options->precision;
+        thaw_dtype stored = thaw_is_auto(options->cache.dtype) ? THAW_F32 : options->cache.dtype;
         thaw_cache_spec spec = {
             .root = root,
             .D = network.n_features,
-            .dtype = half ? THAW_F16 : THAW_F32,
+            .dtype = stored,
             .facts = thaw_session_facts(&network, backend.kernels, compute, arena, &n_facts)};
         spec.n_facts = n_facts;
         status = spec.facts ? thaw_cache_explain(&spec, text, sizeof text, &n, err)

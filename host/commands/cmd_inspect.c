@@ -12,13 +12,13 @@
 static void print_operators(const thaw_graph *graph) {
     thaw_text list = {0};
     int n_rows;
-    const thaw_op *rows = thaw_op_table(&n_rows);
+    const thaw_op *const *rows = thaw_op_table(&n_rows);
     for (int r = 0; r < n_rows; r++) {
         int count = 0;
         for (int i = 0; i < graph->n_nodes; i++)
             count +=
-                graph->nodes[i].live && !graph->nodes[i].alias && graph->nodes[i].op == &rows[r];
-        if (count) thaw_text_add(&list, "%s%s %d", list.n ? ", " : "", rows[r].type, count);
+                graph->nodes[i].live && !graph->nodes[i].alias && graph->nodes[i].op == rows[r];
+        if (count) thaw_text_add(&list, "%s%s %d", list.n ? ", " : "", rows[r]->type, count);
     }
     printf("operators   %s\n", list.text);
 }

@@ -17,7 +17,7 @@ static thaw_status choose_cut(thaw_network *network, const char *freeze, thaw_er
 
 thaw_status thaw_network_open(thaw_network *network, const thaw_options *options, thaw_error *err) {
     *network = (thaw_network){0};
-    int64_t size = options->image.size;
+    int64_t size = thaw_is_auto(options->image.size) ? 0 : options->image.size;
     THAW_TRY(thaw_model_read(&network->model, options->model, size, size, err));
     if (size && (network->model.height != size || network->model.width != size))
         return thaw_fail(err, THAW_ERR_USAGE,

@@ -4,29 +4,23 @@
 #include <string.h>
 
 #include "graph/ops.h"
+#include "text.h"
 
 /* ---- presets ------------------------------------------------------------------------------- */
 
 typedef struct preset {
     const char *name, *meaning;
-    bool bgr;
+    thaw_order order;
     double scale, mean[3], std[3];
 } preset;
 
-/* In the order of thaw_opt_preprocess. */
-static const preset presets[] = {
-    [THAW_OPT_PREPROCESS_IMAGENET] = {"imagenet",
-                                      "x/255, ImageNet's mean and deviation",
-                                      false,
-                                      1 / 255.0,
-                                      {0.485, 0.456, 0.406},
-                                      {0.229, 0.224, 0.225}},
-    [THAW_OPT_PREPROCESS_TF] = {"tf", "x/128 - 1", false, 1 / 128.0, {1, 1, 1}, {1, 1, 1}},
-    [THAW_OPT_PREPROCESS_CAFFE] =
-        {"caffe", "BGR, 0..255, mean subtracted", true, 1, {103.939, 116.779, 123.68}, {1, 1, 1}},
-    [THAW_OPT_PREPROCESS_UNIT] = {"unit", "x/255", false, 1 / 255.0, {0, 0, 0}, {1, 1, 1}},
-    [THAW_OPT_PREPROCESS_RAW] = {"raw", "0..255 as they are", false, 1, {0, 0, 0}, {1, 1, 1}},
-};
+#define THREE(a, b, c) \
+    { a, b, c }
+#define X(value, name, meaning, order, scale, mean, std) \
+    {name, meaning, order, scale, THREE mean, THREE std},
+static const preset presets[] = {THAW_PRESET_LIST(X)};
+#undef X
+#undef THREE
 
 /* The operator that reads the picture first. */
 static const char *first_operator(const thaw_graph *graph) {
@@ -42,36 +36,36 @@ static int64_t n_outputs(const thaw_graph *graph) {
 }
 
 /* What models of this look were trained with. The first rule that fits counts. */
-static thaw_opt_preprocess guess(const thaw_model *model, const char **reason) {
+static thaw_preset guess(const thaw_model *model, const char **reason) {
     const char *first = first_operator(&model->graph), *producer = model->producer;
     bool keras = strstr(producer, "tf2onnx") || strstr(producer, "keras");
     if (strcmp(first, "Conv") != 0 && strcmp(first, "Pad") != 0) {
         *reason = "the network begins with arithmetic on its input, so it scales pixels itself";
-        return THAW_OPT_PREPROCESS_RAW;
+        return THAW_PRESET_RAW;
     }
     if (n_outputs(&model->graph) == 1001) {
         *reason = "1001 outputs are TensorFlow's ImageNet classes";
-        return THAW_OPT_PREPROCESS_TF;
+        return THAW_PRESET_TF;
     }
     if (keras || strstr(producer, "tflite") || model->graph.input_nhwc) {
         *reason = "the file comes from TensorFlow";
-        return THAW_OPT_PREPROCESS_TF;
+        return THAW_PRESET_TF;
     }
     if (strstr(producer, "caffe")) {
         *reason = "the file comes from Caffe";
-        return THAW_OPT_PREPROCESS_CAFFE;
+        return THAW_PRESET_CAFFE;
     }
     *reason = strstr(producer, "pytorch")         ? "the file comes from PyTorch"
               : strncmp(producer, "thaw", 4) == 0 ? "thaw new has made the file"
                                                   : "nothing in the file speaks for another one; a "
                                                     "guess";
-    return THAW_OPT_PREPROCESS_IMAGENET;
+    return THAW_PRESET_IMAGENET;
 }
 
 /* ---- choosing ------------------------------------------------------------------------------ */
 
 static void take_preset(const preset *from, thaw_preprocess *p) {
-    p->geometry.bgr = from->bgr;
+    p->geometry.order = from->order;
     p->scale = from->scale;
     memcpy(p->mean, from->mean, sizeof p->mean);
     memcpy(p->std, from->std, sizeof p->std);
@@ -97,11 +91,10 @@ static thaw_status take_options(const thaw_model *model, const thaw_options *opt
     g->height = (int)model->height;
     g->channels = (int)model->channels;
     int least = g->width > g->height ? g->width : g->height;
-    if (options->image.fit != THAW_OPT_FIT_AUTO)
-        g->fit = options->image.fit == THAW_OPT_FIT_CROP ? THAW_FIT_CROP : THAW_FIT_SQUASH;
-    if (options->image.shorter != THAW_AUTO) g->shorter = (int)options->image.shorter;
+    if (!thaw_is_auto(options->image.fit)) g->fit = options->image.fit;
+    if (!thaw_is_auto(options->image.shorter)) g->shorter = (int)options->image.shorter;
     if (g->shorter < least) {
-        if (options->image.shorter != THAW_AUTO)
+        if (!thaw_is_auto(options->image.shorter))
             return thaw_fail(
                 err, THAW_ERR_USAGE,
                 "image.shorter = %d: the model takes %d x %d, so the shorter side must "
@@ -109,15 +102,12 @@ static thaw_status take_options(const thaw_model *model, const thaw_options *opt
                 g->shorter, g->width, g->height, least);
         g->shorter = least;
     }
-    if (options->image.filter != THAW_OPT_FILTER_AUTO)
-        g->filter = options->image.filter == THAW_OPT_FILTER_BICUBIC ? THAW_FILTER_BICUBIC
-                                                                     : THAW_FILTER_BILINEAR;
-    if (options->image.order != THAW_OPT_ORDER_AUTO)
-        g->bgr = options->image.order == THAW_OPT_ORDER_BGR;
-    if (options->image.scale != THAW_AUTO) p->scale = options->image.scale;
+    if (!thaw_is_auto(options->image.filter)) g->filter = options->image.filter;
+    if (!thaw_is_auto(options->image.order)) g->order = options->image.order;
+    if (!thaw_is_auto(options->image.scale)) p->scale = options->image.scale;
     for (int c = 0; c < 3; c++) {
-        if (!options->image.mean.automatic) p->mean[c] = options->image.mean.value[c];
-        if (!options->image.std.automatic) p->std[c] = options->image.std.value[c];
+        if (!thaw_is_auto(options->image.mean[c])) p->mean[c] = options->image.mean[c];
+        if (!thaw_is_auto(options->image.std[c])) p->std[c] = options->image.std[c];
         if (!(p->std[c] > 0))
             return thaw_fail(err, THAW_ERR_USAGE, "image.std: must be above 0 in every channel");
     }
@@ -130,16 +120,15 @@ thaw_status thaw_preprocess_choose(const thaw_model *model, const thaw_options *
     *p = (thaw_preprocess){
         .geometry = {.fit = THAW_FIT_CROP, .filter = THAW_FILTER_BILINEAR, .background = 255}};
     thaw_status status = THAW_OK;
-    thaw_opt_preprocess choice = options->preprocess;
-    if (choice == THAW_OPT_PREPROCESS_AUTO && take_metadata(model, p, &status, err)) {
+    bool automatic = thaw_is_auto(options->preprocess);
+    if (automatic && take_metadata(model, p, &status, err)) {
         THAW_TRY(status);
         snprintf(why, why_size, "from the model's own metadata");
     } else {
         const char *reason = "given";
-        if (choice == THAW_OPT_PREPROCESS_AUTO) choice = guess(model, &reason);
-        take_preset(&presets[choice], p);
-        snprintf(why, why_size, "%s (%s): %s", presets[choice].name, presets[choice].meaning,
-                 reason);
+        const preset *chosen = &presets[automatic ? guess(model, &reason) : options->preprocess];
+        take_preset(chosen, p);
+        snprintf(why, why_size, "%s (%s): %s", chosen->name, chosen->meaning, reason);
     }
     return take_options(model, options, p, err);
 }
@@ -153,9 +142,9 @@ void thaw_preprocess_affine(const thaw_preprocess *p, float scale[3], float shif
 
 /* ---- JSON ---------------------------------------------------------------------------------- */
 
-static const char *const fit_names[] = {[THAW_FIT_CROP] = "crop", [THAW_FIT_SQUASH] = "squash"};
-static const char *const filter_names[] = {
-    [THAW_FILTER_BILINEAR] = "bilinear", [THAW_FILTER_BICUBIC] = "bicubic"};
+static const char *const fit_names[] = {THAW_FIT_LIST(THAW_ENUM_NAME) NULL};
+static const char *const filter_names[] = {THAW_FILTER_LIST(THAW_ENUM_NAME) NULL};
+static const char *const order_names[] = {THAW_ORDER_LIST(THAW_ENUM_NAME) NULL};
 
 static void put_channels(thaw_json *json, json_t *into, const char *key, const double value[3]) {
     json_t *list = thaw_json_array(json, into, key);
@@ -171,23 +160,18 @@ void thaw_preprocess_json(thaw_json *json, json_t *into, const thaw_preprocess *
     thaw_json_integer(json, into, "shorter", g->shorter);
     thaw_json_text(json, into, "filter", filter_names[g->filter]);
     thaw_json_integer(json, into, "channels", g->channels);
-    thaw_json_text(json, into, "order", g->bgr ? "bgr" : "rgb");
+    thaw_json_text(json, into, "order", order_names[g->order]);
     thaw_json_integer(json, into, "background", g->background);
     thaw_json_real(json, into, "scale", p->scale);
     put_channels(json, into, "mean", p->mean);
     put_channels(json, into, "std", p->std);
 }
 
-static bool parse_word(const char *word, const char *zero, const char *one, int *value) {
-    *value = strcmp(word, one) == 0;
-    return *value || strcmp(word, zero) == 0;
-}
-
 thaw_status thaw_preprocess_parse(const json_t *json, const char *where, thaw_preprocess *p,
                                   thaw_error *err) {
     thaw_geometry *g = &p->geometry;
     const char *fit, *filter, *order;
-    int fit_value, filter_value, bgr, background = 255;
+    int background = 255;
     g->channels = 3;
     json_error_t problem = {0};
     /* "F" takes integers, too: people write 1 for 1.0. */
@@ -197,16 +181,19 @@ thaw_status thaw_preprocess_parse(const json_t *json, const char *where, thaw_pr
                               "filter", &filter, "channels", &g->channels, "order", &order,
                               "background", &background, "scale", &p->scale, "mean", &p->mean[0],
                               &p->mean[1], &p->mean[2], "std", &p->std[0], &p->std[1], &p->std[2]);
-    if (!json || code != 0 || !parse_word(fit, "crop", "squash", &fit_value) ||
-        !parse_word(filter, "bilinear", "bicubic", &filter_value) ||
-        !parse_word(order, "rgb", "bgr", &bgr) || background < 0 || background > 255 ||
-        g->width < 1 || g->height < 1 || g->width > 16384 || g->height > 16384 || g->shorter < 0 ||
-        g->shorter > 65536 || (g->channels != 1 && g->channels != 3))
+    bool good = json && code == 0;
+    int fit_value = good ? thaw_text_find(fit_names, fit) : -1;
+    int filter_value = good ? thaw_text_find(filter_names, filter) : -1;
+    int order_value = good ? thaw_text_find(order_names, order) : -1;
+    if (fit_value < 0 || filter_value < 0 || order_value < 0 || background < 0 ||
+        background > 255 || g->width < 1 || g->height < 1 || g->width > 16384 ||
+        g->height > 16384 || g->shorter < 0 || g->shorter > 65536 ||
+        (g->channels != 1 && g->channels != 3))
         return thaw_fail(err, THAW_ERR_FORMAT, "%s: the preprocessing record is damaged%s%s", where,
                          problem.text[0] ? ": " : "", problem.text);
-    g->fit = fit_value ? THAW_FIT_SQUASH : THAW_FIT_CROP;
-    g->filter = filter_value ? THAW_FILTER_BICUBIC : THAW_FILTER_BILINEAR;
-    g->bgr = bgr;
+    g->fit = (thaw_fit)fit_value;
+    g->filter = (thaw_filter)filter_value;
+    g->order = (thaw_order)order_value;
     g->background = (uint8_t)background;
     return THAW_OK;
 }
@@ -222,7 +209,7 @@ void thaw_preprocess_facts(const thaw_preprocess *p, const char *names[THAW_PREP
     snprintf(texts[1], SIZE, "%s", fit_names[g->fit]);
     snprintf(texts[2], SIZE, "%d", g->fit == THAW_FIT_CROP ? g->shorter : 0);
     snprintf(texts[3], SIZE, "%s", filter_names[g->filter]);
-    snprintf(texts[4], SIZE, "%s", g->bgr ? "bgr" : "rgb");
+    snprintf(texts[4], SIZE, "%s", order_names[g->order]);
     snprintf(texts[5], SIZE, "%d", g->background);
     snprintf(texts[6], SIZE, "%.9g", p->scale);
     snprintf(texts[7], SIZE, "%.9g %.9g %.9g", p->mean[0], p->mean[1], p->mean[2]);

@@ -1,6 +1,7 @@
 #include "option_types.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +11,14 @@
 #include "file.h"
 #include "options.h"
 #include "text.h"
+#include "trunk/backend.h"
 
-static bool is_auto(const thaw__option *row, const char *text) {
-    return row->automatic && !strcasecmp(text, "auto");
+thaw_status thaw__option_parse(const thaw__option *row, const char *text, thaw_arena *arena,
+                               void *slot) {
+    if (!row->automatic || strcasecmp(text, "auto") != 0)
+        return row->type->parse(row, text, arena, slot);
+    memcpy(slot, row->type->automatic, row->type->bytes);
+    return THAW_OK;
 }
 
 static const char *auto_or(const thaw__option *row) {
@@ -20,7 +26,7 @@ static const char *auto_or(const thaw__option *row) {
 }
 
 static bool in_range(const thaw__option *row, double value) {
-    return value >= row->min && value <= row->max;
+    return thaw_range_holds(row->range, value);
 }
 
 /* Copies text without its last n bytes to a small buffer; false when it is too long. */
@@ -48,6 +54,7 @@ static void describe_text(const thaw__option *row, char text[THAW__EXPECTED_TEXT
 static thaw_status parse_path(const thaw__option *row, const char *text, thaw_arena *arena,
                               void *slot) {
     const char *home = getenv("HOME");
+    if (row->none && !strcasecmp(text, "none")) return *(const char **)slot = "", THAW_OK;
     if (strncmp(text, "~/", 2) != 0 || !home) return parse_text(row, text, arena, slot);
     const char *path = thaw_file_join(arena, home, text + 2);
     if (!path) return THAW_ERR_NOMEM;
@@ -56,37 +63,37 @@ static thaw_status parse_path(const thaw__option *row, const char *text, thaw_ar
 }
 
 static void describe_path(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
-    snprintf(text, THAW__EXPECTED_TEXT, "a path%s", *row->fallback ? " that is not empty" : "");
+    const char *with_none = row->automatic ? "auto, none or " : "none or ";
+    snprintf(text, THAW__EXPECTED_TEXT, "%sa path%s", row->none ? with_none : auto_or(row),
+             *row->fallback ? " that is not empty" : "");
 }
 
 static thaw_status parse_integer(const thaw__option *row, const char *text, thaw_arena *arena,
                                  void *slot) {
     (void)arena;
-    int64_t value = THAW_AUTO;
-    if (!is_auto(row, text) && (!thaw_text_integer(text, &value) || !in_range(row, (double)value)))
-        return THAW_ERR_USAGE;
+    int64_t value;
+    if (!thaw_text_integer(text, &value) || !in_range(row, (double)value)) return THAW_ERR_USAGE;
     *(int64_t *)slot = value;
     return THAW_OK;
 }
 
 static void describe_integer(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
-    snprintf(text, THAW__EXPECTED_TEXT, "%san integer from %.0f to %.0f", auto_or(row), row->min,
-             row->max);
+    snprintf(text, THAW__EXPECTED_TEXT, "%san integer from %.0f to %.0f", auto_or(row),
+             row->range->least, row->range->most);
 }
 
 static thaw_status parse_number(const thaw__option *row, const char *text, thaw_arena *arena,
                                 void *slot) {
     (void)arena;
-    double value = THAW_AUTO;
-    if (!is_auto(row, text) && (!thaw_text_number(text, &value) || !in_range(row, value)))
-        return THAW_ERR_USAGE;
+    double value;
+    if (!thaw_text_number(text, &value) || !in_range(row, value)) return THAW_ERR_USAGE;
     *(double *)slot = value;
     return THAW_OK;
 }
 
 static void describe_number(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
-    snprintf(text, THAW__EXPECTED_TEXT, "%sa number from %g to %g", auto_or(row), row->min,
-             row->max);
+    snprintf(text, THAW__EXPECTED_TEXT, "%sa number from %g to %g", auto_or(row), row->range->least,
+             row->range->most);
 }
 
 static thaw_status parse_switch(const thaw__option *row, const char *text, thaw_arena *arena,
@@ -106,23 +113,29 @@ static void describe_switch(const thaw__option *row, char text[THAW__EXPECTED_TE
     snprintf(text, THAW__EXPECTED_TEXT, "true or false");
 }
 
+static bool is_legal(const thaw__option *row, int value) {
+    return !row->values || row->values >> value & 1;
+}
+
 static thaw_status parse_choice(const thaw__option *row, const char *text, thaw_arena *arena,
                                 void *slot) {
     (void)arena;
-    for (int i = 0; row->choices[i]; i++) {
-        if (strcasecmp(text, row->choices[i]) != 0) continue;
-        *(int *)slot = i;
-        return THAW_OK;
-    }
-    return THAW_ERR_USAGE;
+    int value = thaw_text_find(row->names, text);
+    if (value < 0 || !is_legal(row, value)) return THAW_ERR_USAGE;
+    *(int *)slot = value;
+    return THAW_OK;
 }
 
 static void describe_choice(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
+    int n_left = row->automatic;
+    for (int i = 0; row->names[i]; i++)
+        n_left += is_legal(row, i);
     size_t n = 0;
-    text[0] = '\0';
-    for (int i = 0; row->choices[i] && n < THAW__EXPECTED_TEXT; i++) {
-        const char *between = i == 0 ? "" : row->choices[i + 1] ? ", " : " or ";
-        n += (size_t)snprintf(text + n, THAW__EXPECTED_TEXT - n, "%s%s", between, row->choices[i]);
+    for (int i = row->automatic ? -1 : 0; n_left > 0 && n < THAW__EXPECTED_TEXT; i++) {
+        if (i >= 0 && !is_legal(row, i)) continue;
+        const char *behind = --n_left > 1 ? ", " : n_left == 1 ? " or " : "";
+        n += (size_t)snprintf(text + n, THAW__EXPECTED_TEXT - n, "%s%s",
+                              i < 0 ? "auto" : row->names[i], behind);
     }
 }
 
@@ -130,27 +143,25 @@ static thaw_status parse_size(const thaw__option *row, const char *text, thaw_ar
                               void *slot) {
     static const char units[] = "KMGT"; /* Powers of 1024. */
     (void)arena;
-    double value = THAW_AUTO;
-    if (!is_auto(row, text)) {
-        char digits[32];
-        size_t n = strlen(text);
-        const char *unit = n ? strchr(units, toupper((unsigned char)text[n - 1])) : NULL;
-        if (!copy_without_end(text, unit != NULL, digits, sizeof digits)) return THAW_ERR_USAGE;
-        if (!thaw_text_number(digits, &value)) return THAW_ERR_USAGE;
-        if (unit) value *= (double)((int64_t)1 << 10 * (unit - units + 1));
-        if (!in_range(row, value)) return THAW_ERR_USAGE;
-    }
+    double value;
+    char digits[32];
+    size_t n = strlen(text);
+    const char *unit = n ? strchr(units, toupper((unsigned char)text[n - 1])) : NULL;
+    if (!copy_without_end(text, unit != NULL, digits, sizeof digits)) return THAW_ERR_USAGE;
+    if (!thaw_text_number(digits, &value)) return THAW_ERR_USAGE;
+    if (unit) value *= (double)((int64_t)1 << 10 * (unit - units + 1));
+    if (!in_range(row, value)) return THAW_ERR_USAGE;
     *(int64_t *)slot = (int64_t)value;
     return THAW_OK;
 }
 
 static void describe_size(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
     snprintf(text, THAW__EXPECTED_TEXT, "%sbytes such as 65536, 512M or 4G, from %.0f to %.0fT",
-             auto_or(row), row->min, row->max / (double)((int64_t)1 << 40));
+             auto_or(row), row->range->least, row->range->most / (double)((int64_t)1 << 40));
 }
 
 /* Reads 1 or 3 numbers with commas between; spaces around a number are fine. */
-static bool read_channels(const thaw__option *row, const char *text, double value[3]) {
+static bool read_channels(const thaw__option *row, const char *text, thaw_opt_channels value) {
     char copy[128];
     if (!copy_without_end(text, 0, copy, sizeof copy)) return false;
     int n = 0;
@@ -169,41 +180,27 @@ static bool read_channels(const thaw__option *row, const char *text, double valu
 static thaw_status parse_channels(const thaw__option *row, const char *text, thaw_arena *arena,
                                   void *slot) {
     (void)arena;
-    thaw_opt_channels channels = {.automatic = is_auto(row, text)};
-    if (!channels.automatic && !read_channels(row, text, channels.value)) return THAW_ERR_USAGE;
-    *(thaw_opt_channels *)slot = channels;
+    thaw_opt_channels channels;
+    if (!read_channels(row, text, channels)) return THAW_ERR_USAGE;
+    memcpy(slot, channels, sizeof channels);
     return THAW_OK;
 }
 
 static void describe_channels(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
     snprintf(text, THAW__EXPECTED_TEXT, "%s1 or 3 numbers with commas between, each from %g to %g",
-             auto_or(row), row->min, row->max);
+             auto_or(row), row->range->least, row->range->most);
 }
 
 static thaw_status parse_device(const thaw__option *row, const char *text, thaw_arena *arena,
                                 void *slot) {
-    (void)arena;
-    thaw_opt_device device = {.index = -1};
-    int64_t index;
-    if (!strcasecmp(text, "auto")) {
-        device.kind = THAW_OPT_DEVICE_AUTO;
-    } else if (!strcasecmp(text, "cpu")) {
-        device.kind = THAW_OPT_DEVICE_CPU;
-    } else if (!strcasecmp(text, "cuda")) {
-        device.kind = THAW_OPT_DEVICE_CUDA;
-    } else {
-        if (strncasecmp(text, "cuda:", 5) != 0) return THAW_ERR_USAGE;
-        if (!thaw_text_integer(text + 5, &index)) return THAW_ERR_USAGE;
-        if (!in_range(row, (double)index)) return THAW_ERR_USAGE;
-        device = (thaw_opt_device){.kind = THAW_OPT_DEVICE_CUDA, .index = (int)index};
-    }
-    *(thaw_opt_device *)slot = device;
-    return THAW_OK;
+    int index;
+    return thaw_device_parse(text, &index) ? parse_text(row, text, arena, slot) : THAW_ERR_USAGE;
 }
 
 static void describe_device(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
-    snprintf(text, THAW__EXPECTED_TEXT, "auto, cpu, cuda or cuda:N with N from %.0f to %.0f",
-             row->min, row->max);
+    (void)row;
+    snprintf(text, THAW__EXPECTED_TEXT, "auto, cpu, cuda or cuda:N with N from 0 to %d",
+             THAW_DEVICES_MAX - 1);
 }
 
 static thaw_status parse_held_out(const thaw__option *row, const char *text, thaw_arena *arena,
@@ -219,7 +216,8 @@ static thaw_status parse_held_out(const thaw__option *row, const char *text, tha
 }
 
 static void describe_held_out(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
-    snprintf(text, THAW__EXPECTED_TEXT, "a folder or a fraction from %g to %g", row->min, row->max);
+    snprintf(text, THAW__EXPECTED_TEXT, "%sa folder or a fraction from %g to %g",
+             row->automatic ? "auto, " : "", row->range->least, row->range->most);
 }
 
 static thaw_status parse_limit(const thaw__option *row, const char *text, thaw_arena *arena,
@@ -244,18 +242,39 @@ static thaw_status parse_limit(const thaw__option *row, const char *text, thaw_a
 }
 
 static void describe_limit(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
-    snprintf(text, THAW__EXPECTED_TEXT, "an integer from %.0f to %.0f, or 0%% to 100%%", row->min,
-             row->max);
+    snprintf(text, THAW__EXPECTED_TEXT, "%san integer from %.0f to %.0f, or 0%% to 100%%",
+             row->automatic ? "auto, " : "", row->range->least, row->range->most);
 }
 
-const thaw__option_type thaw__type_text = {parse_text, describe_text};
-const thaw__option_type thaw__type_path = {parse_path, describe_path};
-const thaw__option_type thaw__type_integer = {parse_integer, describe_integer};
-const thaw__option_type thaw__type_number = {parse_number, describe_number};
-const thaw__option_type thaw__type_switch = {parse_switch, describe_switch};
-const thaw__option_type thaw__type_choice = {parse_choice, describe_choice};
-const thaw__option_type thaw__type_size = {parse_size, describe_size};
-const thaw__option_type thaw__type_channels = {parse_channels, describe_channels};
-const thaw__option_type thaw__type_device = {parse_device, describe_device};
-const thaw__option_type thaw__type_held_out = {parse_held_out, describe_held_out};
-const thaw__option_type thaw__type_limit = {parse_limit, describe_limit};
+static const int64_t auto_integer = THAW_AUTO_INTEGER;
+static const double auto_number = NAN;
+static const int auto_choice = THAW_AUTO_CHOICE;
+static const char *const auto_text = NULL;
+static const thaw_opt_held_out auto_held_out = {.fraction = NAN};
+static const thaw_opt_limit auto_limit = {.number = NAN};
+static const thaw_opt_channels auto_channels = {NAN, NAN, NAN};
+
+static const char *path_of_path(const void *slot) {
+    return *(const char *const *)slot;
+}
+
+static const char *path_of_held_out(const void *slot) {
+    return ((const thaw_opt_held_out *)slot)->folder;
+}
+
+#define TYPE(ctype, name, automatic, path) \
+    { sizeof(ctype), automatic, parse_##name, describe_##name, path }
+const thaw__option_type thaw__type_text = TYPE(const char *, text, &auto_text, NULL);
+const thaw__option_type thaw__type_path = TYPE(const char *, path, &auto_text, path_of_path);
+const thaw__option_type thaw__type_integer = TYPE(int64_t, integer, &auto_integer, NULL);
+const thaw__option_type thaw__type_number = TYPE(double, number, &auto_number, NULL);
+const thaw__option_type thaw__type_switch = TYPE(bool, switch, NULL, NULL);
+const thaw__option_type thaw__type_choice = TYPE(int, choice, &auto_choice, NULL);
+const thaw__option_type thaw__type_size = TYPE(int64_t, size, &auto_integer, NULL);
+const thaw__option_type thaw__type_channels =
+    TYPE(thaw_opt_channels, channels, auto_channels, NULL);
+const thaw__option_type thaw__type_device = TYPE(const char *, device, &auto_text, NULL);
+const thaw__option_type thaw__type_held_out =
+    TYPE(thaw_opt_held_out, held_out, &auto_held_out, path_of_held_out);
+const thaw__option_type thaw__type_limit = TYPE(thaw_opt_limit, limit, &auto_limit, NULL);
+#undef TYPE

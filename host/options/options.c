@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "onnx/architectures.h"
 #include "option_types.h"
 #include "text.h"
 
@@ -13,254 +14,217 @@ static const char DEFAULT_SOURCE[] = "default";
 
 /* ---- the table ------------------------------------------------------------------------------ */
 
-static const char *const preprocess_names[] = {
-    [THAW_OPT_PREPROCESS_AUTO] = "auto",  [THAW_OPT_PREPROCESS_IMAGENET] = "imagenet",
-    [THAW_OPT_PREPROCESS_TF] = "tf",      [THAW_OPT_PREPROCESS_CAFFE] = "caffe",
-    [THAW_OPT_PREPROCESS_UNIT] = "unit",  [THAW_OPT_PREPROCESS_RAW] = "raw",
-    [THAW_OPT_PREPROCESS_RAW + 1] = NULL,
-};
-static const char *const fit_names[] = {
-    [THAW_OPT_FIT_AUTO] = "auto",
-    [THAW_OPT_FIT_CROP] = "crop",
-    [THAW_OPT_FIT_SQUASH] = "squash",
-    [THAW_OPT_FIT_SQUASH + 1] = NULL,
-};
-static const char *const filter_names[] = {
-    [THAW_OPT_FILTER_AUTO] = "auto",
-    [THAW_OPT_FILTER_BILINEAR] = "bilinear",
-    [THAW_OPT_FILTER_BICUBIC] = "bicubic",
-    [THAW_OPT_FILTER_BICUBIC + 1] = NULL,
-};
-static const char *const order_names[] = {
-    [THAW_OPT_ORDER_AUTO] = "auto",
-    [THAW_OPT_ORDER_RGB] = "rgb",
-    [THAW_OPT_ORDER_BGR] = "bgr",
-    [THAW_OPT_ORDER_BGR + 1] = NULL,
-};
-static const char *const precision_names[] = {
-    [THAW_OPT_PRECISION_AUTO] = "auto",   [THAW_OPT_PRECISION_FP32] = "fp32",
-    [THAW_OPT_PRECISION_BF16] = "bf16",   [THAW_OPT_PRECISION_FP16] = "fp16",
-    [THAW_OPT_PRECISION_FP16 + 1] = NULL,
-};
-static const char *const cache_dtype_names[] = {
-    [THAW_OPT_CACHE_DTYPE_AUTO] = "auto",
-    [THAW_OPT_CACHE_DTYPE_FP32] = "fp32",
-    [THAW_OPT_CACHE_DTYPE_FP16] = "fp16",
-    [THAW_OPT_CACHE_DTYPE_FP16 + 1] = NULL,
-};
-static const char *const log_names[] = {
-    [THAW_LOG_ERROR] = "error", [THAW_LOG_WARN] = "warn",    [THAW_LOG_INFO] = "info",
-    [THAW_LOG_DEBUG] = "debug", [THAW_LOG_DEBUG + 1] = NULL,
-};
-static const char *const head_names[] = {
-    [THAW_OPT_HEAD_LINEAR] = "linear",
-    [THAW_OPT_HEAD_HIDDEN] = "hidden",
-    [THAW_OPT_HEAD_HIDDEN + 1] = NULL,
-};
-static const char *const optimizer_names[] = {
-    [THAW_OPT_OPTIMIZER_SGD] = "sgd",
-    [THAW_OPT_OPTIMIZER_ADAMW] = "adamw",
-    [THAW_OPT_OPTIMIZER_ADAMW + 1] = NULL,
-};
-static const char *const schedule_names[] = {
-    [THAW_OPT_SCHEDULE_CONSTANT] = "constant",
-    [THAW_OPT_SCHEDULE_STEP] = "step",
-    [THAW_OPT_SCHEDULE_COSINE] = "cosine",
-    [THAW_OPT_SCHEDULE_COSINE + 1] = NULL,
-};
-static const char *const class_weights_names[] = {
-    [THAW_OPT_CLASS_WEIGHTS_NONE] = "none",
-    [THAW_OPT_CLASS_WEIGHTS_AUTO] = "auto",
-    [THAW_OPT_CLASS_WEIGHTS_AUTO + 1] = NULL,
-};
+// clang-format off
+/* The parts of a row that belong together. Each fails to compile when the field has another C type
+ * than the option's. */
+#define SLOT(field, ctype) \
+    .offset = offsetof(thaw_options, field) + _Generic(&((thaw_options *)0)->field, ctype *: 0)
+#define TEXT(field) .type = &thaw__type_text, SLOT(field, const char *)
+#define PATH(field) .type = &thaw__type_path, SLOT(field, const char *)
+#define DEVICE(field) .type = &thaw__type_device, SLOT(field, const char *)
+#define INTEGER(field) .type = &thaw__type_integer, SLOT(field, int64_t)
+#define SIZE(field) .type = &thaw__type_size, SLOT(field, int64_t)
+#define NUMBER(field) .type = &thaw__type_number, SLOT(field, double)
+#define SWITCH(field) .type = &thaw__type_switch, SLOT(field, bool)
+#define CHANNELS(field) .type = &thaw__type_channels, SLOT(field, thaw_opt_channels)
+#define HELD_OUT(field) .type = &thaw__type_held_out, SLOT(field, thaw_opt_held_out)
+#define LIMIT(field) .type = &thaw__type_limit, SLOT(field, thaw_opt_limit)
+#define CHOICE(field, ctype, LIST) .type = &thaw__type_choice, SLOT(field, ctype), \
+    .names = (const char *const[]){LIST(THAW_ENUM_NAME) NULL}
+#define ONLY(value) 1u << (value)
+#define AUTO .fallback = "auto", .automatic = true
+#define RANGE(low, high) .range = &(const thaw_range){low, high}
+#define TRAIN_RANGE(field) .range = &thaw_train_legal.field
 
-#define AT(field) offsetof(thaw_options, field)
+/* A name in a help sentence. */
+#define WORD(name) " " #name
+
+/* Who uses a row. */
+enum {
+    INSPECT = THAW_FOR_INSPECT,
+    TRAIN = THAW_FOR_TRAIN,
+    EVAL = THAW_FOR_EVAL,
+    PREDICT = THAW_FOR_PREDICT,
+    CACHE = THAW_FOR_CACHE,
+    NEW = THAW_FOR_NEW,
+    PIXELS = INSPECT | TRAIN | CACHE,
+    COMPUTING = INSPECT | TRAIN | EVAL | PREDICT | CACHE,
+};
 
 /* Rows without a section come first, the rows of a section stand together: train.ini has this
- * order.
- *
- * clang-format would give every field a line of its own. */
-// clang-format off
+ * order. clang-format would give every field a line of its own. */
 static const thaw__option table[] = {
-    {.key = "model", .type = &thaw__type_path, .offset = AT(model), .fallback = "",
+    {.key = "model", .used_by = TRAIN | CACHE, PATH(model), .fallback = "",
      .help = "The network to start from, an ONNX file."},
-    {.key = "out", .type = &thaw__type_path, .offset = AT(out), .fallback = "run",
+    {.key = "out", .used_by = TRAIN, PATH(out), .fallback = "run",
      .help = "Folder that gets the trained bundle, the metrics and the log."},
-    {.key = "freeze", .type = &thaw__type_text, .offset = AT(freeze), .fallback = "last",
+    {.key = "freeze", .used_by = TRAIN | CACHE, TEXT(freeze), .fallback = "last",
      .help = "Up to which cut the network stays as it is: last (only the new head is trained), "
              "none, or a cut's index or name from `thaw inspect`."},
-    {.key = "preprocess", .type = &thaw__type_choice, .offset = AT(preprocess),
-     .fallback = "auto", .choices = preprocess_names,
+    {.key = "preprocess", .used_by = PIXELS, CHOICE(preprocess, thaw_preset, THAW_PRESET_LIST),
+     AUTO,
      .help = "How the network wants its pixels; the options of [image] change single parts."},
-    {.key = "seed", .type = &thaw__type_integer, .offset = AT(seed), .fallback = "1", .min = 0,
-     .max = 4294967295.0, .aliases = "random_seed",
+    {.key = "seed", .used_by = TRAIN | NEW, INTEGER(seed), .fallback = "1", RANGE(0, 4294967295.0),
+     .aliases = "random_seed",
      .help = "Start of all random numbers; the same seed gives the same bits."},
-    {.key = "epochs", .type = &thaw__type_integer, .offset = AT(epochs), .fallback = "auto",
-     .automatic = true, .min = 1, .max = 100000, .aliases = "num_epochs num_train_epochs",
+    {.key = "epochs", .used_by = TRAIN, INTEGER(epochs), AUTO, TRAIN_RANGE(epochs),
+     .aliases = "num_epochs num_train_epochs",
      .help = "Passes over the training pictures; auto is 30, or what makes 300 steps if that is "
              "more."},
-    {.key = "batch", .type = &thaw__type_integer, .offset = AT(batch), .fallback = "32",
-     .min = 1, .max = 4096,
+    {.key = "batch", .used_by = INSPECT | TRAIN | EVAL | PREDICT, INTEGER(batch), .fallback = "32",
+     RANGE(1, 4096),
      .help = "Pictures that go through the frozen layers at once."},
-    {.key = "device", .type = &thaw__type_device, .offset = AT(device), .fallback = "auto",
-     .min = 0, .max = 63,
+    {.key = "device", .used_by = COMPUTING, DEVICE(device), AUTO,
      .help = "Where to compute."},
-    {.key = "precision", .type = &thaw__type_choice, .offset = AT(precision), .fallback = "fp32",
-     .choices = precision_names,
+    {.key = "precision", .used_by = INSPECT | TRAIN | EVAL | CACHE, CHOICE(precision, thaw_dtype,
+     THAW_DTYPE_LIST), .fallback = "fp32", .automatic = true,
+     .values = ONLY(THAW_F32) | ONLY(THAW_F16) | ONLY(THAW_BF16),
      .help = "What the frozen layers compute in; auto takes fp16 on a GPU, bf16 on a processor that "
              "has it, where that is faster and the features stay the same. fp32 is tf32 on a GPU."},
-    {.key = "tune", .type = &thaw__type_switch, .offset = AT(tune), .fallback = "false",
+    {.key = "tune", .used_by = INSPECT | TRAIN | EVAL | PREDICT, SWITCH(tune), .fallback = "false",
      .help = "On a GPU: times the best few kernels of each layer once and remembers the fastest in "
              "cache.dir; otherwise the cost model chooses."},
-    {.key = "threads", .type = &thaw__type_integer, .offset = AT(threads), .fallback = "auto",
-     .automatic = true, .min = 0, .max = 1024, .aliases = "num_threads",
-     .help = "Threads that compute and decode; auto is one for each core."},
-    {.key = "log", .type = &thaw__type_choice, .offset = AT(log), .fallback = "info",
-     .choices = log_names,
+    {.key = "threads", .used_by = COMPUTING, INTEGER(threads), AUTO, RANGE(0, 1024),
+     .aliases = "num_threads",
+     .help = "Threads that compute and decode; auto and 0 are one for each core."},
+    {.key = "log", .used_by = TRAIN | EVAL | PREDICT, CHOICE(log, thaw_log_level,
+     THAW_LOG_LEVEL_LIST), .fallback = "info",
      .help = "How much the program says."},
 
-    {.key = "data.train", .type = &thaw__type_path, .offset = AT(data.train), .fallback = "",
+    {.key = "data.train", .used_by = TRAIN, PATH(data.train), .fallback = "",
      .aliases = "training_dir",
-     .help = "Folder with one sub-folder of pictures for each class; or one with train, test "
-             "and validation folders of that kind."},
-    {.key = "data.validation", .type = &thaw__type_held_out, .offset = AT(data.validation),
-     .fallback = "0.1", .min = 0, .max = 0.9,
+     .help = "Folder with one sub-folder of pictures for each class; or one with train, validation "
+             "and test folders of that kind, by these or similar names."},
+    {.key = "data.validation", .used_by = TRAIN, HELD_OUT(data.validation), AUTO, RANGE(0, 0.9),
      .help = "Folder of the same classes, or the fraction of the training pictures that is held "
-             "out, chosen by file name."},
-    {.key = "data.test", .type = &thaw__type_path, .offset = AT(data.test), .fallback = "",
-     .help = "Folder of the same classes that only the final report uses."},
-    {.key = "data.max_bad", .type = &thaw__type_limit, .offset = AT(data.max_bad),
-     .fallback = "1%", .min = 0, .max = 1e9,
-     .help = "Pictures that may be unreadable before the run stops; they are listed in "
-             "rejected.csv."},
+             "out, chosen by name; auto is the validation folder in data.train, and where there is "
+             "none, 0.1."},
+    {.key = "data.group", .used_by = TRAIN, TEXT(data.group), .fallback = "none",
+     .help = "Pictures that stay on one side when some are held out: none, folder (what lies in one "
+             "folder within its class), or a regular expression for the path within the class, "
+             "such as ^(.*)_view[0-9]+, whose first parenthesis is the group."},
+    {.key = "data.test", .used_by = TRAIN, PATH(data.test), AUTO,
+     .help = "Folder of the same classes that only the final report uses; auto is the test folder "
+             "in data.train, if there is one."},
+    {.key = "data.max_bad", .used_by = TRAIN | EVAL, LIMIT(data.max_bad), AUTO, RANGE(0, 1e9),
+     .help = "Pictures that may be unreadable before the run stops; auto is 1%, and 3 where that is "
+             "less. They are listed in rejected.csv."},
 
-    {.key = "image.size", .type = &thaw__type_integer, .offset = AT(image.size),
-     .fallback = "auto", .automatic = true, .min = 0, .max = 4096,
-     .help = "Side of the square that the network gets; auto or 0 is the network's own."},
-    {.key = "image.fit", .type = &thaw__type_choice, .offset = AT(image.fit), .fallback = "auto",
-     .choices = fit_names,
+    {.key = "image.size", .used_by = PIXELS, INTEGER(image.size), AUTO, RANGE(1, 4096),
+     .help = "Side of the square that the network gets; auto is the network's own."},
+    {.key = "image.fit", .used_by = PIXELS, CHOICE(image.fit, thaw_fit, THAW_FIT_LIST), AUTO,
      .help = "How a picture becomes a square: resize the shorter side and crop the centre, or "
              "squash."},
-    {.key = "image.shorter", .type = &thaw__type_integer, .offset = AT(image.shorter),
-     .fallback = "auto", .automatic = true, .min = 0, .max = 8192, .aliases = "resize",
-     .help = "Length of the shorter side before the crop; auto or 0 is the preset's."},
-    {.key = "image.filter", .type = &thaw__type_choice, .offset = AT(image.filter),
-     .fallback = "auto", .choices = filter_names, .aliases = "image_resize_interpolation",
+    {.key = "image.shorter", .used_by = PIXELS, INTEGER(image.shorter), AUTO, RANGE(1, 8192),
+     .aliases = "resize",
+     .help = "Length of the shorter side before the crop; auto is the preset's."},
+    {.key = "image.filter", .used_by = PIXELS, CHOICE(image.filter, thaw_filter, THAW_FILTER_LIST),
+     AUTO, .aliases = "image_resize_interpolation",
      .help = "Filter of the resize."},
-    {.key = "image.order", .type = &thaw__type_choice, .offset = AT(image.order),
-     .fallback = "auto", .choices = order_names,
+    {.key = "image.order", .used_by = PIXELS, CHOICE(image.order, thaw_order, THAW_ORDER_LIST),
+     AUTO,
      .help = "Order of the colour channels."},
-    {.key = "image.scale", .type = &thaw__type_number, .offset = AT(image.scale),
-     .fallback = "auto", .automatic = true, .min = 1e-6, .max = 1e3,
+    {.key = "image.scale", .used_by = PIXELS, NUMBER(image.scale), AUTO, RANGE(1e-6, 1e3),
      .help = "The network gets (pixel * scale - mean) / std, with pixels from 0 to 255."},
-    {.key = "image.mean", .type = &thaw__type_channels, .offset = AT(image.mean),
-     .fallback = "auto", .automatic = true, .min = -1e3, .max = 1e3,
+    {.key = "image.mean", .used_by = PIXELS, CHANNELS(image.mean), AUTO, RANGE(-1e3, 1e3),
      .help = "See image.scale; one number for all channels, or one for each."},
-    {.key = "image.std", .type = &thaw__type_channels, .offset = AT(image.std),
-     .fallback = "auto", .automatic = true, .min = 1e-6, .max = 1e3,
+    {.key = "image.std", .used_by = PIXELS, CHANNELS(image.std), AUTO, RANGE(1e-6, 1e3),
      .help = "See image.scale; one number for all channels, or one for each."},
 
-    {.key = "cache.dir", .type = &thaw__type_path, .offset = AT(cache.dir), .fallback = "auto",
+    {.key = "cache.dir", .used_by = COMPUTING, PATH(cache.dir), AUTO, .none = true,
      .help = "Folder that keeps the activations; auto is thaw in $XDG_CACHE_HOME or ~/.cache, "
              "none keeps nothing on disk."},
-    {.key = "cache.memory", .type = &thaw__type_size, .offset = AT(cache.memory_bytes),
-     .fallback = "auto", .automatic = true, .min = 1, .max = 0x1p50,
+    {.key = "cache.memory", .used_by = TRAIN | EVAL, SIZE(cache.memory_bytes), AUTO,
+     RANGE(1, 0x1p50),
      .help = "How much of the activations stays in memory; auto is what is free."},
-    {.key = "cache.device", .type = &thaw__type_size, .offset = AT(cache.device_bytes),
-     .fallback = "auto", .automatic = true, .min = 1, .max = 0x1p50,
+    {.key = "cache.device", .used_by = TRAIN, SIZE(cache.device_bytes), AUTO, RANGE(1, 0x1p50),
      .help = "How much of a GPU's memory the head's training rows may take; auto is what is free."},
-    {.key = "cache.pinned", .type = &thaw__type_size, .offset = AT(cache.pinned_bytes),
-     .fallback = "auto", .automatic = true, .min = 1, .max = 0x1p50,
+    {.key = "cache.pinned", .used_by = TRAIN, SIZE(cache.pinned_bytes), AUTO, RANGE(1, 0x1p50),
      .help = "How much page-locked memory the rows that a GPU has no room for may take; auto is half "
              "of what is free. With more rows than both hold, the head is trained on the CPU."},
-    {.key = "cache.dtype", .type = &thaw__type_choice, .offset = AT(cache.dtype),
-     .fallback = "auto", .choices = cache_dtype_names,
+    {.key = "cache.dtype", .used_by = TRAIN | EVAL | CACHE, CHOICE(cache.dtype, thaw_dtype,
+     THAW_DTYPE_LIST), AUTO, .values = ONLY(THAW_F32) | ONLY(THAW_F16),
      .help = "What the activations are kept in."},
-    {.key = "cache.keep", .type = &thaw__type_size, .offset = AT(cache.keep_bytes),
-     .fallback = "10G", .min = 0, .max = 0x1p50,
+    {.key = "cache.keep", .used_by = CACHE, SIZE(cache.keep_bytes), .fallback = "10G",
+     RANGE(0, 0x1p50),
      .help = "What thaw cache gc leaves; the least recently used goes first."},
-    {.key = "cache.keep_days", .type = &thaw__type_integer, .offset = AT(cache.keep_days),
-     .fallback = "0", .min = 0, .max = 36500,
+    {.key = "cache.keep_days", .used_by = CACHE, INTEGER(cache.keep_days), .fallback = "0",
+     RANGE(0, 36500),
      .help = "thaw cache gc removes what was not used for so many days; 0 is never."},
 
-    {.key = "head.kind", .type = &thaw__type_choice, .offset = AT(head.kind),
-     .fallback = "linear", .choices = head_names,
+    {.key = "head.kind", .used_by = TRAIN, CHOICE(head.kind, thaw_head_kind, THAW_HEAD_KIND_LIST),
+     .fallback = "linear",
      .help = "One linear layer, or a hidden layer before it."},
-    {.key = "head.hidden", .type = &thaw__type_integer, .offset = AT(head.hidden),
-     .fallback = "256", .min = 1, .max = 65536,
+    {.key = "head.hidden", .used_by = TRAIN, INTEGER(head.hidden), .fallback = "256",
+     TRAIN_RANGE(hidden),
      .help = "Units of the hidden layer."},
-    {.key = "head.dropout", .type = &thaw__type_number, .offset = AT(head.dropout),
-     .fallback = "0.2", .min = 0, .max = 0.95, .aliases = "dropout_rate",
+    {.key = "head.dropout", .used_by = TRAIN, NUMBER(head.dropout), .fallback = "0.2",
+     TRAIN_RANGE(dropout), .aliases = "dropout_rate",
      .help = "Share of the hidden units that is left out in a training step."},
-    {.key = "head.optimizer", .type = &thaw__type_choice, .offset = AT(head.optimizer),
-     .fallback = "sgd", .choices = optimizer_names, .aliases = "optimizer",
+    {.key = "head.optimizer", .used_by = TRAIN, CHOICE(head.optimizer, thaw_optimizer,
+     THAW_OPTIMIZER_LIST), .fallback = "sgd", .aliases = "optimizer",
      .help = "What moves the weights."},
-    {.key = "head.lr", .type = &thaw__type_number, .offset = AT(head.lr), .fallback = "auto",
-     .automatic = true, .min = 1e-8, .max = 100, .aliases = "learning_rate lr",
+    {.key = "head.lr", .used_by = TRAIN, NUMBER(head.lr), AUTO, TRAIN_RANGE(lr),
+     .aliases = "learning_rate lr",
      .help = "Learning rate at its highest; auto is what was measured to be good for the optimizer."},
-    {.key = "head.momentum", .type = &thaw__type_number, .offset = AT(head.momentum),
-     .fallback = "0.9", .min = 0, .max = 0.999, .aliases = "momentum",
+    {.key = "head.momentum", .used_by = TRAIN, NUMBER(head.momentum), .fallback = "0.9",
+     TRAIN_RANGE(momentum), .aliases = "momentum",
      .help = "Momentum of sgd."},
-    {.key = "head.weight_decay", .type = &thaw__type_number, .offset = AT(head.weight_decay),
-     .fallback = "auto", .automatic = true, .min = 0, .max = 100, .aliases = "weight_decay regularizers_l2",
+    {.key = "head.weight_decay", .used_by = TRAIN, NUMBER(head.weight_decay), AUTO,
+     TRAIN_RANGE(weight_decay), .aliases = "weight_decay regularizers_l2",
      .help = "Pull of the weights towards zero, biases apart; auto is less the more pictures there "
              "are."},
-    {.key = "head.batch", .type = &thaw__type_integer, .offset = AT(head.batch),
-     .fallback = "64", .min = 1, .max = 65536, .aliases = "mini_batch_size batch_size",
+    {.key = "head.batch", .used_by = TRAIN, INTEGER(head.batch), .fallback = "64",
+     TRAIN_RANGE(batch), .aliases = "mini_batch_size batch_size",
      .help = "Pictures in a training step."},
-    {.key = "head.schedule", .type = &thaw__type_choice, .offset = AT(head.schedule),
-     .fallback = "cosine", .choices = schedule_names, .aliases = "lr_scheduler_type",
+    {.key = "head.schedule", .used_by = TRAIN, CHOICE(head.schedule, thaw_schedule_kind,
+     THAW_SCHEDULE_LIST), .fallback = "cosine", .aliases = "lr_scheduler_type",
      .help = "How the learning rate falls."},
-    {.key = "head.warmup", .type = &thaw__type_number, .offset = AT(head.warmup),
-     .fallback = "1", .min = 0, .max = 1000, .aliases = "warmup_epochs",
+    {.key = "head.warmup", .used_by = TRAIN, NUMBER(head.warmup), .fallback = "1",
+     TRAIN_RANGE(warmup), .aliases = "warmup_epochs",
      .help = "Epochs in which the learning rate rises from zero."},
-    {.key = "head.label_smoothing", .type = &thaw__type_number,
-     .offset = AT(head.label_smoothing), .fallback = "0", .min = 0, .max = 0.9,
-     .aliases = "label_smoothing label_smoothing_factor",
+    {.key = "head.label_smoothing", .used_by = TRAIN, NUMBER(head.label_smoothing), .fallback = "0",
+     TRAIN_RANGE(label_smoothing), .aliases = "label_smoothing label_smoothing_factor",
      .help = "Share of each label that is spread over all classes."},
-    {.key = "head.class_weights", .type = &thaw__type_choice, .offset = AT(head.class_weights),
-     .fallback = "none", .choices = class_weights_names,
-     .help = "auto gives classes with few pictures more weight."},
-    {.key = "head.patience", .type = &thaw__type_integer, .offset = AT(head.patience),
-     .fallback = "0", .min = 0, .max = 100000, .aliases = "early_stopping_patience",
+    {.key = "head.class_weights", .used_by = TRAIN, CHOICE(head.class_weights, thaw_class_weights,
+     THAW_CLASS_WEIGHTS_LIST), .fallback = "none", .automatic = true,
+     .help = "balanced gives classes with few pictures more weight, auto is balanced."},
+    {.key = "head.patience", .used_by = TRAIN, INTEGER(head.patience), .fallback = "0",
+     TRAIN_RANGE(patience), .aliases = "early_stopping_patience",
      .help = "Epochs without a better validation before training stops and the best is kept; 0 "
              "runs all epochs."},
-    {.key = "head.tf32", .type = &thaw__type_switch, .offset = AT(head.tf32), .fallback = "true",
+    {.key = "head.tf32", .used_by = TRAIN, SWITCH(head.tf32), .fallback = "true",
      .help = "On a GPU, lets the head's products round their factors to 10 bits of mantissa: faster, "
              "and below what the seed changes."},
 
-    {.key = "inspect.plan", .type = &thaw__type_switch, .offset = AT(inspect.plan),
-     .fallback = "false", .aliases = "plan",
+    {.key = "inspect.plan", .used_by = INSPECT, SWITCH(inspect.plan), .fallback = "false",
+     .aliases = "plan",
      .help = "Let inspect tell what each step of the frozen part runs on the device, and how fast it "
              "could be."},
 
-    {.key = "new.arch", .type = &thaw__type_text, .offset = AT(new_network.arch),
-     .fallback = "", .aliases = "arch",
-     .help = "What new writes: resnet18, resnet50, mobilenet_v2, efficientnet_b0 or convnext_tiny."},
-    {.key = "new.classes", .type = &thaw__type_integer, .offset = AT(new_network.classes),
-     .fallback = "1000", .min = 1, .max = 1000000, .aliases = "classes",
+    {.key = "new.arch", .used_by = NEW, TEXT(new_network.arch), .fallback = "", .aliases = "arch",
+     .help = "What new writes, one of" THAW_ARCHITECTURE_LIST(WORD) "."},
+    {.key = "new.classes", .used_by = NEW, INTEGER(new_network.classes), .fallback = "1000",
+     RANGE(1, 1000000), .aliases = "classes",
      .help = "Scores of the network that new writes."},
-    {.key = "new.size", .type = &thaw__type_integer, .offset = AT(new_network.size),
-     .fallback = "224", .min = 32, .max = 4096, .aliases = "size",
+    {.key = "new.size", .used_by = NEW, INTEGER(new_network.size), .fallback = "224",
+     RANGE(32, 4096), .aliases = "size",
      .help = "Height and width of its pictures."},
-    {.key = "new.output", .type = &thaw__type_path, .offset = AT(new_network.output),
-     .fallback = "", .aliases = "o",
+    {.key = "new.output", .used_by = NEW, PATH(new_network.output), .fallback = "", .aliases = "o",
      .help = "The file that new writes."},
 
-    {.key = "predict.top", .type = &thaw__type_integer, .offset = AT(predict.top),
-     .fallback = "5", .min = 1, .max = 100000, .aliases = "top top_k",
+    {.key = "predict.top", .used_by = PREDICT, INTEGER(predict.top), .fallback = "5",
+     RANGE(1, 100000), .aliases = "top top_k",
      .help = "How many classes predict names for a picture."},
-    {.key = "predict.json", .type = &thaw__type_switch, .offset = AT(predict.json),
-     .fallback = "false", .aliases = "json",
+    {.key = "predict.json", .used_by = EVAL | PREDICT, SWITCH(predict.json), .fallback = "false",
+     .aliases = "json",
      .help = "Let predict and eval write JSON: predict one line a picture."},
-    {.key = "predict.list", .type = &thaw__type_path, .offset = AT(predict.list),
-     .fallback = "", .aliases = "list",
-     .help = "A file with one path a line, of a picture or a folder, for predict; - is standard "
-             "input."},
-    {.key = "predict.csv", .type = &thaw__type_path, .offset = AT(predict.csv),
-     .fallback = "", .aliases = "csv",
-     .help = "A table of all pictures that predict or eval writes: path, what it shows (eval only), "
-             "the answer, its score, and by how much that is above the next."},
+    {.key = "predict.list", .used_by = PREDICT, PATH(predict.list), .fallback = "", .aliases = "list",
+     .help = "A file with one path a line, of a picture or a folder; - is standard input."},
+    {.key = "predict.csv", .used_by = EVAL | PREDICT, PATH(predict.csv), .fallback = "",
+     .aliases = "csv",
+     .help = "A file that gets a table of all pictures: path, what it shows (eval only), the answer, "
+             "its score, and by how much that is above the next."},
 };
 // clang-format on
 
@@ -320,12 +284,20 @@ static thaw_status fail_unknown(const char *name, const char *source, thaw_error
                      "%s: unknown option '%.120s'; `thaw options` lists all of them", source, name);
 }
 
-thaw_status thaw_options_check(const char *key, const char *source, bool *is_switch,
-                               thaw_error *err) {
+thaw_status thaw_options_look_up(const char *key, const char *source, thaw_option_facts *facts,
+                                 thaw_error *err) {
     const thaw__option *row = thaw__options_find(key);
     if (!row) return fail_unknown(key, source, err);
-    *is_switch = row->type == &thaw__type_switch;
+    *facts = (thaw_option_facts){
+        .key = row->key, .used_by = row->used_by, .is_switch = row->type == &thaw__type_switch};
     return THAW_OK;
+}
+
+const char *thaw_options_namesake(const char *key, unsigned commands) {
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (table[i].used_by & commands && !strcmp(last_part(table[i].key), last_part(key)))
+            return table[i].key;
+    return NULL;
 }
 
 thaw_status thaw_options_require(const thaw_options *options, const char *key, thaw_error *err) {
@@ -355,7 +327,12 @@ const thaw__option *thaw__options_row(size_t i) {
 }
 
 bool thaw_opt_limit_exceeded(thaw_opt_limit limit, size_t bad, size_t total) {
-    double allowed = limit.percent ? limit.number / 100 * (double)total : limit.number;
+    enum { AUTO_LEAST = 3 }; /* Of a few dozen pictures, one may be broken. */
+    static const double auto_percent = 1;
+    bool automatic = thaw_is_auto(limit.number);
+    double number = automatic ? auto_percent : limit.number;
+    double allowed = automatic || limit.percent ? number / 100 * (double)total : number;
+    if (automatic && allowed < AUTO_LEAST) allowed = AUTO_LEAST;
     return (double)bad > allowed;
 }
 
@@ -369,7 +346,7 @@ static thaw_status set_row(thaw_options *options, const thaw__option *row, const
     };
     if (!origin.text || !origin.source) return thaw_fail_memory(err, "for the option %s", row->key);
     void *slot = (char *)options + row->offset;
-    thaw_status status = row->type->parse(row, text, &options->arena, slot);
+    thaw_status status = thaw__option_parse(row, text, &options->arena, slot);
     if (status == THAW_ERR_USAGE) {
         char expected[THAW__EXPECTED_TEXT];
         row->type->describe(row, expected);
@@ -396,10 +373,4 @@ thaw_status thaw_options_init(thaw_options *options, thaw_error *err) {
 
 void thaw_options_free(thaw_options *options) {
     thaw_arena_free(&options->arena);
-}
-
-bool thaw_options_is_auto(const thaw_options *options, const char *key) {
-    for (size_t i = 0; i < N_OPTIONS; i++)
-        if (!strcmp(table[i].key, key)) return !strcmp(options->origin[i].text, "auto");
-    return false;
 }

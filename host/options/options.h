@@ -9,109 +9,74 @@
 #ifndef THAW_OPTIONS_H
 #define THAW_OPTIONS_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #include "arena.h"
+#include "kernels.h"
 #include "log.h"
+#include "picture/image.h"
+#include "picture/preset.h"
 #include "status.h"
+#include "top/trainer.h"
 
+enum { THAW_OPTIONS_MAX = 64 }; /* Room for rows in the table. */
+
+/* What an option holds that was given as "auto", which leaves the choice to the program: a value of
+ * its C type that means nothing else. NaN is a number's, NULL a text's. */
+#define THAW_AUTO_INTEGER INT64_MIN
+#define THAW_AUTO_CHOICE (-1)
+
+static inline bool thaw__is_auto_integer(int64_t value) {
+    return value == THAW_AUTO_INTEGER;
+}
+static inline bool thaw__is_auto_number(double value) {
+    return isnan(value);
+}
+static inline bool thaw__is_auto_text(const char *value) {
+    return value == NULL;
+}
+static inline bool thaw__is_auto_choice(int value) {
+    return value == THAW_AUTO_CHOICE;
+}
+
+/* True when the value of an option is "auto". To the compiler an enum is an unsigned int. */
+#define thaw_is_auto(value) \
+    _Generic((value),                    \
+        int64_t: thaw__is_auto_integer,  \
+        double: thaw__is_auto_number,    \
+        const char *: thaw__is_auto_text, \
+        unsigned: thaw__is_auto_choice)(value)
+
+/* The commands that options are for, a bit each. */
 enum {
-    THAW_AUTO = 0,         /* What a number holds that was given as "auto". */
-    THAW_OPTIONS_MAX = 64, /* Room for rows in the table. */
+    THAW_FOR_INSPECT = 1 << 0,
+    THAW_FOR_TRAIN = 1 << 1,
+    THAW_FOR_EVAL = 1 << 2,
+    THAW_FOR_PREDICT = 1 << 3,
+    THAW_FOR_CACHE = 1 << 4,
+    THAW_FOR_NEW = 1 << 5,
+    THAW_FOR_ALL = (1 << 6) - 1,
 };
-
-typedef enum thaw_opt_preprocess {
-    THAW_OPT_PREPROCESS_AUTO,
-    THAW_OPT_PREPROCESS_IMAGENET,
-    THAW_OPT_PREPROCESS_TF,
-    THAW_OPT_PREPROCESS_CAFFE,
-    THAW_OPT_PREPROCESS_UNIT,
-    THAW_OPT_PREPROCESS_RAW,
-} thaw_opt_preprocess;
-
-typedef enum thaw_opt_fit {
-    THAW_OPT_FIT_AUTO,
-    THAW_OPT_FIT_CROP,
-    THAW_OPT_FIT_SQUASH,
-} thaw_opt_fit;
-
-typedef enum thaw_opt_filter {
-    THAW_OPT_FILTER_AUTO,
-    THAW_OPT_FILTER_BILINEAR,
-    THAW_OPT_FILTER_BICUBIC,
-} thaw_opt_filter;
-
-typedef enum thaw_opt_order {
-    THAW_OPT_ORDER_AUTO,
-    THAW_OPT_ORDER_RGB,
-    THAW_OPT_ORDER_BGR,
-} thaw_opt_order;
-
-typedef enum thaw_opt_precision {
-    THAW_OPT_PRECISION_AUTO,
-    THAW_OPT_PRECISION_FP32,
-    THAW_OPT_PRECISION_BF16,
-    THAW_OPT_PRECISION_FP16,
-} thaw_opt_precision;
-
-typedef enum thaw_opt_cache_dtype {
-    THAW_OPT_CACHE_DTYPE_AUTO,
-    THAW_OPT_CACHE_DTYPE_FP32,
-    THAW_OPT_CACHE_DTYPE_FP16,
-} thaw_opt_cache_dtype;
-
-typedef enum thaw_opt_head {
-    THAW_OPT_HEAD_LINEAR,
-    THAW_OPT_HEAD_HIDDEN,
-} thaw_opt_head;
-
-typedef enum thaw_opt_optimizer {
-    THAW_OPT_OPTIMIZER_SGD,
-    THAW_OPT_OPTIMIZER_ADAMW,
-} thaw_opt_optimizer;
-
-typedef enum thaw_opt_schedule {
-    THAW_OPT_SCHEDULE_CONSTANT,
-    THAW_OPT_SCHEDULE_STEP,
-    THAW_OPT_SCHEDULE_COSINE,
-} thaw_opt_schedule;
-
-typedef enum thaw_opt_class_weights {
-    THAW_OPT_CLASS_WEIGHTS_NONE,
-    THAW_OPT_CLASS_WEIGHTS_AUTO,
-} thaw_opt_class_weights;
-
-typedef enum thaw_opt_device_kind {
-    THAW_OPT_DEVICE_AUTO,
-    THAW_OPT_DEVICE_CPU,
-    THAW_OPT_DEVICE_CUDA,
-} thaw_opt_device_kind;
-
-typedef struct thaw_opt_device {
-    thaw_opt_device_kind kind;
-    int index; /* N of "cuda:N"; -1 when the program may choose. */
-} thaw_opt_device;
 
 /* A folder, or a share of something else. */
 typedef struct thaw_opt_held_out {
     const char *folder; /* NULL: the share counts. */
-    double fraction;
+    double fraction;    /* Auto: neither is given. */
 } thaw_opt_held_out;
 
 /* So many, or so many of a hundred. */
 typedef struct thaw_opt_limit {
-    double number;
+    double number; /* Auto: 1 percent, but at least 3. */
     bool percent;
 } thaw_opt_limit;
 
-/* One number for each channel, in the order that the model takes them. */
-typedef struct thaw_opt_channels {
-    bool automatic; /* The preset's; value is zero. */
-    double value[3];
-} thaw_opt_channels;
+/* One number for each channel, in the order that the model takes them; all of them are auto, or
+ * none is. */
+typedef double thaw_opt_channels[3];
 
 /* Where a value came from. */
 typedef struct thaw_opt_origin {
@@ -120,48 +85,48 @@ typedef struct thaw_opt_origin {
 } thaw_opt_origin;
 
 /* The values. Text belongs to the arena, "" is a text that was not given. The rows of the table
- * say what each means, in which unit and within which range. */
+ * say what each means, in which unit and within which range, and which can be auto. */
 typedef struct thaw_options {
     const char *model, *out, *freeze;
-    thaw_opt_preprocess preprocess;
+    thaw_preset preprocess;
     int64_t seed, epochs, batch;
-    thaw_opt_device device;
-    thaw_opt_precision precision;
+    const char *device; /* As thaw_backend_open takes it. */
+    thaw_dtype precision;
     bool tune;
     int64_t threads;
     thaw_log_level log;
     struct {
         const char *train;
         thaw_opt_held_out validation;
-        const char *test;
+        const char *group, *test;
         thaw_opt_limit max_bad;
     } data;
     struct {
         int64_t size;
-        thaw_opt_fit fit;
+        thaw_fit fit;
         int64_t shorter;
-        thaw_opt_filter filter;
-        thaw_opt_order order;
+        thaw_filter filter;
+        thaw_order order;
         double scale;
         thaw_opt_channels mean, std;
     } image;
     struct {
-        const char *dir;
+        const char *dir; /* "": none. */
         int64_t memory_bytes, device_bytes, pinned_bytes;
         int64_t keep_bytes, keep_days;
-        thaw_opt_cache_dtype dtype;
+        thaw_dtype dtype;
     } cache;
     struct {
-        thaw_opt_head kind;
+        thaw_head_kind kind;
         int64_t hidden;
         double dropout;
-        thaw_opt_optimizer optimizer;
+        thaw_optimizer optimizer;
         double lr, momentum, weight_decay;
         int64_t batch;
-        thaw_opt_schedule schedule;
+        thaw_schedule_kind schedule;
         double warmup;
         double label_smoothing;
-        thaw_opt_class_weights class_weights;
+        thaw_class_weights class_weights;
         int64_t patience;
         bool tf32;
     } head;
@@ -203,31 +168,38 @@ thaw_status thaw_options_parse_ini(thaw_options *options, const char *name, cons
                                    thaw_error *err);
 
 /* Writes an ini file with every option, its help and its value; options NULL: with the defaults.
- * Reading it gives the same values. THAW_ERR_UNSUPPORTED for a text that no ini line can hold (one
- * with a line break, " ;" or more than about 180 bytes), THAW_ERR_IO when out fails. */
-thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, thaw_error *err);
+ * Reading it gives the same values. folder: where paths are relative to, so that the file can be read
+ * from anywhere; a path that gets too long for a line stays as it was given, and NULL leaves all so.
+ * THAW_ERR_UNSUPPORTED for a text that no ini line can hold (one with a control character, " ;", " #"
+ * or more than about 180 bytes), THAW_ERR_IO when out fails, THAW_ERR_NOMEM. */
+thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, const char *folder,
+                                   thaw_error *err);
 
-/* Writes the options of the groups, for --help. groups are the first parts of keys, separated by
- * spaces; options without a point in their key are always written. */
-void thaw_options_write_help(FILE *out, const char *groups);
+/* Writes the options that one of the commands uses, for --help. */
+void thaw_options_write_help(FILE *out, unsigned commands);
 
 /* Writes the configuration in force: "key = value  (source)", a line an option. */
 void thaw_options_write_effective(FILE *out, const thaw_options *options);
 
-/* Looks key (or an alias) up for a parser of flags: *is_switch is true for an option that needs no
- * value on the command line. THAW_ERR_USAGE with the nearest key when there is none. */
-thaw_status thaw_options_check(const char *key, const char *source, bool *is_switch,
-                               thaw_error *err);
+/* What a parser of flags asks of an option. */
+typedef struct thaw_option_facts {
+    const char *key;  /* As the table has it. */
+    unsigned used_by; /* THAW_FOR_... */
+    bool is_switch;   /* It needs no value on the command line. */
+} thaw_option_facts;
+
+/* Looks key (or an alias) up. THAW_ERR_USAGE with the nearest key when there is none. */
+thaw_status thaw_options_look_up(const char *key, const char *source, thaw_option_facts *facts,
+                                 thaw_error *err);
+
+/* The option of one of the commands whose key ends as key does; NULL: there is none. */
+const char *thaw_options_namesake(const char *key, unsigned commands);
 
 /* THAW_ERR_USAGE unless the option was given a text that is not empty; the sentence says how. */
 thaw_status thaw_options_require(const thaw_options *options, const char *key, thaw_error *err);
 
 /* True when something else than the default was the last to set the option called key. */
 bool thaw_options_is_set(const thaw_options *options, const char *key);
-
-/* True when the option called key has the value "auto". (Where 0 is legal, too, the number that is
- * stored does not tell.) */
-bool thaw_options_is_auto(const thaw_options *options, const char *key);
 
 /* For walking over all options: how many there are, and the key of each. Its value and source are
  * options->origin[i]. */

@@ -191,6 +191,7 @@ static thaw_status prepare_axes(thaw_decoder *d, const thaw_geometry *g, int wid
 /* The small stored picture to the shown one, in the channel order that is asked for. */
 static void put_out(const thaw_decoder *d, const thaw_geometry *g, turn t, uint8_t *out) {
     int stored_width = d->x.n, stored_height = d->y.n;
+    int first = g->order == THAW_ORDER_BGR ? 2 : 0;
     for (int y = 0; y < g->height; y++) {
         for (int x = 0; x < g->width; x++) {
             int sx = t.swap ? y : x, sy = t.swap ? x : y;
@@ -200,9 +201,9 @@ static void put_out(const thaw_decoder *d, const thaw_geometry *g, turn t, uint8
             if (g->channels == 1) {
                 *out++ = (uint8_t)((p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16);
             } else {
-                out[0] = p[g->bgr ? 2 : 0];
+                out[0] = p[first];
                 out[1] = p[1];
-                out[2] = p[g->bgr ? 0 : 2];
+                out[2] = p[2 - first];
                 out += 3;
             }
         }
@@ -215,7 +216,8 @@ static thaw_status finish(thaw_decoder *d, const uint8_t *rgb, const region *par
     size_t small = 3 * (size_t)d->x.n * (size_t)d->y.n;
     size_t scratch = thaw_resize_scratch(&d->x.axis) * sizeof(float);
     THAW_TRY(reserve((void **)&d->scratch, &d->scratch_bytes, scratch, err));
-    bool straight = !t.swap && !t.flip_x && !t.flip_y && g->channels == 3 && !g->bgr;
+    bool straight =
+        !t.swap && !t.flip_x && !t.flip_y && g->channels == 3 && g->order == THAW_ORDER_RGB;
     if (!straight) THAW_TRY(reserve((void **)&d->small, &d->small_bytes, small, err));
     thaw_resize(rgb, 3 * (size_t)part->width, part->x, part->y, &d->x.axis, &d->y.axis, d->scratch,
                 straight ? out : d->small);

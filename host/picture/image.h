@@ -12,20 +12,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "enum.h"
 #include "status.h"
 
 /* No picture's file is larger; a wrong file must not fill the memory. */
 enum { THAW_PICTURE_MOST_BYTES = 512 << 20 };
 
-typedef enum thaw_fit {
-    THAW_FIT_CROP,   /* The shorter side to `shorter`, the other in proportion; then the centre. */
-    THAW_FIT_SQUASH, /* Both sides to the target, whatever that does to the proportion. */
-} thaw_fit;
+/* crop: the shorter side to `shorter`, the other in proportion; then the centre. squash: both sides
+ * to the target, whatever that does to the proportion. */
+#define THAW_FIT_LIST(X)     \
+    X(THAW_FIT_CROP, "crop") \
+    X(THAW_FIT_SQUASH, "squash")
+typedef enum thaw_fit { THAW_FIT_LIST(THAW_ENUM_VALUE) } thaw_fit;
 
-typedef enum thaw_filter {
-    THAW_FILTER_BILINEAR, /* Triangle, widened when shrinking. */
-    THAW_FILTER_BICUBIC,  /* Catmull-Rom (a = -0.5), widened when shrinking. */
-} thaw_filter;
+/* bilinear: a triangle; bicubic: Catmull-Rom (a = -0.5). Both widened when shrinking. */
+#define THAW_FILTER_LIST(X)             \
+    X(THAW_FILTER_BILINEAR, "bilinear") \
+    X(THAW_FILTER_BICUBIC, "bicubic")
+typedef enum thaw_filter { THAW_FILTER_LIST(THAW_ENUM_VALUE) } thaw_filter;
+
+/* Of the colour channels. */
+#define THAW_ORDER_LIST(X)   \
+    X(THAW_ORDER_RGB, "rgb") \
+    X(THAW_ORDER_BGR, "bgr")
+typedef enum thaw_order { THAW_ORDER_LIST(THAW_ENUM_VALUE) } thaw_order;
 
 typedef struct thaw_geometry {
     int width, height; /* Of the result. */
@@ -33,7 +43,7 @@ typedef struct thaw_geometry {
     int shorter; /* THAW_FIT_CROP only; below the larger of width and height it counts as that. */
     thaw_filter filter;
     int channels;       /* 3; 1: grey, by the weights of ITU-R 601. */
-    bool bgr;           /* Channel order of the result. */
+    thaw_order order;   /* Of the result. */
     uint8_t background; /* Grey on which transparent pixels are laid. */
 } thaw_geometry;
 

@@ -29,13 +29,9 @@ static thaw_status no_memory(thaw_error *err) {
 
 thaw_status thaw_session_backend(const thaw_options *options, thaw_backend *backend,
                                  thaw_error *err) {
-    static const char *const devices[] = {[THAW_OPT_DEVICE_AUTO] = "auto",
-                                          [THAW_OPT_DEVICE_CPU] = "cpu",
-                                          [THAW_OPT_DEVICE_CUDA] = "cuda"};
-    char text[32];
-    snprintf(text, sizeof text, options->device.index > 0 ? "%s:%d" : "%s",
-             devices[options->device.kind], options->device.index);
-    return thaw_backend_open(backend, text, (int)options->threads, err);
+    const char *device = thaw_is_auto(options->device) ? "auto" : options->device;
+    int threads = thaw_is_auto(options->threads) ? 0 : (int)options->threads;
+    return thaw_backend_open(backend, device, threads, err);
 }
 
 thaw_status thaw_session_tune(const thaw_options *options, thaw_backend *backend, thaw_arena *arena,
@@ -124,11 +120,7 @@ static thaw_status check_half_precision(thaw_session *s, const thaw_network *net
 
 thaw_status thaw_session_precision(const thaw_options *options, const thaw_backend *backend,
                                    thaw_dtype *compute, thaw_error *err) {
-    static const thaw_dtype asked[] = {[THAW_OPT_PRECISION_FP32] = THAW_F32,
-                                       [THAW_OPT_PRECISION_BF16] = THAW_BF16,
-                                       [THAW_OPT_PRECISION_FP16] = THAW_F16};
-    *compute = options->precision == THAW_OPT_PRECISION_AUTO ? narrow_type(backend)
-                                                             : asked[options->precision];
+    *compute = thaw_is_auto(options->precision) ? narrow_type(backend) : options->precision;
     if (backend->kernels->computes(backend->device, *compute)) return THAW_OK;
     const char *name = thaw_dtype_name(*compute);
     bool gpu = backend->kernels->memory != NULL;
@@ -142,7 +134,7 @@ thaw_status thaw_session_precision(const thaw_options *options, const thaw_backe
 
 static thaw_status take_precision(thaw_session *s, thaw_error *err) {
     THAW_TRY(thaw_session_precision(s->options, &s->backend, &s->compute, err));
-    if (s->options->precision == THAW_OPT_PRECISION_FP32 && s->compute == THAW_F16)
+    if (s->options->precision == THAW_F32 && s->compute == THAW_F16)
         thaw_log_write(&s->log, THAW_LOG_INFO,
                        "precision fp16: this GPU's tensor cores have neither fp32 nor tf32");
     return THAW_OK;
@@ -179,7 +171,7 @@ static thaw_status find_precision(thaw_session *s, const thaw_network *network, 
 }
 
 static thaw_status choose_precision(thaw_session *s, const thaw_network *network, thaw_error *err) {
-    bool find = s->options->precision == THAW_OPT_PRECISION_AUTO;
+    bool find = thaw_is_auto(s->options->precision);
     THAW_TRY(find ? find_precision(s, network, err) : take_precision(s, err));
     return check_half_precision(s, network, err);
 }
@@ -209,8 +201,10 @@ const thaw_fact *thaw_session_facts(const thaw_network *network, const thaw_kern
 thaw_status thaw_session_cache_root(const thaw_options *options, thaw_arena *arena,
                                     const char **root, thaw_error *err) {
     *root = NULL;
-    if (strcmp(options->cache.dir, "none") == 0) return THAW_OK;
-    if (strcmp(options->cache.dir, "auto") != 0) return *root = options->cache.dir, THAW_OK;
+    if (!thaw_is_auto(options->cache.dir)) {
+        if (*options->cache.dir) *root = options->cache.dir;
+        return THAW_OK;
+    }
     char path[4096];
     if (!thaw_cache_default_root(path, sizeof path))
         return thaw_fail(err, THAW_ERR_USAGE,
@@ -223,7 +217,7 @@ thaw_status thaw_session_cache_root(const thaw_options *options, thaw_arena *are
 /* Says what the cache will hold, and gives way before the disk is full: half precision first. */
 static void choose_storage(thaw_session *s, const thaw_network *network, const char *root) {
     enum { HEADER = 64 };
-    if (s->options->cache.dtype == THAW_OPT_CACHE_DTYPE_FP16) s->stored = THAW_F16;
+    if (!thaw_is_auto(s->options->cache.dtype)) s->stored = s->options->cache.dtype;
     uint64_t row = (uint64_t)network->n_features * thaw_dtype_bytes(s->stored) + HEADER;
     uint64_t most = row * s->dataset.n, room = 0;
     if (!root || thaw_file_free_bytes(root, &room, NULL) != THAW_OK) {
@@ -235,7 +229,7 @@ static void choose_storage(thaw_session *s, const thaw_network *network, const c
                    "cache: %s, at most %.1f MB for %zu pictures (%.1f KB each); %.1f GB are free",
                    root, (double)most / 1e6, s->dataset.n, (double)row / 1e3, (double)room / 1e9);
     if (most < room) return;
-    if (s->options->cache.dtype == THAW_OPT_CACHE_DTYPE_AUTO) {
+    if (thaw_is_auto(s->options->cache.dtype)) {
         s->stored = THAW_F16;
         thaw_log_write(&s->log, THAW_LOG_WARN,
                        "the disk may become too small: features are kept in half precision");
@@ -323,7 +317,7 @@ static void say_extraction(thaw_session *s) {
                        "%zu damaged records of the cache were passed over and computed anew where "
                        "nothing else held them; thaw cache gc removes them",
                        stats.damaged);
-    if (stats.in_memory && strcmp(s->options->cache.dir, "none") != 0)
+    if (stats.in_memory && (thaw_is_auto(s->options->cache.dir) || *s->options->cache.dir))
         thaw_log_write(
             &s->log, THAW_LOG_WARN,
             "the disk is full: %zu records are in memory and will be computed again next "
@@ -373,7 +367,7 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
 /* ---- rows ---------------------------------------------------------------------------------- */
 
 size_t thaw_session_memory(int64_t wanted) {
-    if (wanted) return (size_t)wanted;
+    if (!thaw_is_auto(wanted)) return (size_t)wanted;
     struct sysinfo info;
     if (sysinfo(&info) != 0) return (size_t)256 << 20;
     return (size_t)info.freeram * info.mem_unit / 2;

@@ -38,7 +38,7 @@ thaw_status thaw_session_extract(thaw_session *session, const thaw_network *netw
                                  const thaw_dataset_spec *spec, const char *rejected_path,
                                  thaw_error *err);
 
-/* Bytes of the host's memory that `wanted`, an option, allows: half of what is free now for 0. */
+/* Bytes of the host's memory that `wanted`, an option, allows: half of what is free now for auto. */
 size_t thaw_session_memory(int64_t wanted);
 
 /* The rows of a split. Close with thaw_split_close before the session. */

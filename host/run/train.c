@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "model/bundle.h"
@@ -72,7 +73,7 @@ static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(thaw_options_require(r->options, "out", err));
     THAW_TRY(thaw_network_open(&r->network, r->options, err));
     say_network(r);
-    thaw_dataset_spec spec = {0};
+    thaw_dataset_spec spec = {.stop = thaw_session_stop()};
     THAW_TRY(thaw_dataset_spec_from_options(r->options, &spec, &r->arena, err));
     THAW_TRY(thaw_run_begin(r->options->out, &r->arena, &r->folder, err));
     char *rejected = in_folder(r, "rejected.csv");
@@ -87,23 +88,18 @@ static thaw_status make_features(run *r, thaw_error *err) {
 
 /* The options, with what was measured to be good for n rows where they say auto. */
 static thaw_train_options train_options(const thaw_options *o, int64_t n) {
-    thaw_train_options t = thaw_train_defaults(
-        o->head.kind == THAW_OPT_HEAD_HIDDEN ? THAW_HEAD_HIDDEN : THAW_HEAD_LINEAR,
-        o->head.optimizer == THAW_OPT_OPTIMIZER_SGD ? THAW_OPTIMIZER_SGD : THAW_OPTIMIZER_ADAMW, n);
-    if (!thaw_options_is_auto(o, "epochs")) t.epochs = o->epochs;
-    if (!thaw_options_is_auto(o, "head.lr")) t.lr = o->head.lr;
-    if (!thaw_options_is_auto(o, "head.weight_decay")) t.weight_decay = o->head.weight_decay;
+    thaw_train_options t = thaw_train_defaults(o->head.kind, o->head.optimizer, n);
+    if (!thaw_is_auto(o->epochs)) t.epochs = o->epochs;
+    if (!thaw_is_auto(o->head.lr)) t.lr = o->head.lr;
+    if (!thaw_is_auto(o->head.weight_decay)) t.weight_decay = o->head.weight_decay;
     t.hidden = o->head.hidden;
     t.dropout = o->head.dropout;
     t.momentum = o->head.momentum;
-    t.schedule = o->head.schedule == THAW_OPT_SCHEDULE_STEP     ? THAW_SCHEDULE_STEP
-                 : o->head.schedule == THAW_OPT_SCHEDULE_COSINE ? THAW_SCHEDULE_COSINE
-                                                                : THAW_SCHEDULE_CONSTANT;
+    t.schedule = o->head.schedule;
     t.warmup = o->head.warmup;
     t.label_smoothing = o->head.label_smoothing;
-    t.class_weights = o->head.class_weights == THAW_OPT_CLASS_WEIGHTS_AUTO
-                          ? THAW_CLASS_WEIGHTS_AUTO
-                          : THAW_CLASS_WEIGHTS_NONE;
+    t.class_weights =
+        thaw_is_auto(o->head.class_weights) ? THAW_CLASS_WEIGHTS_BALANCED : o->head.class_weights;
     t.batch = o->head.batch;
     t.patience = o->head.patience;
     t.seed = (uint64_t)o->seed;
@@ -156,9 +152,10 @@ static thaw_status train_head(run *r, thaw_error *err) {
     r->epoch_lines = fopen(path, "we");
     if (!r->epoch_lines) return thaw_fail(err, THAW_ERR_IO, "cannot write %s", path);
     r->written = true;
+    int64_t device_bytes = r->options->cache.device_bytes;
     thaw_train_job job = {.top = &r->session.backend.kernels->top,
                           .backend = &r->session.backend,
-                          .device_bytes = (size_t)r->options->cache.device_bytes,
+                          .device_bytes = thaw_is_auto(device_bytes) ? 0 : (size_t)device_bytes,
                           .pinned_bytes = thaw_session_memory(r->options->cache.pinned_bytes),
                           .tf32 = r->options->head.tf32,
                           .options = options,
@@ -272,12 +269,14 @@ static thaw_status pick_golden(run *r, const char *golden[THAW_GOLDEN], thaw_err
     return THAW_OK;
 }
 
+/* With absolute paths: the run can be repeated from anywhere. */
 static thaw_status write_config(run *r, thaw_error *err) {
     char *path = in_folder(r, "train.ini"), *text = NULL;
+    char here[PATH_MAX];
     size_t n = 0;
     FILE *out = path ? open_memstream(&text, &n) : NULL;
     if (!out) return no_memory(err);
-    thaw_status status = thaw_options_write_ini(out, r->options, err);
+    thaw_status status = thaw_options_write_ini(out, r->options, getcwd(here, sizeof here), err);
     if (fclose(out) != 0 && status == THAW_OK) status = no_memory(err);
     if (status == THAW_OK) status = thaw_file_write(path, text, n, err);
     free(text);

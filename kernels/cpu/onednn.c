@@ -7,13 +7,8 @@
 #include "status.h"
 
 int cpu_refuse(cpu_builder *builder, int code, const char *what) {
-    static const char *const kinds[] = {
-#define X(name, text) #name,
-        THAW_STEP_LIST(X)
-#undef X
-    };
     thaw_fail(builder->err, THAW_ERR_BACKEND, "%s (%s): oneDNN refused %s with code %d",
-              builder->step->name, kinds[builder->step->kind], what, code);
+              builder->step->name, thaw_step_kind_name(builder->step->kind), what, code);
     return code ? code : -1;
 }
 

@@ -115,8 +115,8 @@ struct thaw_cuda_stem {
     float a, b; /* The activation's parameters. */
     thaw_cuda_stem_choice choice;
     const uint8_t *pixels;  /* [N,H,W,C], not padded, at any address. */
-    const void *w;          /* Packed by cuda_stem_pack, */
-    const float *constants; /* these, too. */
+    const void *w;          /* Packed by cuda_stem_pack. */
+    const float *constants; /* Packed by cuda_stem_pack, too. */
     void *y;                /* [N,P,Q,Kp] of the convolution or of the pool. */
 };
 
@@ -232,8 +232,8 @@ struct thaw_cuda_elementwise {
     float a, b;
     bool x1_one_pixel, x1_one_channel; /* x1 is [N,1,1,.], [.,.,.,1] (padded to 8, too). */
     const void *x0;                    /* [N,H,W,Cp] */
-    const void *x1;                    /* add, mul */
-    const float *scale, *shift;        /* affine: [Cp] */
+    const void *x1;                    /* add, mul: the second operand. */
+    const float *scale, *shift;        /* affine: [Cp]. */
     void *y;                           /* [N,H,W,Cp]; may be x0, or x1 of the same shape. */
 };
 

@@ -39,9 +39,9 @@ struct stem_geometry {
     bool pooled;
     int pool_R, pool_S, pool_stride_h, pool_stride_w, pool_top, pool_left;
     int out_H, out_W, K, Kp; /* y. */
-    int out_h, out_w;        /* A tile's outputs, */
-    int conv_h, conv_w;      /* the conv outputs under them, */
-    int patch_h, patch_w;    /* and the pixels under those. */
+    int out_h, out_w;        /* A tile's outputs. */
+    int conv_h, conv_w;      /* The conv outputs that they are made of. */
+    int patch_h, patch_w;    /* The pixels that those are made of. */
     int pitch;
     int chunks, blocks_k; /* Chunks of 32 channels; blocks that share a tile's channels. */
     int tiles;            /* Of an image. */
@@ -107,9 +107,9 @@ THAW_PURE int stem_shared_bytes(const stem_geometry &g, int element_bytes) {
 /* Blocks that share a patch follow each other: its pixels are still in L2. */
 struct stem_block {
     int n, block_k;
-    int out_p, out_q;   /* The tile's first output, */
-    int conv_p, conv_q; /* conv output (negative inside the pool's padding) */
-    int h, w;           /* and pixel (negative inside the padding). */
+    int out_p, out_q;   /* The tile's first output. */
+    int conv_p, conv_q; /* Its first conv output; negative inside the pool's padding. */
+    int h, w;           /* Its first pixel; negative inside the padding. */
 };
 
 THAW_PURE stem_block place_of_stem_block(const stem_geometry &g, uint32_t block) {

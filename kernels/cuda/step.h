@@ -10,8 +10,8 @@ namespace thaw {
 /* In the plan's arena. */
 struct step_state {
     int sm;
-    bool needed;  /* Somebody reads the output as a tensor, */
-    size_t bytes; /* which then takes this much. */
+    bool needed;  /* Somebody reads the output as a tensor. */
+    size_t bytes; /* What the output takes if it is needed. */
     bool is_import, is_stem, is_depthwise, is_separable, is_dense, is_gate;
     thaw_cuda_conv conv;
     thaw_cuda_gate gate;

@@ -1,0 +1,75 @@
+/* Products with a constant matrix: dense layers, and on N,H,W,C a 1x1 convolution. */
+#include "graph/lowering.h"
+#include "rules.h"
+
+static thaw_status infer_gemm(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    bool gemm = node->op == &thaw_op_Gemm;
+    thaw_value *x = thaw_node_in(graph, node, 0), *w = thaw_node_in(graph, node, 1);
+    bool map = !gemm && x && x->nhwc; /* A product for each pixel: a 1x1 convolution. */
+    thaw_value *y = map ? thaw__op_begin_pixelwise(graph, node, err)
+                        : thaw__op_begin_layer(graph, node, 1u << 2, err);
+    if (!y) return THAW_ERR_SHAPE;
+    int64_t transposed = gemm ? thaw_node_int(node, "transB", 0) : 0;
+    if (!w || !w->data || w->rank != 2 || w->dtype != THAW_F32)
+        return thaw__op_refuse(node, err, "its weights must be a constant matrix");
+    if (gemm && thaw_node_int(node, "transA", 0))
+        return thaw__op_refuse(node, err, "transA is not supported");
+    if (w->dims[transposed ? 1 : 0] != x->dims[x->rank - 1])
+        return thaw__op_misfit(graph, node, err);
+    int64_t K = w->dims[transposed ? 0 : 1];
+    const thaw_value *b = thaw_node_in(graph, node, 2);
+    int64_t n_bias = b ? thaw_value_elements(b) : 1;
+    if (b && (!b->data || b->dtype != THAW_F32 || (n_bias != K && n_bias != 1)))
+        return thaw__op_refuse(node, err, "its bias must be a constant vector");
+    int64_t dims[4] = {x->dims[0], x->dims[1], x->dims[2]};
+    dims[x->rank - 1] = K;
+    thaw__op_set_shape(y, THAW_F32, x->rank, dims);
+    return THAW_OK;
+}
+
+static int64_t flop_gemm(const thaw_graph *graph, const thaw_node *node) {
+    const thaw_value *y = thaw_node_out(graph, node, 0);
+    int64_t pixels = y->rank == 4 ? y->dims[1] * y->dims[2] : 1;
+    return 2 * pixels * thaw_value_elements(thaw_node_in(graph, node, 1));
+}
+
+/* Gemm: alpha x w^T + beta b; MatMul: x w, where x may be a map N,H,W,C. */
+static thaw_status lower_dense(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    const thaw_value *w = thaw__lower_value(l, node, 1), *b = thaw__lower_value(l, node, 2);
+    bool transposed = thaw_node_int(node, "transB", 0) != 0;
+    float alpha = thaw_node_float(node, "alpha", 1), beta = thaw_node_float(node, "beta", 1);
+    int64_t K = w->dims[transposed ? 0 : 1], C = w->dims[transposed ? 1 : 0];
+    float *kc = thaw_arena_array(l->arena, (size_t)(K * C), sizeof *kc);
+    float *bias = thaw_arena_array(l->arena, (size_t)K, sizeof *bias);
+    thaw_port *x = thaw__lower_port(l, node, 0);
+    bool map = x->H * x->W > 1;
+    thaw_step *step =
+        thaw__lower_step(l, map ? THAW_STEP_conv : THAW_STEP_dense, node->name, node->out[0], 1);
+    if (!kc || !bias || !step) return thaw__lower_no_memory(node, err);
+    const float *from = w->data;
+    for (int64_t k = 0; k < K; k++)
+        for (int64_t c = 0; c < C; c++)
+            kc[k * C + c] = alpha * (transposed ? from[k * C + c] : from[c * K + k]);
+    bool scalar = b && thaw_value_elements(b) == 1;
+    for (int64_t k = 0; b && k < K; k++)
+        bias[k] = beta * ((const float *)b->data)[scalar ? 0 : k];
+    thaw__lower_read(l, step, 0, x);
+    step->w = kc;
+    step->b = bias;
+    step->conv = (thaw_conv_shape){
+        .N = l->batch,
+        .H = x->H,
+        .W = x->W,
+        .C = C,
+        .P = x->H,
+        .Q = x->W,
+        .K = K,
+        .G = 1,
+        .window = {.R = 1, .S = 1, .stride_h = 1, .stride_w = 1, .dilation_h = 1, .dilation_w = 1}};
+    return THAW_OK;
+}
+
+const thaw_op thaw_op_Gemm = {
+    .type = "Gemm", .infer = infer_gemm, .lower = lower_dense, .params = 0x6, .flop = flop_gemm};
+const thaw_op thaw_op_MatMul = {
+    .type = "MatMul", .infer = infer_gemm, .lower = lower_dense, .params = 0x2, .flop = flop_gemm};
