@@ -346,10 +346,12 @@ static void limits(void **state) {
     assert_true(thaw_opt_limit_exceeded(percent, 1, 99));
     assert_false(thaw_opt_limit_exceeded(number, 3, 3));
     assert_true(thaw_opt_limit_exceeded(number, 4, 1000000));
-    assert_false(thaw_opt_limit_exceeded(automatic, 3, 24));
-    assert_true(thaw_opt_limit_exceeded(automatic, 4, 24));
-    assert_false(thaw_opt_limit_exceeded(automatic, 7, 700));
-    assert_true(thaw_opt_limit_exceeded(automatic, 8, 700));
+    static const size_t allowed[][2] = {{0, 0},  {9, 0},   {10, 1}, {24, 2},
+                                        {30, 3}, {300, 3}, {400, 4}};
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) {
+        assert_false(thaw_opt_limit_exceeded(automatic, allowed[i][1], allowed[i][0]));
+        assert_true(thaw_opt_limit_exceeded(automatic, allowed[i][1] + 1, allowed[i][0]));
+    }
 }
 
 /* A decimal comma in the user's locale must not change what a file means. */
