@@ -346,10 +346,29 @@ static void limits(void **state) {
     assert_true(thaw_opt_limit_exceeded(percent, 1, 99));
     assert_false(thaw_opt_limit_exceeded(number, 3, 3));
     assert_true(thaw_opt_limit_exceeded(number, 4, 1000000));
-    assert_false(thaw_opt_limit_exceeded(automatic, 3, 24));
-    assert_true(thaw_opt_limit_exceeded(automatic, 4, 24));
-    assert_false(thaw_opt_limit_exceeded(automatic, 7, 700));
-    assert_true(thaw_opt_limit_exceeded(automatic, 8, 700));
+    static const size_t allowed[][2] = {{0, 0},  {9, 0},   {10, 1}, {24, 2},
+                                        {30, 3}, {300, 3}, {400, 4}};
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) {
+        assert_false(thaw_opt_limit_exceeded(automatic, allowed[i][1], allowed[i][0]));
+        assert_true(thaw_opt_limit_exceeded(automatic, allowed[i][1] + 1, allowed[i][0]));
+    }
+}
+
+static void devices(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int index;
+    } good[] = {{"cpu", THAW_DEVICE_CPU}, {"CUDA", 0}, {"cuda:0", 0}, {"Cuda:63", 63}};
+    static const char *const bad[] = {"",        "cud",     "cuda:", "cuda:-1",
+                                      "cuda:64", "cuda: 1", "gpu",   "auto"};
+    int index;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_true(thaw_device_parse(good[i].text, &index));
+        assert_int_equal(index, good[i].index);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(thaw_device_parse(bad[i], &index));
 }
 
 /* A decimal comma in the user's locale must not change what a file means. */
@@ -680,6 +699,7 @@ int main(void) {
         TEST(bad_value_changes_nothing),
         TEST(required),
         TEST(limits),
+        TEST(devices),
         TEST(locale_is_ignored),
         TEST(train_ini_is_generated),
         TEST(ini_good),

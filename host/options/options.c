@@ -107,8 +107,8 @@ static const thaw__option table[] = {
      .help = "Folder of the same classes that only the final report uses; auto is the test folder "
              "in data.train, if there is one."},
     {.key = "data.max_bad", .used_by = TRAIN | EVAL, LIMIT(data.max_bad), AUTO, RANGE(0, 1e9),
-     .help = "Pictures that may be unreadable before the run stops; auto is 1%, and 3 where that is "
-             "less. They are listed in rejected.csv."},
+     .help = "Pictures that may be unreadable before the run stops; auto is 1%, or a tenth up to 3 "
+             "where that is more. They are listed in rejected.csv."},
 
     {.key = "image.size", .used_by = PIXELS, INTEGER(image.size), AUTO, RANGE(1, 4096),
      .help = "Side of the square that the network gets; auto is the network's own."},
@@ -275,8 +275,26 @@ static const char *suggest(const char *name) {
     return nearest.best;
 }
 
+/* Hyperparameters of other programs that Thaw has no use for, and why. */
+static const char *explain_foreign(const char *name) {
+    static const struct {
+        const char *name, *reason;
+    } foreign[] = {
+        {"num_classes", "the classes are the folders in data.train"},
+        {"image_shape",
+         "the size of pictures is the network's own, or image.size where the model leaves it open"},
+        {"augmentation_type", "pictures are not augmented, so that features can be kept"},
+    };
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        if (!strcmp(foreign[i].name, name)) return foreign[i].reason;
+    return NULL;
+}
+
 static thaw_status fail_unknown(const char *name, const char *source, thaw_error *err) {
-    const char *key = suggest(name);
+    const char *key = suggest(name), *reason = explain_foreign(name);
+    if (reason)
+        return thaw_fail(err, THAW_ERR_USAGE, "%s: there is no option '%s', leave it out: %s",
+                         source, name, reason);
     if (key)
         return thaw_fail(err, THAW_ERR_USAGE, "%s: unknown option '%.120s'; did you mean '%s'?",
                          source, name, key);
@@ -326,14 +344,15 @@ const thaw__option *thaw__options_row(size_t i) {
     return &table[i];
 }
 
+/* A hundredth; of a few dozen pictures, where that is none, a few may be broken all the same. */
+static double allow(double total) {
+    double few = fmin(3, total / 10);
+    return fmax(total / 100, few);
+}
+
 bool thaw_opt_limit_exceeded(thaw_opt_limit limit, size_t bad, size_t total) {
-    enum { AUTO_LEAST = 3 }; /* Of a few dozen pictures, one may be broken. */
-    static const double auto_percent = 1;
-    bool automatic = thaw_is_auto(limit.number);
-    double number = automatic ? auto_percent : limit.number;
-    double allowed = automatic || limit.percent ? number / 100 * (double)total : number;
-    if (automatic && allowed < AUTO_LEAST) allowed = AUTO_LEAST;
-    return (double)bad > allowed;
+    double n = (double)total, allowed = limit.percent ? limit.number / 100 * n : limit.number;
+    return (double)bad > (thaw_is_auto(limit.number) ? allow(n) : allowed);
 }
 
 /* ---- setting -------------------------------------------------------------------------------- */

@@ -70,7 +70,7 @@ typedef struct thaw_opt_held_out {
 
 /* So many, or so many of a hundred. */
 typedef struct thaw_opt_limit {
-    double number; /* Auto: 1 percent, but at least 3. */
+    double number; /* Auto: a hundredth, or a tenth up to 3 where that is more. */
     bool percent;
 } thaw_opt_limit;
 
@@ -160,7 +160,8 @@ thaw_status thaw_options_set(thaw_options *options, const char *key, const char 
 
 /* Takes over every "key = value" of an ini file, [section] and key joined by a point. A line that
  * is none, an unknown key, a bad value or a key that stands there twice is THAW_ERR_USAGE with file
- * and line; options may then hold a part of the file. THAW_ERR_IO when it cannot be read. */
+ * and line, and so is a folder; options may then hold a part of the file. THAW_ERR_IO when it cannot
+ * be read. */
 thaw_status thaw_options_read_ini(thaw_options *options, const char *path, thaw_error *err);
 
 /* The same from text, where name stands for the file in errors. */
