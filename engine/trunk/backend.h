@@ -27,8 +27,15 @@ thaw_status thaw_backend_open(thaw_backend *backend, const char *device, int thr
                               thaw_error *err);
 void thaw_backend_close(thaw_backend *backend); /* All zero: nothing. */
 
-/* One for each kind of device. */
+/* The CPU, with so many threads (0: all that this process may run on). OpenMP's number of threads
+ * is the whole process's: the backend that was opened last decides. ERR_BACKEND. */
 thaw_status thaw_backend_cpu_open(thaw_backend *backend, int threads, thaw_error *err);
+
+/* GPU number index, from 0, of those that the driver shows. kernels: its table, borrowed as long as
+ * the backend lives; memory is taken and given back by thaw_gpu_kernels, the only such table of a
+ * program. threads: of the host, as above. On failure backend is untouched, and the code is what
+ * the table's open says: ERR_USAGE: there is no such number; ERR_BACKEND: there is no driver, this
+ * build has no kernels for that GPU, or it does not answer. The caller closes. */
 thaw_status thaw_backend_gpu_open(thaw_backend *backend, const thaw_kernels *kernels, int index,
                                   int threads, thaw_error *err);
 
