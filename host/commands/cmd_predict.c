@@ -69,8 +69,14 @@ static thaw_status predict_group(thaw_bundle *b, const thaw_options *options, si
         thaw_error why = {0};
         char *bytes = "";
         files[i] = (thaw_file_bytes){.path = paths[i]};
-        if (thaw_file_read(paths[i], LARGEST_FILE, arena, &bytes, &files[i].n, &why) != THAW_OK)
+        thaw_status status =
+            thaw_file_read(paths[i], LARGEST_FILE, arena, &bytes, &files[i].n, &why);
+        if (status != THAW_OK && !thaw_status_rejects(status))
+            return thaw_fail(err, status, "%s", why.text);
+        if (status != THAW_OK) {
             unread[i] = thaw_arena_string(arena, why.text, strlen(why.text));
+            if (!unread[i]) return thaw_fail_memory(err, "to predict");
+        }
         files[i].bytes = bytes;
         if (unread[i]) files[i].n = 0;
     }

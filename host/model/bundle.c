@@ -35,7 +35,8 @@ static thaw_status decode_all(const thaw_bundle *b, thaw_decoder *decoder, size_
         thaw_status status =
             thaw_image_decode(decoder, files[i].bytes, files[i].n, g, pixels + i * size, &why);
         if (status == THAW_OK) continue;
-        if (!reasons) return thaw_fail(err, status, "%s: %s", files[i].path, why.text);
+        if (!reasons || !thaw_status_rejects(status))
+            return thaw_fail(err, status, "%s: %s", files[i].path, why.text);
         memset(pixels + i * size, 0, size);
         reasons[i] = thaw_arena_string(arena, why.text, strlen(why.text));
         if (!reasons[i]) return no_memory(err);

@@ -98,6 +98,28 @@ static void reject(pipeline *p, size_t i, const char *reason) {
     thaw_log_progress_add(p->log, 1);
 }
 
+static void fail(pipeline *p, const thaw_error *err) {
+    pthread_mutex_lock(&p->mutex);
+    if (!p->failed) p->error = *err;
+    p->failed = true;
+    pthread_cond_broadcast(&p->has_room);
+    pthread_cond_broadcast(&p->has_batch);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+/* Rejects picture i, or ends the run when the picture is not to blame. Returns false to stop. */
+static bool set_aside(pipeline *p, size_t i, thaw_status status, thaw_error *err) {
+    if (thaw_status_rejects(status)) {
+        reject(p, i, err->text);
+        return true;
+    }
+    char path[PATH_MAX];
+    thaw_dataset_path(p->dataset, i, path);
+    thaw_fail_within(err, status, "picture %.600s", path);
+    fail(p, err);
+    return false;
+}
+
 static void count_hit(pipeline *p) {
     pthread_mutex_lock(&p->mutex);
     p->result->hits++;
@@ -133,10 +155,7 @@ static bool produce_one(pipeline *p, reader *r, size_t i) {
     double start = thaw_now_s();
     thaw_status status = read_picture(r, p->dataset, i, &bytes, &n, key, &err);
     r->busy_s += thaw_now_s() - start;
-    if (status != THAW_OK) {
-        reject(p, i, err.text);
-        return true;
-    }
+    if (status != THAW_OK) return set_aside(p, i, status, &err);
     if (thaw_cache_has(p->cache, *key)) {
         count_hit(p);
         return true;
@@ -146,18 +165,8 @@ static bool produce_one(pipeline *p, reader *r, size_t i) {
     status = thaw_image_decode(r->decoder, bytes, n, &p->network->preprocess.geometry,
                                p->pixels + slot * image_bytes(p->network), &err);
     r->busy_s += thaw_now_s() - start;
-    if (status != THAW_OK) reject(p, i, err.text);
     finish_slot(p, slot, status == THAW_OK ? i : NONE);
-    return true;
-}
-
-static void fail(pipeline *p, const thaw_error *err) {
-    pthread_mutex_lock(&p->mutex);
-    if (!p->failed) p->error = *err;
-    p->failed = true;
-    pthread_cond_broadcast(&p->has_room);
-    pthread_cond_broadcast(&p->has_batch);
-    pthread_mutex_unlock(&p->mutex);
+    return status == THAW_OK || set_aside(p, i, status, &err);
 }
 
 static void *producer(void *argument) {
@@ -346,12 +355,13 @@ static thaw_status run_threads(pipeline *p, thaw_error *err) {
     pthread_mutex_lock(&p->mutex);
     p->n_running -= wanted - started;
     pthread_mutex_unlock(&p->mutex);
+    thaw_error why;
     thaw_status status = THAW_OK;
     if (!started || !c.keys)
-        status = thaw_fail_memory(err, "or threads to decode pictures");
+        status = thaw_fail_memory(&why, "or threads to decode pictures");
     else
-        status = consume(p, &c, err);
-    if (status != THAW_OK) fail(p, err);
+        status = consume(p, &c, &why);
+    if (status != THAW_OK) fail(p, &why);
     pthread_mutex_lock(&p->mutex);
     pthread_cond_broadcast(&p->has_room);
     pthread_mutex_unlock(&p->mutex);
