@@ -14,13 +14,28 @@
 
 #include "csv.h"
 
+static const char *advice(int code) {
+    if (code == ENOSPC || code == EDQUOT)
+        return "; free some space or choose a folder on another disk";
+    if (code == EMFILE) return "; allow the program more open files (ulimit -n)";
+    return "";
+}
+
 /* Fails with "cannot VERB 'path': reason" for the errno in code. */
 static thaw_status fail_errno(thaw_error *err, const char *verb, const char *path, int code) {
-    const char *advice = code == ENOSPC || code == EDQUOT
-                             ? "; free some space or choose a folder on another disk"
-                             : "";
     return thaw_fail(err, THAW_ERR_IO, "cannot %s '%.600s': %s%s", verb, path, strerror(code),
-                     advice);
+                     advice(code));
+}
+
+/* The same for reading, where it matters whether another file would fare better. */
+static thaw_status fail_reading(thaw_error *err, const char *verb, const char *path, int code) {
+    static const int of_the_file[] = {ENOENT,       EACCES, EPERM,  ENOTDIR, EISDIR, ELOOP,
+                                      ENAMETOOLONG, ENXIO,  ENODEV, EILSEQ,  EINVAL};
+    thaw_status status = fail_errno(err, verb, path, code);
+    for (size_t i = 0; i < sizeof of_the_file / sizeof *of_the_file; i++)
+        if (code == of_the_file[i]) return status;
+    if (err) err->code = THAW_ERR_SYSTEM;
+    return THAW_ERR_SYSTEM;
 }
 
 /* Reads up to n bytes, over short reads and signals. Returns the count or -1 with errno. */
@@ -39,8 +54,8 @@ static ssize_t read_all(int fd, char *bytes, size_t n) {
 static thaw_status read_open(int fd, const char *path, size_t limit_bytes, thaw_arena *arena,
                              char **bytes, size_t *n, thaw_error *err) {
     struct stat info;
-    if (fstat(fd, &info) != 0) return fail_errno(err, "read", path, errno);
-    if (S_ISDIR(info.st_mode)) return fail_errno(err, "read", path, EISDIR);
+    if (fstat(fd, &info) != 0) return fail_reading(err, "read", path, errno);
+    if (S_ISDIR(info.st_mode)) return fail_reading(err, "read", path, EISDIR);
     if (!S_ISREG(info.st_mode))
         return thaw_fail(err, THAW_ERR_IO, "cannot read '%.600s': it is not a regular file", path);
     if ((uintmax_t)info.st_size > limit_bytes)
@@ -50,7 +65,7 @@ static thaw_status read_open(int fd, const char *path, size_t limit_bytes, thaw_
     if (!buffer)
         return thaw_fail_memory(err, "for the %jd bytes of '%.600s'", (intmax_t)info.st_size, path);
     ssize_t got = read_all(fd, buffer, (size_t)info.st_size);
-    if (got < 0) return fail_errno(err, "read", path, errno);
+    if (got < 0) return fail_reading(err, "read", path, errno);
     *bytes = buffer;
     *n = (size_t)got;
     return THAW_OK;
@@ -66,7 +81,7 @@ thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *are
                            size_t *n, thaw_error *err) {
     /* Without O_NONBLOCK a pipe that nobody writes to would block here for ever. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return fail_errno(err, "open", path, errno);
+    if (fd < 0) return fail_reading(err, "open", path, errno);
     thaw_status status = read_open(fd, path, limit_bytes, arena, bytes, n, err);
     close(fd);
     if (status == THAW_OK && is_lfs_pointer(*bytes))

@@ -1,6 +1,7 @@
 #include "json.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -153,13 +154,33 @@ thaw_status thaw_json_write(const thaw_json *json, const char *path, thaw_error 
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
+/* The reader of jansson 2.14 goes on when a letter of a number or a text did not fit, and returns
+ * what is then another value: so whoever allocates for it remembers. */
+static _Thread_local bool ran_out;
+
+static void *allocate(size_t n) {
+    void *memory = malloc(n);
+    ran_out |= !memory;
+    return memory;
+}
+
+static void remember_failures(void) {
+    json_set_alloc_funcs(allocate, free);
+}
+
 thaw_status thaw_json_parse(const char *bytes, size_t n, const char *where, json_t **json,
                             thaw_error *err) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     json_error_t problem;
+    pthread_once(&once, remember_failures);
+    ran_out = false;
     *json = json_loadb(bytes, n, 0, &problem);
-    if (*json) return THAW_OK;
-    if (json_error_code(&problem) == json_error_out_of_memory)
+    if (ran_out) {
+        json_decref(*json);
+        *json = NULL;
         return thaw_fail_memory(err, "to read %s", where);
+    }
+    if (*json) return THAW_OK;
     return thaw_fail(err, THAW_ERR_FORMAT, "%s: line %d, column %d: %s", where, problem.line,
                      problem.column, problem.text);
 }

@@ -40,6 +40,10 @@ thaw_status thaw_fail_within(thaw_error *err, thaw_status code, const char *form
     return err->code;
 }
 
+bool thaw_status_rejects(thaw_status code) {
+    return code == THAW_ERR_IO || code == THAW_ERR_FORMAT || code == THAW_ERR_UNSUPPORTED;
+}
+
 const char *thaw_status_text(thaw_status code) {
     switch (code) {
 #define X(name, value, text) \

@@ -7,6 +7,8 @@
 #ifndef THAW_STATUS_H
 #define THAW_STATUS_H
 
+#include <stdbool.h>
+
 /* name, value, what kind of thing went wrong */
 #define THAW_STATUS_LIST(X)                                                 \
     X(OK, 0, "ok")                                                          \
@@ -19,7 +21,8 @@
     X(ERR_DATA, -7, "the dataset cannot be used as it is")                  \
     X(ERR_BACKEND, -8, "the compute library reported an error")             \
     X(ERR_MISMATCH, -9, "two results that should agree do not")             \
-    X(ERR_INTERRUPTED, -10, "stopped by a signal")
+    X(ERR_INTERRUPTED, -10, "stopped by a signal")                          \
+    X(ERR_SYSTEM, -11, "the system ran out of something, or a disk fails")
 
 typedef enum thaw_status {
 #define X(name, value, text) THAW_##name = value,
@@ -46,6 +49,11 @@ thaw_status thaw_fail_memory(thaw_error *err, const char *format, ...)
 /* Puts "prefix: " before err's sentence (NULL: nothing); returns err's code, or code when NULL. */
 thaw_status thaw_fail_within(thaw_error *err, thaw_status code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Whether the code says that one input cannot be used (it is missing, forbidden, damaged, or of a
+ * kind that Thaw does not read), so that the others may be all right. Of any other failure, want of
+ * memory or of descriptors say, the input is not to blame. */
+bool thaw_status_rejects(thaw_status code);
 
 /* The list's text for a code; "unknown" for a number that is not in it. */
 const char *thaw_status_text(thaw_status code);

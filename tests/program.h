@@ -19,6 +19,7 @@ typedef struct program {
     bool as_nobody;    /* Without root's rights; the caller is root. */
     rlim_t most_bytes; /* Largest file that it may write; 0: any. */
     int input;         /* Descriptor that it reads as standard input; 0: nothing. */
+    rlim_t most_files; /* Descriptors that it may have; 0: as many as this process. */
     pid_t pid;         /* While it runs. */
     int code;          /* Exit code, or PROGRAM_KILLED + the signal. */
     char *out, *err;   /* What it wrote. */
@@ -44,6 +45,10 @@ static inline void program_become(program *p, int out, int err) {
     if (p->most_bytes) {
         struct rlimit limit = {p->most_bytes, p->most_bytes};
         setrlimit(RLIMIT_FSIZE, &limit);
+    }
+    if (p->most_files) {
+        struct rlimit limit = {p->most_files, p->most_files};
+        setrlimit(RLIMIT_NOFILE, &limit);
     }
     if (p->as_nobody && (setgid(PROGRAM_NOBODY) != 0 || setuid(PROGRAM_NOBODY) != 0)) _exit(126);
     execv(THAW_PROGRAM, argv);

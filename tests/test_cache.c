@@ -168,13 +168,13 @@ static void threads(void **state) {
 static void index_agrees_with_list(void **state) {
     (void)state;
     enum { KEYS = 40, STEPS = 4000 };
-    cache_index index = {0};
-    static cache_place list[STEPS];
+    thaw__cache_index index = {0};
+    static thaw__cache_place list[STEPS];
     bool there[STEPS] = {false};
     uint64_t seed = 5;
     for (uint32_t i = 0; i < STEPS; i++) {
         uint64_t which = test_random(&seed) % KEYS;
-        list[i] = (cache_place){{which % 3, which}, 7, i + 1};
+        list[i] = (thaw__cache_place){{which % 3, which}, 7, i + 1};
         if (test_random(&seed) % 3) {
             assert_true(thaw__index_add(&index, list[i].key, 7, i));
             there[i] = true;
@@ -189,7 +189,7 @@ static void index_agrees_with_list(void **state) {
             bool expected = false;
             for (uint32_t j = 0; j <= i; j++)
                 expected |= there[j] && list[j].key.hi == k;
-            cache_place found;
+            thaw__cache_place found;
             assert_int_equal(thaw__index_find(&index, (thaw_hash){k % 3, k}, &found), expected);
             if (expected) assert_true(there[found.record - 1]);
             n_keys += expected;

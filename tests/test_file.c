@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <signal.h>
+#include <sys/inotify.h>
 #include <sys/resource.h>
 
 #include "file.h"
@@ -83,6 +84,63 @@ static void read_refused(void **state) {
     assert_int_equal(thaw_file_read(path, 9, &arena, &bytes, &n, &err), THAW_ERR_IO);
     assert_sentence("cannot read '%s': it is not a regular file", path);
     thaw_arena_free(&arena);
+}
+
+/* Whether the file is to blame, or the system: the one rejects a picture, the other ends the run. */
+static void reasons_are_told_apart(void **state) {
+    (void)state;
+    thaw_arena arena = {0};
+    char *bytes;
+    size_t n;
+    struct rlimit before, none;
+    tempdir_file(&dir, "there", "text");
+    tempdir_path(&dir, "there", path);
+    getrlimit(RLIMIT_NOFILE, &before);
+    none = (struct rlimit){0, before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    thaw_status status = thaw_file_read(path, 9, &arena, &bytes, &n, &err);
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_int_equal(status, THAW_ERR_SYSTEM);
+    assert_int_equal(err.code, THAW_ERR_SYSTEM);
+    assert_sentence(
+        "cannot open '%s': Too many open files; allow the program more open files "
+        "(ulimit -n)",
+        path);
+    assert_false(thaw_status_rejects(status));
+    assert_int_equal(symlink("loop", tempdir_path(&dir, "loop", path)), 0);
+    assert_int_equal(thaw_file_read(path, 9, &arena, &bytes, &n, &err), THAW_ERR_IO);
+    assert_true(thaw_status_rejects(THAW_ERR_IO));
+    assert_true(thaw_status_rejects(THAW_ERR_FORMAT));
+    assert_true(thaw_status_rejects(THAW_ERR_UNSUPPORTED));
+    assert_false(thaw_status_rejects(THAW_ERR_NOMEM));
+    assert_false(thaw_status_rejects(THAW_OK));
+    thaw_arena_free(&arena);
+}
+
+/* The names under which files appear before they are renamed: another one each time, 64 bits of it
+ * random, so that nobody plants a link there and no two writers meet, also from two machines. */
+static void temporary_names_cannot_be_foretold(void **state) {
+    (void)state;
+    enum { WRITES = 50, ROOM = 64 << 10, DIGITS = 16 };
+    static char events[ROOM], names[WRITES][DIGITS + 1];
+    int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC), n = 0;
+    assert_true(inotify_add_watch(watch, dir.root, IN_CREATE) >= 0);
+    tempdir_path(&dir, "a", path);
+    for (int i = 0; i < WRITES; i++)
+        assert_int_equal(thaw_file_write(path, "new", 3, &err), THAW_OK);
+    ssize_t size = read(watch, events, sizeof events);
+    close(watch);
+    for (ssize_t at = 0; at < size;) {
+        const struct inotify_event *e = (const struct inotify_event *)(events + at);
+        assert_int_equal(sscanf(e->name, "a.tmp%16[0-9a-f]", names[n]), 1);
+        assert_int_equal(strlen(e->name), strlen("a.tmp") + DIGITS);
+        for (int k = 0; k < n; k++)
+            assert_string_not_equal(names[k] + DIGITS / 2, names[n] + DIGITS / 2);
+        n++;
+        at += (ssize_t)(sizeof *e + e->len);
+    }
+    assert_int_equal(n, WRITES);
+    assert_int_equal(count_entries(), 1);
 }
 
 /* A write that breaks off half-way leaves the old file and nothing else. */
@@ -205,8 +263,15 @@ static void rejected(void **state) {
 
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-    const struct CMUnitTest tests[] = {
-        TEST(read_back), TEST(read_refused), TEST(write_is_atomic), TEST(written_in_pieces),
-        TEST(folders),   TEST(join),         TEST(free_bytes),      TEST(rejected)};
+    const struct CMUnitTest tests[] = {TEST(read_back),
+                                       TEST(read_refused),
+                                       TEST(reasons_are_told_apart),
+                                       TEST(temporary_names_cannot_be_foretold),
+                                       TEST(write_is_atomic),
+                                       TEST(written_in_pieces),
+                                       TEST(folders),
+                                       TEST(join),
+                                       TEST(free_bytes),
+                                       TEST(rejected)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,8 +30,8 @@ static thaw_status no_memory(thaw_error *err) {
 /* ---- records ------------------------------------------------------------------------------- */
 
 static void encode(const thaw_cache *c, thaw_hash key, const float *row, uint8_t *record) {
-    const record_layout *l = &c->layout;
-    record_header *h = (record_header *)record;
+    const thaw__record_layout *l = &c->layout;
+    thaw__record_header *h = (thaw__record_header *)record;
     uint8_t *payload = record + sizeof *h;
     memset(record, 0, l->stride);
     if (l->dtype == THAW_F16)
@@ -44,12 +44,12 @@ static void encode(const thaw_cache *c, thaw_hash key, const float *row, uint8_t
 }
 
 /* Reads and checks the record at place; row may be NULL. ERR_MISMATCH: damaged. */
-static thaw_status decode(const thaw_cache *c, int fd, const cache_place *place, float *row) {
-    const record_layout *l = &c->layout;
+static thaw_status decode(const thaw_cache *c, int fd, const thaw__cache_place *place, float *row) {
+    const thaw__record_layout *l = &c->layout;
     bool direct = row && l->dtype == THAW_F32;
     void *payload = direct ? (void *)row : malloc(l->payload);
     if (!payload) return THAW_ERR_NOMEM;
-    record_header h;
+    thaw__record_header h;
     bool whole = thaw__cache_read_record(fd, l, place->record - 1, &h, payload) &&
                  thaw_hash_equal(h.key, place->key);
     if (whole && row && !direct) thaw_float_from_half(payload, (size_t)l->D, row);
@@ -69,7 +69,7 @@ static bool same_file(int fd, const char *path) {
 /* Makes the folder and locks it as in use. thaw_cache_collect may remove the folder between any two
  * of these steps; the lock counts only if its file is in the folder once it is held. */
 static thaw_status lock_folder(thaw_cache *c, thaw_error *err) {
-    char path[CACHE_PATH + 16];
+    char path[THAW__CACHE_PATH + 16];
     snprintf(path, sizeof path, "%s/lock", c->folder);
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         THAW_TRY(thaw_file_make_folders(c->folder, err));
@@ -88,8 +88,8 @@ static thaw_status lock_folder(thaw_cache *c, thaw_error *err) {
     return thaw_fail(err, THAW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
 }
 
-static thaw_status open_folder(thaw_cache *c, const thaw_cache_spec *spec, const cache_facts *facts,
-                               thaw_error *err) {
+static thaw_status open_folder(thaw_cache *c, const thaw_cache_spec *spec,
+                               const thaw__cache_facts *facts, thaw_error *err) {
     char name[THAW_HASH_TEXT];
     thaw_hash_text(c->layout.trunk, name);
     if (snprintf(c->folder, sizeof c->folder, "%s/%s", spec->root, name) >= (int)sizeof c->folder)
@@ -109,7 +109,7 @@ static thaw_status fill(thaw_cache *c, const thaw_cache_spec *spec, thaw_arena *
         return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                          "the cache keeps records of 1 to 2^32 values in fp32 or fp16, not %lld",
                          (long long)spec->D);
-    cache_facts facts;
+    thaw__cache_facts facts;
     THAW_TRY(thaw__facts_of(spec, arena, &facts, err));
     c->layout.trunk = thaw__facts_key(&facts);
     c->shard_bytes = spec->shard_bytes ? spec->shard_bytes : usual_shard_bytes;
@@ -158,7 +158,7 @@ thaw_status thaw_cache_refresh(thaw_cache *c, thaw_error *err) {
 
 /* Where a copy of the record lies. The descriptor stays open until close: it can be read unlocked.
  */
-static bool locate(thaw_cache *c, thaw_hash key, int *fd, cache_place *place) {
+static bool locate(thaw_cache *c, thaw_hash key, int *fd, thaw__cache_place *place) {
     pthread_mutex_lock(&c->mutex);
     bool there = thaw__index_find(&c->index, key, place);
     if (there) *fd = c->shards[place->shard].fd;
@@ -166,7 +166,7 @@ static bool locate(thaw_cache *c, thaw_hash key, int *fd, cache_place *place) {
     return there;
 }
 
-static void drop(thaw_cache *c, const cache_place *place) {
+static void drop(thaw_cache *c, const thaw__cache_place *place) {
     pthread_mutex_lock(&c->mutex);
     if (thaw__index_drop(&c->index, place)) c->n_damaged++;
     pthread_mutex_unlock(&c->mutex);
@@ -175,7 +175,7 @@ static void drop(thaw_cache *c, const cache_place *place) {
 /* Reads the first copy that is whole; those before it are damaged and will not be tried again. */
 static thaw_status fetch(thaw_cache *c, thaw_hash key, float *row) {
     int fd;
-    cache_place place;
+    thaw__cache_place place;
     while (locate(c, key, &fd, &place)) {
         thaw_status status = decode(c, fd, &place, row);
         if (status != THAW_ERR_MISMATCH) return status;
@@ -209,7 +209,7 @@ static bool repeats(const thaw_hash *keys, size_t i) {
 
 thaw_status thaw_cache_append(thaw_cache *c, const thaw_hash *keys, size_t n, const float *rows,
                               thaw_error *err) {
-    const record_layout *l = &c->layout;
+    const thaw__record_layout *l = &c->layout;
     size_t most = WRITE_BYTES / l->stride;
     most = most < 1 ? 1 : most > WRITE_RECORDS ? WRITE_RECORDS : most;
     if (most > n) most = n;

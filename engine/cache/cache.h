@@ -8,12 +8,14 @@
  * On disk: ROOT/<trunk key>/ holds trunk.json (the facts behind the key, for people), `lock` (held
  * while the trunk is in use; its time is when it last was), and shards that only grow:
  *
- *   shard    byte 0   "THAWSHRD"                        record   byte 0   picture key
- *                 8   u32 format version                             16   u64 check of the values
- *                12   u32 dtype                                      24   u64 check of bytes 0 to
- * 23, 16   u64 D                                               seeded with the trunk key 24   trunk
- * key                                      32   zeros 40   zeros 64   D values 64   record, record,
- * ...                                 zeros to a multiple of 64
+ *   bytes of a shard                            bytes of a record
+ *    0   8  "THAWSHRD"                           0  16  picture key
+ *    8   4  format version                      16   8  check of the values
+ *   12   4  type of the values                  24   8  check of bytes 0 to 23, seeded
+ *   16   8  D                                           with the trunk key
+ *   24  16  trunk key                           32  32  zeros
+ *   40  24  zeros                               64      D values
+ *   64      record, record, ...                         zeros to a multiple of 64
  *
  * Numbers are those of the machine; checks are XXH3. All records of a trunk have one size, so the
  * next record is found whatever the damage to this one.
@@ -89,12 +91,15 @@ thaw_status thaw_cache_append(thaw_cache *cache, const thaw_hash *keys, size_t n
 thaw_status thaw_cache_read(thaw_cache *cache, thaw_hash key, float *row, thaw_error *err);
 
 typedef struct thaw_cache_stats {
-    size_t records;   /* Different keys. */
-    size_t damaged;   /* Records that this process found damaged and passed over. */
-    size_t in_memory; /* Of records, those that are not on disk. */
-    uint64_t bytes;   /* Of all records. */
-    size_t record_bytes;
+    size_t records;      /* Different keys. */
+    size_t damaged;      /* Records that this process found damaged and passed over. */
+    size_t in_memory;    /* Of records, those that are not on disk. */
+    size_t record_bytes; /* Of one, with its header and what fills it up. */
+    uint64_t bytes;      /* Of all different keys, one copy each. */
 } thaw_cache_stats;
+
+/* What this process knows of the trunk at this moment: what it found when it opened the cache or
+ * refreshed it last, and what it appended. Reads no file; never fails. */
 thaw_cache_stats thaw_cache_measure(thaw_cache *cache);
 
 /* ---- all trunks of a root ------------------------------------------------------------------ */

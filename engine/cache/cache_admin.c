@@ -22,7 +22,7 @@ enum { KEY_DIGITS = THAW_HASH_TEXT - 1 };
 typedef struct trunk {
     thaw_cache_entry entry;
     thaw_hash hash;
-    cache_facts facts;
+    thaw__cache_facts facts;
     thaw_arena arena;
     char *folder;
 } trunk;
@@ -31,7 +31,7 @@ typedef struct trunk {
 
 /* How the records of a shard lie. Its header tells, or else trunk.json, if any record agrees.
  * False: the file is none of this trunk's shards. *header_good: the header tells. */
-static bool shard_layout(const trunk *t, int fd, record_layout *layout, bool *header_good) {
+static bool shard_layout(const trunk *t, int fd, thaw__record_layout *layout, bool *header_good) {
     *header_good = thaw__cache_read_header(fd, t->hash, layout);
     return *header_good || (thaw__facts_layout(&t->facts, t->hash, layout) &&
                             thaw__cache_any_record_fits(fd, layout));
@@ -47,13 +47,13 @@ static void note_damage(thaw_cache_entry *e, const char *name, uint64_t offset) 
 }
 
 /* Whether the record agrees with its checks; buffer: layout->payload bytes. */
-static bool is_whole(int fd, const record_layout *layout, size_t record, void *buffer) {
-    record_header h;
+static bool is_whole(int fd, const thaw__record_layout *layout, size_t record, void *buffer) {
+    thaw__record_header h;
     return thaw__cache_read_record(fd, layout, record, &h, buffer);
 }
 
-static void check_shard(thaw_cache_entry *e, int fd, const char *name, const record_layout *layout,
-                        size_t n) {
+static void check_shard(thaw_cache_entry *e, int fd, const char *name,
+                        const thaw__record_layout *layout, size_t n) {
     void *buffer = malloc(layout->payload);
     for (size_t i = 0; buffer && i < n; i++)
         if (!is_whole(fd, layout, i, buffer))
@@ -62,7 +62,7 @@ static void check_shard(thaw_cache_entry *e, int fd, const char *name, const rec
 }
 
 /* Copies a record over another one. Both must be on disk before the first may go. */
-static bool move_record(int fd, const record_layout *layout, size_t from, size_t to) {
+static bool move_record(int fd, const thaw__record_layout *layout, size_t from, size_t to) {
     uint8_t *bytes = malloc(layout->stride);
     bool good = bytes &&
                 thaw_file_read_at(fd, bytes, layout->stride, thaw__cache_offset(layout, from)) &&
@@ -74,7 +74,7 @@ static bool move_record(int fd, const record_layout *layout, size_t from, size_t
 
 /* Removes damaged records: the last one takes the place of each. Whenever this is killed, a record
  * is there once or twice. Returns how many are gone. The shard's trunk must be locked. */
-static size_t mend_shard(int fd, const record_layout *layout) {
+static size_t mend_shard(int fd, const thaw__record_layout *layout) {
     size_t n = thaw__cache_whole_records(fd, layout), before = n;
     void *buffer = malloc(layout->payload);
     bool good = buffer != NULL;
@@ -114,7 +114,7 @@ static void read_shard(trunk *t, int folder, const char *name, bool check) {
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return;
     struct stat info;
-    record_layout layout;
+    thaw__record_layout layout;
     bool header_good;
     e->shards++;
     if (fstat(fd, &info) == 0) e->bytes += (uint64_t)info.st_size;
@@ -263,10 +263,10 @@ static void clean_shard(const trunk *t, int folder, const char *name,
                         thaw_cache_collected *result) {
     int fd = openat(folder, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return;
-    record_layout layout;
+    thaw__record_layout layout;
     bool header_good, is_shard = shard_layout(t, fd, &layout, &header_good);
     if (is_shard && !header_good) {
-        shard_header h = thaw__cache_header(&layout);
+        thaw__shard_header h = thaw__cache_header(&layout);
         thaw_file_write_at(fd, &h, sizeof h, 0);
     }
     if (is_shard) {
@@ -328,10 +328,10 @@ thaw_status thaw_cache_collect(const char *root, uint64_t keep_bytes, int64_t ke
 typedef void (*difference_visit)(void *context, const char *name, const char *kept,
                                  const char *wanted);
 
-static int compare_facts(const cache_facts *kept, const cache_facts *wanted, difference_visit visit,
-                         void *context) {
+static int compare_facts(const thaw__cache_facts *kept, const thaw__cache_facts *wanted,
+                         difference_visit visit, void *context) {
     int count = 0;
-    const cache_facts *sides[] = {wanted, kept};
+    const thaw__cache_facts *sides[] = {wanted, kept};
     for (int side = 0; side < 2; side++) {
         for (size_t i = 0; i < sides[side]->n; i++) {
             const char *name = sides[side]->list[i].name;
@@ -359,7 +359,8 @@ static void add_line(void *context, const char *name, const char *kept, const ch
     l->used += n > 0 ? (size_t)n : 0;
 }
 
-static void explain(const trunks *all, const cache_facts *wanted, lines *text, int *n_differences) {
+static void explain(const trunks *all, const thaw__cache_facts *wanted, lines *text,
+                    int *n_differences) {
     const trunk *best = NULL;
     for (size_t i = 0; i < all->n; i++) {
         const trunk *t = &all->list[i];
@@ -380,7 +381,7 @@ thaw_status thaw_cache_explain(const thaw_cache_spec *spec, char *text, size_t t
     *n_differences = -1;
     THAW_TRY(read_trunks(spec->root, false, &all, err));
     thaw_arena arena = {0};
-    cache_facts wanted;
+    thaw__cache_facts wanted;
     thaw_status status = thaw__facts_of(spec, &arena, &wanted, err);
     if (status == THAW_OK) explain(&all, &wanted, &out, n_differences);
     thaw_arena_free(&arena);

@@ -10,22 +10,22 @@ enum { LARGEST_JSON = 1 << 20, OWN_FACTS = 3 };
 
 static const char *const stored_names[] = {[THAW_F32] = "fp32", [THAW_F16] = "fp16"};
 
-thaw_status thaw__facts_of(const thaw_cache_spec *spec, thaw_arena *arena, cache_facts *facts,
+thaw_status thaw__facts_of(const thaw_cache_spec *spec, thaw_arena *arena, thaw__cache_facts *facts,
                            thaw_error *err) {
     size_t n = spec->n_facts;
     thaw_fact *list = thaw_arena_array(arena, n + OWN_FACTS, sizeof *list);
     char *values = thaw_arena_printf(arena, "%lld", (long long)spec->D);
-    char *format = thaw_arena_printf(arena, "%d", CACHE_FORMAT);
+    char *format = thaw_arena_printf(arena, "%d", THAW__CACHE_FORMAT);
     if (!list || !values || !format) return thaw_fail_memory(err, "for the facts of a cache");
     if (n) memcpy(list, spec->facts, n * sizeof *list);
     list[n] = (thaw_fact){"values", values};
     list[n + 1] = (thaw_fact){"stored", stored_names[spec->dtype]};
     list[n + 2] = (thaw_fact){"format", format};
-    *facts = (cache_facts){list, n + OWN_FACTS, spec->about ? spec->about : ""};
+    *facts = (thaw__cache_facts){list, n + OWN_FACTS, spec->about ? spec->about : ""};
     return THAW_OK;
 }
 
-thaw_hash thaw__facts_key(const cache_facts *facts) {
+thaw_hash thaw__facts_key(const thaw__cache_facts *facts) {
     thaw_hash h = {0};
     for (size_t i = 0; i < facts->n; i++) {
         h = thaw_hash_bytes(h, facts->list[i].name, strlen(facts->list[i].name) + 1);
@@ -36,7 +36,7 @@ thaw_hash thaw__facts_key(const cache_facts *facts) {
 
 /* ---- trunk.json ------------------------------------------------------------------------------ */
 
-bool thaw__facts_write(const char *folder, const cache_facts *facts) {
+bool thaw__facts_write(const char *folder, const thaw__cache_facts *facts) {
     thaw_arena arena = {0};
     thaw_json json = thaw_json_begin();
     thaw_json_text(&json, json.root, "about", facts->about);
@@ -63,7 +63,7 @@ static const char *keep_text(thaw_arena *arena, const json_t *json) {
     return text ? thaw_arena_string(arena, text, strlen(text)) : NULL;
 }
 
-static void from_json(const json_t *json, thaw_arena *arena, cache_facts *facts) {
+static void from_json(const json_t *json, thaw_arena *arena, thaw__cache_facts *facts) {
     const json_t *pairs = json_object_get(json, "facts");
     thaw_fact *list = thaw_arena_array(arena, json_array_size(pairs), sizeof *list);
     for (size_t i = 0; list && i < json_array_size(pairs); i++) {
@@ -77,8 +77,8 @@ static void from_json(const json_t *json, thaw_arena *arena, cache_facts *facts)
     if (about) facts->about = about;
 }
 
-cache_facts thaw__facts_read(const char *folder, thaw_arena *arena) {
-    cache_facts facts = {.about = ""};
+thaw__cache_facts thaw__facts_read(const char *folder, thaw_arena *arena) {
+    thaw__cache_facts facts = {.about = ""};
     char *path = thaw_file_join(arena, folder, "trunk.json");
     json_t *json;
     if (!path || thaw_json_read(path, LARGEST_JSON, &json, NULL) != THAW_OK) return facts;
@@ -89,7 +89,8 @@ cache_facts thaw__facts_read(const char *folder, thaw_arena *arena) {
 
 /* ---- looking at them ------------------------------------------------------------------------- */
 
-bool thaw__facts_layout(const cache_facts *facts, thaw_hash trunk, record_layout *layout) {
+bool thaw__facts_layout(const thaw__cache_facts *facts, thaw_hash trunk,
+                        thaw__record_layout *layout) {
     int64_t D;
     const char *stored = thaw__facts_value(facts, "stored");
     uint32_t dtype = strcmp(stored, stored_names[THAW_F16]) == 0 ? THAW_F16 : THAW_F32;
@@ -97,17 +98,17 @@ bool thaw__facts_layout(const cache_facts *facts, thaw_hash trunk, record_layout
            thaw__cache_layout(layout, trunk, D, dtype);
 }
 
-static const thaw_fact *find(const cache_facts *facts, const char *name) {
+static const thaw_fact *find(const thaw__cache_facts *facts, const char *name) {
     for (size_t i = 0; i < facts->n; i++)
         if (strcmp(facts->list[i].name, name) == 0) return &facts->list[i];
     return NULL;
 }
 
-bool thaw__facts_has(const cache_facts *facts, const char *name) {
+bool thaw__facts_has(const thaw__cache_facts *facts, const char *name) {
     return find(facts, name) != NULL;
 }
 
-const char *thaw__facts_value(const cache_facts *facts, const char *name) {
+const char *thaw__facts_value(const thaw__cache_facts *facts, const char *name) {
     const thaw_fact *fact = find(facts, name);
     return fact ? fact->value : "(none)";
 }

@@ -7,21 +7,21 @@ static const uint32_t free_place = 0, dropped = UINT32_MAX;
 
 enum { SMALLEST = 256 };
 
-static size_t next(const cache_index *index, size_t at) {
+static size_t next(const thaw__cache_index *index, size_t at) {
     return (at + 1) & (index->size - 1);
 }
 
 /* Keys are hashes, so their low bits are as good as any. */
-static size_t home(const cache_index *index, thaw_hash key) {
+static size_t home(const thaw__cache_index *index, thaw_hash key) {
     return (size_t)key.lo & (index->size - 1);
 }
 
-static bool resize(cache_index *index, size_t size) {
-    cache_index bigger = {.size = size, .n_keys = index->n_keys};
+static bool resize(thaw__cache_index *index, size_t size) {
+    thaw__cache_index bigger = {.size = size, .n_keys = index->n_keys};
     bigger.table = calloc(size, sizeof *bigger.table);
     if (!bigger.table) return false;
     for (size_t i = 0; i < index->size; i++) {
-        const cache_place *old = &index->table[i];
+        const thaw__cache_place *old = &index->table[i];
         if (old->record == free_place || old->record == dropped) continue;
         size_t at = home(&bigger, old->key);
         while (bigger.table[at].record != free_place)
@@ -34,32 +34,32 @@ static bool resize(cache_index *index, size_t size) {
     return true;
 }
 
-bool thaw__index_reserve(cache_index *index, size_t more) {
+bool thaw__index_reserve(thaw__cache_index *index, size_t more) {
     size_t size = index->size ? index->size : SMALLEST;
     while (4 * (index->n_used + more) > 3 * size)
         size *= 2;
     return size == index->size || resize(index, size);
 }
 
-bool thaw__index_add(cache_index *index, thaw_hash key, uint32_t shard, size_t record) {
+bool thaw__index_add(thaw__cache_index *index, thaw_hash key, uint32_t shard, size_t record) {
     if (record >= dropped - 1) return false;
     if (!thaw__index_reserve(index, 1)) return false;
-    cache_place other;
+    thaw__cache_place other;
     index->n_keys += !thaw__index_find(index, key, &other);
     size_t at = home(index, key);
     while (index->table[at].record != free_place &&
            !(index->table[at].record == dropped && thaw_hash_equal(index->table[at].key, key)))
         at = next(index, at);
     index->n_used += index->table[at].record == free_place;
-    index->table[at] = (cache_place){key, shard, (uint32_t)record + 1};
+    index->table[at] = (thaw__cache_place){key, shard, (uint32_t)record + 1};
     return true;
 }
 
-bool thaw__index_find(const cache_index *index, thaw_hash key, cache_place *place) {
+bool thaw__index_find(const thaw__cache_index *index, thaw_hash key, thaw__cache_place *place) {
     if (!index->size) return false;
     for (size_t at = home(index, key); index->table[at].record != free_place;
          at = next(index, at)) {
-        const cache_place *p = &index->table[at];
+        const thaw__cache_place *p = &index->table[at];
         if (p->record == dropped || !thaw_hash_equal(p->key, key)) continue;
         *place = *p;
         return true;
@@ -67,12 +67,12 @@ bool thaw__index_find(const cache_index *index, thaw_hash key, cache_place *plac
     return false;
 }
 
-bool thaw__index_drop(cache_index *index, const cache_place *place) {
+bool thaw__index_drop(thaw__cache_index *index, const thaw__cache_place *place) {
     if (!index->size) return false;
-    cache_place other;
+    thaw__cache_place other;
     for (size_t at = home(index, place->key); index->table[at].record != free_place;
          at = next(index, at)) {
-        cache_place *p = &index->table[at];
+        thaw__cache_place *p = &index->table[at];
         if (p->record != place->record || p->shard != place->shard ||
             !thaw_hash_equal(p->key, place->key))
             continue;
@@ -83,7 +83,7 @@ bool thaw__index_drop(cache_index *index, const cache_place *place) {
     return false;
 }
 
-void thaw__index_free(cache_index *index) {
+void thaw__index_free(thaw__cache_index *index) {
     free(index->table);
-    *index = (cache_index){0};
+    *index = (thaw__cache_index){0};
 }

@@ -37,14 +37,14 @@ const char *thaw__cache_where(const thaw_cache *c) {
 /* The cache owns fd from here on, also after a failure. */
 static thaw_status add_shard(thaw_cache *c, int fd, bool memory, thaw_error *err) {
     struct stat info;
-    cache_shard *more = realloc(c->shards, (c->n_shards + 1) * sizeof *more);
+    thaw__cache_shard *more = realloc(c->shards, (c->n_shards + 1) * sizeof *more);
     if (more) c->shards = more;
     if (!more || c->n_shards == MAX_SHARDS || fstat(fd, &info) != 0) {
         close(fd);
         return no_memory(err);
     }
-    c->shards[c->n_shards++] =
-        (cache_shard){.fd = fd, .memory = memory, .device = info.st_dev, .inode = info.st_ino};
+    c->shards[c->n_shards++] = (thaw__cache_shard){
+        .fd = fd, .memory = memory, .device = info.st_dev, .inode = info.st_ino};
     return THAW_OK;
 }
 
@@ -57,7 +57,7 @@ static bool knows_shard(const thaw_cache *c, int fd) {
 }
 
 /* Indexes what `record` of shard i says it is. */
-static bool index_record(thaw_cache *c, size_t i, size_t record, const record_header *h) {
+static bool index_record(thaw_cache *c, size_t i, size_t record, const thaw__record_header *h) {
     if (h->header_check == thaw__cache_header_check(&c->layout, h))
         return thaw__index_add(&c->index, h->key, (uint32_t)i, record);
     c->n_damaged++;
@@ -68,20 +68,20 @@ static bool index_record(thaw_cache *c, size_t i, size_t record, const record_he
  * header at a time, which costs a page for each, not its payload; small ones by the block, since
  * there a call costs more than reading over the payload. */
 static thaw_status index_shard(thaw_cache *c, size_t i, thaw_error *err) {
-    cache_shard *s = &c->shards[i];
-    const record_layout *l = &c->layout;
-    _Alignas(record_header) uint8_t block[SCAN_BYTES];
+    thaw__cache_shard *s = &c->shards[i];
+    const thaw__record_layout *l = &c->layout;
+    _Alignas(thaw__record_header) uint8_t block[SCAN_BYTES];
     size_t n = thaw__cache_whole_records(s->fd, l), step = sizeof block / l->stride;
     if (step < SCAN_RECORDS) step = 1;
     if (n > s->n) thaw__index_reserve(&c->index, n - s->n); /* Failing here is no failure yet. */
     while (s->n < n) {
         size_t some = n - s->n < step ? n - s->n : step;
-        size_t bytes = (some - 1) * l->stride + sizeof(record_header);
+        size_t bytes = (some - 1) * l->stride + sizeof(thaw__record_header);
         bool good = thaw_file_read_at(s->fd, block, bytes, thaw__cache_offset(l, s->n));
         /* What cannot be read is damaged, and zeros are no record. */
         if (!good) memset(block, 0, bytes);
         for (size_t k = 0; k < some; k++, s->n++)
-            if (!index_record(c, i, s->n, (const record_header *)(block + k * l->stride)))
+            if (!index_record(c, i, s->n, (const thaw__record_header *)(block + k * l->stride)))
                 return no_memory(err);
     }
     return THAW_OK;
@@ -92,7 +92,7 @@ static thaw_status index_shard(thaw_cache *c, size_t i, thaw_error *err) {
 static thaw_status open_shard(thaw_cache *c, int folder, const char *name, thaw_error *err) {
     int fd = openat(folder, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) return THAW_OK;
-    record_layout l;
+    thaw__record_layout l;
     bool fits = thaw__cache_read_header(fd, c->layout.trunk, &l) && l.stride == c->layout.stride;
     if (knows_shard(c, fd) || !(fits || thaw__cache_any_record_fits(fd, &c->layout))) {
         close(fd);
@@ -121,14 +121,14 @@ thaw_status thaw__shards_index(thaw_cache *c, thaw_error *err) {
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static bool write_header(const thaw_cache *c, int fd) {
-    shard_header h = thaw__cache_header(&c->layout);
+    thaw__shard_header h = thaw__cache_header(&c->layout);
     return thaw_file_write_at(fd, &h, sizeof h, 0);
 }
 
 /* Makes a locked shard ready: what its last writer added is indexed, a damaged header replaced. A
  * torn tail is shorter than a record, so the next one covers it. False when it is full or fails. */
 static bool prepare_shard(thaw_cache *c, size_t i) {
-    const cache_shard *s = &c->shards[i];
+    const thaw__cache_shard *s = &c->shards[i];
     return index_shard(c, i, NULL) == THAW_OK &&
            (size_t)thaw__cache_offset(&c->layout, s->n + 1) <= c->shard_bytes &&
            write_header(c, s->fd);
@@ -137,7 +137,7 @@ static bool prepare_shard(thaw_cache *c, size_t i) {
 /* Locks a shard of this folder that has room and that nobody writes to. */
 static bool take_shard(thaw_cache *c) {
     for (size_t i = 0; i < c->n_shards; i++) {
-        cache_shard *s = &c->shards[i];
+        thaw__cache_shard *s = &c->shards[i];
         if (s->memory || flock(s->fd, LOCK_EX | LOCK_NB) != 0) continue;
         if (prepare_shard(c, i)) {
             c->writing = (int)i;
@@ -157,7 +157,7 @@ static bool lock_new_shard(int fd) {
 
 /* A new shard, locked, under a name that nobody else has. Its descriptor, or -1 with errno. */
 static int make_shard(const thaw_cache *c) {
-    char path[CACHE_PATH + 64];
+    char path[THAW__CACHE_PATH + 64];
     for (int attempt = 0; attempt < NAMES; attempt++) {
         snprintf(path, sizeof path, "%s/%08lx-%05d-%03d.shard", c->folder, (long)time(NULL),
                  (int)getpid(), attempt);
@@ -212,7 +212,7 @@ static thaw_status open_writer(thaw_cache *c, bool memory, thaw_error *err) {
 /* Ends a full shard: what is in it goes to disk, and its lock to whoever wants it. */
 static void leave_full_shard(thaw_cache *c) {
     if (c->writing < 0 || c->shards[c->writing].memory) return;
-    cache_shard *s = &c->shards[c->writing];
+    thaw__cache_shard *s = &c->shards[c->writing];
     if ((size_t)thaw__cache_offset(&c->layout, s->n) < c->shard_bytes) return;
     fdatasync(s->fd);
     flock(s->fd, LOCK_UN);
@@ -243,7 +243,7 @@ static thaw_status reserve_memory(thaw_cache *c, size_t n, thaw_error *err) {
 
 /* Puts n records of buffer behind the shard's last. On failure, nothing: a torn record is cut. */
 static bool write_records(thaw_cache *c, const uint8_t *buffer, size_t n) {
-    const cache_shard *s = &c->shards[c->writing];
+    const thaw__cache_shard *s = &c->shards[c->writing];
     off_t end = thaw__cache_offset(&c->layout, s->n);
     if (thaw_file_write_at(s->fd, buffer, n * c->layout.stride, end)) return true;
     int reason = errno;
@@ -263,10 +263,10 @@ thaw_status thaw__shards_append(thaw_cache *c, const uint8_t *buffer, size_t n, 
         THAW_TRY(open_writer(c, true, err));
         if (!write_records(c, buffer, n)) return fail_write(c, errno, err);
     }
-    cache_shard *s = &c->shards[c->writing];
+    thaw__cache_shard *s = &c->shards[c->writing];
     if (s->memory) c->n_memory += n;
     for (size_t i = 0; i < n; i++, s->n++) {
-        const record_header *h = (const record_header *)(buffer + i * c->layout.stride);
+        const thaw__record_header *h = (const thaw__record_header *)(buffer + i * c->layout.stride);
         if (!thaw__index_add(&c->index, h->key, (uint32_t)c->writing, s->n)) return no_memory(err);
     }
     return THAW_OK;

@@ -10,28 +10,28 @@
 #include "cache_format.h"
 #include "cache_index.h"
 
-enum { CACHE_PATH = 4096 };
+enum { THAW__CACHE_PATH = 4096 };
 
 /* One file of records, or a memory file. */
-typedef struct cache_shard {
+typedef struct thaw__cache_shard {
     int fd;
     bool memory;
     dev_t device;
     ino_t inode;
     size_t n; /* Records that are indexed, or damaged. */
-} cache_shard;
+} thaw__cache_shard;
 
 struct thaw_cache {
-    pthread_mutex_t mutex;   /* Guards all but the constants. */
-    char folder[CACHE_PATH]; /* Constant; "": memory only. */
-    record_layout layout;    /* Constant. */
-    size_t shard_bytes;      /* Constant; size at which a shard is full. */
-    size_t memory_bytes;     /* 0: not decided yet. */
-    int lock;                /* Shared lock on the trunk's folder: it is in use. */
-    cache_shard *shards;
+    pthread_mutex_t mutex;         /* Guards all but the constants. */
+    char folder[THAW__CACHE_PATH]; /* Constant; "": memory only. */
+    thaw__record_layout layout;    /* Constant. */
+    size_t shard_bytes;            /* Constant; size at which a shard is full. */
+    size_t memory_bytes;           /* 0: not decided yet. */
+    int lock;                      /* Shared lock on the trunk's folder: it is in use. */
+    thaw__cache_shard *shards;
     size_t n_shards;
     int writing; /* Shard that this process appends to; -1: none yet. */
-    cache_index index;
+    thaw__cache_index index;
     size_t n_damaged, n_memory;
 };
 

@@ -351,7 +351,9 @@ static thaw_status decode_jpeg(thaw_decoder *d, const uint8_t *bytes, size_t n,
     if (setjmp(errors.back)) {
         char text[JMSG_LENGTH_MAX];
         info.err->format_message((j_common_ptr)&info, text);
-        status = thaw_fail(err, THAW_ERR_FORMAT, "the JPEG is damaged: %s", text);
+        status = info.err->msg_code == JERR_OUT_OF_MEMORY
+                     ? thaw_fail_memory(err, "for a JPEG")
+                     : thaw_fail(err, THAW_ERR_FORMAT, "the JPEG is damaged: %s", text);
     } else {
         jpeg_create_decompress(&info);
         jpeg_mem_src(&info, bytes, n);

@@ -134,10 +134,18 @@ static void count_skipped(pipeline *p) {
     thaw_log_progress_add(p->spec->log, 1);
 }
 
-/* Puts into the slot what became of the picture; status OK: it is decoded, otherwise why says more.
+/* Ends the run for a reason that is not the picture's. */
+static bool give_up(pipeline *p, const char *path, thaw_status status, thaw_error *why) {
+    thaw_fail_within(why, status, "picture %.600s", path);
+    fail(p, why);
+    return false;
+}
+
+/* Puts into the slot what became of the picture: status OK: it is decoded, otherwise why says more.
  * False: stop. */
 static bool put_picture(pipeline *p, size_t slot, const char *path, thaw_piped picture,
-                        thaw_status status, const thaw_error *why) {
+                        thaw_status status, thaw_error *why) {
+    if (status != THAW_OK && !thaw_status_rejects(status)) return give_up(p, path, status, why);
     picture.path = strdup(path);
     picture.problem = status == THAW_OK ? NULL : strdup(why->text);
     if (picture.path && (picture.problem || status == THAW_OK)) {
@@ -145,10 +153,7 @@ static bool put_picture(pipeline *p, size_t slot, const char *path, thaw_piped p
         return true;
     }
     forget(&picture);
-    thaw_error err;
-    thaw_fail_memory(&err, "for the name of a picture");
-    fail(p, &err);
-    return false;
+    return give_up(p, path, thaw_fail_memory(why, "for its name"), why);
 }
 
 /* Brings picture i, at r->path, into the ring, unless it is skipped. False: stop. */
@@ -342,7 +347,7 @@ static int start_producers(pipeline *p, pthread_t threads[MOST_THREADS], thaw_er
     p->n_running -= wanted - started;
     pthread_mutex_unlock(&p->mutex);
     if (!started)
-        thaw_fail(err, THAW_ERR_NOMEM, "no thread can be started to decode pictures: %s",
+        thaw_fail(err, THAW_ERR_SYSTEM, "no thread can be started to decode pictures: %s",
                   strerror(code));
     return started;
 }

@@ -62,9 +62,10 @@ typedef struct thaw_pipeline_result {
     double plan_seconds;        /* of which planning the trunk; 0 when all were skipped. */
 } thaw_pipeline_result;
 
-/* Runs until the source has no more. result is filled also after an error.
- * ERR_INTERRUPTED: stopped before that; ERR_NOMEM: also when no thread can be started; what planning
- * and running the trunk, the source and the sink return. */
+/* Runs until the source has no more. result is filled also after an error. A picture that cannot be
+ * used has a problem; a picture that could be, had there been memory or descriptors, ends the run.
+ * ERR_INTERRUPTED: stopped before the end; ERR_NOMEM, ERR_SYSTEM: also when no thread can be started;
+ * what planning and running the trunk, the source and the sink return. */
 thaw_status thaw_pipeline_run(const thaw_pipeline *pipeline, thaw_pipeline_result *result,
                               thaw_error *err);
 
