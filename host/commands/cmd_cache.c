@@ -4,7 +4,9 @@
 #include <time.h>
 
 #include "commands.h"
-#include "run/session.h"
+#include "run/device.h"
+#include "run/precision.h"
+#include "run/storage.h"
 #include "text.h"
 
 static const char *fact(const thaw_cache_entry *e, const char *name) {
@@ -80,7 +82,7 @@ static thaw_status explain(const thaw_options *options, const char *root, thaw_a
     THAW_TRY(thaw_options_require(options, "model", err));
     thaw_network network;
     thaw_backend backend; /* Which one computes is one of the facts. */
-    THAW_TRY(thaw_session_backend(options, &backend, err));
+    THAW_TRY(thaw_device_open(options, &backend, err));
     thaw_status status = thaw_network_open(&network, options, err);
     char text[2048];
     int n = -1;
@@ -92,7 +94,7 @@ static thaw_status explain(const thaw_options *options, const char *root, thaw_a
             .root = root,
             .D = network.n_features,
             .dtype = stored,
-            .facts = thaw_session_facts(&network, backend.kernels, compute, arena, &n_facts)};
+            .facts = thaw_storage_facts(&network, backend.kernels, compute, arena, &n_facts)};
         spec.n_facts = n_facts;
         status = spec.facts ? thaw_cache_explain(&spec, text, sizeof text, &n, err)
                             : thaw_fail_memory(err, "for the facts of a cache");
@@ -127,7 +129,7 @@ static thaw_status collect(const thaw_options *options, const char *root, thaw_e
 thaw_status thaw_cmd_cache(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
     thaw_arena arena = {0};
     const char *root, *what = cli->args[0];
-    thaw_status status = thaw_session_cache_root(options, &arena, &root, err);
+    thaw_status status = thaw_storage_root(options, &arena, &root, err);
     if (status == THAW_OK && !root)
         status = thaw_fail(err, THAW_ERR_USAGE, "cache.dir = none: there is nothing to look at");
     if (status == THAW_OK) {

@@ -6,7 +6,7 @@
 #include "commands.h"
 #include "model/bundle.h"
 #include "run/results.h"
-#include "run/session.h"
+#include "run/rows.h"
 
 /* Scores all rows of a split, in order, with the layers that serving uses. */
 static thaw_status score_rows(const thaw_bundle *b, const thaw_rows *rows, thaw_metrics *metrics,
@@ -34,10 +34,10 @@ static thaw_status score_rows(const thaw_bundle *b, const thaw_rows *rows, thaw_
 }
 
 /* What of FOLDER is to be measured: its test folder where it is laid out as data.train may be. */
-static thaw_status choose_folder(const char *folder, const char **chosen, thaw_arena *arena,
+static thaw_status choose_folder(thaw_session *s, const char *folder, const char **chosen,
                                  thaw_error *err) {
-    thaw_dataset_spec spec = {.stop = thaw_session_stop()};
-    THAW_TRY(thaw_dataset_find_splits(folder, &spec, arena, err));
+    thaw_dataset_spec spec = {.stop = s->stop};
+    THAW_TRY(thaw_dataset_find_splits(folder, &spec, &s->arena, err));
     *chosen = spec.folder[THAW_SPLIT_TEST]         ? spec.folder[THAW_SPLIT_TEST]
               : spec.folder[THAW_SPLIT_VALIDATION] ? spec.folder[THAW_SPLIT_VALIDATION]
                                                    : spec.folder[THAW_SPLIT_TRAIN];
@@ -46,15 +46,14 @@ static thaw_status choose_folder(const char *folder, const char **chosen, thaw_a
 
 static thaw_status evaluate(thaw_session *s, const thaw_bundle *b, const char *folder,
                             thaw_error *err) {
-    thaw_dataset_spec spec = {
-        .classes = b->labels, .n_classes = b->n_labels, .stop = thaw_session_stop()};
-    THAW_TRY(choose_folder(folder, &spec.folder[THAW_SPLIT_TEST], &s->arena, err));
+    thaw_dataset_spec spec = {.classes = b->labels, .n_classes = b->n_labels, .stop = s->stop};
+    THAW_TRY(choose_folder(s, folder, &spec.folder[THAW_SPLIT_TEST], err));
     THAW_TRY(thaw_session_extract(s, &b->network, &spec, NULL, err));
     thaw_split_rows rows;
     thaw_metrics metrics;
-    thaw_status status = thaw_session_rows(s, &b->network, THAW_SPLIT_TEST, &rows, err);
+    thaw_status status = thaw_split_rows_open(&rows, s, &b->network, THAW_SPLIT_TEST, err);
     if (status == THAW_OK) status = score_rows(b, &rows.rows, &metrics, &s->arena, err);
-    thaw_split_close(&rows);
+    thaw_split_rows_close(&rows);
     THAW_TRY(status);
     if (!s->options->predict.json) {
         thaw_results_print(stdout, &metrics, b->labels);

@@ -6,7 +6,8 @@
 #include "commands.h"
 #include "graph/ops.h"
 #include "model/network.h"
-#include "run/session.h"
+#include "run/device.h"
+#include "run/precision.h"
 #include "text.h"
 
 static void print_operators(const thaw_graph *graph) {
@@ -90,10 +91,10 @@ static thaw_status explain(const thaw_network *network, const thaw_options *opti
     thaw_arena arena = {0};
     thaw_dtype compute;
     thaw_trunk *trunk = NULL;
-    THAW_TRY(thaw_session_backend(options, &backend, err));
+    THAW_TRY(thaw_device_open(options, &backend, err));
     if (backend.note[0]) printf("\n%s\n", backend.note);
-    thaw_status status = thaw_session_tune(options, &backend, &arena, err);
-    if (status == THAW_OK) status = thaw_session_precision(options, &backend, &compute, err);
+    thaw_status status = thaw_device_tune(options, &backend, &arena, err);
+    if (status == THAW_OK) status = thaw_precision_asked(options, &backend, &compute, err);
     if (status == THAW_OK)
         status = thaw_network_plan(network, options->batch, compute, &backend, &trunk, err);
     if (status == THAW_OK) print_plan(trunk);

@@ -157,7 +157,7 @@ thaw_status thaw_cmd_predict(const thaw_cli *cli, const thaw_options *options, t
     if (status == THAW_OK) status = thaw_bundle_open(&bundle, cli->args[0], &session.backend, err);
     if (status == THAW_OK)
         status = thaw_picture_list_open(&list, cli->args + 1, cli->n_args - 1, list_path,
-                                        thaw_session_stop(), err);
+                                        session.stop, err);
     if (status == THAW_OK) status = open_output(&o, &session, err);
     if (status == THAW_OK) status = predict_all(&o, &session, &list, err);
     thaw_file_abandon(&o.csv);

@@ -114,7 +114,7 @@ static thaw_status next_named(thaw_picture_list *p, char path[PATH_MAX], thaw_er
 static thaw_status enter_folder(thaw_picture_list *p, const char *path, thaw_error *err) {
     thaw_scan_free(&p->scan);
     thaw_arena_free(&p->names);
-    p->scan = (thaw_scan){.arena = &p->names};
+    p->scan = (thaw_scan){.arena = &p->names, .stop = p->stop};
     p->next_name = 0;
     p->folder = thaw_arena_string(&p->names, path, strlen(path));
     if (!p->folder) return no_memory(err);

@@ -1,73 +1,25 @@
 #include "session.h"
 
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/sysinfo.h>
-#include <unistd.h>
 
 #include "compare.h"
+#include "device.h"
 #include "json.h"
-
-/* A signal handler can reach nothing but a global. */
-static volatile int stop_asked;
-
-static void ask_stop(int signal_number) {
-    (void)signal_number;
-    if (stop_asked) _exit(130); /* Asked twice: at once. The cache survives that, too. */
-    stop_asked = 1;
-}
-
-const volatile int *thaw_session_stop(void) {
-    return &stop_asked;
-}
-
-static thaw_status no_memory(thaw_error *err) {
-    return thaw_fail_memory(err, "to prepare the run");
-}
-
-/* As backends are opened with it: 0 is all. */
-static int threads_of(const thaw_options *options) {
-    return thaw_is_auto(options->threads) ? 0 : (int)options->threads;
-}
-
-thaw_status thaw_session_backend(const thaw_options *options, thaw_backend *backend,
-                                 thaw_error *err) {
-    const char *device = thaw_is_auto(options->device) ? "auto" : options->device;
-    return thaw_backend_open(backend, device, threads_of(options), err);
-}
-
-thaw_status thaw_session_tune(const thaw_options *options, thaw_backend *backend, thaw_arena *arena,
-                              thaw_error *err) {
-    const char *root;
-    if (!options->tune || !backend->kernels->tune) return THAW_OK;
-    THAW_TRY(thaw_session_cache_root(options, arena, &root, err));
-    if (!root)
-        return thaw_fail(err, THAW_ERR_USAGE,
-                         "tune = on remembers what it measured in cache.dir, which is none: give a "
-                         "folder, or leave tune off");
-    THAW_TRY(thaw_file_make_folders(root, err));
-    const char *path = thaw_file_join(arena, root, "tuning.txt");
-    if (!path) return no_memory(err);
-    thaw_error why = {0};
-    if (backend->kernels->tune(backend->device, path, &why) == 0) return THAW_OK;
-    return thaw_fail(err, why.code ? why.code : THAW_ERR_BACKEND, "tune = on: %.900s", why.text);
-}
+#include "precision.h"
+#include "stop.h"
+#include "storage.h"
 
 thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw_error *err) {
-    *s = (thaw_session){.options = options, .compute = THAW_F32, .stored = THAW_F32};
+    *s = (thaw_session){
+        .options = options, .stop = thaw_stop_catch(), .compute = THAW_F32, .stored = THAW_F32};
     thaw_log_open(&s->log, stderr, options->log);
     if (options->log >= THAW_LOG_DEBUG) thaw_options_write_effective(stderr, options);
-    struct sigaction action = {.sa_handler = ask_stop};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    THAW_TRY(thaw_session_backend(options, &s->backend, err));
+    THAW_TRY(thaw_device_open(options, &s->backend, err));
     if (s->backend.note[0]) thaw_log_write(&s->log, THAW_LOG_INFO, "%s", s->backend.note);
     if (s->backend.kernels->describe)
         thaw_log_write(&s->log, THAW_LOG_INFO, "computing on %s",
                        s->backend.kernels->describe(s->backend.device));
-    return thaw_session_tune(options, &s->backend, &s->arena, err);
+    return thaw_device_tune(options, &s->backend, &s->arena, err);
 }
 
 void thaw_session_close(thaw_session *s) {
@@ -77,217 +29,6 @@ void thaw_session_close(thaw_session *s) {
     thaw_backend_close(&s->backend);
     thaw_log_close(&s->log);
     thaw_arena_free(&s->arena);
-}
-
-/* ---- precision ----------------------------------------------------------------------------- */
-
-/* What `auto` would rather have than fp32 on this device; THAW_F32: nothing. */
-static thaw_dtype narrow_type(const thaw_backend *backend) {
-    static const thaw_dtype types[] = {THAW_F16, THAW_BF16};
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (backend->kernels->computes(backend->device, types[i])) return types[i];
-    return THAW_F32;
-}
-
-static const double still_good = 1e-3; /* NMSE above which features are no longer the same. */
-
-/* Half precision ends at 65504. What passes it need not show in the end, since relu turns NaN into
- * zero, so that a few pictures' features are compared with the CPU's before all go through. */
-static thaw_status check_half_precision(thaw_session *s, const thaw_network *network,
-                                        thaw_error *err) {
-    enum { SAMPLE = 8 };
-    const thaw_kernels *kernels = s->backend.kernels;
-    if (s->compute != THAW_F16 || !kernels->memory) return THAW_OK;
-    thaw_backend cpu;
-    THAW_TRY(thaw_backend_cpu_open(&cpu, threads_of(s->options), err));
-    thaw_way_test test;
-    thaw_way trusted = {&cpu, THAW_F32, s->options->batch};
-    thaw_way way = {&s->backend, THAW_F16, s->options->batch};
-    thaw_status status =
-        thaw_compare_ways(network, &s->dataset, &trusted, &way, SAMPLE, &test, err);
-    bool wide = kernels->computes(s->backend.device, THAW_F32);
-    if (status == THAW_OK && !(test.nmse <= still_good)) {
-        thaw_log_write(&s->log, THAW_LOG_WARN,
-                       "activations of this network do not fit into half precision (the features' "
-                       "error is NMSE %.1e on %d pictures): computing in %s",
-                       test.nmse, SAMPLE, wide ? kernels->precision(THAW_F32) : "fp32 on the CPU");
-        s->compute = THAW_F32;
-        if (!wide) {
-            thaw_backend_close(&s->backend);
-            s->backend = cpu;
-            return THAW_OK;
-        }
-    }
-    thaw_backend_close(&cpu);
-    return status;
-}
-
-thaw_status thaw_session_precision(const thaw_options *options, const thaw_backend *backend,
-                                   thaw_dtype *compute, thaw_error *err) {
-    *compute = thaw_is_auto(options->precision) ? narrow_type(backend) : options->precision;
-    if (backend->kernels->computes(backend->device, *compute)) return THAW_OK;
-    const char *name = thaw_dtype_name(*compute);
-    bool gpu = backend->kernels->memory != NULL;
-    if (*compute != THAW_F32)
-        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                         "precision = %s: this %s has no %s instructions; use %s", name,
-                         gpu ? "GPU" : "processor", name, gpu ? "fp16" : "fp32");
-    *compute = THAW_F16; /* The default must not keep a T4 from working. */
-    return THAW_OK;
-}
-
-static thaw_status take_precision(thaw_session *s, thaw_error *err) {
-    THAW_TRY(thaw_session_precision(s->options, &s->backend, &s->compute, err));
-    if (s->options->precision == THAW_F32 && s->compute == THAW_F16)
-        thaw_log_write(&s->log, THAW_LOG_INFO,
-                       "precision fp16: this GPU's tensor cores have neither fp32 nor tf32");
-    return THAW_OK;
-}
-
-/* precision = auto. */
-static thaw_status find_precision(thaw_session *s, const thaw_network *network, thaw_error *err) {
-    enum { SAMPLE = 64 };
-    static const double worth_it = 1.15; /* Below that, fewer bits are not worth the bother. */
-    thaw_dtype narrow = narrow_type(&s->backend);
-    if (narrow == THAW_F32) {
-        thaw_log_write(&s->log, THAW_LOG_INFO,
-                       "precision fp32: this processor has no bf16 instructions");
-        return THAW_OK;
-    }
-    if (!s->backend.kernels->computes(s->backend.device, THAW_F32)) {
-        s->compute = narrow; /* Nothing to choose from. */
-        return THAW_OK;
-    }
-    thaw_way_test test;
-    thaw_way trusted = {&s->backend, THAW_F32, s->options->batch};
-    thaw_way way = {&s->backend, narrow, s->options->batch};
-    THAW_TRY(thaw_compare_ways(network, &s->dataset, &trusted, &way, SAMPLE, &test, err));
-    bool good = test.nmse <= still_good;
-    bool take = good && test.rate > worth_it * test.trusted_rate;
-    if (take) s->compute = narrow;
-    thaw_log_write(&s->log, THAW_LOG_INFO,
-                   "precision %s: %s makes %.0f images/s, fp32 %.0f; the features' error is NMSE "
-                   "%.1e on %d pictures%s",
-                   take ? thaw_dtype_name(narrow) : "fp32", thaw_dtype_name(narrow), test.rate,
-                   test.trusted_rate, test.nmse, SAMPLE,
-                   good ? "" : ", too much: its numbers do not reach far enough");
-    return THAW_OK;
-}
-
-static thaw_status choose_precision(thaw_session *s, const thaw_network *network, thaw_error *err) {
-    bool find = thaw_is_auto(s->options->precision);
-    THAW_TRY(find ? find_precision(s, network, err) : take_precision(s, err));
-    return check_half_precision(s, network, err);
-}
-
-/* ---- cache --------------------------------------------------------------------------------- */
-
-const thaw_fact *thaw_session_facts(const thaw_network *network, const thaw_kernels *kernels,
-                                    thaw_dtype compute, thaw_arena *arena, size_t *n) {
-    enum { OTHERS = 3 };
-    *n = OTHERS + THAW_PREPROCESS_FACTS;
-    thaw_fact *facts = thaw_arena_array(arena, *n, sizeof *facts);
-    const char *names[THAW_PREPROCESS_FACTS];
-    char(*texts)[THAW_PREPROCESS_FACT_TEXT] =
-        thaw_arena_array(arena, THAW_PREPROCESS_FACTS, sizeof *texts);
-    char *hash = thaw_arena_alloc(arena, THAW_HASH_TEXT);
-    if (!facts || !texts || !hash) return NULL;
-    thaw_hash_text(network->trunk_hash, hash);
-    facts[0] = (thaw_fact){"network", hash};
-    facts[1] = (thaw_fact){"precision", kernels->precision(compute)};
-    facts[2] = (thaw_fact){"decoder", thaw_image_decoder_id()};
-    thaw_preprocess_facts(&network->preprocess, names, texts);
-    for (int i = 0; i < THAW_PREPROCESS_FACTS; i++)
-        facts[OTHERS + i] = (thaw_fact){names[i], texts[i]};
-    return facts;
-}
-
-thaw_status thaw_session_cache_root(const thaw_options *options, thaw_arena *arena,
-                                    const char **root, thaw_error *err) {
-    *root = NULL;
-    if (!thaw_is_auto(options->cache.dir)) {
-        if (*options->cache.dir) *root = options->cache.dir;
-        return THAW_OK;
-    }
-    char path[4096];
-    if (!thaw_cache_default_root(path, sizeof path))
-        return thaw_fail(err, THAW_ERR_USAGE,
-                         "cache.dir = auto: neither XDG_CACHE_HOME nor HOME is set; give a folder, "
-                         "or none");
-    *root = thaw_arena_string(arena, path, strlen(path));
-    return *root ? THAW_OK : no_memory(err);
-}
-
-/* Says what the cache will hold, and gives way before the disk is full: half precision first. */
-static void choose_storage(thaw_session *s, const thaw_network *network, const char *root) {
-    enum { HEADER = 64 };
-    if (!thaw_is_auto(s->options->cache.dtype)) s->stored = s->options->cache.dtype;
-    uint64_t row = (uint64_t)network->n_features * thaw_dtype_bytes(s->stored) + HEADER;
-    uint64_t most = row * s->dataset.n, room = 0;
-    if (!root || thaw_file_free_bytes(root, &room, NULL) != THAW_OK) {
-        thaw_log_write(&s->log, THAW_LOG_INFO, "cache: in memory only, at most %.1f MB",
-                       (double)most / 1e6);
-        return;
-    }
-    thaw_log_write(&s->log, THAW_LOG_INFO,
-                   "cache: %s, at most %.1f MB for %zu pictures (%.1f KB each); %.1f GB are free",
-                   root, (double)most / 1e6, s->dataset.n, (double)row / 1e3, (double)room / 1e9);
-    if (most < room) return;
-    if (thaw_is_auto(s->options->cache.dtype)) {
-        s->stored = THAW_F16;
-        thaw_log_write(&s->log, THAW_LOG_WARN,
-                       "the disk may become too small: features are kept in half precision");
-    }
-    thaw_log_write(&s->log, THAW_LOG_WARN,
-                   "what does not fit on the disk stays in memory for this run only");
-}
-
-static thaw_status count_foreign(void *context, const thaw_cache_entry *entry, thaw_error *err) {
-    (void)err;
-    *(size_t *)context += entry->foreign;
-    return THAW_OK;
-}
-
-/* What another version of Thaw has kept is of no use here, and should not take room unnoticed. */
-static thaw_status say_foreign(thaw_session *s, const char *root, thaw_error *err) {
-    size_t n = 0;
-    thaw_status status = thaw_cache_walk(root, false, count_foreign, &n, err);
-    if (status != THAW_OK)
-        return thaw_fail_within(err, status, "cache.dir = %s (choose another, or none)", root);
-    if (n)
-        thaw_log_write(&s->log, THAW_LOG_WARN,
-                       "%zu shards in %s have another format than this version of Thaw writes and "
-                       "are not used; thaw cache gc removes them",
-                       n, root);
-    return THAW_OK;
-}
-
-static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw_error *err) {
-    const char *root;
-    THAW_TRY(thaw_session_cache_root(s->options, &s->arena, &root, err));
-    choose_storage(s, network, root);
-    thaw_cache_spec spec = {.root = root, .D = network->n_features, .dtype = s->stored};
-    spec.facts =
-        thaw_session_facts(network, s->backend.kernels, s->compute, &s->arena, &spec.n_facts);
-    const char *slash = strrchr(network->model.path, '/');
-    spec.about = thaw_arena_printf(&s->arena, "%s at %s", slash ? slash + 1 : network->model.path,
-                                   network->cut->name);
-    if (!spec.facts || !spec.about) return no_memory(err);
-    char why[1024];
-    int n_differences = 0;
-    if (root) THAW_TRY(say_foreign(s, root, err));
-    if (root) THAW_TRY(thaw_cache_explain(&spec, why, sizeof why, &n_differences, err));
-    THAW_TRY(thaw_cache_open(&s->cache, &spec, err));
-    /* One changed setting is usually meant; that everything is computed again should not surprise.
-     */
-    if (n_differences > 0 && n_differences <= 3 && thaw_cache_measure(s->cache).records == 0) {
-        for (char *c = why; *c; c++)
-            if (*c == '\n') *c = ';';
-        thaw_log_write(&s->log, THAW_LOG_INFO,
-                       "cache: nothing kept for these settings yet; the nearest differs in %s",
-                       why);
-    }
-    return THAW_OK;
 }
 
 /* ---- extraction ---------------------------------------------------------------------------- */
@@ -355,13 +96,13 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
     THAW_TRY(thaw_dataset_open(&s->dataset, spec, err));
     THAW_TRY(check_names(&s->dataset, err));
     say_dataset(s);
-    THAW_TRY(choose_precision(s, network, err));
-    THAW_TRY(open_cache(s, network, err));
+    THAW_TRY(thaw_precision_choose(s, network, err));
+    THAW_TRY(thaw_storage_open(s, network, err));
     thaw_extract_options options = {.batch = s->options->batch,
                                     .compute = s->compute,
                                     .max_bad = s->options->data.max_bad,
                                     .rejected_path = rejected_path,
-                                    .stop = &stop_asked};
+                                    .stop = s->stop};
     THAW_TRY(thaw_extract(network, &s->dataset, &options, &s->backend, s->cache, &s->log,
                           &s->extraction, err));
     say_extraction(s);
@@ -369,46 +110,4 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
                             &s->arena, err));
     thaw_lint_say(&s->lint, s->options->head.class_weights != THAW_CLASS_WEIGHTS_NONE, &s->log);
     return measure_rate(s, network, err);
-}
-
-/* ---- rows ---------------------------------------------------------------------------------- */
-
-size_t thaw_session_memory(int64_t wanted) {
-    if (!thaw_is_auto(wanted)) return (size_t)wanted;
-    struct sysinfo info;
-    if (sysinfo(&info) != 0) return (size_t)256 << 20;
-    return (size_t)info.freeram * info.mem_unit / 2;
-}
-
-thaw_status thaw_session_rows(thaw_session *s, const thaw_network *network, thaw_split split,
-                              thaw_split_rows *out, thaw_error *err) {
-    *out = (thaw_split_rows){0};
-    size_t most = thaw_dataset_count(&s->dataset, split), n = 0;
-    thaw_hash *keys = thaw_arena_array(&s->arena, most, sizeof *keys);
-    int32_t *labels = thaw_arena_array(&s->arena, most, sizeof *labels);
-    if (!keys || !labels) return no_memory(err);
-    for (size_t i = 0; i < s->dataset.n; i++) {
-        if (s->dataset.split[i] != split) continue;
-        if (s->extraction.rejected[i]) {
-            out->n_rejected++;
-            continue;
-        }
-        keys[n] = s->extraction.keys[i];
-        labels[n++] = (int32_t)s->dataset.label[i];
-    }
-    out->rows = (thaw_rows){.n = (int64_t)n,
-                            .D = network->n_features,
-                            .gather = thaw_features_gather,
-                            .label = labels,
-                            .stored = s->stored};
-    if (!n) return THAW_OK;
-    THAW_TRY(thaw_features_open(&out->features, s->cache, keys, (int64_t)n, network->n_features,
-                                thaw_session_memory(s->options->cache.memory_bytes), err));
-    out->rows.ctx = out->features;
-    return THAW_OK;
-}
-
-void thaw_split_close(thaw_split_rows *rows) {
-    thaw_features_close(rows->features);
-    rows->features = NULL;
 }

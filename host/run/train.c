@@ -9,6 +9,7 @@
 #include "model/bundle.h"
 #include "report/report.h"
 #include "results.h"
+#include "rows.h"
 #include "run_folder.h"
 #include "session.h"
 
@@ -73,14 +74,14 @@ static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(thaw_options_require(r->options, "out", err));
     THAW_TRY(thaw_network_open(&r->network, r->options, err));
     say_network(r);
-    thaw_dataset_spec spec = {.stop = thaw_session_stop()};
+    thaw_dataset_spec spec = {.stop = r->session.stop};
     THAW_TRY(thaw_dataset_spec_from_options(r->options, &spec, &r->arena, err));
     THAW_TRY(thaw_run_begin(r->options->out, &r->arena, &r->folder, err));
     char *rejected = in_folder(r, "rejected.csv");
     if (!rejected) return no_memory(err);
     THAW_TRY(thaw_session_extract(&r->session, &r->network, &spec, rejected, err));
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
-        THAW_TRY(thaw_session_rows(&r->session, &r->network, (thaw_split)s, &r->splits[s], err));
+        THAW_TRY(thaw_split_rows_open(&r->splits[s], &r->session, &r->network, (thaw_split)s, err));
     return check_classes(r, err);
 }
 
@@ -140,7 +141,7 @@ static int on_epoch(void *ctx, const thaw_epoch *e) {
                    e->seconds * 1e3);
     r->epochs[r->n_epochs++] = *e;
     r->written &= write_epoch(r->epoch_lines, e);
-    return *thaw_session_stop();
+    return *r->session.stop;
 }
 
 static thaw_status train_head(run *r, thaw_error *err) {
@@ -156,7 +157,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
     thaw_train_job job = {.top = &r->session.backend.kernels->top,
                           .backend = &r->session.backend,
                           .device_bytes = thaw_is_auto(device_bytes) ? 0 : (size_t)device_bytes,
-                          .pinned_bytes = thaw_session_memory(r->options->cache.pinned_bytes),
+                          .pinned_bytes = thaw_rows_memory(r->options->cache.pinned_bytes),
                           .tf32 = r->options->head.tf32,
                           .options = options,
                           .K = (int64_t)r->session.dataset.n_classes,
@@ -353,7 +354,7 @@ static void close_run(run *r) {
     /* Half a run helps nobody; the table of bad pictures does. */
     thaw_run_abandon(&r->folder, r->session.extraction.n_rejected > 0);
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
-        thaw_split_close(&r->splits[s]);
+        thaw_split_rows_close(&r->splits[s]);
     thaw_session_close(&r->session);
     thaw_network_close(&r->network);
     thaw_arena_free(&r->arena);
