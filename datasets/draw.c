@@ -1,13 +1,11 @@
 #include "draw.h"
 
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <jpeglib.h> /* needs stdio.h before it */
-
 #include "file.h"
+#include "jpeg_encode.h"
 #include "scene.h"
 
 _Static_assert((int)THAW_DRAW_BASE == (int)SPECIES_BASE && (int)THAW_DRAW_DEMO == (int)SPECIES_DEMO,
@@ -144,47 +142,6 @@ thaw_status thaw_draw_picture(int kind, uint64_t seed, uint32_t index, int width
                : THAW_OK;
 }
 
-/* ---- JPEG ---- */
-
-typedef struct jpeg_trap {
-    struct jpeg_error_mgr manager; /* first: libjpeg hands back a pointer to it */
-    jmp_buf out;
-} jpeg_trap;
-
-static void leave_jpeg(j_common_ptr info) {
-    longjmp(((jpeg_trap *)info->err)->out, 1);
-}
-
-/* Encodes into *bytes, which the caller frees, also on failure; 0 or -1. */
-static int encode_jpeg(uint8_t *rgb, int width, int height, unsigned char **bytes,
-                       unsigned long *n_bytes) {
-    struct jpeg_compress_struct info;
-    jpeg_trap trap;
-    info.err = jpeg_std_error(&trap.manager);
-    trap.manager.error_exit = leave_jpeg;
-    if (setjmp(trap.out)) {
-        jpeg_destroy_compress(&info);
-        return -1;
-    }
-    jpeg_create_compress(&info);
-    jpeg_mem_dest(&info, bytes, n_bytes);
-    info.image_width = (JDIMENSION)width;
-    info.image_height = (JDIMENSION)height;
-    info.input_components = 3;
-    info.in_color_space = JCS_RGB;
-    jpeg_set_defaults(&info);
-    jpeg_set_quality(&info, 92, TRUE);
-    info.dct_method = JDCT_ISLOW; /* The one whose results do not depend on the processor. */
-    jpeg_start_compress(&info, TRUE);
-    while (info.next_scanline < info.image_height) {
-        JSAMPROW row = rgb + (size_t)info.next_scanline * (size_t)width * 3;
-        jpeg_write_scanlines(&info, &row, 1);
-    }
-    jpeg_finish_compress(&info);
-    jpeg_destroy_compress(&info);
-    return 0;
-}
-
 /* ---- datasets ---- */
 
 /* A class: its folder and the kinds that take turns in it. */
@@ -206,8 +163,10 @@ static int list_classes(thaw_draw_set set, class_kinds *classes) {
     return THAW_DRAW_DEMO;
 }
 
-/* Test pictures count from here, so that more training pictures never become test pictures. */
-enum { FIRST_TEST_INDEX = 1 << 24 };
+enum {
+    FIRST_TEST_INDEX = 1 << 24, /* So that more training pictures never become test pictures. */
+    QUALITY = 92,               /* Of the JPEGs. */
+};
 
 /* Three of five pictures are square, the others lie or stand. */
 static void choose_sides(int kind, uint64_t seed, uint32_t index, int size, int *width,
@@ -230,7 +189,7 @@ static thaw_status write_picture(const thaw_draw_options *o, const class_kinds *
     thaw_status status = thaw_draw_picture(kind, o->seed, index, width, height, rgb, err);
     unsigned char *bytes = NULL;
     unsigned long n_bytes = 0;
-    if (!status && encode_jpeg(rgb, width, height, &bytes, &n_bytes))
+    if (!status && thaw_jpeg_encode(rgb, width, height, QUALITY, &bytes, &n_bytes))
         status = thaw_fail(err, THAW_ERR_IO, "draw: libjpeg cannot encode a %d x %d picture", width,
                            height);
     if (!status) {

@@ -15,7 +15,7 @@ declare -A below=(
     [host/picture]=""
     [host/data]="options"
     [host/model]="graph trunk top onnx options picture"
-    [host/report]="top"
+    [host/report]="top picture"
     [host/run]="graph trunk cache top onnx options picture data model report"
     [host/commands]="graph trunk cache top onnx options picture data model report run"
 )

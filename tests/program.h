@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "draw.h"
 #include "tempdir.h"
@@ -22,6 +24,7 @@ typedef struct program {
     rlim_t most_files; /* Descriptors that it may have; 0: as many as this process. */
     pid_t pid;         /* While it runs. */
     int code;          /* Exit code, or PROGRAM_KILLED + the signal. */
+    size_t peak_bytes; /* Of its resident memory; more than this process's own. */
     char *out, *err;   /* What it wrote. */
     char line[PROGRAM_LINE];
     char out_path[64], err_path[64];
@@ -72,6 +75,20 @@ static inline void program_start(program *p, const char *format, ...) {
     close(err);
 }
 
+/* Whether programs are built with a sanitizer, whose memory is not theirs. */
+static inline bool program_is_sanitized(void) {
+#ifdef __SANITIZE_ADDRESS__
+    return true;
+#else
+    return false;
+#endif
+}
+
+static inline void pause_ms(int ms) {
+    struct timespec t = {0, ms * 1000000L};
+    nanosleep(&t, NULL);
+}
+
 /* Whether it has not ended yet. */
 static inline bool program_is_running(const program *p) {
     siginfo_t info = {0};
@@ -83,7 +100,7 @@ static inline bool program_is_running(const program *p) {
 static inline void program_await_output(const program *p) {
     struct stat info;
     while (program_is_running(p) && (stat(p->out_path, &info) != 0 || info.st_size == 0))
-        usleep(1000);
+        pause_ms(1);
 }
 
 static inline char *program_stream(const char *path) {
@@ -96,8 +113,10 @@ static inline char *program_stream(const char *path) {
 
 static inline void program_wait(program *p) {
     int status;
-    while (waitpid(p->pid, &status, 0) < 0)
-        tempdir_check(errno == EINTR, "waitpid");
+    struct rusage usage;
+    while (wait4(p->pid, &status, 0, &usage) < 0)
+        tempdir_check(errno == EINTR, "wait4");
+    p->peak_bytes = (size_t)usage.ru_maxrss << 10;
     p->code = WIFEXITED(status) ? WEXITSTATUS(status) : PROGRAM_KILLED + WTERMSIG(status);
     p->out = program_stream(p->out_path);
     p->err = program_stream(p->err_path);
@@ -148,6 +167,32 @@ static inline const char *program_refusal(const program *p, int code) {
     return last;
 }
 
+/* ---- JSON that it wrote ---------------------------------------------------------------------- */
+
+static inline json_t *load(const char *path) {
+    json_error_t problem;
+    json_t *json = json_load_file(path, 0, &problem);
+    if (!json) fail_msg("%s:%d: %s", path, problem.line, problem.text);
+    return json;
+}
+
+/* The number at "a.b" of the object. */
+static inline double number_at(const json_t *json, const char *keys) {
+    char copy[128], *rest = copy;
+    snprintf(copy, sizeof copy, "%s", keys);
+    for (char *key; (key = strtok_r(rest, ".", &rest));)
+        json = json_object_get(json, key);
+    if (!json_is_number(json)) fail_msg("%s is not a number", keys);
+    return json_number_value(json);
+}
+
+static inline double number_in(const char *path, const char *keys) {
+    json_t *json = load(path);
+    double value = number_at(json, keys);
+    json_decref(json);
+    return value;
+}
+
 /* ---- files, relative to the working folder ------------------------------------------------- */
 
 static inline bool is_there(const char *path) {
@@ -174,6 +219,10 @@ static inline void expect_equal_files(const char *a, const char *b) {
     if (n_a != n_b || memcmp(bytes_a, bytes_b, n_a) != 0) fail_msg("%s and %s differ", a, b);
     free(bytes_a);
     free(bytes_b);
+}
+
+static inline void rename_or_fail(const char *from, const char *to) {
+    tempdir_check(rename(from, to) == 0, from);
 }
 
 static inline int remove_tree(const char *path) {

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -14,7 +15,7 @@
 static thaw_metrics scored(thaw_arena *arena, int64_t K, int64_t M, const float *logits,
                            const int32_t *label) {
     thaw_metrics metrics;
-    assert_int_equal(thaw_metrics_init(&metrics, K, arena, NULL), THAW_OK);
+    assert_int_equal(thaw_metrics_init(&metrics, K, M, arena, NULL), THAW_OK);
     thaw_metrics_add(&metrics, M, logits, label);
     thaw_metrics_finish(&metrics);
     return metrics;
@@ -26,9 +27,13 @@ static void test_by_hand(void **state) {
     thaw_arena arena = {0};
     static const float z[] = {2, 1, 0, 5, 0, 0, 0, 1, 0, 0, 3, 1, 3, 1, 2, 0, 0, 9};
     static const int32_t label[] = {0, 0, 0, 1, 1, 2};
-    static const int64_t confusion[] = {2, 1, 0, 1, 1, 0, 0, 0, 1};
+    static const thaw_confusion pairs[] = {{0, 0, 2}, {0, 1, 1}, {1, 0, 1}, {1, 1, 1}, {2, 2, 1}};
     thaw_metrics m = scored(&arena, 3, 6, z, label);
-    assert_memory_equal(m.confusion, confusion, sizeof confusion);
+    thaw_confusion *found;
+    size_t n;
+    assert_int_equal(thaw_metrics_confusion(&m, &arena, &found, &n, NULL), THAW_OK);
+    assert_int_equal(n, 5);
+    assert_memory_equal(found, pairs, sizeof pairs);
     assert_int_equal(m.n, 6);
     assert_true(fabs(m.top1 - 4.0 / 6) < 1e-15);
     assert_true(m.top5 == 1);
@@ -40,6 +45,19 @@ static void test_by_hand(void **state) {
     assert_int_equal(m.support[0], 3);
     assert_int_equal(m.support[1], 2);
     assert_int_equal(m.support[2], 1);
+    static const int32_t answers[] = {0, 0, 1, 1, 0, 2};
+    for (int i = 0; i < 6; i++) {
+        double sum = 0, score, next = 0;
+        for (int k = 0; k < 3; k++)
+            sum += exp(z[3 * i + k]);
+        score = exp(z[3 * i + answers[i]]) / sum;
+        for (int k = 0; k < 3; k++)
+            if (k != answers[i]) next = fmax(next, exp(z[3 * i + k]) / sum);
+        assert_int_equal(m.answers[i].label, label[i]);
+        assert_int_equal(m.answers[i].answer, answers[i]);
+        assert_true(fabs(m.answers[i].score - score) < 1e-6);
+        assert_true(fabs(m.answers[i].margin - (score - next)) < 1e-6);
+    }
     thaw_arena_free(&arena);
 }
 
@@ -69,9 +87,16 @@ static void test_nan_is_wrong(void **state) {
     assert_int_equal(m.n, 3);
     assert_int_equal(m.n_nan, 2);
     assert_true(fabs(m.top1 - 1.0 / 3) < 1e-15 && m.top1 == m.top5);
-    assert_int_equal(m.confusion[0] + m.confusion[1], 0);
+    assert_int_equal(m.answers[0].answer, -1);
+    assert_int_equal(m.answers[2].answer, 1);
+    assert_true(m.answers[0].score == 0 && m.answers[0].margin == 0);
+    thaw_confusion *pairs;
+    size_t n;
+    assert_int_equal(thaw_metrics_confusion(&m, &arena, &pairs, &n, NULL), THAW_OK);
+    assert_int_equal(n, 1);
+    assert_int_equal(pairs[0].label, 1);
     assert_int_equal(m.support[0], 2);
-    assert_true(isnan(m.loss));
+    assert_true(fabs(m.loss - log1p(exp(-1))) < 1e-12); /* Of the row that has one. */
     assert_int_equal(thaw_metrics_rank(2, z, 0), 2);
     thaw_arena_free(&arena);
 }
@@ -120,7 +145,34 @@ static void test_batches(void **state) {
     assert_memory_equal(&whole.loss, &parts.loss, sizeof(double));
     assert_true(whole.top1 == parts.top1 && whole.top5 == parts.top5);
     assert_true(whole.balanced == parts.balanced);
-    assert_memory_equal(whole.confusion, parts.confusion, K * K * sizeof(int64_t));
+    assert_memory_equal(whole.answers, parts.answers, M * sizeof *whole.answers);
+    assert_memory_equal(whole.answered, parts.answered, K * sizeof *whole.answered);
+    thaw_arena_free(&arena);
+}
+
+/* What the metrics of very many classes take is linear in them, and in the rows. */
+static void test_many_classes(void **state) {
+    (void)state;
+    enum { K = 20000, M = 300 };
+    thaw_arena arena = {0};
+    float *z = calloc(K, sizeof *z);
+    assert_non_null(z);
+    thaw_metrics m;
+    assert_int_equal(thaw_metrics_init(&m, K, M, &arena, NULL), THAW_OK);
+    for (int i = 0; i < M; i++) {
+        int32_t label = i * 61;
+        z[label + i % 2] = 1;
+        thaw_metrics_add(&m, 1, z, &label);
+        z[label + i % 2] = 0;
+    }
+    thaw_metrics_finish(&m);
+    thaw_confusion *pairs;
+    size_t n;
+    assert_int_equal(thaw_metrics_confusion(&m, &arena, &pairs, &n, NULL), THAW_OK);
+    assert_int_equal(n, M);
+    assert_true(m.top1 == 0.5 && m.balanced == 0.5);
+    assert_true(arena.used_bytes < (size_t)K * 64 + M * 64);
+    free(z);
     thaw_arena_free(&arena);
 }
 
@@ -129,6 +181,7 @@ int main(void) {
         cmocka_unit_test(test_by_hand),      cmocka_unit_test(test_ties),
         cmocka_unit_test(test_nan_is_wrong), cmocka_unit_test(test_loss),
         cmocka_unit_test(test_nothing),      cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_many_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,11 @@
 #include "metrics.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-thaw_status thaw_metrics_init(thaw_metrics *metrics, int64_t K, thaw_arena *arena,
-                              thaw_error *err) {
+thaw_status thaw_metrics_init(thaw_metrics *metrics, int64_t K, int64_t most_answers,
+                              thaw_arena *arena, thaw_error *err) {
     size_t k = (size_t)K;
     *metrics = (thaw_metrics){
         .K = K,
@@ -12,18 +13,22 @@ thaw_status thaw_metrics_init(thaw_metrics *metrics, int64_t K, thaw_arena *aren
         .recall = thaw_arena_array(arena, k, sizeof(double)),
         .f1 = thaw_arena_array(arena, k, sizeof(double)),
         .support = thaw_arena_array(arena, k, sizeof(int64_t)),
-        .confusion = thaw_arena_array(arena, k * k, sizeof(int64_t)),
+        .right = thaw_arena_array(arena, k, sizeof(int64_t)),
+        .answered = thaw_arena_array(arena, k, sizeof(int64_t)),
     };
+    if (most_answers)
+        metrics->answers = thaw_arena_array(arena, (size_t)most_answers, sizeof(thaw_answer));
     if (!metrics->precision || !metrics->recall || !metrics->f1 || !metrics->support ||
-        !metrics->confusion)
+        !metrics->right || !metrics->answered || (most_answers && !metrics->answers))
         return thaw_fail_memory(err, "for the metrics of %lld classes", (long long)K);
     return THAW_OK;
 }
 
 void thaw_metrics_reset(thaw_metrics *metrics) {
-    size_t k = (size_t)metrics->K;
-    memset(metrics->support, 0, k * sizeof *metrics->support);
-    memset(metrics->confusion, 0, k * k * sizeof *metrics->confusion);
+    size_t bytes = (size_t)metrics->K * sizeof(int64_t);
+    memset(metrics->support, 0, bytes);
+    memset(metrics->right, 0, bytes);
+    memset(metrics->answered, 0, bytes);
     metrics->n = metrics->n_nan = metrics->n_top1 = metrics->n_top5 = 0;
     metrics->loss_sum = 0;
 }
@@ -45,27 +50,46 @@ int64_t thaw_metrics_rank(int64_t K, const float *z, int32_t label) {
     return rank;
 }
 
-static int64_t first_highest(int64_t K, const float *z) {
+/* The first class with the highest logit, and the highest of the others; -infinity for K = 1. */
+static int64_t first_highest(int64_t K, const float *z, float *next) {
     int64_t best = 0;
-    for (int64_t k = 1; k < K; k++)
-        if (z[k] > z[best]) best = k;
+    *next = -INFINITY;
+    for (int64_t k = 1; k < K; k++) {
+        float lower = z[k];
+        if (z[k] > z[best]) {
+            lower = z[best];
+            best = k;
+        }
+        if (lower > *next) *next = lower;
+    }
     return best;
+}
+
+/* NULL: it is not kept. */
+static thaw_answer *next_answer(thaw_metrics *metrics) {
+    return metrics->answers ? &metrics->answers[metrics->n] : NULL;
 }
 
 static void add_row(thaw_metrics *metrics, const float *z, int32_t label) {
     int64_t K = metrics->K, rank = thaw_metrics_rank(K, z, label);
+    thaw_answer *kept = next_answer(metrics);
     metrics->n++;
     metrics->support[label]++;
+    if (kept) *kept = (thaw_answer){.label = label, .answer = -1};
     if (rank == K) {
         metrics->n_nan++;
-        metrics->loss_sum = NAN;
         return;
     }
-    int64_t best = first_highest(K, z);
+    float next;
+    int64_t best = first_highest(K, z, &next);
+    double sum = log_sum(K, z, z[best]), score = exp(z[best] - sum);
     metrics->n_top1 += rank == 0;
     metrics->n_top5 += rank < 5;
-    metrics->confusion[label * K + best]++;
-    metrics->loss_sum += log_sum(K, z, z[best]) - z[label];
+    metrics->right[label] += rank == 0;
+    metrics->answered[best]++;
+    metrics->loss_sum += sum - z[label];
+    if (kept)
+        *kept = (thaw_answer){label, (int32_t)best, (float)score, (float)(score - exp(next - sum))};
 }
 
 void thaw_metrics_add(thaw_metrics *metrics, int64_t M, const float *logits, const int32_t *label) {
@@ -81,11 +105,9 @@ void thaw_metrics_finish(thaw_metrics *metrics) {
     int64_t K = metrics->K, n_present = 0;
     double n = (double)metrics->n, recalls = 0;
     for (int64_t k = 0; k < K; k++) {
-        int64_t predicted = 0, right = metrics->confusion[k * K + k];
-        for (int64_t t = 0; t < K; t++)
-            predicted += metrics->confusion[t * K + k];
-        double precision = ratio((double)right, (double)predicted);
-        double recall = ratio((double)right, (double)metrics->support[k]);
+        double right = (double)metrics->right[k];
+        double precision = ratio(right, (double)metrics->answered[k]);
+        double recall = ratio(right, (double)metrics->support[k]);
         metrics->precision[k] = precision;
         metrics->recall[k] = recall;
         metrics->f1[k] = ratio(2 * precision * recall, precision + recall);
@@ -93,7 +115,35 @@ void thaw_metrics_finish(thaw_metrics *metrics) {
         n_present += metrics->support[k] > 0;
     }
     metrics->balanced = ratio(recalls, (double)n_present);
-    metrics->loss = metrics->n ? metrics->loss_sum / n : 0;
+    int64_t n_scored = metrics->n - metrics->n_nan;
+    metrics->loss = n_scored ? metrics->loss_sum / (double)n_scored : metrics->n_nan ? NAN : 0;
     metrics->top1 = ratio((double)metrics->n_top1, n);
     metrics->top5 = ratio((double)metrics->n_top5, n);
+}
+
+static int compare_pairs(const void *a, const void *b) {
+    const thaw_confusion *x = a, *y = b;
+    if (x->label != y->label) return x->label < y->label ? -1 : 1;
+    return x->answer < y->answer ? -1 : x->answer > y->answer;
+}
+
+thaw_status thaw_metrics_confusion(const thaw_metrics *metrics, thaw_arena *arena,
+                                   thaw_confusion **pairs, size_t *n, thaw_error *err) {
+    size_t rows = 0, kept = 0;
+    thaw_confusion *all = thaw_arena_array(arena, (size_t)metrics->n, sizeof *all);
+    if (!all) return thaw_fail_memory(err, "for the pairs of %lld rows", (long long)metrics->n);
+    for (int64_t i = 0; i < metrics->n; i++)
+        if (metrics->answers[i].answer >= 0)
+            all[rows++] =
+                (thaw_confusion){metrics->answers[i].label, metrics->answers[i].answer, 1};
+    qsort(all, rows, sizeof *all, compare_pairs);
+    for (size_t i = 0; i < rows; i++) {
+        if (kept && compare_pairs(&all[kept - 1], &all[i]) == 0)
+            all[kept - 1].n++;
+        else
+            all[kept++] = all[i];
+    }
+    *pairs = all;
+    *n = kept;
+    return THAW_OK;
 }

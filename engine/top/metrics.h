@@ -1,7 +1,8 @@
 /* What a classifier scored, from rows of logits and their labels.
  *
  * Log-probabilities are logits too (softmax(log p) = p), so either can be given. Rows are added in
- * any number of batches and give the same bits however they are cut into batches.
+ * any number of batches and give the same bits however they are cut into batches. Memory grows with
+ * the classes and, where the answers are kept, with the rows, never with classes squared.
  */
 #ifndef THAW_METRICS_H
 #define THAW_METRICS_H
@@ -9,21 +10,32 @@
 #include "arena.h"
 #include "status.h"
 
+#include <stddef.h>
 #include <stdint.h>
+
+/* What is said of one row. */
+typedef struct thaw_answer {
+    int32_t label;       /* The truth. */
+    int32_t answer;      /* The class with the highest logit; -1: the row holds a NaN. */
+    float score, margin; /* Its probability, and by how much the next one's is lower. */
+} thaw_answer;
 
 typedef struct thaw_metrics {
     int64_t K;
-    int64_t n;          /* Rows. */
-    int64_t n_nan;      /* Rows that hold a NaN: wrong in every count, in no column of confusion. */
-    double loss;        /* Mean cross-entropy, no smoothing, no class weights. */
-    double top1;        /* Share of rows whose label has the highest logit. */
-    double top5;        /* ... is among the five highest; all rows when K <= 5, NaN apart. */
-    double balanced;    /* Mean of recall over the classes that have rows. */
-    double *precision;  /* K: right / predicted; 0 when never predicted. */
-    double *recall;     /* K: right / support; 0 when there is no row. */
-    double *f1;         /* K: harmonic mean of the two; 0 when both are. */
-    int64_t *support;   /* K: rows of the class. */
-    int64_t *confusion; /* K, K: [true][predicted]. */
+    int64_t n;            /* Rows. */
+    int64_t n_nan;        /* Rows that hold a NaN: wrong in every count, and never an answer. */
+    double loss;          /* Mean cross-entropy of the others, no smoothing, no class weights; NaN
+                           * when there are no others. */
+    double top1;          /* Share of rows whose label has the highest logit. */
+    double top5;          /* ... is among the five highest; all rows when K <= 5, NaN apart. */
+    double balanced;      /* Mean of recall over the classes that have rows. */
+    double *precision;    /* K: right / answered; 0 when never answered. */
+    double *recall;       /* K: right / support; 0 when there is no row. */
+    double *f1;           /* K: harmonic mean of the two; 0 when both are. */
+    int64_t *support;     /* K: rows of the class, */
+    int64_t *right;       /* those of them that were answered right, */
+    int64_t *answered;    /* and rows, of any class, that were answered with it. */
+    thaw_answer *answers; /* [n] in the order of the rows; NULL: not kept. */
 
     double loss_sum;
     int64_t n_top1, n_top5;
@@ -33,8 +45,10 @@ typedef struct thaw_metrics {
  * the lower classes. 0: the answer is right. K when the row holds a NaN. */
 int64_t thaw_metrics_rank(int64_t K, const float *logits, int32_t label);
 
-/* Empty metrics with their arrays in the arena. ERR_NOMEM. */
-thaw_status thaw_metrics_init(thaw_metrics *metrics, int64_t K, thaw_arena *arena, thaw_error *err);
+/* Empty metrics with their arrays in the arena. most_answers: the answers of so many rows are kept,
+ * and there will be no more rows; 0: none are kept, of any number. ERR_NOMEM. */
+thaw_status thaw_metrics_init(thaw_metrics *metrics, int64_t K, int64_t most_answers,
+                              thaw_arena *arena, thaw_error *err);
 
 /* Forgets all rows. */
 void thaw_metrics_reset(thaw_metrics *metrics);
@@ -44,5 +58,16 @@ void thaw_metrics_add(thaw_metrics *metrics, int64_t M, const float *logits, con
 
 /* Computes the shares and means from the rows so far; all are 0 when there is none. */
 void thaw_metrics_finish(thaw_metrics *metrics);
+
+/* So many rows of a class were answered with this one. */
+typedef struct thaw_confusion {
+    int32_t label, answer;
+    int64_t n;
+} thaw_confusion;
+
+/* The pairs that occur among the answers kept, right ones included, by label and then by answer; they
+ * lie in the arena. NaN rows are in none. ERR_NOMEM. */
+thaw_status thaw_metrics_confusion(const thaw_metrics *metrics, thaw_arena *arena,
+                                   thaw_confusion **pairs, size_t *n, thaw_error *err);
 
 #endif

@@ -5,8 +5,7 @@
 
 #include "commands.h"
 #include "model/bundle.h"
-#include "run/results.h"
-#include "run/rows.h"
+#include "run/predictions.h"
 
 /* Scores all rows of a split, in order, with the layers that serving uses. */
 static thaw_status score_rows(const thaw_bundle *b, const thaw_rows *rows, thaw_metrics *metrics,
@@ -17,16 +16,16 @@ static thaw_status score_rows(const thaw_bundle *b, const thaw_rows *rows, thaw_
     float *scratch = thaw_arena_array(arena, 2 * BATCH * widest, sizeof *scratch);
     float *scores = thaw_arena_array(arena, BATCH * K, sizeof *scores);
     if (!x || !scratch || !scores) return thaw_fail_memory(err, "for the scores");
-    THAW_TRY(thaw_metrics_init(metrics, (int64_t)K, arena, err));
+    THAW_TRY(thaw_metrics_init(metrics, (int64_t)K, rows->n, arena, err));
     for (int64_t begin = 0; begin < rows->n; begin += BATCH) {
         int64_t index[BATCH], M = rows->n - begin < BATCH ? rows->n - begin : BATCH;
         for (int64_t m = 0; m < M; m++)
             index[m] = begin + m;
         THAW_TRY(rows->gather(rows->ctx, index, M, x, err));
         THAW_TRY(thaw_dense_scores(b->backend, b->layers, b->n_layers, M, x, scratch, scores, err));
-        /* Log-probabilities are logits, too; a score of 0 stays finite. */
+        /* Log-probabilities are logits, too; a score of 0 stays finite, and a NaN one. */
         for (size_t i = 0; i < (size_t)M * K; i++)
-            scores[i] = logf(fmaxf(scores[i], 1e-38f));
+            scores[i] = logf(scores[i] < 1e-38f ? 1e-38f : scores[i]);
         thaw_metrics_add(metrics, M, scores, rows->label + begin);
     }
     thaw_metrics_finish(metrics);
@@ -44,30 +43,40 @@ static thaw_status choose_folder(thaw_session *s, const char *folder, const char
     return THAW_OK;
 }
 
+static thaw_status print_json(const thaw_results *results, thaw_error *err) {
+    enum { DIGITS = 9 };
+    thaw_json json = thaw_json_begin();
+    char *text;
+    thaw_results_json(&json, json.root, results);
+    thaw_results_classes_json(&json, json.root, results);
+    thaw_results_confusion_json(&json, json.root, results);
+    thaw_status status =
+        thaw_json_print(&json, THAW_JSON_INDENTED, DIGITS, "the results", &text, err);
+    thaw_json_free(&json);
+    THAW_TRY(status);
+    puts(text);
+    free(text);
+    return THAW_OK;
+}
+
 static thaw_status evaluate(thaw_session *s, const thaw_bundle *b, const char *folder,
                             thaw_error *err) {
     thaw_dataset_spec spec = {.classes = b->labels, .n_classes = b->n_labels, .stop = s->stop};
     THAW_TRY(choose_folder(s, folder, &spec.folder[THAW_SPLIT_TEST], err));
     THAW_TRY(thaw_session_extract(s, &b->network, &spec, NULL, err));
     thaw_split_rows rows;
-    thaw_metrics metrics;
+    thaw_results results = {.classes = b->labels};
     thaw_status status = thaw_split_rows_open(&rows, s, &b->network, THAW_SPLIT_TEST, err);
-    if (status == THAW_OK) status = score_rows(b, &rows.rows, &metrics, &s->arena, err);
+    if (status == THAW_OK) status = score_rows(b, &rows.rows, &results.metrics, &s->arena, err);
+    if (status == THAW_OK) status = thaw_results_finish(&results, &s->arena, err);
+    thaw_predictions answered = {&s->dataset, &rows, &results};
+    if (status == THAW_OK) thaw_predictions_warn(&answered, &s->log);
+    if (status == THAW_OK && *s->options->predict.csv)
+        status = thaw_predictions_write(&answered, s->options->predict.csv, err);
     thaw_split_rows_close(&rows);
     THAW_TRY(status);
-    if (!s->options->predict.json) {
-        thaw_results_print(stdout, &metrics, b->labels);
-        return THAW_OK;
-    }
-    enum { DIGITS = 9 };
-    thaw_json json = thaw_json_begin();
-    char *text;
-    thaw_results_json(&json, json.root, &metrics, b->labels);
-    status = thaw_json_print(&json, THAW_JSON_INDENTED, DIGITS, "the results", &text, err);
-    thaw_json_free(&json);
-    THAW_TRY(status);
-    puts(text);
-    free(text);
+    if (s->options->predict.json) return print_json(&results, err);
+    thaw_results_print(stdout, &results);
     return THAW_OK;
 }
 

@@ -6,19 +6,31 @@
 #include <string.h>
 
 #include "file.h"
+#include "thumbnail.h"
 
 static const char style[] =
     "body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;max-width:60rem;margin:2rem auto;"
-    "padding:0 1rem}h1{font-size:1.6rem;margin-bottom:0}h2{font-size:1.1rem;margin-top:2.2rem}"
-    ".sub{color:#5b6b7c}.cards{display:flex;gap:1rem;flex-wrap:wrap;margin-top:1.2rem}"
+    "padding:0 1rem}"
+    "h1{font-size:1.6rem;margin-bottom:0}h2{font-size:1.1rem;margin-top:2.2rem}"
+    ".sub,figcaption span{color:#5b6b7c}h1,.sub,figcaption,td:first-child{overflow-wrap:anywhere}"
+    ".cards{display:flex;gap:1rem;flex-wrap:wrap;margin-top:1.2rem}"
     ".card{border:1px solid #d8e0e8;border-radius:8px;padding:.7rem 1.1rem;min-width:8rem}"
-    ".card b{display:block;font-size:1.6rem}table{border-collapse:collapse}"
-    "td,th{padding:.15rem .6rem;text-align:right}td:first-child,th:first-child{text-align:left}"
+    ".card b{display:block;font-size:1.6rem}"
+    "table{border-collapse:collapse}.wide{overflow-x:auto}"
+    "td,th{padding:.15rem .6rem;text-align:right;white-space:nowrap}"
     "th{font-weight:600;color:#5b6b7c;border-bottom:1px solid #d8e0e8}"
-    ".m td{min-width:2.1rem;text-align:center;padding:.15rem .2rem}.m td:first-child{text-align:"
-    "left;padding-right:.8rem}.m th{writing-mode:vertical-rl;transform:rotate(180deg);"
-    "text-align:left;border:0;padding:.3rem 0}.bar{background:#2f7dd1;height:1.1rem;border-radius:"
-    "3px}.bar.slow{background:#c9d3dd}svg text{font-size:11px;fill:#5b6b7c}";
+    "td:first-child,th:first-child{text-align:left;white-space:normal;min-width:5rem}"
+    ".cost{width:100%;max-width:44rem}.cost td:nth-child(2){width:60%}"
+    ".bar{background:#2f7dd1;height:1.1rem;border-radius:3px}.bar.slow{background:#c9d3dd}"
+    "svg{max-width:100%;height:auto}svg text{font-size:11px;fill:#5b6b7c}"
+    ".m td{min-width:2.1rem;text-align:center;padding:.15rem .2rem}"
+    ".m td:first-child{text-align:left;padding-right:.8rem;white-space:nowrap}"
+    ".m th{writing-mode:vertical-rl;transform:rotate(180deg);text-align:left;border:0;"
+    "padding:.3rem 0}"
+    ".mistakes{display:flex;flex-wrap:wrap;gap:1rem}"
+    "figure{margin:0;width:7rem;font-size:.8rem;line-height:1.3}"
+    "figure img{display:block;border-radius:4px}figcaption{margin-top:.3rem}"
+    "figcaption b{color:#b0432c}figcaption span{display:block}";
 
 /* Text that a file name or label may hold, as text. */
 static void put_text(FILE *out, const char *text) {
@@ -55,6 +67,7 @@ static void put_card(FILE *out, const char *what, const char *format, double val
 }
 
 static void put_head(FILE *out, const thaw_report *r) {
+    enum { TOP = 5 }; /* Among so few classes all are in it. */
     fputs(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport "
         "content=\"width=device-width\"><title>",
@@ -73,16 +86,15 @@ static void put_head(FILE *out, const thaw_report *r) {
     char what[64];
     snprintf(what, sizeof what, "top-1, %s", r->measured_on);
     put_card(out, what, "%.1f %%", 100 * number(r->metrics, "top1"));
-    put_card(out, "top-5", "%.1f %%", 100 * number(r->metrics, "top5"));
+    if (r->results->metrics.K > TOP)
+        put_card(out, "top-5", "%.1f %%", 100 * number(r->metrics, "top5"));
     put_card(out, "balanced", "%.1f %%", 100 * number(r->metrics, "balanced_accuracy"));
     put_card(out, "whole run", "%.1f s", number(json_object_get(r->metrics, "seconds"), "total"));
     fputs("</div>\n", out);
 }
 
 static void put_bar(FILE *out, const char *what, double seconds, double most, const char *kind) {
-    fprintf(out,
-            "<tr><td>%s<td style=\"width:24rem;text-align:left\"><div class=\"bar %s\" "
-            "style=\"width:%.2f%%\"></div><td>%.2f s\n",
+    fprintf(out, "<tr><td>%s<td><div class=\"bar %s\" style=\"width:%.2f%%\"></div><td>%.2f s\n",
             what, kind, most > 0 ? fmax(100 * seconds / most, 0.4) : 0, seconds);
 }
 
@@ -91,7 +103,7 @@ static void put_cost(FILE *out, const thaw_report *r) {
     const json_t *cache = json_object_get(r->metrics, "cache");
     double extract = number(seconds, "extract"), train = number(seconds, "train");
     double without = number(seconds, "without_cache"), most = fmax(without, extract + train);
-    fputs("<h2>What it cost</h2><table>\n", out);
+    fputs("<h2>What it cost</h2><table class=cost>\n", out);
     put_bar(out, "features, once", extract, most, "");
     put_bar(out, "training the head", train, most, "");
     put_bar(out, "the same without the cache", without, most, "slow");
@@ -139,79 +151,100 @@ static void put_epochs(FILE *out, const thaw_report *r) {
         double value = low + (1 - low) * i / 4, y = 12 + 180 * (1 - i / 4.0);
         fprintf(out,
                 "<line x1=40 x2=600 y1=%.1f y2=%.1f stroke=\"#e4eaf0\"/><text x=34 y=%.1f "
-                "text-anchor=end>%.0f%%</text>\n",
+                "text-anchor=end>%.3g%%</text>\n",
                 y, y, y + 4, 100 * value);
     }
     put_curve(out, r, train_top1, low, 1, "#9db8d4");
     put_curve(out, r, validation_top1, low, 1, "#2f7dd1");
     fprintf(out,
             "<text x=40 y=212>epoch 1</text><text x=600 y=212 text-anchor=end>%lld</text>\n"
-            "<text x=300 y=212 text-anchor=middle>top-1 in training (light) and validation "
-            "(dark); epoch %lld is kept</text></svg>\n",
-            (long long)r->n_epochs, (long long)r->kept_epoch);
+            "<text x=320 y=212 text-anchor=middle>top-1 in training (light) and validation "
+            "(dark)</text></svg><p class=sub>Epoch %lld is kept: %s.</p>\n",
+            (long long)r->n_epochs, (long long)r->kept_epoch, r->kept_because);
 }
 
-static void put_classes(FILE *out, const thaw_report *r) {
-    const json_t *classes = json_object_get(r->metrics, "classes"), *c;
-    size_t i;
-    fputs("<h2>Classes</h2><table><tr><th>class<th>precision<th>recall<th>F1<th>pictures\n", out);
-    json_array_foreach((json_t *)classes, i, c) {
-        fputs("<tr><td>", out);
-        put_text(out, json_string_value(json_object_get(c, "name")));
-        fprintf(out, "<td>%.3f<td>%.3f<td>%.3f<td>%.0f\n", number(c, "precision"),
-                number(c, "recall"), number(c, "f1"), number(c, "support"));
-    }
-    fputs("</table>\n", out);
+static void put_class(FILE *out, const thaw_results *r, int64_t k) {
+    const thaw_metrics *m = &r->metrics;
+    fputs("<tr><td>", out);
+    put_text(out, r->classes[k]);
+    fprintf(out, "<td>%.3f<td>%.3f<td>%.3f<td>%lld\n", m->precision[k], m->recall[k], m->f1[k],
+            (long long)m->support[k]);
 }
 
-static void put_confusion(FILE *out, const thaw_report *r) {
+static void put_classes(FILE *out, const thaw_results *r) {
+    enum { MANY = 200, OF_MANY = 100 }; /* Of more than a page should hold, so many are shown. */
+    int64_t K = r->metrics.K;
+    fputs("<h2>Classes</h2>", out);
+    if (K > MANY)
+        fprintf(out,
+                "<p class=sub>The %d with the lowest F1 of %lld; metrics.json has all of them.</p>",
+                OF_MANY, (long long)K);
+    fputs("<div class=wide><table><tr><th>class<th>precision<th>recall<th>F1<th>pictures\n", out);
+    for (int64_t i = 0; i < (K > MANY ? OF_MANY : K); i++)
+        put_class(out, r, K > MANY ? r->by_f1[i] : i);
+    fputs("</table></div>\n", out);
+}
+
+static void put_count(FILE *out, const thaw_confusion *pair, double support) {
+    double share = (double)pair->n / support;
+    fprintf(out, "<td style=\"background:rgba(%s,%.2f)%s\">%lld",
+            pair->label == pair->answer ? "47,125,209" : "214,84,61", 0.12 + 0.8 * share,
+            share > 0.6 ? ";color:#fff" : "", (long long)pair->n);
+}
+
+static void put_confusion(FILE *out, const thaw_results *r) {
     enum { MOST = 60 }; /* A larger matrix is nothing that a person reads. */
-    const json_t *classes = json_object_get(r->metrics, "classes"), *row, *cell;
-    size_t t, p, n = json_array_size(classes);
-    if (n > MOST) return;
+    int64_t K = r->metrics.K;
+    const thaw_confusion *pair = r->pairs, *end = pair + r->n_pairs;
+    if (K > MOST) return;
     fputs(
         "<h2>Confusion</h2><p class=sub>Rows are what a picture shows, columns what the model "
-        "says.</p><table class=m><tr><th>",
+        "says.</p><div class=wide><table class=m><tr><th>",
         out);
-    for (size_t k = 0; k < n; k++) {
+    for (int64_t k = 0; k < K; k++) {
         fputs("<th>", out);
-        put_text(out, json_string_value(json_object_get(json_array_get(classes, k), "name")));
+        put_text(out, r->classes[k]);
     }
-    json_array_foreach(json_object_get(r->metrics, "confusion"), t, row) {
-        const json_t *c = json_array_get(classes, t);
-        double support = fmax(number(c, "support"), 1);
+    for (int64_t t = 0; t < K; t++) {
         fputs("\n<tr><td>", out);
-        put_text(out, json_string_value(json_object_get(c, "name")));
-        json_array_foreach(row, p, cell) {
-            double count = json_number_value(cell), share = count / support;
-            const char *rgb = t == p ? "47,125,209" : "214,84,61";
-            if (count)
-                fprintf(out, "<td style=\"background:rgba(%s,%.2f)%s\">%.0f", rgb,
-                        0.12 + 0.8 * share, share > 0.6 ? ";color:#fff" : "", count);
+        put_text(out, r->classes[t]);
+        for (int64_t p = 0; p < K; p++) {
+            if (pair < end && pair->label == t && pair->answer == p)
+                put_count(out, pair++, (double)r->metrics.support[t]);
             else
                 fputs("<td>", out);
         }
     }
-    fputs("</table>\n", out);
+    fputs("</table></div>\n", out);
 }
 
-/* Pictures that stand where they should not. */
-static void put_duplicates(FILE *out, const thaw_report *r) {
-    const json_t *found = json_object_get(r->metrics, "duplicates"), *pair;
-    size_t i;
-    if (!found) return;
-    fprintf(out,
-            "<h2>The same picture twice</h2><p class=sub>%.0f in two splits, %.0f in two "
-            "classes.</p><table>\n",
-            number(found, "across_splits"), number(found, "across_classes"));
-    json_array_foreach(json_object_get(found, "pairs"), i, pair) {
-        for (size_t k = 0; k < 2; k++) {
-            fputs(k ? "<td>" : "<tr><td>", out);
-            put_text(out, json_string_value(json_array_get(pair, k)));
-        }
-        fputc('\n', out);
-    }
-    fputs("</table>\n", out);
+static void put_mistake(FILE *out, const thaw_mistake *m, thaw_decoder *decoder,
+                        const thaw_geometry *seen) {
+    fputs("<figure title=\"", out);
+    put_text(out, m->path);
+    fputs("\">", out);
+    thaw_thumbnail_put(out, decoder, m->path, seen);
+    fputs("<figcaption><b>", out);
+    put_text(out, m->answer);
+    fprintf(out, "</b> %.0f %%<span>", 100 * m->score);
+    put_text(out, m->truth);
+    fputs("</span></figcaption></figure>\n", out);
+}
+
+static thaw_status put_mistakes(FILE *out, const thaw_report *r, thaw_error *err) {
+    if (r->n_mistakes == 0) return THAW_OK;
+    thaw_decoder *decoder;
+    THAW_TRY(thaw_decoder_create(&decoder, err));
+    fputs(
+        "<h2>The most confident mistakes</h2><p class=sub>In red what the model says, below it "
+        "what the picture's folder says; predictions.csv has every picture.</p><div "
+        "class=mistakes>\n",
+        out);
+    for (size_t i = 0; i < r->n_mistakes; i++)
+        put_mistake(out, &r->mistakes[i], decoder, r->seen);
+    fputs("</div>\n", out);
+    thaw_decoder_free(decoder);
+    return THAW_OK;
 }
 
 thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_error *err) {
@@ -222,13 +255,14 @@ thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_
     put_head(out, report);
     put_cost(out, report);
     put_epochs(out, report);
-    put_confusion(out, report);
-    put_classes(out, report);
-    put_duplicates(out, report);
+    put_confusion(out, report->results);
+    thaw_status status = put_mistakes(out, report, err);
+    put_classes(out, report->results);
     bool ok = !ferror(out);
     ok &= fclose(out) == 0;
-    thaw_status status =
-        ok ? thaw_file_write(path, text, n, err) : thaw_fail_memory(err, "to write %s", path);
+    if (status == THAW_OK)
+        status =
+            ok ? thaw_file_write(path, text, n, err) : thaw_fail_memory(err, "to write %s", path);
     free(text);
     return status;
 }

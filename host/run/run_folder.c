@@ -33,9 +33,9 @@ static bool is_dot(const char *name) {
 
 /* Whether a run's folder may hold this: a file of it, or one that was being written. */
 static bool is_of_a_run(const char *name) {
-    static const char *const names[] = {"model.onnx",   "bundle.json",  "golden",
-                                        "metrics.json", "epochs.jsonl", "report.html",
-                                        "rejected.csv", "train.ini"};
+    static const char *const names[] = {"model.onnx",      "bundle.json",  "golden",
+                                        "metrics.json",    "epochs.jsonl", "report.html",
+                                        "predictions.csv", "rejected.csv", "train.ini"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         size_t n = strlen(names[i]);
         if (strncmp(name, names[i], n) == 0 && (!name[n] || strncmp(name + n, ".tmp", 4) == 0))

@@ -1,15 +1,13 @@
 #include "train.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "epoch_log.h"
 #include "model/bundle.h"
-#include "report/report.h"
-#include "results.h"
-#include "rows.h"
+#include "predictions.h"
 #include "run_folder.h"
 #include "session.h"
 
@@ -24,10 +22,8 @@ typedef struct run {
     thaw_head head;
     thaw_train_result result;
     thaw_metrics metrics[THAW_SPLIT_COUNT];
-    thaw_epoch *epochs; /* [wanted_epochs] */
-    int64_t n_epochs, wanted_epochs;
-    FILE *epoch_lines;
-    bool written; /* All of them, so far. */
+    thaw_results measured; /* On the split of the headline figures. */
+    thaw_epoch_log epochs;
     double start, train_seconds;
     thaw_arena arena;
 } run;
@@ -54,18 +50,19 @@ static void say_network(run *r) {
 }
 
 /* A class whose pictures were all rejected cannot be learnt. */
-static thaw_status check_classes(const run *r, thaw_error *err) {
+static thaw_status check_classes(run *r, thaw_error *err) {
     const thaw_rows *rows = &r->splits[THAW_SPLIT_TRAIN].rows;
-    for (size_t k = 0; k < r->session.dataset.n_classes; k++) {
-        bool any = false;
-        for (int64_t i = 0; i < rows->n && !any; i++)
-            any = rows->label[i] == (int32_t)k;
-        if (!any)
+    const thaw_dataset *d = &r->session.dataset;
+    bool *any = thaw_arena_array(&r->arena, d->n_classes, sizeof *any);
+    if (!any) return no_memory(err);
+    for (int64_t i = 0; i < rows->n; i++)
+        any[rows->label[i]] = true;
+    for (size_t k = 0; k < d->n_classes; k++)
+        if (!any[k])
             return thaw_fail(err, THAW_ERR_DATA,
                              "class %s has no readable picture left for training; %s/rejected.csv "
                              "says why",
-                             r->session.dataset.class_name[k], r->folder.partial);
-    }
+                             d->class_name[k], r->folder.partial);
     return THAW_OK;
 }
 
@@ -107,52 +104,18 @@ static thaw_train_options train_options(const thaw_options *o, int64_t n) {
     return t;
 }
 
-static bool write_epoch(FILE *out, const thaw_epoch *e) {
-    enum { DIGITS = 9 };
-    thaw_json json = thaw_json_begin();
-    thaw_json_integer(&json, json.root, "epoch", e->epoch);
-    thaw_json_real(&json, json.root, "lr", e->lr);
-    thaw_json_real(&json, json.root, "train_loss", e->train_loss);
-    thaw_json_real(&json, json.root, "train_top1", e->train_top1);
-    thaw_json_real(&json, json.root, "seconds", e->seconds);
-    if (!isnan(e->validation_loss)) {
-        thaw_json_real(&json, json.root, "validation_loss", e->validation_loss);
-        thaw_json_real(&json, json.root, "validation_top1", e->validation_top1);
-    }
-    char *text = NULL;
-    bool good =
-        thaw_json_print(&json, THAW_JSON_LINE, DIGITS, "an epoch", &text, NULL) == THAW_OK &&
-        fprintf(out, "%s\n", text) > 0;
-    free(text);
-    thaw_json_free(&json);
-    return good;
-}
-
-/* One line for a person, one for a machine. */
 static int on_epoch(void *ctx, const thaw_epoch *e) {
     run *r = ctx;
-    char validation[80] = "";
-    if (!isnan(e->validation_loss))
-        snprintf(validation, sizeof validation, "   validation loss %.4f top-1 %.4f",
-                 e->validation_loss, e->validation_top1);
-    thaw_log_write(&r->session.log, THAW_LOG_INFO,
-                   "epoch %3lld/%lld  loss %.4f top-1 %.4f%s   %.0f ms", (long long)e->epoch,
-                   (long long)r->wanted_epochs, e->train_loss, e->train_top1, validation,
-                   e->seconds * 1e3);
-    r->epochs[r->n_epochs++] = *e;
-    r->written &= write_epoch(r->epoch_lines, e);
+    thaw_epoch_log_add(&r->epochs, e);
     return *r->session.stop;
 }
 
 static thaw_status train_head(run *r, thaw_error *err) {
     thaw_train_options options = train_options(r->options, r->splits[THAW_SPLIT_TRAIN].rows.n);
-    r->wanted_epochs = options.epochs;
-    r->epochs = thaw_arena_array(&r->arena, (size_t)options.epochs, sizeof *r->epochs);
     char *path = in_folder(r, "epochs.jsonl");
-    if (!r->epochs || !path) return no_memory(err);
-    r->epoch_lines = fopen(path, "we");
-    if (!r->epoch_lines) return thaw_fail(err, THAW_ERR_IO, "cannot write %s", path);
-    r->written = true;
+    if (!path) return no_memory(err);
+    THAW_TRY(
+        thaw_epoch_log_open(&r->epochs, path, options.epochs, &r->session.log, &r->arena, err));
     int64_t device_bytes = r->options->cache.device_bytes;
     thaw_train_job job = {.top = &r->session.backend.kernels->top,
                           .backend = &r->session.backend,
@@ -175,10 +138,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
                        "the head was trained on the GPU: %lld rows in its memory, %lld in "
                        "page-locked memory",
                        (long long)tiers->on_device, (long long)tiers->pinned);
-    bool failed = !r->written | (fclose(r->epoch_lines) != 0);
-    r->epoch_lines = NULL;
-    if (failed) return thaw_fail(err, THAW_ERR_IO, "cannot write %s: the disk may be full", path);
-    return THAW_OK;
+    return thaw_epoch_log_finish(&r->epochs, &r->result.kept, &options, err);
 }
 
 /* ---- to results ---------------------------------------------------------------------------- */
@@ -189,12 +149,21 @@ static thaw_split measured_on(const run *r) {
     return r->splits[THAW_SPLIT_VALIDATION].rows.n ? THAW_SPLIT_VALIDATION : THAW_SPLIT_TRAIN;
 }
 
+static thaw_predictions predictions(const run *r) {
+    return (thaw_predictions){&r->session.dataset, &r->splits[measured_on(r)], &r->measured};
+}
+
 static thaw_status evaluate(run *r, thaw_error *err) {
     enum { BATCH = 256 };
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         if (r->splits[s].rows.n)
             THAW_TRY(thaw_evaluate(&r->head, &r->session.backend.kernels->top, &r->splits[s].rows,
                                    BATCH, &r->arena, &r->metrics[s], err));
+    r->measured = (thaw_results){.metrics = r->metrics[measured_on(r)],
+                                 .classes = r->session.dataset.class_name};
+    THAW_TRY(thaw_results_finish(&r->measured, &r->arena, err));
+    thaw_predictions answered = predictions(r);
+    thaw_predictions_warn(&answered, &r->session.log);
     return THAW_OK;
 }
 
@@ -203,7 +172,7 @@ static double without_cache(const run *r) {
     int64_t n = r->splits[THAW_SPLIT_TRAIN].rows.n + r->splits[THAW_SPLIT_VALIDATION].rows.n;
     double rate = r->session.images_per_second;
     double once = rate > 0 ? (double)r->splits[THAW_SPLIT_TEST].rows.n / rate : 0;
-    return rate > 0 ? (double)n * (double)r->n_epochs / rate + once + r->train_seconds : 0;
+    return rate > 0 ? (double)n * (double)r->epochs.n / rate + once + r->train_seconds : 0;
 }
 
 static void put_splits(const run *r, thaw_json *json, json_t *into) {
@@ -220,9 +189,8 @@ static void put_splits(const run *r, thaw_json *json, json_t *into) {
 
 static void put_metrics(const run *r, thaw_json *json) {
     const thaw_extraction *x = &r->session.extraction;
-    thaw_split on = measured_on(r);
-    thaw_results_json(json, json->root, &r->metrics[on], r->session.dataset.class_name);
-    thaw_json_text(json, json->root, "measured_on", thaw_split_name(on));
+    thaw_results_json(json, json->root, &r->measured);
+    thaw_json_text(json, json->root, "measured_on", thaw_split_name(measured_on(r)));
     put_splits(r, json, thaw_json_object(json, json->root, "splits"));
     thaw_lint_json(&r->session.lint, json, json->root);
     json_t *epochs = thaw_json_object(json, json->root, "epochs");
@@ -285,9 +253,8 @@ static thaw_status write_config(run *r, thaw_error *err) {
     return status;
 }
 
-static thaw_status write_run(run *r, thaw_json *json, thaw_error *err) {
-    char *metrics_path = in_folder(r, "metrics.json"), *report_path = in_folder(r, "report.html");
-    if (!metrics_path || !report_path) return no_memory(err);
+static thaw_status write_bundle(run *r, thaw_json *json, thaw_error *err) {
+    enum { MANY = 1000 }; /* Whoever serves that many classes does not read figures of each. */
     thaw_dense layers[THAW_HEAD_MAX_LAYERS];
     thaw_bundle_spec spec = {.network = &r->network,
                              .layers = layers,
@@ -297,20 +264,44 @@ static thaw_status write_run(run *r, thaw_json *json, thaw_error *err) {
                              .options = r->options,
                              .metrics = json->root,
                              .backend = &r->session.backend};
+    THAW_TRY(pick_golden(r, spec.golden, err));
+    if (spec.n_labels <= MANY) thaw_results_classes_json(json, json->root, &r->measured);
+    THAW_TRY(thaw_bundle_write(&spec, r->folder.partial, err));
+    if (spec.n_labels > MANY) thaw_results_classes_json(json, json->root, &r->measured);
+    return THAW_OK;
+}
+
+static thaw_status write_report(run *r, const thaw_json *json, thaw_error *err) {
+    char *path = in_folder(r, "report.html");
+    if (!path) return no_memory(err);
+    thaw_predictions answered = predictions(r);
     thaw_report report = {.title = r->title,
                           .measured_on = thaw_split_name(measured_on(r)),
+                          .results = &r->measured,
                           .metrics = json->root,
-                          .epochs = r->epochs,
-                          .n_epochs = r->n_epochs,
+                          .epochs = r->epochs.epochs,
+                          .n_epochs = r->epochs.n,
                           .kept_epoch = r->result.kept.epoch,
+                          .kept_because = r->epochs.kept_because,
                           .model = r->network.model.path,
-                          .cut = r->network.cut->name};
-    THAW_TRY(pick_golden(r, spec.golden, err));
-    THAW_TRY(thaw_bundle_write(&spec, r->folder.partial, err));
+                          .cut = r->network.cut->name,
+                          .seen = &r->network.preprocess.geometry};
+    THAW_TRY(
+        thaw_predictions_mistakes(&answered, &r->arena, &report.mistakes, &report.n_mistakes, err));
+    return thaw_report_write(&report, path, err);
+}
+
+static thaw_status write_run(run *r, thaw_json *json, thaw_error *err) {
+    char *metrics = in_folder(r, "metrics.json"), *table = in_folder(r, "predictions.csv");
+    if (!metrics || !table) return no_memory(err);
+    thaw_predictions answered = predictions(r);
+    THAW_TRY(write_bundle(r, json, err));
+    thaw_results_confusion_json(json, json->root, &r->measured);
     /* The whole run counts, its bundle included. */
     thaw_json_real(json, json_object_get(json->root, "seconds"), "total", thaw_now_s() - r->start);
-    THAW_TRY(thaw_json_write(json, metrics_path, err));
-    THAW_TRY(thaw_report_write(&report, report_path, err));
+    THAW_TRY(thaw_json_write(json, metrics, err));
+    THAW_TRY(thaw_predictions_write(&answered, table, err));
+    THAW_TRY(write_report(r, json, err));
     /* A configuration that no ini file can hold (a very long path) is in bundle.json all the same.
      */
     thaw_status status = write_config(r, err);
@@ -318,15 +309,14 @@ static thaw_status write_run(run *r, thaw_json *json, thaw_error *err) {
 }
 
 static void print_summary(run *r) {
-    thaw_split on = measured_on(r);
     const thaw_extraction *x = &r->session.extraction;
     double without = without_cache(r), with = thaw_now_s() - r->start;
-    printf("\n%s\n", thaw_split_name(on));
-    thaw_results_print(stdout, &r->metrics[on], r->session.dataset.class_name);
+    printf("\n%s\n", thaw_split_name(measured_on(r)));
+    thaw_results_print(stdout, &r->measured);
     printf(
         "features %.2f s, training %.2f s, whole run %.2f s; without the cache about %.1f s "
         "(%lld epochs at %.0f images/s)\n",
-        x->seconds, r->train_seconds, with, without, (long long)r->n_epochs,
+        x->seconds, r->train_seconds, with, without, (long long)r->epochs.n,
         r->session.images_per_second);
     printf("run         %s\nreport      %s/report.html\n", r->options->out, r->options->out);
 }
@@ -343,14 +333,14 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
     THAW_TRY(status);
     THAW_TRY(thaw_run_finish(&r->folder, err));
     print_summary(r);
-    *summary = (thaw_train_summary){.top1 = r->metrics[measured_on(r)].top1,
+    *summary = (thaw_train_summary){.top1 = r->measured.metrics.top1,
                                     .seconds_total = thaw_now_s() - r->start,
                                     .seconds_without_cache = without_cache(r)};
     return THAW_OK;
 }
 
 static void close_run(run *r) {
-    if (r->epoch_lines) fclose(r->epoch_lines);
+    thaw_epoch_log_close(&r->epochs);
     /* Half a run helps nobody; the table of bad pictures does. */
     thaw_run_abandon(&r->folder, r->session.extraction.n_rejected > 0);
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)

@@ -1,0 +1,60 @@
+#include "thumbnail.h"
+
+#include <stdlib.h>
+
+#include "file.h"
+#include "jpeg_encode.h"
+
+static void put_base64(FILE *out, const unsigned char *bytes, size_t n) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t three = (uint32_t)bytes[i] << 16;
+        if (i + 1 < n) three |= (uint32_t)bytes[i + 1] << 8;
+        if (i + 2 < n) three |= bytes[i + 2];
+        for (size_t k = 0; k < 4; k++)
+            fputc(i + k > n ? '=' : digits[three >> (18 - 6 * k) & 63], out);
+    }
+}
+
+/* What the network sees, smaller, and in colours as they are. */
+static thaw_geometry small_geometry(const thaw_geometry *seen) {
+    thaw_geometry g = *seen;
+    int longer = g.width > g.height ? g.width : g.height;
+    g.width = (g.width * THAW_THUMBNAIL_SIDE + longer - 1) / longer;
+    g.height = (g.height * THAW_THUMBNAIL_SIDE + longer - 1) / longer;
+    g.shorter = (int)((int64_t)g.shorter * THAW_THUMBNAIL_SIDE / longer);
+    g.channels = 3;
+    g.order = THAW_ORDER_RGB;
+    return g;
+}
+
+static bool read_small(thaw_decoder *decoder, const char *path, const thaw_geometry *g,
+                       uint8_t *pixels) {
+    thaw_arena arena = {0};
+    char *bytes;
+    size_t n;
+    bool good =
+        thaw_file_read(path, THAW_PICTURE_MOST_BYTES, &arena, &bytes, &n, NULL) == THAW_OK &&
+        thaw_image_decode(decoder, bytes, n, g, pixels, NULL) == THAW_OK;
+    thaw_arena_free(&arena);
+    return good;
+}
+
+bool thaw_thumbnail_put(FILE *out, thaw_decoder *decoder, const char *path,
+                        const thaw_geometry *seen) {
+    enum { QUALITY = 80 };
+    thaw_geometry g = small_geometry(seen);
+    uint8_t pixels[3 * THAW_THUMBNAIL_SIDE * THAW_THUMBNAIL_SIDE];
+    unsigned char *jpeg = NULL;
+    unsigned long n = 0;
+    bool good = read_small(decoder, path, &g, pixels) &&
+                thaw_jpeg_encode(pixels, g.width, g.height, QUALITY, &jpeg, &n) == 0;
+    if (good) {
+        fprintf(out, "<img width=%d height=%d alt=\"\" src=\"data:image/jpeg;base64,", g.width,
+                g.height);
+        put_base64(out, jpeg, n);
+        fputs("\">", out);
+    }
+    free(jpeg);
+    return good;
+}

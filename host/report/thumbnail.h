@@ -1,0 +1,16 @@
+/* A picture as the network sees it, small enough to lie in a page. */
+#ifndef THAW_THUMBNAIL_H
+#define THAW_THUMBNAIL_H
+
+#include <stdio.h>
+
+#include "picture/image.h"
+
+enum { THAW_THUMBNAIL_SIDE = 112 }; /* Pixels of the longer side. */
+
+/* Writes an img element of the file at path, oriented and cut as `seen` has it, with the JPEG in it: a
+ * few kilobytes. Returns false, and writes nothing, when the picture cannot be read any more. */
+bool thaw_thumbnail_put(FILE *out, thaw_decoder *decoder, const char *path,
+                        const thaw_geometry *seen);
+
+#endif

@@ -1,0 +1,27 @@
+/* What was answered to each picture of a split. */
+#ifndef THAW_PREDICTIONS_H
+#define THAW_PREDICTIONS_H
+
+#include "report/report.h"
+#include "rows.h"
+
+/* A split's pictures beside the results of its rows. */
+typedef struct thaw_predictions {
+    const thaw_dataset *dataset;
+    const thaw_split_rows *rows;
+    const thaw_results *results;
+} thaw_predictions;
+
+/* Writes the table path,truth,answer,score,margin, a row a picture in the dataset's order; the last
+ * three are empty where the scores are not numbers. ERR_IO. */
+thaw_status thaw_predictions_write(const thaw_predictions *predictions, const char *path,
+                                   thaw_error *err);
+
+/* Warns of pictures whose scores are not numbers, and names the first. */
+void thaw_predictions_warn(const thaw_predictions *predictions, thaw_log *log);
+
+/* The most confident wrong answers, at most THAW_REPORT_MISTAKES; in the arena. ERR_NOMEM. */
+thaw_status thaw_predictions_mistakes(const thaw_predictions *predictions, thaw_arena *arena,
+                                      const thaw_mistake **mistakes, size_t *n, thaw_error *err);
+
+#endif
