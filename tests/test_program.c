@@ -342,16 +342,49 @@ static void an_older_run_is_kept(void **state) {
     (void)state;
     program p = {0};
     program_expect_ok(&p, TRAIN_LINE "--out=again/ --epochs=2 --cache.dir=cache --seed=1");
+    assert_null(strstr(p.out, "older run"));
     program_free(&p);
     copy_file("again/model.onnx", "first.onnx");
     for (int seed = 2; seed <= 3; seed++) {
         program_expect_ok(&p, TRAIN_LINE "--out=again --epochs=2 --cache.dir=cache --seed=%d",
                           seed);
+        program_expect_text(&p, p.out, "older run");
         program_free(&p);
         expect_equal_files("again~/model.onnx", "first.onnx");
         copy_file("again/model.onnx", "first.onnx");
     }
     assert_false(is_there("again.partial"));
+}
+
+/* What a user puts into a run's folder stays there through any number of trainings; and where it would
+ * have to go, nothing is done at all. */
+static void what_others_wrote_survives(void **state) {
+    (void)state;
+    program p = {0};
+    tempdir_file(&place, "again/notes.txt", "the best so far");
+    tempdir_file(&place, "again/thesis/chapter.tex", "years of work");
+    for (int times = 0; times < 3; times++) {
+        program_expect_ok(&p, TRAIN_LINE "--out=again --epochs=1 --cache.dir=cache");
+        program_free(&p);
+        assert_true(is_there("again/notes.txt") && is_there("again/thesis/chapter.tex"));
+        assert_false(is_there("again~/notes.txt") || is_there("again~/thesis"));
+    }
+    copy_file("again/model.onnx", "first.onnx");
+    static const char *const places[] = {"again~/notes.txt", "again~/golden/my.jpg",
+                                         "again.partial/notes.txt", "again~/model.onnx.old"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        tempdir_file(&place, places[i], "mine");
+        program_run(&p, TRAIN_LINE "--out=again --epochs=1 --cache.dir=cache --seed=9");
+        const char *said = program_refusal(&p, 2);
+        program_expect_text(&p, said, places[i]);
+        program_expect_text(&p, said, "is not Thaw's");
+        program_free(&p);
+        assert_true(is_there(places[i]) && is_there("again~/model.onnx"));
+        expect_equal_files("again/model.onnx", "first.onnx");
+        unlink(places[i]);
+    }
+    program_expect_ok(&p, TRAIN_LINE "--out=again --epochs=1 --cache.dir=cache");
+    program_free(&p);
 }
 
 /* ---- what the cache is asked for ----------------------------------------------------------- */
@@ -747,6 +780,7 @@ int main(void) {
         cmocka_unit_test(the_same_run_gives_the_same_bits),
         cmocka_unit_test(auto_is_the_default_however_it_is_written),
         cmocka_unit_test(an_older_run_is_kept),
+        cmocka_unit_test(what_others_wrote_survives),
         cmocka_unit_test(relabelling_computes_nothing),
         cmocka_unit_test(ten_more_pictures_compute_ten),
         cmocka_unit_test(another_filter_computes_all_and_says_why),

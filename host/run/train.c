@@ -308,7 +308,7 @@ static thaw_status write_run(run *r, thaw_json *json, thaw_error *err) {
     return status == THAW_ERR_UNSUPPORTED ? THAW_OK : status;
 }
 
-static void print_summary(run *r) {
+static void print_summary(const run *r, const char *older) {
     const thaw_extraction *x = &r->session.extraction;
     double without = without_cache(r), with = thaw_now_s() - r->start;
     printf("\n%s\n", thaw_split_name(measured_on(r)));
@@ -319,6 +319,7 @@ static void print_summary(run *r) {
         x->seconds, r->train_seconds, with, without, (long long)r->epochs.n,
         r->session.images_per_second);
     printf("run         %s\nreport      %s/report.html\n", r->options->out, r->options->out);
+    if (older) printf("older run   %s\n", older);
 }
 
 static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err) {
@@ -331,8 +332,9 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
     thaw_status status = write_run(r, &json, err);
     thaw_json_free(&json);
     THAW_TRY(status);
-    THAW_TRY(thaw_run_finish(&r->folder, err));
-    print_summary(r);
+    const char *older;
+    THAW_TRY(thaw_run_finish(&r->folder, &older, err));
+    print_summary(r, older);
     *summary = (thaw_train_summary){.top1 = r->measured.metrics.top1,
                                     .seconds_total = thaw_now_s() - r->start,
                                     .seconds_without_cache = without_cache(r)};
