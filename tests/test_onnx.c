@@ -33,6 +33,7 @@ static const model_row models[] = {
     {"clip_input", 10, 9},
     {"concat", 4, 3},
     {"concat_49", 2, 1},
+    {"concat_layouts", 5, 4},
     {"conv_1x7", 2, 1},
     {"conv_5x2_s13", 2, 1},
     {"conv_asymmetric", 2, 1},
@@ -94,6 +95,7 @@ static const model_row models[] = {
     {"squeezenet_13", 13, 9},
     {"typed_fields", 6, 4},
     {"types", 2, 1},
+    {"vector_arithmetic", 15, 13},
     {"vgg_17_bn", 13, 11},
     {"vgg_9", 11, 9},
 };

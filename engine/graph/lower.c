@@ -437,9 +437,10 @@ static bool takes_value(const thaw_lowering *l, const thaw_node *node, int root)
 /* `first` is x / sqrt 2, or x * sqrt(1/2). The last two products come in either order. */
 static bool melt_gelu(thaw_lowering *l, const thaw_node *first) {
     bool over = strcmp(first->type, "Div") == 0;
-    if (in_value(l, first, 0)->data || !takes_number(l, first, over ? 1.41421356f : 0.70710678f))
+    int at = !over && in_value(l, first, 0)->data ? 1 : 0; /* sqrt(1/2) * x */
+    if (in_value(l, first, at)->data || !takes_number(l, first, over ? 1.41421356f : 0.70710678f))
         return false;
-    int x = root_of(l, first->in[0]);
+    int x = root_of(l, first->in[at]);
     const thaw_node *chain[4], *node = first;
     static const char *const types[] = {"Erf", "Add", "Mul", "Mul"};
     for (int i = 0; i < 4; i++) {

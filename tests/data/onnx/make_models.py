@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Makes the small ONNX files that test_onnx.c reads, each with what ONNX Runtime makes of it.
 
-    python3 make_models.py            (needs onnx, onnxruntime, numpy, torch)
+    python3 make_models.py [GROUP...]  (needs onnx, onnxruntime, numpy; torch for torch_networks)
+
+GROUP: functions below that make files; without any, all of them run.
+
 
 name.onnx    the network. One file a feature of the format, at the opset where exporters use it.
 name.expect  "THAWEXP1"; int32 images, channels, height, width, taps; u8 pixels [n,h,w,c]; for each
@@ -640,19 +643,45 @@ def extra_taps(model):
     return [first.output[0]]
 
 
+def reseed(seed):
+    """So that a group's weights do not depend on what was made before it."""
+    rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+
+
+def vector_arithmetic():
+    """Normalisation, numbers and activations behind vectors, which oneDNN 3.2 got wrong."""
+    reseed(20)
+    n = Net(13)
+    flat, _ = n.head(n.op("Relu", n.conv("x", 3, 24)), 24)
+    y = n.bn(flat, 24)
+    y = n.op("Tanh", n.gemm(y, 24, 37))
+    one = n.op("Add", n.const(np.float32(1)), n.op("Erf", n.op("Mul", n.const(np.float32(0.5**0.5)), y)))
+    y = n.op("Mul", n.const(np.float32(0.5)), n.op("Mul", one, y))  # GELU with its numbers first
+    y = n.op("Sub", n.op("Mul", y, y), n.const(rng.uniform(-1, 1, (1, 37)).astype(np.float32)))
+    y = n.bn(n.op("Sigmoid", n.gemm(y, 37, 20)), 20)
+    emit("vector_arithmetic", n.model(n.gemm(y, 20, 4)), y)
+
+
+def concat_layouts():
+    """Parts that lie differently, and an activation behind them that does not keep zeros."""
+    reseed(21)
+    n = Net(13, size=7)
+    pads = n.const(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+    x = n.op("Pad", n.conv("x", 3, 40, r=1), pads)
+    y = n.op("Concat", x, x, x, n.conv(x, 40, 4, pads=[1] * 4), axis=1)
+    y = n.op("Add", n.op("Sigmoid", y), y)
+    emit("concat_layouts", n.model(y), y)
+
+
+GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
+          storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts]
+
+
 def main():
-    convolutions()
-    normalisations()
-    activations()
-    pools()
-    pads_and_means()
-    vectors()
-    matrices()
-    joins()
-    pixels()
-    storage()
-    torch_networks()
-    layer_norms()
+    wanted = [word for word in sys.argv[1:] if word != "-v"]
+    for group in GROUPS:
+        if not wanted or group.__name__ in wanted:
+            group()
     total = sum(os.path.getsize(os.path.join(HERE, f)) for f in os.listdir(HERE))
     print(f"{len(made)} networks, {total} bytes")
     for name in made if "-v" in sys.argv else ():
