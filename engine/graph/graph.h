@@ -61,8 +61,13 @@ typedef struct thaw_graph {
 } thaw_graph;
 
 /* Infers all shapes, folds constants, marks live nodes and aliases. Fails on an operator without a
- * row (all of them are named with their count) and on shapes that do not fit. */
+ * row (all of them are named with their count), on shapes that do not fit, and as
+ * thaw_graph_set_output does. */
 thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err);
+
+/* Makes a value the output: marks the nodes that it needs. ERR_FORMAT: it does not depend on the
+ * input, or a weight of these nodes is not a finite number. */
+thaw_status thaw_graph_set_output(thaw_graph *graph, int value, thaw_error *err);
 
 /* Attributes of a node, with ONNX's default when absent. The pointers live with the graph. */
 const thaw_attr *thaw_node_attr(const thaw_node *node, const char *name); /* NULL: absent. */

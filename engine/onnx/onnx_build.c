@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "onnx_tensor.h"
 
 enum { MAX_ATTRIBUTES = 4 };
 

@@ -9,8 +9,6 @@
 #include "onnx.pb-c.h"
 #include "status.h"
 
-enum { THAW_ONNX_FLOAT = 1, THAW_ONNX_INT64 = 7 };
-
 typedef struct thaw_onnx_builder {
     thaw_arena arena;
     Onnx__GraphProto graph; /* Its arrays are as long as start made them. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "onnx_build.h"
+#include "onnx_tensor.h"
 
 /* What comes from the model is only pointed to. */
 typedef struct writer {
