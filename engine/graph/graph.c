@@ -40,6 +40,10 @@ int64_t thaw_value_elements(const thaw_value *value) {
     return n;
 }
 
+int64_t thaw_value_channels(const thaw_value *value) {
+    return value->dims[value->rank == 4 && value->nhwc ? 3 : 1];
+}
+
 const float *thaw_value_floats(const thaw_graph *graph, const thaw_node *node, int i, int64_t n,
                                thaw_error *err) {
     const thaw_value *value = thaw_node_in(graph, node, i);
@@ -109,8 +113,10 @@ static thaw_status check_operators(const thaw_graph *graph, thaw_error *err) {
     if (!n) return THAW_OK;
     thaw_text list = {0};
     for (int k = 0; k < n; k++)
-        thaw_text_add(&list, "%s%.40s (%d, first at node %.60s)", k ? ", " : "",
-                      missing[k].first->type, missing[k].count, missing[k].first->name);
+        thaw_text_add(&list, "%s%.*s (%d, first at node %.*s)", k ? ", " : "",
+                      thaw_text_prefix(missing[k].first->type, 40), missing[k].first->type,
+                      missing[k].count, thaw_text_prefix(missing[k].first->name, 60),
+                      missing[k].first->name);
     if (others) thaw_text_add(&list, ", and %d nodes of other kinds", others);
     return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                      "the model uses operators that Thaw does not have: %s; export it without "

@@ -81,6 +81,9 @@ thaw_value *thaw_node_out(const thaw_graph *graph, const thaw_node *node, int i)
 /* Elements for one image (batch counts as 1); for a constant, of all of it. -1 on overflow. */
 int64_t thaw_value_elements(const thaw_value *value);
 
+/* Channels of a map or a vector, wherever they stand. */
+int64_t thaw_value_channels(const thaw_value *value);
+
 /* Elements of a float constant, or NULL with an error that names the node and what was expected. */
 const float *thaw_value_floats(const thaw_graph *graph, const thaw_node *node, int i, int64_t n,
                                thaw_error *err);

@@ -179,7 +179,8 @@ static void declared_text(const Onnx__TensorShapeProto *shape, thaw_text *text) 
         if (declared_dim(shape, i))
             thaw_text_add(text, "%lld", (long long)declared_dim(shape, i));
         else
-            thaw_text_add(text, "%.40s", named ? dim->dim_param : "?");
+            thaw_text_add(text, "%.*s", named ? thaw_text_prefix(dim->dim_param, 40) : 1,
+                          named ? dim->dim_param : "?");
     }
 }
 
@@ -380,7 +381,8 @@ thaw_status thaw_model_choose_output(thaw_model *model, const char *name, thaw_e
         const thaw_value *value = &graph->values[model->outputs[i]];
         if (strcmp(value->name, name) == 0)
             return thaw_graph_set_output(graph, model->outputs[i], err);
-        thaw_text_add(&list, "%s%.60s", i ? ", " : "", value->name);
+        thaw_text_add(&list, "%s%.*s", i ? ", " : "", thaw_text_prefix(value->name, 60),
+                      value->name);
     }
     return thaw_fail(err, THAW_ERR_USAGE, "output = %s: %s has no output of that name; it has %s",
                      name, model->path, list.text);

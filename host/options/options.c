@@ -89,6 +89,9 @@ static const thaw__option table[] = {
     {.key = "freeze", .type = &thaw__type_text, .offset = AT(freeze), .fallback = "last",
      .help = "Up to which cut the network stays as it is: last (only the new head is trained), "
              "none, or a cut's index or name from `thaw inspect`."},
+    {.key = "output", .type = &thaw__type_text, .offset = AT(output), .fallback = "auto",
+     .help = "Which of the model's outputs counts, by name; auto is the one that most of the network "
+             "lies below."},
     {.key = "preprocess", .type = &thaw__type_choice, .offset = AT(preprocess),
      .fallback = "auto", .choices = preprocess_names,
      .help = "How the network wants its pixels; the options of [image] change single parts."},
@@ -186,6 +189,9 @@ static const thaw__option table[] = {
     {.key = "head.kind", .type = &thaw__type_choice, .offset = AT(head.kind),
      .fallback = "linear", .choices = head_names,
      .help = "One linear layer, or a hidden layer before it."},
+    {.key = "head.at", .type = &thaw__type_text, .offset = AT(head.at), .fallback = "auto",
+     .help = "The node that the old head, which is replaced, begins with; auto finds it by its look, "
+             "none keeps the whole network."},
     {.key = "head.hidden", .type = &thaw__type_integer, .offset = AT(head.hidden),
      .fallback = "256", .min = 1, .max = 65536,
      .help = "Units of the hidden layer."},

@@ -122,7 +122,7 @@ typedef struct thaw_opt_origin {
 /* The values. Text belongs to the arena, "" is a text that was not given. The rows of the table
  * say what each means, in which unit and within which range. */
 typedef struct thaw_options {
-    const char *model, *out, *freeze;
+    const char *model, *out, *freeze, *output;
     thaw_opt_preprocess preprocess;
     int64_t seed, epochs, batch;
     thaw_opt_device device;
@@ -153,6 +153,7 @@ typedef struct thaw_options {
     } cache;
     struct {
         thaw_opt_head kind;
+        const char *at;
         int64_t hidden;
         double dropout;
         thaw_opt_optimizer optimizer;
