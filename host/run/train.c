@@ -150,6 +150,16 @@ static int on_epoch(void *ctx, const thaw_epoch *e) {
     return *thaw_session_stop();
 }
 
+/* A few features that never move are usual; when most are, something is wrong before them. */
+static void say_constant(run *r) {
+    long long n = (long long)r->result.n_constant, D = (long long)r->network.n_features;
+    if (n > 0)
+        thaw_log_write(
+            &r->session.log, 2 * n >= D ? THAW_LOG_WARN : THAW_LOG_INFO,
+            "%lld of %lld features are the same for every training picture%s", n, D,
+            n == D ? ": nothing can be learnt from them; look at preprocess and freeze" : "");
+}
+
 static thaw_status train_head(run *r, thaw_error *err) {
     thaw_train_options options = train_options(r->options, r->splits[THAW_SPLIT_TRAIN].rows.n);
     r->wanted_epochs = options.epochs;
@@ -173,6 +183,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
     double start = thaw_now_s();
     THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
     r->train_seconds = thaw_now_s() - start;
+    say_constant(r);
     if (r->result.note[0]) thaw_log_write(&r->session.log, THAW_LOG_INFO, "%s", r->result.note);
     const thaw_head_tiers *tiers = &r->result.tiers;
     if (tiers->on_device + tiers->pinned > 0)

@@ -65,6 +65,7 @@ class Graph:
         c = self.pick([3, 3, 3, 1])
         self.net = make_models.Net(self.opset, channels=c, size=h, width=w, nhwc=self.nhwc)
         self.pixels = self.random.integers(0, 256, (self.pick([1, 2, 3]), h, w, c), dtype=np.uint8)
+        self.channels_last = set()  # Names of tensors that are N x H x W x C.
         x = Value("x", c, h, w)
         if self.nhwc:
             x = self.add("Transpose", x, perm=[0, 3, 1, 2])
@@ -302,16 +303,24 @@ class Graph:
         c = sum(p.c for p in parts)
         return self.add("Concat", *parts, like=Value("", c, x.h, x.w), axis=self.pick([1, -3]))
 
-    def pixelwise(self, x):
+    def add_last(self, *words, **kind):
+        """As add, of a tensor whose channels are last."""
+        y = self.add(*words, **kind)
+        self.channels_last.add(y.name)
+        return y
+
+    def pixelwise(self, x, back=True):
         """ConvNeXt's: layer normalisation and dense layers over the channels of each pixel."""
-        y = self.add("Transpose", x, perm=[0, 2, 3, 1])
+        y = self.add_last("Transpose", x, perm=[0, 2, 3, 1])
         if self.opset >= 17:
-            y = self.add("LayerNormalization", y, self.net.vector(x.c, 0.5, 1.5), self.net.vector(x.c),
-                         axis=-1)
+            y = self.add_last("LayerNormalization", y, self.net.vector(x.c, 0.5, 1.5), self.net.vector(x.c), axis=-1)
         k = self.pick(CHANNELS)
-        y = self.add("MatMul", y, self.net.weights(x.c, k), like=Value("", k, x.h, x.w))
-        y = self.maybe_act(self.either_order("Add", y, self.net.vector(k), like=y))
-        return self.add("Transpose", y, perm=[0, 3, 1, 2])
+        y = self.add_last("MatMul", y, self.net.weights(x.c, k), like=Value("", k, x.h, x.w))
+        bias = self.net.vector(k)
+        y = self.add_last("Add", *self.pick([(y, bias), (bias, y)]), like=y)
+        if self.chance(0.5):
+            y = self.add_last(self.pick(["Relu", "Sigmoid", "Tanh"]), y)
+        return self.add("Transpose", y, perm=[0, 3, 1, 2]) if back else y
 
     # Vectors.
 
@@ -347,7 +356,9 @@ class Graph:
             if x.c > 160:
                 x = self.conv(x, 16, True, 1)
             self.values.append(self.map_step(x))
-        if self.chance(0.3):
+        if self.chance(0.06):
+            self.values.append(self.pixelwise(self.values[-1], back=False))
+        elif self.chance(0.3):
             self.values.append(self.flat(self.values[-1]))
             for _ in range(int(self.random.integers(0, 4))):
                 self.values.append(self.vector_step(self.values[-1]))
@@ -400,13 +411,13 @@ class Worker:
         return f"it ended with code {code}" if code is not None else "it did not answer within 60 s"
 
 
-def expected(model, output, pixels, pooled):
+def expected(model, output, graph, pooled):
     """What ONNX Runtime makes of it: float [n, h, w, c]."""
-    y, = make_models.run(model, [output], pixels, False)
+    y, = make_models.run(model, [output], graph.pixels, False)
     y = y.reshape(*y.shape, 1, 1) if y.ndim == 2 else y
-    if pooled:
-        y = y.mean(axis=(2, 3), keepdims=True, dtype=np.float64)
-    return y.transpose(0, 2, 3, 1)
+    if output not in graph.channels_last:
+        y = y.transpose(0, 2, 3, 1)
+    return y.mean(axis=(1, 2), keepdims=True, dtype=np.float64) if pooled else y
 
 
 def distance(want, got):
@@ -417,7 +428,7 @@ def distance(want, got):
     return ((got - want)**2).sum() / max((want**2).sum(), 1e-30)
 
 
-def amplification(model, output, pixels, pooled, want):
+def amplification(model, output, graph, pooled, want):
     """The error that another last bit of every weight makes."""
     other = onnx.ModelProto()
     other.CopyFrom(model)
@@ -427,18 +438,18 @@ def amplification(model, output, pixels, pooled, want):
             values = onnx.numpy_helper.to_array(t)
             values = values * (1 + 1e-7 * random.choice([-1, 1], values.shape)).astype(np.float32)
             t.raw_data = values.astype(np.float32).tobytes()
-    return distance(want, expected(other, output, pixels, pooled))
+    return distance(want, expected(other, output, graph, pooled))
 
 
 class Case:
     """A network with one of its tensors as the output, written for the workers."""
 
     def __init__(self, graph, output, pooled, folder):
-        self.model, self.pixels, self.output, self.pooled = graph.net.model(output), graph.pixels, output, pooled
+        self.graph, self.model, self.output, self.pooled = graph, graph.net.model(output), output, pooled
         with open(os.path.join(folder, "m.onnx"), "wb") as f:
             f.write(self.model.SerializeToString())
         graph.pixels.tofile(os.path.join(folder, "pixels"))
-        self.want = expected(self.model, output, graph.pixels, pooled)
+        self.want = expected(self.model, output, graph, pooled)
 
     def is_judged(self):
         """False when there is nothing to compare: numbers that overflowed, or only zeros."""
@@ -451,7 +462,7 @@ class Case:
         error = distance(self.want, got)
         if error <= TOLERANCE:
             return ""
-        own = amplification(self.model, self.output, self.pixels, self.pooled, self.want)
+        own = amplification(self.model, self.output, self.graph, self.pooled, self.want)
         return f"NMSE {error:.2g}, where another last bit of the weights makes {own:.2g}" if error > 100 * own else ""
 
 
