@@ -2,32 +2,17 @@
  * and what it says of them. */
 #include "model/network.h"
 #include "onnx_testing.h"
+#include "options_testing.h"
 #include "program.h"
 
-static thaw_options options;
 static thaw_network network;
 static thaw_error err;
-
-static int setup(void **state) {
-    (void)state;
-    return thaw_options_init(&options, NULL);
-}
-
-static int teardown(void **state) {
-    (void)state;
-    thaw_options_free(&options);
-    return 0;
-}
-
-static void set(const char *key, const char *value) {
-    if (thaw_options_set(&options, key, value, "test", &err) != THAW_OK) fail_msg("%s", err.text);
-}
 
 /* Opens tests/data/onnx/FILE.onnx; close_network closes it. */
 static thaw_status try_open(const char *file) {
     char path[512];
     snprintf(path, sizeof path, TEST_MODELS "%s.onnx", file);
-    set("model", path);
+    options_put("model", path);
     err = (thaw_error){0};
     return thaw_network_open(&network, &options, &err);
 }
@@ -94,25 +79,25 @@ static void what_was_taken_for_the_head_is_said(void **state) {
 
 static void the_head_is_where_the_option_says(void **state) {
     (void)state;
-    set("head.at", "Conv_5");
+    options_put("head.at", "Conv_5");
     open_network("headless"); /* It is the layer that widens. */
     assert_int_equal(network.n_features, 14);
     assert_non_null(strstr(network.head, "Conv_5 (Conv) and what follows it"));
     close_network();
-    set("head.at", "none");
+    options_put("head.at", "none");
     open_network("head_conv");
     assert_int_equal(network.n_features, 5);
     assert_ptr_equal(network.cut, &network.cuts.cuts[network.cuts.n - 1]);
     close_network();
-    set("head.at", "Conv_3");
+    options_put("head.at", "Conv_3");
     open_network("head_conv");
     assert_int_equal(network.n_features, 10);
     close_network();
-    set("head.at", "Conv_33");
+    options_put("head.at", "Conv_33");
     expect_refusal("head_conv", THAW_ERR_USAGE, "head.at = Conv_33", "did you mean \"Conv_3\"");
     /* A cut above the head keeps it, on the user's own word. */
-    set("head.at", "auto");
-    set("freeze", "6");
+    options_put("head.at", "auto");
+    options_put("freeze", "6");
     open_network("head_conv");
     assert_int_equal(network.n_features, 5);
     assert_non_null(strstr(network.head, "lies below the cut"));
@@ -131,13 +116,13 @@ static void of_several_outputs_the_deepest_is_taken_with_a_word(void **state) {
                         "the model has 2 outputs, t5, t10: t10 is taken, which most of it lies "
                         "below; output = NAME takes another");
     close_network();
-    set("output", "t5");
+    options_put("output", "t5");
     open_network("two_outputs");
     assert_int_equal(network.n_features, 8);
     assert_int_equal(network.n_notes, 0);
     assert_string_equal(network.head, "Gemm_5 (Gemm) and what follows it, 3 numbers, is replaced");
     close_network();
-    set("output", "logits");
+    options_put("output", "logits");
     expect_refusal("two_outputs", THAW_ERR_USAGE, "output = logits", "it has t5, t10");
 }
 
@@ -152,7 +137,7 @@ static void an_open_size_is_said_and_set(void **state) {
                         "the model leaves the size of its pictures open: 224 x 224 "
                         "is taken; image.size sets it");
     close_network();
-    set("image.size", "60");
+    options_put("image.size", "60");
     open_network("open_size");
     assert_int_equal(network.preprocess.geometry.width, 60);
     assert_int_equal(network.n_notes, 0);
@@ -222,17 +207,15 @@ static void a_training_says_it(void **state) {
     program_leave(&place);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(features_are_channels_wherever_they_stand),
-        TEST(what_was_taken_for_the_head_is_said),
-        TEST(the_head_is_where_the_option_says),
-        TEST(of_several_outputs_the_deepest_is_taken_with_a_word),
-        TEST(an_open_size_is_said_and_set),
-        TEST(whole_numbers_are_said),
-        TEST(a_training_says_it),
+        OPTIONS_TEST(features_are_channels_wherever_they_stand),
+        OPTIONS_TEST(what_was_taken_for_the_head_is_said),
+        OPTIONS_TEST(the_head_is_where_the_option_says),
+        OPTIONS_TEST(of_several_outputs_the_deepest_is_taken_with_a_word),
+        OPTIONS_TEST(an_open_size_is_said_and_set),
+        OPTIONS_TEST(whole_numbers_are_said),
+        OPTIONS_TEST(a_training_says_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,26 +2,11 @@
  * a guess, and the record's way to JSON and back. */
 #include "model/preprocess.h"
 #include "onnx_testing.h"
+#include "options_testing.h"
 
-static thaw_options options;
 static thaw_preprocess record;
 static char why[256];
 static thaw_error err;
-
-static int setup(void **state) {
-    (void)state;
-    return thaw_options_init(&options, NULL);
-}
-
-static int teardown(void **state) {
-    (void)state;
-    thaw_options_free(&options);
-    return 0;
-}
-
-static void set(const char *key, const char *value) {
-    if (thaw_options_set(&options, key, value, "test", &err) != THAW_OK) fail_msg("%s", err.text);
-}
 
 static void open_model(const char *file, test_edit *change, thaw_model *model) {
     size_t n;
@@ -77,7 +62,7 @@ static bool record_is(const preset_row *row) {
 static void presets_have_their_numbers(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++) {
-        set("preprocess", presets[i].name);
+        options_put("preprocess", presets[i].name);
         assert_int_equal(choose("resnet_17", NULL), THAW_OK);
         if (!record_is(&presets[i])) fail_msg("%s has other numbers", presets[i].name);
         assert_true(strncmp(why, presets[i].name, strlen(presets[i].name)) == 0);
@@ -192,27 +177,27 @@ static void the_files_own_record_counts(void **state) {
     assert_true(record.mean[2] == 3 && record.std[2] == 6);
     assert_int_equal(choose("resnet_17", with_damaged_record), THAW_ERR_FORMAT);
     assert_non_null(strstr(err.text, "the preprocessing record is damaged"));
-    set("preprocess", "unit"); /* What was asked for goes before it. */
+    options_put("preprocess", "unit"); /* What was asked for goes before it. */
     assert_int_equal(choose("resnet_17", with_record), THAW_OK);
     assert_true(record_is(preset_named("unit")));
 }
 
 static void options_change_single_parts(void **state) {
     (void)state;
-    set("image.fit", "squash");
-    set("image.filter", "bicubic");
-    set("image.order", "bgr");
-    set("image.scale", "0.5");
-    set("image.mean", "1,2,3");
-    set("image.std", "4");
-    set("image.shorter", "50");
+    options_put("image.fit", "squash");
+    options_put("image.filter", "bicubic");
+    options_put("image.order", "bgr");
+    options_put("image.scale", "0.5");
+    options_put("image.mean", "1,2,3");
+    options_put("image.std", "4");
+    options_put("image.shorter", "50");
     assert_int_equal(choose("resnet_17", NULL), THAW_OK);
     const thaw_geometry *g = &record.geometry;
     assert_true(g->fit == THAW_FIT_SQUASH && g->filter == THAW_FILTER_BICUBIC && g->bgr);
     assert_true(g->shorter == 50 && record.scale == 0.5);
     for (int c = 0; c < 3; c++)
         assert_true(record.mean[c] == c + 1 && record.std[c] == 4);
-    set("image.shorter", "20");
+    options_put("image.shorter", "20");
     assert_int_equal(choose("resnet_17", NULL), THAW_ERR_USAGE);
     assert_non_null(strstr(err.text, "image.shorter = 20: the model takes 32 x 32"));
 }
@@ -236,13 +221,11 @@ static void the_record_survives_json(void **state) {
                 a->channels == b->channels && a->bgr == b->bgr && a->background == b->background);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(presets_have_their_numbers),  TEST(guesses_follow_their_rules),
-        TEST(the_files_own_record_counts), TEST(options_change_single_parts),
-        TEST(the_record_survives_json),
+        OPTIONS_TEST(presets_have_their_numbers),  OPTIONS_TEST(guesses_follow_their_rules),
+        OPTIONS_TEST(the_files_own_record_counts), OPTIONS_TEST(options_change_single_parts),
+        OPTIONS_TEST(the_record_survives_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

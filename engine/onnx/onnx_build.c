@@ -116,7 +116,7 @@ void thaw_onnx_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const 
     add_tensor(b, name, THAW_ONNX_FLOAT, sizeof *values, n_dims, dims, values);
 }
 
-void thaw_onnx_whole_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const int64_t *dims,
+void thaw_onnx_int64_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const int64_t *dims,
                             const int64_t *values) {
     add_tensor(b, name, THAW_ONNX_INT64, sizeof *values, n_dims, dims, values);
 }

@@ -42,7 +42,7 @@ void thaw_onnx_ints(thaw_onnx_builder *b, Onnx__NodeProto *node, const char *nam
  * by thaw_onnx_save. */
 void thaw_onnx_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const int64_t *dims,
                       const float *values);
-void thaw_onnx_whole_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const int64_t *dims,
+void thaw_onnx_int64_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const int64_t *dims,
                             const int64_t *values);
 
 /* Sets the only input and output: float tensors of n_dims dimensions, the first of which is the

@@ -35,13 +35,14 @@ enum {
  * is bounded by its size before its nodes can be counted. */
 typedef struct allowance {
     size_t left;
-    bool spent;
+    bool spent, failed; /* More was wanted than allowed, or than there is. */
 } allowance;
 
 static void *take_allowed(void *data, size_t n) {
     allowance *a = data;
     a->spent |= n > a->left;
     void *memory = a->spent ? NULL : malloc(n);
+    a->failed |= !a->spent && !memory;
     size_t taken = memory ? malloc_usable_size(memory) : 0;
     a->left -= taken < a->left ? taken : a->left;
     return memory;
@@ -65,6 +66,7 @@ static thaw_status unpack(reader *r, const void *bytes, size_t n) {
                          "%s: %zu bytes of so many small parts that they would take more than %d "
                          "MB; Thaw reads networks of up to %d nodes",
                          r->model->path, n, (int)((VARINT * n + STRUCTURE) >> 20), MOST_NODES);
+    if (a.failed) return no_memory(r);
     if (m && m->graph && m->n_opset_import) return THAW_OK;
     return thaw_fail(r->err, THAW_ERR_FORMAT,
                      "%s is not an ONNX model, or only a part of one (%zu bytes)", r->model->path,

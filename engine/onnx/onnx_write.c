@@ -28,7 +28,7 @@ static void add_constant(writer *w, const thaw_value *value) {
     if (value->dtype == THAW_F32)
         thaw_onnx_tensor(&w->file, value->name, value->rank, value->dims, value->data);
     else
-        thaw_onnx_whole_tensor(&w->file, value->name, value->rank, value->dims, value->data);
+        thaw_onnx_int64_tensor(&w->file, value->name, value->rank, value->dims, value->data);
 }
 
 /* Dropout passes on what it gets, and so does a Cast where everything is float. */
@@ -52,7 +52,7 @@ static void reshape_anew(writer *w, int index, Onnx__NodeProto *node) {
         sizes[i] = y->dims[i] == THAW_BATCH ? 0 : y->dims[i];
     in[0] = node->input[0];
     in[1] = (char *)fresh(w, name);
-    thaw_onnx_whole_tensor(&w->file, in[1], 1, &n, sizes);
+    thaw_onnx_int64_tensor(&w->file, in[1], 1, &n, sizes);
     node->input = in;
     node->n_input = 2;
 }
