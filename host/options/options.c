@@ -49,6 +49,9 @@ static const thaw__option table[] = {
     {.key = "freeze", TEXT(freeze), .fallback = "last",
      .help = "Up to which cut the network stays as it is: last (only the new head is trained), "
              "none, or a cut's index or name from `thaw inspect`."},
+    {.key = "output", TEXT(output), AUTO,
+     .help = "Which of the model's outputs counts, by name; auto is the one that most of the network "
+             "lies below."},
     {.key = "preprocess", CHOICE(preprocess, thaw_preset, THAW_PRESET_LIST), AUTO,
      .help = "How the network wants its pixels; the options of [image] change single parts."},
     {.key = "seed", INTEGER(seed), .fallback = "1", RANGE(0, 4294967295.0),
@@ -126,6 +129,9 @@ static const thaw__option table[] = {
     {.key = "head.kind", CHOICE(head.kind, thaw_head_kind, THAW_HEAD_KIND_LIST),
      .fallback = "linear",
      .help = "One linear layer, or a hidden layer before it."},
+    {.key = "head.at", TEXT(head.at), AUTO,
+     .help = "The node that the old head, which is replaced, begins with; auto finds it by its look, "
+             "none keeps the whole network."},
     {.key = "head.hidden", INTEGER(head.hidden), .fallback = "256", TRAIN_RANGE(hidden),
      .help = "Units of the hidden layer."},
     {.key = "head.dropout", NUMBER(head.dropout), .fallback = "0.2", TRAIN_RANGE(dropout),
