@@ -44,6 +44,14 @@ size_t thaw_text_letters(const char *text);
 /* Cuts a text to at most so many letters, never in the middle of one. */
 void thaw_text_cut(char *text, size_t most_letters);
 
+/* True when the text has combining marks, U+0300 to U+036F: an accent as a letter of its own. */
+bool thaw_text_has_marks(const char *text);
+
+/* True when two texts that may differ show the same letters: where one has a letter and a combining
+ * mark, the other may have the letter with its accent (Unicode's NFD and NFC). A guess for letters
+ * beyond Latin-1. */
+bool thaw_text_looks_like(const char *a, const char *b);
+
 /* Writes a text as thaw_text_printable makes it, at most 4 KB. columns: it is filled with blanks to so
  * many letters, or cut, which an ellipsis as the last one says; 0: as long as it is. */
 void thaw_text_put(FILE *out, const char *text, size_t columns);

@@ -40,7 +40,7 @@ static char *write_ini(const thaw_options *values, thaw_status expected) {
     char *text = NULL;
     size_t n;
     FILE *out = open_memstream(&text, &n);
-    assert_int_equal(thaw_options_write_ini(out, values, &err), expected);
+    assert_int_equal(thaw_options_write_ini(out, values, NULL, &err), expected);
     fclose(out);
     return text;
 }
@@ -62,9 +62,8 @@ static void defaults(void **state) {
     assert_int_equal(options.log, THAW_LOG_INFO);
     assert_string_equal(options.data.train, "");
     assert_null(options.data.validation.folder);
-    assert_true(options.data.validation.fraction == 0.1);
-    assert_string_equal(options.data.test, "");
-    assert_true(options.data.max_bad.percent && options.data.max_bad.number == 1);
+    assert_true(thaw_is_auto(options.data.validation.fraction));
+    assert_true(thaw_is_auto(options.data.test) && thaw_is_auto(options.data.max_bad.number));
     assert_true(thaw_is_auto(options.image.size) && thaw_is_auto(options.image.shorter));
     assert_true(thaw_is_auto(options.image.scale));
     for (int c = 0; c < 3; c++)
@@ -268,15 +267,18 @@ static void bad_values(void **state) {
          "test: device = 'cuda:64': expected auto, cpu, cuda or cuda:N with N "
          "from 0 to 63"},
         {"data.validation", "1.5",
-         "test: data.validation = '1.5': expected a folder or a fraction from 0 to 0.9"},
+         "test: data.validation = '1.5': expected auto, a folder or a fraction from 0 to 0.9"},
         {"data.validation", "",
-         "test: data.validation = '': expected a folder or a fraction from 0 to 0.9"},
+         "test: data.validation = '': expected auto, a folder or a fraction from 0 to 0.9"},
         {"data.max_bad", "101%",
-         "test: data.max_bad = '101%': expected an integer from 0 to 1000000000, or 0% to 100%"},
+         "test: data.max_bad = '101%': expected auto, an integer from 0 to 1000000000, or 0% to "
+         "100%"},
         {"data.max_bad", "%",
-         "test: data.max_bad = '%': expected an integer from 0 to 1000000000, or 0% to 100%"},
+         "test: data.max_bad = '%': expected auto, an integer from 0 to 1000000000, or 0% to "
+         "100%"},
         {"data.max_bad", "0.5",
-         "test: data.max_bad = '0.5': expected an integer from 0 to 1000000000, or 0% to 100%"},
+         "test: data.max_bad = '0.5': expected auto, an integer from 0 to 1000000000, or 0% to "
+         "100%"},
         {"cache.memory", "M",
          "test: cache.memory = 'M': expected auto or bytes such as 65536, 512M or 4G, from 1 to "
          "1024T"},
@@ -338,12 +340,18 @@ static void required(void **state) {
 
 static void limits(void **state) {
     (void)state;
-    thaw_opt_limit percent = {1, true}, number = {3, false};
+    thaw_opt_limit percent = {1, true}, number = {3, false}, automatic = {NAN, false};
     assert_false(thaw_opt_limit_exceeded(percent, 0, 0));
     assert_false(thaw_opt_limit_exceeded(percent, 1, 100));
     assert_true(thaw_opt_limit_exceeded(percent, 1, 99));
     assert_false(thaw_opt_limit_exceeded(number, 3, 3));
     assert_true(thaw_opt_limit_exceeded(number, 4, 1000000));
+    static const size_t allowed[][2] = {{0, 0},  {9, 0},   {10, 1}, {24, 2},
+                                        {30, 3}, {300, 3}, {400, 4}};
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) {
+        assert_false(thaw_opt_limit_exceeded(automatic, allowed[i][1], allowed[i][0]));
+        assert_true(thaw_opt_limit_exceeded(automatic, allowed[i][1] + 1, allowed[i][0]));
+    }
 }
 
 /* A decimal comma in the user's locale must not change what a file means. */
@@ -419,7 +427,10 @@ static void ini_bad(void **state) {
         {"epochs = 0\noops\n",
          "a.ini:1: epochs = '0': expected auto or an integer from 1 to 100000"},
         {"epochs = 3 # three\n",
-         "a.ini:1: epochs = '3 # three': expected auto or an integer from 1 to 100000"},
+         "a.ini:1: epochs = '3 # three': a comment needs a line of its own"},
+        {"[data]\ntest = pics\t# the good ones\n",
+         "a.ini:2: data.test = 'pics?# the good ones': a comment needs a line of its own"},
+        {"model = # later\n", "a.ini:1: model = '# later': a comment needs a line of its own"},
         {"\n\n[head]\nlr = fast\n",
          "a.ini:4: head.lr = 'fast': expected auto or a number from 1e-08 to 100"},
         {"[head]\nlearnrate = 1\n",
@@ -492,7 +503,8 @@ static void written_is_read(void **state) {
         assert_string_equal(again.origin[i].text, options.origin[i].text);
     thaw_options_free(&again);
     free(ini);
-    static const char *const unwritable[] = {"a ;b", ";a", "\"a\"", " a", "a ", "a\nb", "a\t"};
+    static const char *const unwritable[] = {"a ;b", ";a",  "\"a\"", " a", "a ",
+                                             "a\nb", "a\t", "a #b",  "#a", "\x1b[2J"};
     for (size_t i = 0; i < sizeof unwritable / sizeof *unwritable; i++) {
         SET("model", unwritable[i]);
         free(write_ini(&options, THAW_ERR_UNSUPPORTED));
@@ -500,10 +512,49 @@ static void written_is_read(void **state) {
     }
     FILE *full = fopen("/dev/full", "w");
     if (full) {
-        assert_int_equal(thaw_options_write_ini(full, NULL, &err), THAW_ERR_IO);
+        assert_int_equal(thaw_options_write_ini(full, NULL, NULL, &err), THAW_ERR_IO);
         assert_string_equal(err.text, "cannot write the options");
         fclose(full);
     }
+}
+
+/* From wherever the file is read, its paths are the same. */
+static void paths_become_absolute(void **state) {
+    (void)state;
+    char *text = NULL, far[160];
+    size_t n;
+    memset(far, 'x', sizeof far - 1);
+    far[sizeof far - 1] = '\0';
+    SET("model", "m.onnx");
+    SET("out", "/runs/1");
+    SET("data.train", "../pics");
+    SET("data.validation", "held out");
+    SET("data.test", far);
+    SET("cache.dir", "none");
+    FILE *out = open_memstream(&text, &n);
+    assert_int_equal(thaw_options_write_ini(out, &options, "/home/flora/work", &err), THAW_OK);
+    fclose(out);
+    thaw_options again;
+    assert_int_equal(thaw_options_init(&again, &err), THAW_OK);
+    assert_int_equal(thaw_options_parse_ini(&again, "again.ini", text, &err), THAW_OK);
+    assert_string_equal(again.model, "/home/flora/work/m.onnx");
+    assert_string_equal(again.out, "/runs/1");
+    assert_string_equal(again.data.train, "/home/flora/work/../pics");
+    assert_string_equal(again.data.validation.folder, "/home/flora/work/held out");
+    assert_string_equal(again.data.test, far);
+    assert_string_equal(again.cache.dir, "");
+    assert_string_equal(again.new_network.output, "");
+    assert_true(thaw_is_auto(again.preprocess));
+    thaw_options_free(&again);
+    free(text);
+    SET("data.validation", "0.2");
+    SET("cache.dir", "auto");
+    out = open_memstream(&text, &n);
+    assert_int_equal(thaw_options_write_ini(out, &options, "/home/flora", &err), THAW_OK);
+    fclose(out);
+    assert_non_null(strstr(text, "\nvalidation = 0.2\n"));
+    assert_non_null(strstr(text, "\ndir = auto\n"));
+    free(text);
 }
 
 static uint32_t next_random(uint32_t *x) {
@@ -582,6 +633,12 @@ static void precedence_and_print(void **state) {
     assert_non_null(strstr(text, "seed                   = 5                (train.ini:3)\n"));
     assert_non_null(strstr(text, "batch                  = 32               (default)\n"));
     free(text);
+    SET("model", "a\x1b[2Jb.onnx");
+    out = open_memstream(&text, &n);
+    thaw_options_write_effective(out, &options);
+    fclose(out);
+    assert_non_null(strstr(text, "model                  = a?[2Jb.onnx      (test)\n"));
+    free(text);
 }
 
 static void help(void **state) {
@@ -632,6 +689,7 @@ int main(void) {
         TEST(ini_long_line),
         TEST(ini_files),
         TEST(written_is_read),
+        TEST(paths_become_absolute),
         TEST(ini_fuzz),
         TEST(precedence_and_print),
         TEST(help),

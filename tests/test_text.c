@@ -154,11 +154,36 @@ static void letters_stay_whole(void **state) {
     assert_int_equal(thaw_text_letters("G\u00e4nse"), 5);
 }
 
+/* What a Mac writes, what the rest of the world does, and what is another name. */
+static void unicode_in_two_forms(void **state) {
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"Bl\u00fcte", "Blu\u0308te"},  {"\u00c5ngstr\u00f6m", "A\u030angstro\u0308m"},
+        {"\u0439od", "\u0438\u0306od"}, /* Cyrillic. */
+        {"\u1ea1", "a\u0323"},          {"rose", "rose"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        for (int k = 0; k < 2; k++)
+            if (!thaw_text_looks_like(pairs[i][k], pairs[i][1 - k]))
+                fail_msg("%s and %s", pairs[i][k], pairs[i][1 - k]);
+    static const char *const others[][2] = {
+        {"Bl\u00fcte", "Blute"},     {"Bl\u00fcte", "Blo\u0308te"}, {"Bl\u00fcte", "Blu\u0308ten"},
+        {"rose", "roses"},           {"u\u0308", "v\u0308"},        {"", "\u00fc"},
+        {"Bl\u00fcte", "Blu\u0308"}, {"\u00d7", "x\u0308"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        for (int k = 0; k < 2; k++)
+            if (thaw_text_looks_like(others[i][k], others[i][1 - k]))
+                fail_msg("%s and %s", others[i][k], others[i][1 - k]);
+    assert_true(thaw_text_has_marks("Blu\u0308te"));
+    assert_false(thaw_text_has_marks("Bl\u00fcte\u0370"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(natural_order),      cmocka_unit_test(nearest),
         cmocka_unit_test(integers),           cmocka_unit_test(numbers),
-        cmocka_unit_test(letters_stay_whole),
+        cmocka_unit_test(letters_stay_whole), cmocka_unit_test(unicode_in_two_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,18 +93,22 @@ static const thaw__option table[] = {
 
     {.key = "data.train", .used_by = TRAIN, PATH(data.train), .fallback = "",
      .aliases = "training_dir",
-     .help = "Folder with one sub-folder of pictures for each class; or one with train, test "
-             "and validation folders of that kind."},
-    {.key = "data.validation", .used_by = TRAIN, HELD_OUT(data.validation), .fallback = "0.1",
-     RANGE(0, 0.9),
+     .help = "Folder with one sub-folder of pictures for each class; or one with train, validation "
+             "and test folders of that kind, by these or similar names."},
+    {.key = "data.validation", .used_by = TRAIN, HELD_OUT(data.validation), AUTO, RANGE(0, 0.9),
      .help = "Folder of the same classes, or the fraction of the training pictures that is held "
-             "out, chosen by file name."},
-    {.key = "data.test", .used_by = TRAIN, PATH(data.test), .fallback = "",
-     .help = "Folder of the same classes that only the final report uses."},
-    {.key = "data.max_bad", .used_by = TRAIN | EVAL, LIMIT(data.max_bad), .fallback = "1%",
-     RANGE(0, 1e9),
-     .help = "Pictures that may be unreadable before the run stops; they are listed in "
-             "rejected.csv."},
+             "out, chosen by name; auto is the validation folder in data.train, and where there is "
+             "none, 0.1."},
+    {.key = "data.group", .used_by = TRAIN, TEXT(data.group), .fallback = "none",
+     .help = "Pictures that stay on one side when some are held out: none, folder (what lies in one "
+             "folder within its class), or a regular expression for the path within the class, "
+             "such as ^(.*)_view[0-9]+, whose first parenthesis is the group."},
+    {.key = "data.test", .used_by = TRAIN, PATH(data.test), AUTO,
+     .help = "Folder of the same classes that only the final report uses; auto is the test folder "
+             "in data.train, if there is one."},
+    {.key = "data.max_bad", .used_by = TRAIN | EVAL, LIMIT(data.max_bad), AUTO, RANGE(0, 1e9),
+     .help = "Pictures that may be unreadable before the run stops; auto is 1%, or a tenth up to 3 "
+             "where that is more. They are listed in rejected.csv."},
 
     {.key = "image.size", .used_by = PIXELS, INTEGER(image.size), AUTO, RANGE(1, 4096),
      .help = "Side of the square that the network gets; auto is the network's own."},
@@ -265,8 +269,26 @@ static const char *suggest(const char *name) {
     return nearest.best;
 }
 
+/* Hyperparameters of other programs that Thaw has no use for, and why. */
+static const char *explain_foreign(const char *name) {
+    static const struct {
+        const char *name, *reason;
+    } foreign[] = {
+        {"num_classes", "the classes are the folders in data.train"},
+        {"image_shape",
+         "the size of pictures is the network's own, or image.size where the model leaves it open"},
+        {"augmentation_type", "pictures are not augmented, so that features can be kept"},
+    };
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        if (!strcmp(foreign[i].name, name)) return foreign[i].reason;
+    return NULL;
+}
+
 static thaw_status fail_unknown(const char *name, const char *source, thaw_error *err) {
-    const char *key = suggest(name);
+    const char *key = suggest(name), *reason = explain_foreign(name);
+    if (reason)
+        return thaw_fail(err, THAW_ERR_USAGE, "%s: there is no option '%s', leave it out: %s",
+                         source, name, reason);
     if (key)
         return thaw_fail(err, THAW_ERR_USAGE, "%s: unknown option '%.120s'; did you mean '%s'?",
                          source, name, key);
@@ -316,9 +338,15 @@ const thaw__option *thaw__options_row(size_t i) {
     return &table[i];
 }
 
+/* A hundredth; of a few dozen pictures, where that is none, a few may be broken all the same. */
+static double allow(double total) {
+    double few = fmin(3, total / 10);
+    return fmax(total / 100, few);
+}
+
 bool thaw_opt_limit_exceeded(thaw_opt_limit limit, size_t bad, size_t total) {
-    double allowed = limit.percent ? limit.number / 100 * (double)total : limit.number;
-    return (double)bad > allowed;
+    double n = (double)total, allowed = limit.percent ? limit.number / 100 * n : limit.number;
+    return (double)bad > (thaw_is_auto(limit.number) ? allow(n) : allowed);
 }
 
 /* ---- setting -------------------------------------------------------------------------------- */

@@ -65,12 +65,12 @@ enum {
 /* A folder, or a share of something else. */
 typedef struct thaw_opt_held_out {
     const char *folder; /* NULL: the share counts. */
-    double fraction;
+    double fraction;    /* Auto: neither is given. */
 } thaw_opt_held_out;
 
 /* So many, or so many of a hundred. */
 typedef struct thaw_opt_limit {
-    double number;
+    double number; /* Auto: a hundredth, or a tenth up to 3 where that is more. */
     bool percent;
 } thaw_opt_limit;
 
@@ -98,7 +98,7 @@ typedef struct thaw_options {
     struct {
         const char *train;
         thaw_opt_held_out validation;
-        const char *test;
+        const char *group, *test;
         thaw_opt_limit max_bad;
     } data;
     struct {
@@ -159,7 +159,8 @@ thaw_status thaw_options_set(thaw_options *options, const char *key, const char 
 
 /* Takes over every "key = value" of an ini file, [section] and key joined by a point. A line that
  * is none, an unknown key, a bad value or a key that stands there twice is THAW_ERR_USAGE with file
- * and line; options may then hold a part of the file. THAW_ERR_IO when it cannot be read. */
+ * and line, and so is a folder; options may then hold a part of the file. THAW_ERR_IO when it cannot
+ * be read. */
 thaw_status thaw_options_read_ini(thaw_options *options, const char *path, thaw_error *err);
 
 /* The same from text, where name stands for the file in errors. */
@@ -167,9 +168,12 @@ thaw_status thaw_options_parse_ini(thaw_options *options, const char *name, cons
                                    thaw_error *err);
 
 /* Writes an ini file with every option, its help and its value; options NULL: with the defaults.
- * Reading it gives the same values. THAW_ERR_UNSUPPORTED for a text that no ini line can hold (one
- * with a line break, " ;" or more than about 180 bytes), THAW_ERR_IO when out fails. */
-thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, thaw_error *err);
+ * Reading it gives the same values. folder: where paths are relative to, so that the file can be read
+ * from anywhere; a path that gets too long for a line stays as it was given, and NULL leaves all so.
+ * THAW_ERR_UNSUPPORTED for a text that no ini line can hold (one with a control character, " ;", " #"
+ * or more than about 180 bytes), THAW_ERR_IO when out fails, THAW_ERR_NOMEM. */
+thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, const char *folder,
+                                   thaw_error *err);
 
 /* Writes the options that one of the commands uses, for --help. */
 void thaw_options_write_help(FILE *out, unsigned commands);
