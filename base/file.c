@@ -56,6 +56,12 @@ static thaw_status read_open(int fd, const char *path, size_t limit_bytes, thaw_
     return THAW_OK;
 }
 
+/* What a clone holds in the place of a large file that was not fetched. */
+static bool is_lfs_pointer(const char *bytes) {
+    static const char begin[] = "version https://git-lfs.github.com/spec/";
+    return strncmp(bytes, begin, sizeof begin - 1) == 0;
+}
+
 thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *arena, char **bytes,
                            size_t *n, thaw_error *err) {
     /* Without O_NONBLOCK a pipe that nobody writes to would block here for ever. */
@@ -63,6 +69,11 @@ thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *are
     if (fd < 0) return fail_errno(err, "open", path, errno);
     thaw_status status = read_open(fd, path, limit_bytes, arena, bytes, n, err);
     close(fd);
+    if (status == THAW_OK && is_lfs_pointer(*bytes))
+        return thaw_fail(err, THAW_ERR_FORMAT,
+                         "'%.600s' is not the file but Git LFS's pointer to it: fetch it with `git "
+                         "lfs pull`",
+                         path);
     return status;
 }
 

@@ -13,7 +13,8 @@
 #include "status.h"
 
 /* Reads the regular file at path, at most limit_bytes, into the arena. (*bytes)[*n] is a NUL that
- * does not count. THAW_ERR_IO with the system's reason; THAW_ERR_FORMAT when it is larger. */
+ * does not count. THAW_ERR_IO with the system's reason; THAW_ERR_FORMAT when it is larger,
+ * or a pointer of Git LFS to what was not fetched. */
 thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *arena, char **bytes,
                            size_t *n, thaw_error *err);
 

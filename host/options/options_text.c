@@ -2,6 +2,7 @@
 #include <ini.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "file.h"
 #include "option_types.h"
@@ -109,6 +110,13 @@ thaw_status thaw_options_read_ini(thaw_options *options, const char *path, thaw_
     thaw_arena arena = {0};
     char *text;
     size_t n;
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return thaw_fail(
+            err, THAW_ERR_USAGE,
+            "'%.400s' is a folder, and an ini file is expected here: pictures are given "
+            "with --data.train=%.400s",
+            path, path);
     thaw_status status = thaw_file_read(path, INI_BYTES_MAX, &arena, &text, &n, err);
     if (status == THAW_OK && strlen(text) != n)
         status = thaw_fail(err, THAW_ERR_FORMAT, "'%s' is not a text: byte %zu is 0", path,

@@ -223,6 +223,7 @@ static void put_metrics(const run *r, thaw_json *json) {
     thaw_results_json(json, json->root, &r->metrics[on], r->session.dataset.class_name);
     thaw_json_text(json, json->root, "measured_on", thaw_split_name(on));
     put_splits(r, json, thaw_json_object(json, json->root, "splits"));
+    thaw_lint_json(&r->session.lint, json, json->root);
     json_t *epochs = thaw_json_object(json, json->root, "epochs");
     thaw_json_integer(json, epochs, "run", r->result.epochs_run);
     thaw_json_integer(json, epochs, "kept", r->result.kept.epoch);
