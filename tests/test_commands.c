@@ -94,6 +94,10 @@ static void bench_runs_the_program_beside(void **state) {
     assert_int_equal(p.code, 2);
     program_expect_text(&p, p.err, "bench_head: argument 0 must be positive");
     program_free(&p);
+    program_run(&p, "bench head 3 40 6 2 8 1 1 gpu");
+    assert_int_equal(p.code, 1);
+    program_expect_text(&p, p.err, "device = gpu: expected auto, cpu, cuda or cuda:N");
+    program_free(&p);
     expect_refusal(2, "bench: there is no 'heads'; expected kernels, trunk, head", "bench heads");
     expect_refusal(2, "bench: too few arguments", "bench");
 }

@@ -354,6 +354,23 @@ static void limits(void **state) {
     }
 }
 
+static void devices(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int index;
+    } good[] = {{"cpu", THAW_DEVICE_CPU}, {"CUDA", 0}, {"cuda:0", 0}, {"Cuda:63", 63}};
+    static const char *const bad[] = {"",        "cud",     "cuda:", "cuda:-1",
+                                      "cuda:64", "cuda: 1", "gpu",   "auto"};
+    int index;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_true(thaw_device_parse(good[i].text, &index));
+        assert_int_equal(index, good[i].index);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(thaw_device_parse(bad[i], &index));
+}
+
 /* A decimal comma in the user's locale must not change what a file means. */
 static void locale_is_ignored(void **state) {
     (void)state;
@@ -682,6 +699,7 @@ int main(void) {
         TEST(bad_value_changes_nothing),
         TEST(required),
         TEST(limits),
+        TEST(devices),
         TEST(locale_is_ignored),
         TEST(train_ini_is_generated),
         TEST(ini_good),
