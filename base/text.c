@@ -156,10 +156,10 @@ void thaw_text_cut(char *text, size_t most_letters) {
 
 /* Bytes of the combining mark at text; 0: there is none. */
 static size_t mark_bytes(const char *text) {
-    unsigned char first = (unsigned char)text[0], second = (unsigned char)text[1];
-    return (first == 0xcc && second >= 0x80) || (first == 0xcd && second >= 0x80 && second < 0xb0)
-               ? 2
-               : 0;
+    unsigned char first = (unsigned char)text[0];
+    if (first != 0xcc && first != 0xcd) return 0;
+    unsigned char second = (unsigned char)text[1];
+    return second >= 0x80 && (first == 0xcc || second < 0xb0) ? 2 : 0;
 }
 
 bool thaw_text_has_marks(const char *text) {
