@@ -12,6 +12,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "csv.h"
+
 /* Fails with "cannot VERB 'path': reason" for the errno in code. */
 static thaw_status fail_errno(thaw_error *err, const char *verb, const char *path, int code) {
     const char *advice = code == ENOSPC || code == EDQUOT
@@ -54,6 +56,12 @@ static thaw_status read_open(int fd, const char *path, size_t limit_bytes, thaw_
     return THAW_OK;
 }
 
+/* What a clone holds in the place of a large file that was not fetched. */
+static bool is_lfs_pointer(const char *bytes) {
+    static const char begin[] = "version https://git-lfs.github.com/spec/";
+    return strncmp(bytes, begin, sizeof begin - 1) == 0;
+}
+
 thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *arena, char **bytes,
                            size_t *n, thaw_error *err) {
     /* Without O_NONBLOCK a pipe that nobody writes to would block here for ever. */
@@ -61,6 +69,11 @@ thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *are
     if (fd < 0) return fail_errno(err, "open", path, errno);
     thaw_status status = read_open(fd, path, limit_bytes, arena, bytes, n, err);
     close(fd);
+    if (status == THAW_OK && is_lfs_pointer(*bytes))
+        return thaw_fail(err, THAW_ERR_FORMAT,
+                         "'%.600s' is not the file but Git LFS's pointer to it: fetch it with `git "
+                         "lfs pull`",
+                         path);
     return status;
 }
 
@@ -174,13 +187,9 @@ static void sync_folder(const char *path) {
     close(fd);
 }
 
-/* Returns 0 or an errno. */
-static int write_and_rename(const char *path, const void *bytes, size_t n) {
-    char temporary[PATH_MAX];
-    int fd = create_beside(path, temporary);
-    if (fd < 0) return errno;
-    int code = write_all(fd, bytes, n) != 0 || fsync(fd) != 0 ? errno : 0;
-    if (close(fd) != 0 && !code) code = errno;
+/* Gives the new file its name, or removes it when code, an errno, is not 0. Returns code, or the errno
+ * of what fails here. */
+static int name_file(int code, const char *temporary, const char *path) {
     if (!code && rename(temporary, path) != 0) code = errno;
     if (code)
         unlink(temporary);
@@ -190,8 +199,45 @@ static int write_and_rename(const char *path, const void *bytes, size_t n) {
 }
 
 thaw_status thaw_file_write(const char *path, const void *bytes, size_t n, thaw_error *err) {
-    int code = write_and_rename(path, bytes, n);
+    char temporary[PATH_MAX];
+    int fd = create_beside(path, temporary);
+    if (fd < 0) return fail_errno(err, "write", path, errno);
+    int code = write_all(fd, bytes, n) != 0 || fsync(fd) != 0 ? errno : 0;
+    if (close(fd) != 0 && !code) code = errno;
+    code = name_file(code, temporary, path);
     return code ? fail_errno(err, "write", path, code) : THAW_OK;
+}
+
+thaw_status thaw_file_begin(thaw_new_file *file, const char *path, thaw_error *err) {
+    file->stream = NULL;
+    if (snprintf(file->path, sizeof file->path, "%s", path) >= (int)sizeof file->path)
+        return fail_errno(err, "write", path, ENAMETOOLONG);
+    int fd = create_beside(path, file->temporary);
+    if (fd < 0) return fail_errno(err, "write", path, errno);
+    file->stream = fdopen(fd, "w");
+    if (file->stream) return THAW_OK;
+    int code = errno;
+    close(fd);
+    unlink(file->temporary);
+    return fail_errno(err, "write", path, code);
+}
+
+/* Ends the file; a code other than 0 is why it must not appear. Returns the code, or an errno. */
+static int end_file(thaw_new_file *file, int code) {
+    if (!code && (fflush(file->stream) != 0 || fsync(fileno(file->stream)) != 0)) code = errno;
+    if (!code && ferror(file->stream)) code = EIO; /* Of an earlier write, whose errno is gone. */
+    if (fclose(file->stream) != 0 && !code) code = errno;
+    file->stream = NULL;
+    return name_file(code, file->temporary, file->path);
+}
+
+thaw_status thaw_file_finish(thaw_new_file *file, thaw_error *err) {
+    int code = end_file(file, 0);
+    return code ? fail_errno(err, "write", file->path, code) : THAW_OK;
+}
+
+void thaw_file_abandon(thaw_new_file *file) {
+    if (file->stream) end_file(file, ECANCELED);
 }
 
 /* As mkdir, but a folder that is there already is no error. */
@@ -241,19 +287,6 @@ thaw_status thaw_file_free_bytes(const char *path, uint64_t *bytes, thaw_error *
     return THAW_OK;
 }
 
-static void put_field(FILE *out, const char *text) {
-    if (!text[strcspn(text, ",\"\r\n")]) {
-        fputs(text, out);
-        return;
-    }
-    fputc('"', out);
-    for (; *text; text++) {
-        if (*text == '"') fputc('"', out);
-        fputc(*text, out);
-    }
-    fputc('"', out);
-}
-
 thaw_status thaw_rejected_write(const char *path, const thaw_rejected *rows, size_t n,
                                 thaw_error *err) {
     char *table = NULL;
@@ -262,9 +295,9 @@ thaw_status thaw_rejected_write(const char *path, const thaw_rejected *rows, siz
     if (!out) return thaw_fail_memory(err, "for the table '%.600s'", path);
     fputs("path,reason\r\n", out);
     for (size_t i = 0; i < n; i++) {
-        put_field(out, rows[i].path);
+        thaw_csv_put(out, rows[i].path);
         fputc(',', out);
-        put_field(out, rows[i].reason);
+        thaw_csv_put(out, rows[i].reason);
         fputs("\r\n", out);
     }
     bool failed = ferror(out) != 0;

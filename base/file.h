@@ -2,16 +2,19 @@
 #ifndef THAW_FILE_H
 #define THAW_FILE_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "arena.h"
 #include "status.h"
 
 /* Reads the regular file at path, at most limit_bytes, into the arena. (*bytes)[*n] is a NUL that
- * does not count. THAW_ERR_IO with the system's reason; THAW_ERR_FORMAT when it is larger. */
+ * does not count. THAW_ERR_IO with the system's reason; THAW_ERR_FORMAT when it is larger,
+ * or a pointer of Git LFS to what was not fetched. */
 thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *arena, char **bytes,
                            size_t *n, thaw_error *err);
 
@@ -19,6 +22,15 @@ thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *are
  * reader sees the old file or the new one. On failure the old file stays and nothing is left
  * beside it. THAW_ERR_IO; a full disk is named as such. */
 thaw_status thaw_file_write(const char *path, const void *bytes, size_t n, thaw_error *err);
+
+/* The same piece by piece, for what should not lie in memory as a whole. Print into stream. */
+typedef struct thaw_new_file {
+    FILE *stream; /* NULL: none is being written. */
+    char path[PATH_MAX], temporary[PATH_MAX];
+} thaw_new_file;
+thaw_status thaw_file_begin(thaw_new_file *file, const char *path, thaw_error *err);
+thaw_status thaw_file_finish(thaw_new_file *file, thaw_error *err);
+void thaw_file_abandon(thaw_new_file *file); /* The old file stays. Nothing when none is written. */
 
 /* Read or write n bytes at offset of an open file, over short counts and signals. False with errno
  * on failure; the end of the file is a failure, too. */

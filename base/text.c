@@ -158,6 +158,87 @@ void thaw_text_format(char *text, size_t size, const char *format, va_list args)
         text[last - 1] = '\0';
 }
 
+/* Whether a letter of UTF-8 starts here. */
+static bool starts_letter(char c) {
+    return ((unsigned char)c & 0xc0) != 0x80;
+}
+
+size_t thaw_text_letters(const char *text) {
+    size_t n = 0;
+    for (; *text; text++)
+        n += starts_letter(*text);
+    return n;
+}
+
+void thaw_text_cut(char *text, size_t most_letters) {
+    size_t n = 0;
+    for (; *text; text++)
+        if (starts_letter(*text) && n++ == most_letters) {
+            *text = '\0';
+            return;
+        }
+}
+
+/* Bytes of the combining mark at text; 0: there is none. */
+static size_t mark_bytes(const char *text) {
+    unsigned char first = (unsigned char)text[0];
+    if (first != 0xcc && first != 0xcd) return 0;
+    unsigned char second = (unsigned char)text[1];
+    return second >= 0x80 && (first == 0xcc || second < 0xb0) ? 2 : 0;
+}
+
+bool thaw_text_has_marks(const char *text) {
+    for (; *text; text++)
+        if (mark_bytes(text)) return true;
+    return false;
+}
+
+/* A letter with the marks behind it. */
+typedef struct letter {
+    const char *start;
+    size_t n; /* Bytes, without the marks. */
+    bool marked;
+} letter;
+
+static letter next_letter(const char **text) {
+    letter l = {.start = *text, .n = **text != 0};
+    while (l.n && l.start[l.n] && !starts_letter(l.start[l.n]))
+        l.n++;
+    *text += l.n;
+    for (size_t n; (n = mark_bytes(*text)); *text += n)
+        l.marked = true;
+    return l;
+}
+
+/* True when composed may be what plain becomes with its marks. */
+static bool composes(letter plain, letter composed) {
+    static const char bases[] = /* Of U+00C0 to U+00FF; a blank has no accent. */
+        "AAAAAA CEEEEIIII NOOOOO  UUUUY  aaaaaa ceeeeiiii nooooo  uuuuy y";
+    if (!plain.marked || composed.marked || composed.n < 2) return false;
+    if ((unsigned char)composed.start[0] != 0xc3) return true;
+    return plain.n == 1 && *plain.start == bases[composed.start[1] & 0x3f];
+}
+
+bool thaw_text_looks_like(const char *a, const char *b) {
+    while (*a && *b) {
+        letter x = next_letter(&a), y = next_letter(&b);
+        bool same = x.n == y.n && x.marked == y.marked && memcmp(x.start, y.start, x.n) == 0;
+        if (!same && !composes(x, y) && !composes(y, x)) return false;
+    }
+    return !*a && !*b;
+}
+
+void thaw_text_put(FILE *out, const char *text, size_t columns) {
+    char copy[4096];
+    snprintf(copy, sizeof copy, "%s", text);
+    thaw_text_printable(copy);
+    size_t letters = thaw_text_letters(copy);
+    bool cut = columns && letters > columns;
+    if (cut) thaw_text_cut(copy, columns - 1);
+    fprintf(out, "%s%s%*s", copy, cut ? "\u2026" : "",
+            columns > letters ? (int)(columns - letters) : 0, "");
+}
+
 void thaw_text_add(thaw_text *text, const char *format, ...) {
     va_list args;
     va_start(args, format);

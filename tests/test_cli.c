@@ -12,10 +12,12 @@
 #include "tempdir.h"
 
 static const thaw_command commands[] = {
-    {"inspect", "MODEL", "Show the cuts.", "", 1, 1, false, NULL},
-    {"train", "[TRAIN.INI]", "Train a head.", "data image cache head", 0, 1, true, NULL},
-    {"predict", "RUN PICTURE...", "Name the class.", "predict", 2, -1, false, NULL},
-    {"demo", "", "Show it.", "", 0, 0, false, NULL},
+    {"inspect", "MODEL", "Show the cuts.", THAW_FOR_INSPECT, 1, 1, false, NULL},
+    {"train", "[TRAIN.INI]", "Train a head.", THAW_FOR_TRAIN, 0, 1, true, NULL},
+    {"predict", "RUN PICTURE...", "Name the class.", THAW_FOR_PREDICT, 2, -1, false, NULL},
+    {"demo", "", "Show it.", THAW_FOR_TRAIN, 0, 0, false, NULL},
+    {"new", "", "Write one.", THAW_FOR_NEW, 0, 0, false, NULL},
+    {"options", "", "List them.", THAW_FOR_ALL, 0, 0, false, NULL},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands, WORDS = 16 };
 
@@ -43,7 +45,7 @@ static int teardown(void **state) {
 
 static void runs(void **state) {
     (void)state;
-    assert_int_equal(parse("train my.ini --head.lr=0.1 --model m.onnx --json --epochs=3"), THAW_OK);
+    assert_int_equal(parse("train my.ini --head.lr=0.1 --model m.onnx --tune --epochs=3"), THAW_OK);
     assert_int_equal(cli.action, THAW_CLI_RUN);
     assert_string_equal(cli.command->name, "train");
     assert_string_equal(cli.ini, "my.ini");
@@ -65,6 +67,8 @@ static void runs(void **state) {
     assert_string_equal(cli.args[3], "--odd.jpg");
     assert_int_equal(parse("train --image.mean -1"), THAW_OK);
     assert_string_equal(cli.flags[0].value, "-1");
+    assert_int_equal(parse("options --size=32 --head.lr=1 --top=2"), THAW_OK);
+    assert_int_equal(cli.n_flags, 3);
     assert_int_equal(parse("train --model=a=b"), THAW_OK);
     assert_string_equal(cli.flags[0].value, "a=b");
 }
@@ -108,6 +112,16 @@ static void mistakes(void **state) {
          "'--epochs=3' stands before the command: write thaw COMMAND --epochs=3"},
         {"train --epoch=3", "command line: unknown option 'epoch'; did you mean 'epochs'?"},
         {"train --head.rl 3", "command line: unknown option 'head.rl'; did you mean 'head.lr'?"},
+        {"train --size=128",
+         "command line: --size, which is new.size, does nothing in thaw train, but in new; did you "
+         "mean --image.size?"},
+        {"predict r a.jpg --preprocess=caffe",
+         "command line: --preprocess does nothing in thaw predict, but in inspect, train, demo"},
+        {"inspect m --freeze=last",
+         "command line: --freeze does nothing in thaw inspect, but in train, demo"},
+        {"new --num_epochs=3",
+         "command line: --num_epochs, which is epochs, does nothing in thaw new, but in train, "
+         "demo"},
         {"train -x", "unknown flag '-x': options are written as --option=value"},
         {"train --=3", "command line: unknown option ''; `thaw options` lists all of them"},
         {"train --epochs",
@@ -119,7 +133,7 @@ static void mistakes(void **state) {
         {"inspect", "inspect: too few arguments (0); usage: thaw inspect MODEL"},
         {"predict run1", "predict: too few arguments (1); usage: thaw predict RUN PICTURE..."},
         {"train a.ini b.ini", "train: too many arguments (2); usage: thaw train [TRAIN.INI]"},
-        {"demo --json x", "demo: too many arguments (1); usage: thaw demo"},
+        {"demo --tune x", "demo: too many arguments (1); usage: thaw demo"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         thaw_status status = parse(cases[i].line);

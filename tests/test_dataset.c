@@ -11,6 +11,8 @@
 #include <time.h>
 
 #include "data/dataset.h"
+#include "data/hold_out.h"
+#include "data/scan.h"
 #include "tempdir.h"
 
 static tempdir dir;
@@ -42,11 +44,27 @@ static void files(const char *const *names) {
 }
 #define FILES(...) files((const char *const[]){__VA_ARGS__, NULL})
 
-static thaw_status open_train(double fraction) {
+static thaw_status open_grouped(double fraction, const char *group) {
     thaw_dataset_close(&dataset);
-    thaw_dataset_spec spec = {.folder = {train}, .validation_fraction = fraction};
+    thaw_dataset_spec spec = {.folder = {train}, .validation_fraction = fraction, .group = group};
     return thaw_dataset_open(&dataset, &spec, &err);
 }
+
+static thaw_status open_train(double fraction) {
+    return open_grouped(fraction, NULL);
+}
+
+static double position(const char *name) {
+    thaw_grouping *grouping;
+    assert_int_equal(thaw_grouping_open(&grouping, "none", &err), THAW_OK);
+    double at = thaw_hold_out_position(grouping, name);
+    thaw_grouping_close(grouping);
+    return at;
+}
+
+/* The notes are these, and no more. */
+static void assert_notes(const char *const *notes);
+#define ASSERT_NOTES(...) assert_notes((const char *const[]){__VA_ARGS__, NULL})
 
 /* The sentence, in which every $ stands for the test's folder. */
 static void assert_sentence(const char *text, const char *expected) {
@@ -59,6 +77,14 @@ static void assert_sentence(const char *text, const char *expected) {
             snprintf(full + n, sizeof full - n, "%c", *expected);
     }
     assert_string_equal(text, full);
+}
+
+static void assert_notes(const char *const *notes) {
+    size_t i = 0;
+    for (; notes[i] && i < dataset.n_notes; i++)
+        assert_sentence(dataset.notes[i], notes[i]);
+    if (i < dataset.n_notes) fail_msg("also noted: %s", dataset.notes[i]);
+    if (notes[i]) fail_msg("not noted: %s", notes[i]);
 }
 
 static void assert_classes(const char *const *names) {
@@ -123,13 +149,78 @@ static void links(void **state) {
     assert_int_equal(symlink("nowhere", tempdir_path(&dir, "train/a/gone.jpg", path)), 0);
     assert_int_equal(open_train(0), THAW_OK);
     ASSERT_CLASSES("a", "b");
-    /* Through a/up both classes are met once more, but never a inside of a. */
+    assert_int_equal(dataset.n, 3 + 2);
     for (size_t i = 0; i < dataset.n; i++)
-        assert_null(strstr(dataset.name[i], "up/a"));
-    assert_int_equal(dataset.n, 3 + 2 + 2);
-    assert_int_equal(dataset.n_notes, 1);
-    assert_sentence(dataset.notes[0],
-                    "links to a folder above them, not followed, in '$/train': 1");
+        assert_null(strstr(dataset.name[i], "up/"));
+    ASSERT_NOTES("links to folders that are read elsewhere, not followed, in '$/train': 1");
+}
+
+/* Eight folders with a link to each of the others, two of which also hold a folder that is linked
+ * from outside: each picture is read once, wherever the paths may lead. */
+static void links_among_classes(void **state) {
+    (void)state;
+    enum { N = 8 };
+    char name[64], target[64];
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "train/c%d/%d.jpg", i, i);
+        tempdir_file(&dir, name, "");
+    }
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < N; k++) {
+            snprintf(name, sizeof name, "train/c%d/to%d", i, k);
+            snprintf(target, sizeof target, "../c%d", k);
+            assert_int_equal(symlink(target, tempdir_path(&dir, name, path)), 0);
+        }
+    FILES("shared/1.jpg", "shared/2.jpg");
+    assert_int_equal(symlink("../../shared", tempdir_path(&dir, "train/c3/s", path)), 0);
+    assert_int_equal(symlink("../../shared", tempdir_path(&dir, "train/c5/s", path)), 0);
+    assert_int_equal(symlink(".", tempdir_path(&dir, "train/self", path)), 0);
+    assert_int_equal(open_train(0), THAW_OK);
+    assert_int_equal(dataset.n_classes, N);
+    assert_int_equal(dataset.n, N + 2);
+    for (size_t i = 0; i < dataset.n; i++)
+        if (dataset.name[i][0] == 's') assert_int_equal(dataset.label[i], 3);
+    ASSERT_NOTES("links to folders that are read elsewhere, not followed, in '$/train': 66");
+    assert_int_equal(symlink("c1", tempdir_path(&dir, "train/again", path)), 0);
+    assert_int_equal(open_train(0), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "'again' and 'c1' in '$/train' are one folder, and a picture cannot be "
+                    "of two classes: remove the link");
+}
+
+/* More folders than the first table of those seen has places for. */
+static void many_folders(void **state) {
+    (void)state;
+    enum { N = 300 };
+    char name[64];
+    for (int i = 0; i < N; i++)
+        for (int k = 0; k < 2; k++) {
+            snprintf(name, sizeof name, "train/%c/%d/x.jpg", k ? 'b' : 'a', i);
+            tempdir_file(&dir, name, "");
+        }
+    assert_int_equal(symlink("../a/17", tempdir_path(&dir, "train/b/link", path)), 0);
+    assert_int_equal(open_train(0), THAW_OK);
+    assert_int_equal(dataset.n, 2 * N);
+    ASSERT_NOTES("links to folders that are read elsewhere, not followed, in '$/train': 1");
+}
+
+static void stopped(void **state) {
+    (void)state;
+    FILES("train/a/1.jpg", "train/b/1.jpg");
+    volatile int stop = 1;
+    thaw_dataset_spec spec = {.folder = {train}, .stop = &stop};
+    assert_int_equal(thaw_dataset_open(&dataset, &spec, &err), THAW_ERR_INTERRUPTED);
+    assert_sentence(err.text, "stopped by a signal while reading '$/train'");
+    thaw_dataset_spec found = {.stop = &stop};
+    assert_int_equal(thaw_dataset_find_splits(train, &found, &arena, &err), THAW_ERR_INTERRUPTED);
+    /* And where it is asked for amid a class. */
+    thaw_scan scan = {.arena = &arena, .stop = &stop};
+    tempdir_path(&dir, "train/a", path);
+    assert_int_equal(thaw_scan_files(&scan, path, &err), THAW_ERR_INTERRUPTED);
+    stop = 0;
+    assert_int_equal(thaw_scan_files(&scan, path, &err), THAW_OK);
+    assert_int_equal(scan.n, 1);
+    thaw_scan_free(&scan);
 }
 
 static void trailing_slash(void **state) {
@@ -166,7 +257,49 @@ static void bad_train(void **state) {
                     "the folder");
     tempdir_path(&dir, "train/1.jpg", train);
     assert_int_equal(open_train(0), THAW_ERR_IO);
-    assert_sentence(err.text, "cannot read the folder '$/train/1.jpg': Not a directory");
+    assert_sentence(err.text,
+                    "'$/train/1.jpg' is a file: expected a folder with one sub-folder of pictures "
+                    "for each class; lists of pictures are not read");
+    strcpy(train, "no\\such");
+    assert_int_equal(open_train(0), THAW_ERR_IO);
+    assert_sentence(err.text,
+                    "cannot read the folder 'no\\such': No such file or directory; here "
+                    "the parts of a path have / between them, not \\");
+}
+
+/* A zip from Windows, unpacked by a program that keeps its backslashes. */
+static void backslashes(void **state) {
+    (void)state;
+    FILES("train/rose\\1.jpg", "train/rose\\2.jpg", "train/tulip\\1.jpg");
+    assert_int_equal(open_train(0), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "'$/train' holds 3 files but no folder, and names with \\ such as "
+                    "'rose\\1.jpg': the archive was packed on Windows; unpack it so that the parts "
+                    "of these names become folders");
+}
+
+static void one_level_too_high(void **state) {
+    (void)state;
+    thaw_dataset_spec spec = {0};
+    FILES("set/train/a/1", "set/train/b/1");
+    tempdir_path(&dir, "set", path);
+    assert_int_equal(thaw_dataset_find_splits(dir.root, &spec, &arena, &err), THAW_OK);
+    strcpy(train, dir.root);
+    assert_int_equal(open_train(0), THAW_ERR_DATA);
+    assert_sentence(err.text, "'$' has only one class, 'set': expected at least two folders");
+    FILES("set/test/a/1", "other/a/1");
+    assert_int_equal(open_train(0), THAW_OK); /* Which is why the splits are looked for first. */
+    assert_int_equal(thaw_dataset_find_splits(dir.root, &spec, &arena, &err), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "'$' is one level too high: 'set' in it holds 'test' and other splits; give "
+                    "'$/set' instead");
+    tempdir_path(&dir, "set", train);
+    FILES("lone/pictures/rose/1", "lone/pictures/tulip/1");
+    tempdir_path(&dir, "lone", train);
+    assert_int_equal(open_train(0), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "'$/lone' has only one class, 'pictures': expected at least two folders; there "
+                    "are 2 in '$/lone/pictures', is that the one?");
 }
 
 static void unreadable(void **state) {
@@ -233,12 +366,15 @@ static void matched_by_name(void **state) {
     assert_int_equal(dataset.n_notes, 2);
     assert_sentence(dataset.notes[1], "the test folder '$/test' has no picture of '1', '2'");
     const char *table = thaw_dataset_describe(&dataset, &arena);
-    assert_string_equal(table,
-                        "class       train  validation        test\n"
-                        "1               1           1           0\n"
-                        "2               1           1           0\n"
-                        "10              1           1           2\n"
-                        "all             3           3           2\n");
+    assert_sentence(table,
+                    "class       train  validation        test\n"
+                    "1               1           1           0\n"
+                    "2               1           1           0\n"
+                    "10              1           1           2\n"
+                    "all             3           3           2\n"
+                    "train       $/train\n"
+                    "validation  $/validation\n"
+                    "test        $/test\n");
 }
 
 static void many_missing(void **state) {
@@ -269,6 +405,43 @@ static void unknown_class(void **state) {
                     "training; remove the folder or train with it");
 }
 
+/* Names that look the same: what a Mac writes beside what others write. */
+static void unicode_forms(void **state) {
+    (void)state;
+    FILES("train/Bl\u00fcte/a", "train/Blatt/a", "validation/Blu\u0308te/a", "test/Blatt/a");
+    assert_int_equal(open_all(), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "class 'Blu\u0308te' of '$/validation' is not one of the 2 classes of the "
+                    "training; 'Bl\u00fcte' looks the same and differs in Unicode normalisation: "
+                    "rename one to the other");
+    FILES("train/Blu\u0308te/a");
+    assert_int_equal(open_train(0), THAW_OK);
+    ASSERT_NOTES(
+        "two classes look the same, 'Blu\u0308te' and 'Bl\u00fcte': their names differ in "
+        "Unicode normalisation; are they meant to be one?");
+}
+
+static void a_long_table_is_cut(void **state) {
+    (void)state;
+    char name[128];
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "train/class%d/a.jpg", i);
+        tempdir_file(&dir, name, "");
+    }
+    FILES("train/class0/\x1b[2Jb.jpg", "train/class0/c.jpg", "train/class1/\u00e9.jpg");
+    assert_int_equal(open_train(0.5), THAW_OK);
+    const char *table = thaw_dataset_describe(&dataset, &arena);
+    assert_non_null(strstr(table, "\nclass19 "));
+    assert_null(strstr(table, "\nclass20 "));
+    assert_non_null(strstr(table, "\n... and 80 more classes\nall "));
+    assert_non_null(strstr(table, "\nvalidation  0.5 of the train folder's pictures, chosen by "));
+    char escape[PATH_MAX];
+    tempdir_path(&dir, "train/\x1b[2Jx", escape);
+    assert_int_equal(rename(tempdir_path(&dir, "train/class3", path), escape), 0);
+    assert_int_equal(open_train(0), THAW_OK);
+    assert_null(strchr(thaw_dataset_describe(&dataset, &arena), '\x1b'));
+}
+
 static void empty_test(void **state) {
     (void)state;
     FILES("train/daisy/a", "train/rose/a", "validation/rose/a", "test/rose/readme.txt");
@@ -288,6 +461,21 @@ static void given_classes(void **state) {
     assert_int_equal(dataset.n, 2);
     assert_string_equal(dataset.name[0], "b");
     assert_int_equal(dataset.label[1], 1);
+    ASSERT_NOTES("the test folder '$/test' has no picture of 'iris'");
+    FILES("test/iris/1", "test/weed/1", "test/weed/2", "test/roses/1", "test/other/readme.txt");
+    thaw_dataset_close(&dataset);
+    assert_int_equal(thaw_dataset_open(&dataset, &spec, &err), THAW_OK);
+    assert_int_equal(dataset.n, 3);
+    ASSERT_NOTES(
+        "3 pictures in '$/test' are of classes that the training did not know and are left "
+        "out: 'other', 'roses', 'weed'; did you mean 'rose'?");
+    thaw_dataset_close(&dataset);
+    FILES("elsewhere/fern/1", "elsewhere/moss/1");
+    spec.folder[THAW_SPLIT_TEST] = tempdir_path(&dir, "elsewhere", path);
+    assert_int_equal(thaw_dataset_open(&dataset, &spec, &err), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "'$/elsewhere' has no picture of the 3 classes of the training, but a folder "
+                    "'fern': expected folders called 'rose' and so on");
 }
 
 /* ---- the split ------------------------------------------------------------------------------ */
@@ -318,7 +506,7 @@ static void split_fraction(void **state) {
     assert_int_equal(held_out_of(0), held_out_of(1));
     for (size_t i = 0; i < dataset.n; i++)
         assert_int_equal(dataset.split[i] == THAW_SPLIT_VALIDATION,
-                         thaw_dataset_position(dataset.name[i]) < 0.2);
+                         position(dataset.name[i]) < 0.2);
     assert_int_equal(open_train(0), THAW_OK);
     assert_int_equal(held_out_of(0), 0);
 }
@@ -366,53 +554,195 @@ static void variants_stay_together(void **state) {
     assert_int_equal(open_train(0.3), THAW_OK);
     for (size_t i = 0; i < 120; i++)
         for (size_t j = 0; j < 120; j++)
-            if (thaw_dataset_position(dataset.name[i]) == thaw_dataset_position(dataset.name[j]))
+            if (position(dataset.name[i]) == position(dataset.name[j]))
                 assert_int_equal(dataset.split[i], dataset.split[j]);
     assert_int_equal(held_out_of(0) % 3, 0);
     assert_in_range(held_out_of(0), 3, 117);
     assert_int_equal(held_out_of(1), 0);
-    assert_true(thaw_dataset_position("d/f1_nohash_a.jpg") == thaw_dataset_position("f1"));
-    assert_true(thaw_dataset_position("f1.jpg") != thaw_dataset_position("f2.jpg"));
+    assert_true(position("d/f1_nohash_a.jpg") == position("f1"));
+    assert_true(position("f1.jpg") != position("f2.jpg"));
+}
+
+/* One folder an object, the same file names in each: objects are held out, not views. */
+static void groups_stay_together(void **state) {
+    (void)state;
+    enum { OBJECTS = 40, VIEWS = 3, N = OBJECTS * VIEWS };
+    static const char *const groups[] = {"folder", "Folder", "^(o[0-9]+)/view", "o[0-9]+"};
+    char name[64];
+    for (int k = 0; k < 2; k++)
+        for (int o = 0; o < OBJECTS; o++)
+            for (int v = 0; v < VIEWS; v++) {
+                snprintf(name, sizeof name, "train/%c/o%d/view%d.jpg", k ? 'b' : 'a', o, v);
+                tempdir_file(&dir, name, "");
+            }
+    static uint8_t first[2 * N];
+    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+        assert_int_equal(open_grouped(0.2, groups[g]), THAW_OK);
+        assert_int_equal(dataset.n_notes, 0);
+        assert_in_range(held_out_of(0), 2 * VIEWS, 16 * VIEWS);
+        assert_int_equal(held_out_of(0) % VIEWS, 0);
+        assert_int_equal(held_out_of(0), held_out_of(1)); /* An object has one side, everywhere. */
+        for (size_t i = 1; i < dataset.n; i++)
+            if (i % VIEWS) assert_int_equal(dataset.split[i], dataset.split[i - 1]);
+        if (g == 0) memcpy(first, dataset.split, sizeof first);
+        if (g == 2) assert_memory_equal(first, dataset.split, sizeof first); /* The same names. */
+    }
+    /* Without groups all views of an object are on one side by chance only. */
+    assert_int_equal(open_grouped(0.2, "none"), THAW_OK);
+    size_t n_torn = 0;
+    for (size_t i = 1; i < dataset.n; i++)
+        n_torn += i % VIEWS && dataset.split[i] != dataset.split[i - 1];
+    assert_true(n_torn > OBJECTS / 2);
+    ASSERT_NOTES(
+        "most pictures lie in folders within their class: if those of one folder show the "
+        "same thing, data.group = folder keeps them on one side");
+}
+
+/* The same file name in every folder is as good as any other. */
+static void names_include_their_folder(void **state) {
+    (void)state;
+    char name[64];
+    for (int o = 0; o < 100; o++) {
+        snprintf(name, sizeof name, "train/%c/%d/image.jpg", o % 2 ? 'a' : 'b', o);
+        tempdir_file(&dir, name, "");
+    }
+    assert_int_equal(open_grouped(0.2, "folder"), THAW_OK);
+    assert_in_range(held_out_of(0), 3, 20);
+    assert_int_equal(open_train(0.2), THAW_OK);
+    assert_in_range(held_out_of(0), 3, 20);
+    assert_in_range(held_out_of(1), 3, 20);
+}
+
+static void bad_groups(void **state) {
+    (void)state;
+    FILES("train/a/x_1.jpg", "train/a/x_2.jpg", "train/a/y.jpg", "train/b/x_1.jpg",
+          "train/b/z_1.jpg");
+    assert_int_equal(open_grouped(0.5, "(x"), THAW_ERR_USAGE);
+    assert_non_null(strstr(err.text,
+                           "data.group = '(x': expected none, folder or an extended "
+                           "regular expression: "));
+    assert_int_equal(open_grouped(0.5, "folder"), THAW_ERR_USAGE);
+    assert_sentence(
+        err.text,
+        "data.group = folder: no picture has such a group; the first is 'x_1.jpg' in its "
+        "class");
+    assert_int_equal(open_grouped(0.5, "^(.*)_[0-9]"), THAW_OK);
+    ASSERT_NOTES(
+        "1 of 5 training pictures have no group by data.group = ^(.*)_[0-9], such as "
+        "'y.jpg': each is one of its own");
+    assert_int_equal(dataset.split[0], dataset.split[1]);
+    assert_int_equal(held_out_of(1), 1);
+}
+
+static void nothing_to_hold_out(void **state) {
+    (void)state;
+    FILES("train/a/1.jpg", "train/b/1.jpg");
+    assert_int_equal(open_train(0.5), THAW_OK);
+    ASSERT_NOTES(
+        "nothing is held out for validation: each class has one picture, or one group of "
+        "them");
+    FILES("train/b/2.jpg");
+    assert_int_equal(open_train(0.5), THAW_OK);
+    ASSERT_NOTES(
+        "nothing is held out for validation where there is one picture, or one group of "
+        "them: 'a'");
 }
 
 /* The split is part of what a run means: these numbers may not change between versions. */
 static void position_is_frozen(void **state) {
     (void)state;
-    assert_true(thaw_dataset_position("image_0001.jpg") == 0x1.5fbcf8d20fc8p-8);
-    assert_true(thaw_dataset_position("rose.png") == 0x1.3bc4987e7a7b8p-4);
+    assert_true(position("image_0001.jpg") == 0x1.5fbcf8d20fc8p-8);
+    assert_true(position("rose.png") == 0x1.3bc4987e7a7b8p-4);
 }
 
 /* ---- layout --------------------------------------------------------------------------------- */
+
+static thaw_status find(thaw_dataset_spec *spec) {
+    return thaw_dataset_find_splits(dir.root, spec, &arena, &err);
+}
 
 static void find_splits(void **state) {
     (void)state;
     thaw_dataset_spec spec = {0};
     FILES("train/a/1", "test/a/1", "readme.md");
-    assert_int_equal(thaw_dataset_find_splits(dir.root, &spec, &arena, &err), THAW_OK);
+    assert_int_equal(find(&spec), THAW_OK);
     assert_string_equal(spec.folder[THAW_SPLIT_TRAIN], train);
     assert_null(spec.folder[THAW_SPLIT_VALIDATION]);
     assert_string_equal(spec.folder[THAW_SPLIT_TEST], test);
     FILES("val/a/1");
-    assert_int_equal(thaw_dataset_find_splits(dir.root, &spec, &arena, &err), THAW_OK);
+    assert_int_equal(find(&spec), THAW_OK);
     assert_string_equal(spec.folder[THAW_SPLIT_VALIDATION], tempdir_path(&dir, "val", path));
     FILES("validation/a/1");
-    assert_int_equal(thaw_dataset_find_splits(dir.root, &spec, &arena, &err), THAW_ERR_DATA);
+    assert_int_equal(find(&spec), THAW_ERR_DATA);
     assert_sentence(err.text,
                     "'$' has two validation folders, 'val' and 'validation': keep one of them");
-    FILES("trial/a/1");
-    assert_int_equal(thaw_dataset_find_splits(dir.root, &spec, &arena, &err), THAW_OK);
-    assert_string_equal(spec.folder[THAW_SPLIT_TRAIN], dir.root);
-    assert_null(spec.folder[THAW_SPLIT_TEST]);
     assert_int_equal(thaw_dataset_find_splits(train, &spec, &arena, &err), THAW_OK);
     assert_string_equal(spec.folder[THAW_SPLIT_TRAIN], train);
     assert_int_equal(thaw_dataset_find_splits("/nowhere", &spec, &arena, &err), THAW_ERR_IO);
     assert_sentence(err.text, "cannot read the folder '/nowhere': No such file or directory");
 }
 
+/* As data sets in the world call their splits. */
+static void names_of_splits(void **state) {
+    (void)state;
+    static const char *const names[][THAW_SPLIT_COUNT] = {
+        {"Train", NULL, "Test"},
+        {"training_set", NULL, "test_set"},
+        {"train", "dev", NULL},
+        {"TRAIN", "VALID", "TEST"},
+        {"Training", NULL, "Testing"},
+        {"trainset", "valset", "testset"},
+        {"trn", "val", "tst"},
+        {"train-images", "val-images", "test-images"},
+        {"training data", "Validation", NULL},
+        {"train", "eval", "test"},
+        {"Train", "Development Set", NULL},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        tempdir at = tempdir_make();
+        for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
+            if (!names[i][s]) continue;
+            snprintf(path, sizeof path, "%s/rose", names[i][s]);
+            tempdir_folder(&at, path);
+        }
+        thaw_dataset_spec spec = {0};
+        assert_int_equal(thaw_dataset_find_splits(at.root, &spec, &arena, &err), THAW_OK);
+        for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
+            if (!names[i][s] != !spec.folder[s])
+                fail_msg("%s: not taken for %s", names[i][s], thaw_split_name((thaw_split)s));
+            if (names[i][s]) assert_string_equal(strrchr(spec.folder[s], '/') + 1, names[i][s]);
+        }
+        tempdir_remove(&at);
+    }
+    static const char *const classes[] = {"trainer", "tester", "evaluator", "sets", "valley"};
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        tempdir_folder(&dir, classes[i]);
+    thaw_dataset_spec spec = {0};
+    assert_int_equal(find(&spec), THAW_OK);
+    assert_string_equal(spec.folder[THAW_SPLIT_TRAIN], dir.root);
+}
+
+static void splits_among_others(void **state) {
+    (void)state;
+    thaw_dataset_spec spec = {0};
+    FILES("train/a/1", "val/a/1", "annotations/1.xml");
+    assert_int_equal(find(&spec), THAW_ERR_DATA);
+    assert_sentence(
+        err.text,
+        "'$' holds 'train', which looks like a split, and 'annotations', which does not: "
+        "move away what is no split, or give the folder of each split (data.train, "
+        "data.validation, data.test); if all are classes, rename 'train'");
+    /* A class of vehicles. */
+    tempdir_path(&dir, "vehicles", path);
+    FILES("vehicles/train/1", "vehicles/bus/1", "vehicles/car/1");
+    assert_int_equal(thaw_dataset_find_splits(path, &spec, &arena, &err), THAW_OK);
+    assert_string_equal(spec.folder[THAW_SPLIT_TRAIN], path);
+}
+
 static void from_options(void **state) {
     (void)state;
     thaw_options options;
-    thaw_dataset_spec spec;
+    thaw_dataset_spec spec = {0};
     FILES("train/a/1", "test/a/1", "val/a/1");
     assert_int_equal(thaw_options_init(&options, &err), THAW_OK);
     assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err), THAW_ERR_USAGE);
@@ -422,17 +752,35 @@ static void from_options(void **state) {
     assert_string_equal(spec.folder[THAW_SPLIT_VALIDATION], tempdir_path(&dir, "val", path));
     assert_string_equal(spec.folder[THAW_SPLIT_TEST], test);
     assert_true(spec.validation_fraction == 0);
+    /* What is written down as auto, as the train.ini that we ship does, is the default. */
+    thaw_options_set(&options, "data.validation", "Auto", "train.ini:69", &err);
+    thaw_options_set(&options, "data.test", "auto", "train.ini:78", &err);
+    assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err), THAW_OK);
+    assert_string_equal(spec.folder[THAW_SPLIT_VALIDATION], path);
+    assert_string_equal(spec.folder[THAW_SPLIT_TEST], test);
     thaw_options_set(&options, "data.validation", "0.25", "test", &err);
     thaw_options_set(&options, "data.test", "/other", "test", &err);
+    thaw_options_set(&options, "data.group", "folder", "test", &err);
     assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err), THAW_OK);
     assert_null(spec.folder[THAW_SPLIT_VALIDATION]);
     assert_true(spec.validation_fraction == 0.25);
     assert_string_equal(spec.folder[THAW_SPLIT_TEST], "/other");
+    assert_string_equal(spec.group, "folder");
+    thaw_options_set(&options, "data.validation", "/held/out", "test", &err);
+    assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err), THAW_OK);
+    assert_string_equal(spec.folder[THAW_SPLIT_VALIDATION], "/held/out");
     thaw_options_free(&options);
     assert_int_equal(thaw_options_init(&options, &err), THAW_OK);
     thaw_options_set(&options, "data.train", train, "test", &err);
     assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err), THAW_OK);
     assert_true(spec.validation_fraction == 0.1);
+    assert_null(spec.folder[THAW_SPLIT_TEST]);
+    FILES("set/val/a/1", "set/test/a/1");
+    thaw_options_set(&options, "data.train", tempdir_path(&dir, "set", path), "test", &err);
+    assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "'$/set' holds splits, but none to train on: expected a folder called "
+                    "train beside them, or of classes");
     thaw_options_free(&options);
 }
 
@@ -464,21 +812,34 @@ int main(void) {
         TEST(natural_order),
         TEST(skipped),
         TEST(links),
+        TEST(links_among_classes),
+        TEST(many_folders),
+        TEST(stopped),
         TEST(trailing_slash),
         TEST(bad_train),
+        TEST(backslashes),
+        TEST(one_level_too_high),
         TEST(unreadable),
         TEST(too_deep),
         TEST(matched_by_name),
         TEST(many_missing),
         TEST(unknown_class),
+        TEST(unicode_forms),
+        TEST(a_long_table_is_cut),
         TEST(empty_test),
         TEST(given_classes),
         TEST(split_fraction),
         TEST(split_is_stable),
         TEST(split_of_few),
         TEST(variants_stay_together),
+        TEST(groups_stay_together),
+        TEST(names_include_their_folder),
+        TEST(bad_groups),
+        TEST(nothing_to_hold_out),
         TEST(position_is_frozen),
         TEST(find_splits),
+        TEST(names_of_splits),
+        TEST(splits_among_others),
         TEST(from_options),
         TEST(ten_thousand),
     };

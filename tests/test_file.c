@@ -113,6 +113,34 @@ static void write_is_atomic(void **state) {
     assert_sentence("cannot write '%s': No such file or directory", path);
 }
 
+static void written_in_pieces(void **state) {
+    (void)state;
+    thaw_arena arena = {0};
+    thaw_new_file file;
+    char *text;
+    size_t n;
+    tempdir_file(&dir, "table", "old");
+    tempdir_path(&dir, "table", path);
+    for (int finish = 0; finish < 2; finish++) {
+        assert_int_equal(thaw_file_begin(&file, path, &err), THAW_OK);
+        for (int i = 0; i < 10000; i++)
+            fprintf(file.stream, "%04d\n", i);
+        fflush(file.stream);
+        assert_int_equal(thaw_file_read(path, 100000, &arena, &text, &n, &err), THAW_OK);
+        assert_string_equal(text, "old");
+        if (finish) assert_int_equal(thaw_file_finish(&file, &err), THAW_OK);
+        thaw_file_abandon(&file);
+        assert_int_equal(count_entries(), 1);
+        assert_int_equal(thaw_file_read(path, 100000, &arena, &text, &n, &err), THAW_OK);
+        assert_int_equal(n, finish ? 50000 : 3);
+    }
+    tempdir_path(&dir, "no/folder", path);
+    assert_int_equal(thaw_file_begin(&file, path, &err), THAW_ERR_IO);
+    assert_sentence("cannot write '%s': No such file or directory", path);
+    thaw_file_abandon(&file);
+    thaw_arena_free(&arena);
+}
+
 static void folders(void **state) {
     (void)state;
     tempdir_path(&dir, "a/b//c/", path);
@@ -206,6 +234,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {TEST(read_back),
                                        TEST(read_refused),
                                        TEST(write_is_atomic),
+                                       TEST(written_in_pieces),
                                        TEST(folders),
                                        TEST(join),
                                        TEST(free_bytes),

@@ -40,7 +40,7 @@ static char *write_ini(const thaw_options *values, thaw_status expected) {
     char *text = NULL;
     size_t n;
     FILE *out = open_memstream(&text, &n);
-    assert_int_equal(thaw_options_write_ini(out, values, &err), expected);
+    assert_int_equal(thaw_options_write_ini(out, values, NULL, &err), expected);
     fclose(out);
     return text;
 }
@@ -62,9 +62,8 @@ static void defaults(void **state) {
     assert_int_equal(options.log, THAW_LOG_INFO);
     assert_string_equal(options.data.train, "");
     assert_null(options.data.validation.folder);
-    assert_true(options.data.validation.fraction == 0.1);
-    assert_string_equal(options.data.test, "");
-    assert_true(options.data.max_bad.percent && options.data.max_bad.number == 1);
+    assert_true(thaw_is_auto(options.data.validation.fraction));
+    assert_true(thaw_is_auto(options.data.test) && thaw_is_auto(options.data.max_bad.number));
     assert_true(thaw_is_auto(options.image.size) && thaw_is_auto(options.image.shorter));
     assert_true(thaw_is_auto(options.image.scale));
     for (int c = 0; c < 3; c++)
@@ -88,6 +87,7 @@ static void table_is_sound(void **state) {
     for (size_t i = 0; i < thaw_options_count(); i++) {
         const thaw__option *row = thaw__options_row(i);
         assert_int_equal(row->help[strlen(row->help) - 1], '.');
+        assert_in_range(row->used_by, 1, THAW_FOR_ALL);
         assert_ptr_equal(thaw__options_find(row->key), row);
         char aliases[256];
         snprintf(aliases, sizeof aliases, "%s", row->aliases ? row->aliases : "");
@@ -267,15 +267,18 @@ static void bad_values(void **state) {
          "test: device = 'cuda:64': expected auto, cpu, cuda or cuda:N with N "
          "from 0 to 63"},
         {"data.validation", "1.5",
-         "test: data.validation = '1.5': expected a folder or a fraction from 0 to 0.9"},
+         "test: data.validation = '1.5': expected auto, a folder or a fraction from 0 to 0.9"},
         {"data.validation", "",
-         "test: data.validation = '': expected a folder or a fraction from 0 to 0.9"},
+         "test: data.validation = '': expected auto, a folder or a fraction from 0 to 0.9"},
         {"data.max_bad", "101%",
-         "test: data.max_bad = '101%': expected an integer from 0 to 1000000000, or 0% to 100%"},
+         "test: data.max_bad = '101%': expected auto, an integer from 0 to 1000000000, or 0% to "
+         "100%"},
         {"data.max_bad", "%",
-         "test: data.max_bad = '%': expected an integer from 0 to 1000000000, or 0% to 100%"},
+         "test: data.max_bad = '%': expected auto, an integer from 0 to 1000000000, or 0% to "
+         "100%"},
         {"data.max_bad", "0.5",
-         "test: data.max_bad = '0.5': expected an integer from 0 to 1000000000, or 0% to 100%"},
+         "test: data.max_bad = '0.5': expected auto, an integer from 0 to 1000000000, or 0% to "
+         "100%"},
         {"cache.memory", "M",
          "test: cache.memory = 'M': expected auto or bytes such as 65536, 512M or 4G, from 1 to "
          "1024T"},
@@ -337,12 +340,35 @@ static void required(void **state) {
 
 static void limits(void **state) {
     (void)state;
-    thaw_opt_limit percent = {1, true}, number = {3, false};
+    thaw_opt_limit percent = {1, true}, number = {3, false}, automatic = {NAN, false};
     assert_false(thaw_opt_limit_exceeded(percent, 0, 0));
     assert_false(thaw_opt_limit_exceeded(percent, 1, 100));
     assert_true(thaw_opt_limit_exceeded(percent, 1, 99));
     assert_false(thaw_opt_limit_exceeded(number, 3, 3));
     assert_true(thaw_opt_limit_exceeded(number, 4, 1000000));
+    static const size_t allowed[][2] = {{0, 0},  {9, 0},   {10, 1}, {24, 2},
+                                        {30, 3}, {300, 3}, {400, 4}};
+    for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) {
+        assert_false(thaw_opt_limit_exceeded(automatic, allowed[i][1], allowed[i][0]));
+        assert_true(thaw_opt_limit_exceeded(automatic, allowed[i][1] + 1, allowed[i][0]));
+    }
+}
+
+static void devices(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int index;
+    } good[] = {{"cpu", THAW_DEVICE_CPU}, {"CUDA", 0}, {"cuda:0", 0}, {"Cuda:63", 63}};
+    static const char *const bad[] = {"",        "cud",     "cuda:", "cuda:-1",
+                                      "cuda:64", "cuda: 1", "gpu",   "auto"};
+    int index;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_true(thaw_device_parse(good[i].text, &index));
+        assert_int_equal(index, good[i].index);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(thaw_device_parse(bad[i], &index));
 }
 
 /* A decimal comma in the user's locale must not change what a file means. */
@@ -418,7 +444,10 @@ static void ini_bad(void **state) {
         {"epochs = 0\noops\n",
          "a.ini:1: epochs = '0': expected auto or an integer from 1 to 100000"},
         {"epochs = 3 # three\n",
-         "a.ini:1: epochs = '3 # three': expected auto or an integer from 1 to 100000"},
+         "a.ini:1: epochs = '3 # three': a comment needs a line of its own"},
+        {"[data]\ntest = pics\t# the good ones\n",
+         "a.ini:2: data.test = 'pics?# the good ones': a comment needs a line of its own"},
+        {"model = # later\n", "a.ini:1: model = '# later': a comment needs a line of its own"},
         {"\n\n[head]\nlr = fast\n",
          "a.ini:4: head.lr = 'fast': expected auto or a number from 1e-08 to 100"},
         {"[head]\nlearnrate = 1\n",
@@ -491,7 +520,8 @@ static void written_is_read(void **state) {
         assert_string_equal(again.origin[i].text, options.origin[i].text);
     thaw_options_free(&again);
     free(ini);
-    static const char *const unwritable[] = {"a ;b", ";a", "\"a\"", " a", "a ", "a\nb", "a\t"};
+    static const char *const unwritable[] = {"a ;b", ";a",  "\"a\"", " a", "a ",
+                                             "a\nb", "a\t", "a #b",  "#a", "\x1b[2J"};
     for (size_t i = 0; i < sizeof unwritable / sizeof *unwritable; i++) {
         SET("model", unwritable[i]);
         free(write_ini(&options, THAW_ERR_UNSUPPORTED));
@@ -499,10 +529,49 @@ static void written_is_read(void **state) {
     }
     FILE *full = fopen("/dev/full", "w");
     if (full) {
-        assert_int_equal(thaw_options_write_ini(full, NULL, &err), THAW_ERR_IO);
+        assert_int_equal(thaw_options_write_ini(full, NULL, NULL, &err), THAW_ERR_IO);
         assert_string_equal(err.text, "cannot write the options");
         fclose(full);
     }
+}
+
+/* From wherever the file is read, its paths are the same. */
+static void paths_become_absolute(void **state) {
+    (void)state;
+    char *text = NULL, far[160];
+    size_t n;
+    memset(far, 'x', sizeof far - 1);
+    far[sizeof far - 1] = '\0';
+    SET("model", "m.onnx");
+    SET("out", "/runs/1");
+    SET("data.train", "../pics");
+    SET("data.validation", "held out");
+    SET("data.test", far);
+    SET("cache.dir", "none");
+    FILE *out = open_memstream(&text, &n);
+    assert_int_equal(thaw_options_write_ini(out, &options, "/home/flora/work", &err), THAW_OK);
+    fclose(out);
+    thaw_options again;
+    assert_int_equal(thaw_options_init(&again, &err), THAW_OK);
+    assert_int_equal(thaw_options_parse_ini(&again, "again.ini", text, &err), THAW_OK);
+    assert_string_equal(again.model, "/home/flora/work/m.onnx");
+    assert_string_equal(again.out, "/runs/1");
+    assert_string_equal(again.data.train, "/home/flora/work/../pics");
+    assert_string_equal(again.data.validation.folder, "/home/flora/work/held out");
+    assert_string_equal(again.data.test, far);
+    assert_string_equal(again.cache.dir, "");
+    assert_string_equal(again.new_network.output, "");
+    assert_true(thaw_is_auto(again.preprocess));
+    thaw_options_free(&again);
+    free(text);
+    SET("data.validation", "0.2");
+    SET("cache.dir", "auto");
+    out = open_memstream(&text, &n);
+    assert_int_equal(thaw_options_write_ini(out, &options, "/home/flora", &err), THAW_OK);
+    fclose(out);
+    assert_non_null(strstr(text, "\nvalidation = 0.2\n"));
+    assert_non_null(strstr(text, "\ndir = auto\n"));
+    free(text);
 }
 
 static uint32_t next_random(uint32_t *x) {
@@ -581,6 +650,12 @@ static void precedence_and_print(void **state) {
     assert_non_null(strstr(text, "seed                   = 5                (train.ini:3)\n"));
     assert_non_null(strstr(text, "batch                  = 32               (default)\n"));
     free(text);
+    SET("model", "a\x1b[2Jb.onnx");
+    out = open_memstream(&text, &n);
+    thaw_options_write_effective(out, &options);
+    fclose(out);
+    assert_non_null(strstr(text, "model                  = a?[2Jb.onnx      (test)\n"));
+    free(text);
 }
 
 static void help(void **state) {
@@ -588,7 +663,7 @@ static void help(void **state) {
     char *text = NULL;
     size_t n;
     FILE *out = open_memstream(&text, &n);
-    thaw_options_write_help(out, "cache head");
+    thaw_options_write_help(out, THAW_FOR_TRAIN);
     fclose(out);
     assert_non_null(strstr(text,
                            "  --epochs=auto\n      Passes over the training pictures; auto is 30, "
@@ -597,7 +672,16 @@ static void help(void **state) {
                            " Also called: num_epochs num_train_epochs.\n"));
     assert_non_null(strstr(text, "--head.lr="));
     assert_non_null(strstr(text, "--cache.dir="));
-    assert_null(strstr(text, "--data.train="));
+    assert_null(strstr(text, "--predict.json="));
+    free(text);
+    out = open_memstream(&text, &n);
+    thaw_options_write_help(out, THAW_FOR_EVAL | THAW_FOR_NEW);
+    fclose(out);
+    assert_memory_equal(text, "  --seed=1\n", 11);
+    assert_non_null(strstr(text, "bf16.\n"));
+    assert_non_null(strstr(text, "--predict.json="));
+    assert_null(strstr(text, "--model="));
+    assert_null(strstr(text, "\n\n\n"));
     free(text);
 }
 
@@ -615,6 +699,7 @@ int main(void) {
         TEST(bad_value_changes_nothing),
         TEST(required),
         TEST(limits),
+        TEST(devices),
         TEST(locale_is_ignored),
         TEST(train_ini_is_generated),
         TEST(ini_good),
@@ -622,6 +707,7 @@ int main(void) {
         TEST(ini_long_line),
         TEST(ini_files),
         TEST(written_is_read),
+        TEST(paths_become_absolute),
         TEST(ini_fuzz),
         TEST(precedence_and_print),
         TEST(help),

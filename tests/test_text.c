@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 //
 #include <cmocka.h>
@@ -151,6 +152,74 @@ static void a_cut_leaves_whole_letters(void **state) {
     }
 }
 
+/* What thaw_text_put makes of a text, to be freed. */
+static char *put(const char *text, size_t columns) {
+    char *written = NULL;
+    size_t n;
+    FILE *out = open_memstream(&written, &n);
+    assert_non_null(out);
+    thaw_text_put(out, text, columns);
+    assert_int_equal(fclose(out), 0);
+    return written;
+}
+
+static void letters_stay_whole(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t most;
+        const char *cut, *put;
+    } cases[] = {
+        {"rose", 4, "rose", "rose"},
+        {"rose", 6, "rose", "rose  "},
+        {"roses", 4, "rose", "ros\u2026"},
+        {"G\u00e4nsebl\u00fcmchen", 3, "G\u00e4n", "G\u00e4\u2026"},
+        {"G\u00e4nsebl\u00fcmchen", 2, "G\u00e4", "G\u2026"},
+        {"\u83ca\u83ca\u83ca", 1, "\u83ca", "\u2026"},
+        {"\u83ca", 3, "\u83ca", "\u83ca  "},
+        {"a\tb\nc", 5, "a\tb\nc", "a?b?c"},
+        {"", 2, "", "  "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s", cases[i].text);
+        thaw_text_cut(text, cases[i].most);
+        assert_string_equal(text, cases[i].cut);
+        char *written = put(cases[i].text, cases[i].most);
+        assert_string_equal(written, cases[i].put);
+        free(written);
+    }
+    char *written = put("as long\x1b[2J as it is", 0);
+    assert_string_equal(written, "as long?[2J as it is");
+    free(written);
+    assert_int_equal(thaw_text_letters("G\u00e4nse"), 5);
+}
+
+/* What a Mac writes, what the rest of the world does, and what is another name. */
+static void unicode_in_two_forms(void **state) {
+    (void)state;
+    static const char *const pairs[][2] = {
+        {"Bl\u00fcte", "Blu\u0308te"},  {"\u00c5ngstr\u00f6m", "A\u030angstro\u0308m"},
+        {"\u0439od", "\u0438\u0306od"}, /* Cyrillic. */
+        {"\u1ea1", "a\u0323"},          {"rose", "rose"},
+    };
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        for (int k = 0; k < 2; k++)
+            if (!thaw_text_looks_like(pairs[i][k], pairs[i][1 - k]))
+                fail_msg("%s and %s", pairs[i][k], pairs[i][1 - k]);
+    static const char *const others[][2] = {
+        {"Bl\u00fcte", "Blute"},     {"Bl\u00fcte", "Blo\u0308te"}, {"Bl\u00fcte", "Blu\u0308ten"},
+        {"rose", "roses"},           {"u\u0308", "v\u0308"},        {"", "\u00fc"},
+        {"Bl\u00fcte", "Blu\u0308"}, {"\u00d7", "x\u0308"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        for (int k = 0; k < 2; k++)
+            if (thaw_text_looks_like(others[i][k], others[i][1 - k]))
+                fail_msg("%s and %s", others[i][k], others[i][1 - k]);
+    assert_true(thaw_text_has_marks("Blu\u0308te"));
+    assert_false(thaw_text_has_marks("Bl\u00fcte\u0370"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(natural_order),
@@ -158,6 +227,8 @@ int main(void) {
         cmocka_unit_test(integers),
         cmocka_unit_test(numbers),
         cmocka_unit_test(a_cut_leaves_whole_letters),
+        cmocka_unit_test(letters_stay_whole),
+        cmocka_unit_test(unicode_in_two_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,8 @@ static const char FLAG_SOURCE[] = "command line";
 /* The lists under construction; both have room for all of argv. */
 typedef struct building {
     thaw_cli *cli;
+    const thaw_command *commands;
+    size_t n_commands;
     const char **args;
     thaw_cli_flag *flags;
 } building;
@@ -37,6 +39,23 @@ static thaw_status fail_no_value(const char *key, thaw_error *err) {
                      FLAG_SOURCE, key, key);
 }
 
+/* For an option of other commands. It may have been meant for one of the same name in another
+ * section: --size is new.size, train has image.size. */
+static thaw_status fail_use(const building *b, const char *flag, const thaw_option_facts *facts,
+                            thaw_error *err) {
+    const thaw_command *command = b->cli->command;
+    const char *other = thaw_options_namesake(facts->key, command->options);
+    thaw_text what = {0}, users = {0};
+    thaw_text_add(&what, "--%.80s", flag);
+    if (strcmp(flag, facts->key) != 0) thaw_text_add(&what, ", which is %s,", facts->key);
+    for (size_t i = 0; i < b->n_commands; i++)
+        if (b->commands[i].options & facts->used_by && b->commands[i].options != THAW_FOR_ALL)
+            thaw_text_add(&users, "%s%s", users.n ? ", " : "", b->commands[i].name);
+    return thaw_fail(err, THAW_ERR_USAGE, "%s: %s does nothing in thaw %s, but in %s%s%s%s",
+                     FLAG_SOURCE, what.text, command->name, users.text,
+                     other ? "; did you mean --" : "", other ? other : "", other ? "?" : "");
+}
+
 /* Takes the flag at argv[*i], and its value when that stands at argv[*i + 1]; steps over both. */
 static thaw_status take_flag(building *b, thaw_arena *arena, int argc, char **argv, int *i,
                              thaw_error *err) {
@@ -49,10 +68,11 @@ static thaw_status take_flag(building *b, thaw_arena *arena, int argc, char **ar
     size_t n = (equals ? (size_t)(equals - flag) : strlen(flag)) - dashes;
     const char *key = thaw_arena_string(arena, flag + dashes, n);
     if (!key) return thaw_fail_memory(err, "for the command line");
-    bool is_switch;
-    THAW_TRY(thaw_options_check(key, FLAG_SOURCE, &is_switch, err));
+    thaw_option_facts facts;
+    THAW_TRY(thaw_options_look_up(key, FLAG_SOURCE, &facts, err));
+    if (!(facts.used_by & b->cli->command->options)) return fail_use(b, key, &facts, err);
     const char *value = equals ? equals + 1 : "true";
-    if (!equals && !is_switch) {
+    if (!equals && !facts.is_switch) {
         if (*i >= argc || !strncmp(argv[*i], "--", 2)) return fail_no_value(key, err);
         value = argv[(*i)++];
     }
@@ -127,6 +147,8 @@ thaw_status thaw_cli_parse(thaw_cli *cli, thaw_arena *arena, const thaw_command 
     *cli = (thaw_cli){0};
     building b = {
         .cli = cli,
+        .commands = commands,
+        .n_commands = n_commands,
         .args = thaw_arena_array(arena, (size_t)argc, sizeof *b.args),
         .flags = thaw_arena_array(arena, (size_t)argc, sizeof *b.flags),
     };
@@ -166,7 +188,7 @@ void thaw_cli_write_help(FILE *out, const thaw_cli *cli, const thaw_command *com
     fprintf(out,
             "usage: thaw %s%s%s [--option=value...]\n\n%s\n\nOptions, with their defaults:\n\n",
             command->name, *command->arguments ? " " : "", command->arguments, command->summary);
-    thaw_options_write_help(out, command->groups);
+    thaw_options_write_help(out, command->options);
 }
 
 int thaw_cli_exit_code(thaw_status status) {

@@ -25,7 +25,7 @@ typedef struct thaw_command {
     const char *name;
     const char *arguments;  /* As the usage shows them: "RUN PICTURE...". */
     const char *summary;    /* One sentence. */
-    const char *groups;     /* Sections of options that its help lists, with spaces between. */
+    unsigned options;       /* THAW_FOR_...: those that it uses; its help lists them. */
     int min_args, max_args; /* Of arguments; max_args below 0 is no limit. */
     bool takes_ini;         /* The first argument, when there is one, is an ini file. */
     thaw_status (*run)(const thaw_cli *cli, const thaw_options *options, thaw_error *err);
@@ -55,7 +55,8 @@ struct thaw_cli {
 
 /* Reads argv (argv[0] is the program) with a table of commands. No command, "help" or --help
  * anywhere ask for help. THAW_ERR_USAGE for an unknown command or option, with the nearest known
- * one, a flag without its value, or too few or too many arguments. */
+ * one, an option that means nothing to the command, a flag without its value, or too few or too many
+ * arguments. */
 thaw_status thaw_cli_parse(thaw_cli *cli, thaw_arena *arena, const thaw_command *commands,
                            size_t n_commands, int argc, char **argv, thaw_error *err);
 

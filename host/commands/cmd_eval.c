@@ -36,17 +36,18 @@ static thaw_status score_rows(const thaw_bundle *b, const thaw_rows *rows, thaw_
 /* What of FOLDER is to be measured: its test folder where it is laid out as data.train may be. */
 static thaw_status choose_folder(const char *folder, const char **chosen, thaw_arena *arena,
                                  thaw_error *err) {
-    thaw_dataset_spec spec = {0};
+    thaw_dataset_spec spec = {.stop = thaw_session_stop()};
     THAW_TRY(thaw_dataset_find_splits(folder, &spec, arena, err));
     *chosen = spec.folder[THAW_SPLIT_TEST]         ? spec.folder[THAW_SPLIT_TEST]
               : spec.folder[THAW_SPLIT_VALIDATION] ? spec.folder[THAW_SPLIT_VALIDATION]
-                                                   : folder;
+                                                   : spec.folder[THAW_SPLIT_TRAIN];
     return THAW_OK;
 }
 
 static thaw_status evaluate(thaw_session *s, const thaw_bundle *b, const char *folder,
                             thaw_error *err) {
-    thaw_dataset_spec spec = {.classes = b->labels, .n_classes = b->n_labels};
+    thaw_dataset_spec spec = {
+        .classes = b->labels, .n_classes = b->n_labels, .stop = thaw_session_stop()};
     THAW_TRY(choose_folder(folder, &spec.folder[THAW_SPLIT_TEST], &s->arena, err));
     THAW_TRY(thaw_session_extract(s, &b->network, &spec, NULL, err));
     thaw_split_rows rows;

@@ -3,6 +3,7 @@
 
 #include "commands.h"
 #include "onnx/architectures.h"
+#include "text.h"
 
 thaw_status thaw_cmd_new(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
     (void)cli;
@@ -13,8 +14,9 @@ thaw_status thaw_cmd_new(const thaw_cli *cli, const thaw_options *options, thaw_
                                 .size = options->new_network.size,
                                 .seed = (uint64_t)options->seed};
     THAW_TRY(thaw_architecture_write(&network, options->new_network.output, err));
-    printf("%s: %s with random weights (seed %lld), %lld classes, %lld x %lld pictures\n",
-           options->new_network.output, network.arch, (long long)options->seed,
-           (long long)network.classes, (long long)network.size, (long long)network.size);
+    thaw_text_put(stdout, options->new_network.output, 0);
+    printf(": %s with random weights (seed %lld), %lld classes, %lld x %lld pictures\n",
+           network.arch, (long long)options->seed, (long long)network.classes,
+           (long long)network.size, (long long)network.size);
     return THAW_OK;
 }

@@ -3,5 +3,5 @@
 
 thaw_status thaw_cmd_options(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
     (void)cli;
-    return thaw_options_write_ini(stdout, options, err);
+    return thaw_options_write_ini(stdout, options, NULL, err);
 }

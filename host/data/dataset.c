@@ -3,20 +3,18 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-#include "hash.h"
+#include "classes.h"
+#include "file.h"
+#include "hold_out.h"
 #include "scan.h"
 #include "text.h"
 
 enum {
-    NOTES_MAX = 4 * THAW_SPLIT_COUNT + 1, /* add_folder and note_order write no more. */
+    NOTES_MAX = 5 * THAW_SPLIT_COUNT + 5, /* add_folder, find_classes, hold_out write no more. */
     LISTED_MAX = 5,                       /* Names that a sentence lists before it only counts. */
 };
-
-typedef struct class_entry {
-    const char *name;
-    size_t label;
-} class_entry;
 
 /* A dataset under construction. The arrays grow outside the arena and are copied to it at the end,
  * at their size. */
@@ -24,8 +22,10 @@ typedef struct builder {
     thaw_dataset *dataset;
     thaw_error *err;
     thaw_scan scan;
-    class_entry *by_name; /* [n_classes], sorted by strcmp. */
-    const char **notes;   /* [NOTES_MAX] */
+    thaw_classes classes;
+    const char **unknown; /* [n_unknown], folders of no class in the folder that is being read. */
+    size_t n_unknown;
+    const char **notes; /* [NOTES_MAX] */
     size_t n, capacity;
     uint32_t *label;
     uint8_t *split, *source;
@@ -37,9 +37,7 @@ static thaw_status fail_memory(thaw_error *err) {
 }
 
 const char *thaw_split_name(thaw_split split) {
-    static const char *const names[] = {[THAW_SPLIT_TRAIN] = "train",
-                                        [THAW_SPLIT_VALIDATION] = "validation",
-                                        [THAW_SPLIT_TEST] = "test"};
+    static const char *const names[] = {THAW_SPLIT_LIST(THAW_ENUM_NAME)};
     return names[split];
 }
 
@@ -91,7 +89,6 @@ static thaw_status finish(builder *b) {
 
 static void free_builder(builder *b) {
     thaw_scan_free(&b->scan);
-    free(b->by_name);
     free(b->label);
     free(b->split);
     free(b->source);
@@ -122,16 +119,15 @@ static const char *list_missing(builder *b, const bool *missing, size_t n_missin
     return text;
 }
 
-static thaw_status note_missing(builder *b, thaw_split split, const bool *missing) {
+/* Says what the classes that missing marks lack; which ends with "of" or its like. */
+static thaw_status note_missing(builder *b, const bool *missing, const char *what) {
     size_t n_missing = 0;
     for (size_t i = 0; i < b->dataset->n_classes; i++)
         n_missing += missing[i];
     if (!n_missing) return THAW_OK;
     const char *list = list_missing(b, missing, n_missing);
-    if (!list) return fail_memory(b->err);
-    return add_note(b,
-                    thaw_arena_printf(&b->dataset->arena, "the %s folder '%s' has no picture of %s",
-                                      thaw_split_name(split), b->dataset->folder[split], list));
+    if (!list || !what) return fail_memory(b->err);
+    return add_note(b, thaw_arena_printf(&b->dataset->arena, "%s %s", what, list));
 }
 
 /* Says how many of something there are, unless there are none. */
@@ -156,155 +152,242 @@ static thaw_status note_order(builder *b) {
 
 /* ---- classes -------------------------------------------------------------------------------- */
 
-static int compare_entries(const void *a, const void *b) {
-    return strcmp(((const class_entry *)a)->name, ((const class_entry *)b)->name);
-}
-
-/* Takes the class names over and prepares their look-up. */
-static thaw_status take_classes(builder *b, const char *const *names, size_t n) {
-    thaw_dataset *d = b->dataset;
-    const char **copy = thaw_arena_array(&d->arena, n, sizeof *copy);
-    b->by_name = calloc(n ? n : 1, sizeof *b->by_name);
-    if (!copy || !b->by_name) return fail_memory(b->err);
-    for (size_t i = 0; i < n; i++) {
-        copy[i] = thaw_arena_string(&d->arena, names[i], strlen(names[i]));
-        if (!copy[i]) return fail_memory(b->err);
-        b->by_name[i] = (class_entry){copy[i], i};
-    }
-    qsort(b->by_name, n, sizeof *b->by_name, compare_entries);
-    d->class_name = copy;
-    d->n_classes = n;
-    return THAW_OK;
+/* A folder of files: where an archive of another system was unpacked, their names say so. */
+static thaw_status fail_files(builder *b, const char *folder) {
+    size_t n_files = b->scan.n_skipped;
+    THAW_TRY(thaw_scan_files(&b->scan, folder, b->err));
+    for (size_t i = 0; i < b->scan.n; i++)
+        if (strchr(b->scan.names[i], '\\'))
+            return thaw_fail(b->err, THAW_ERR_DATA,
+                             "'%.400s' holds %zu files but no folder, and names with \\ such as "
+                             "'%.200s': the archive was packed on Windows; unpack it so that the "
+                             "parts of these names become folders",
+                             folder, n_files, b->scan.names[i]);
+    return thaw_fail(b->err, THAW_ERR_DATA,
+                     "'%.600s' holds %zu files but no folder: expected one folder of pictures for "
+                     "each class",
+                     folder, n_files);
 }
 
 /* Lists the class folders of a folder; there has to be one. */
 static thaw_status scan_classes(builder *b, const char *folder) {
     THAW_TRY(thaw_scan_folders(&b->scan, folder, b->err));
     if (b->scan.n) return THAW_OK;
-    if (b->scan.n_skipped)
-        return thaw_fail(b->err, THAW_ERR_DATA,
-                         "'%.600s' holds %zu files but no folder: expected one folder of pictures "
-                         "for each class",
-                         folder, b->scan.n_skipped);
+    if (b->scan.n_skipped) return fail_files(b, folder);
     return thaw_fail(b->err, THAW_ERR_DATA,
                      "'%.600s' is empty: expected one folder of pictures for each class", folder);
+}
+
+static thaw_status fail_single(builder *b, const char *folder) {
+    const char *name = b->scan.names[0], *path = thaw_file_join(&b->dataset->arena, folder, name);
+    if (!path) return fail_memory(b->err);
+    THAW_TRY(thaw_scan_folders(&b->scan, path, b->err));
+    if (b->scan.n >= 2)
+        return thaw_fail(b->err, THAW_ERR_DATA,
+                         "'%.400s' has only one class, '%.120s': expected at least two folders; "
+                         "there are %zu in '%.400s', is that the one?",
+                         folder, name, b->scan.n, path);
+    return thaw_fail(b->err, THAW_ERR_DATA,
+                     "'%.600s' has only one class, '%.120s': expected at least two folders", folder,
+                     name);
+}
+
+static thaw_status take_classes(builder *b, const char *const *names, size_t n) {
+    thaw_dataset *d = b->dataset;
+    THAW_TRY(thaw_classes_take(&b->classes, names, n, &d->arena, b->err));
+    d->class_name = b->classes.name;
+    d->n_classes = n;
+    return THAW_OK;
+}
+
+static thaw_status note_alike(builder *b) {
+    size_t pair[2];
+    if (!thaw_classes_alike(&b->classes, pair)) return THAW_OK;
+    return add_note(b,
+                    thaw_arena_printf(&b->dataset->arena,
+                                      "two classes look the same, '%s' and '%s': their names "
+                                      "differ in Unicode normalisation; are they meant to be one?",
+                                      b->classes.name[pair[0]], b->classes.name[pair[1]]));
 }
 
 static thaw_status find_classes(builder *b, const thaw_dataset_spec *spec) {
     if (spec->classes) return take_classes(b, spec->classes, spec->n_classes);
     const char *folder = b->dataset->folder[THAW_SPLIT_TRAIN];
     THAW_TRY(scan_classes(b, folder));
-    if (b->scan.n == 1)
-        return thaw_fail(b->err, THAW_ERR_DATA,
-                         "'%.600s' has only one class, '%.120s': expected at least two folders",
-                         folder, b->scan.names[0]);
+    if (b->scan.n == 1) return fail_single(b, folder);
     THAW_TRY(take_classes(b, b->scan.names, b->scan.n));
-    return note_order(b);
+    THAW_TRY(note_order(b));
+    return note_alike(b);
 }
 
 static thaw_status fail_class(builder *b, const char *folder, const char *name) {
-    const thaw_dataset *d = b->dataset;
-    thaw_nearest nearest = {.word = name};
-    for (size_t i = 0; i < d->n_classes; i++)
-        thaw_nearest_offer(&nearest, d->class_name[i]);
-    if (nearest.best)
-        return thaw_fail(
-            b->err, THAW_ERR_DATA,
-            "class '%.120s' of '%.400s' is not one of the %zu classes of the training; "
-            "did you mean '%.120s'?",
-            name, folder, d->n_classes, nearest.best);
+    thaw_text advice = {0};
+    thaw_classes_advise(&b->classes, name, &advice);
     return thaw_fail(b->err, THAW_ERR_DATA,
-                     "class '%.120s' of '%.400s' is not one of the %zu classes of the training; "
-                     "remove the folder or train with it",
-                     name, folder, d->n_classes);
+                     "class '%.120s' of '%.400s' is not one of the %zu classes of the training%s",
+                     name, folder, b->classes.n,
+                     advice.n ? advice.text : "; remove the folder or train with it");
 }
 
-/* Clears missing[label] for each class that has a folder. */
-static thaw_status match_classes(builder *b, const char *folder, bool *missing) {
-    memset(missing, true, b->dataset->n_classes * sizeof *missing);
+/* Clears missing[label] for each class that has a folder. Others are a mistake beside a folder to
+ * train on, and left out where the classes were given. */
+static thaw_status match_classes(builder *b, const char *folder, bool given, bool *missing) {
+    memset(missing, true, b->classes.n * sizeof *missing);
+    b->unknown = thaw_arena_array(&b->dataset->arena, b->scan.n, sizeof *b->unknown);
+    b->n_unknown = 0;
+    if (!b->unknown) return fail_memory(b->err);
     for (size_t i = 0; i < b->scan.n; i++) {
-        class_entry wanted = {.name = b->scan.names[i]};
-        const class_entry *found = bsearch(&wanted, b->by_name, b->dataset->n_classes,
-                                           sizeof *b->by_name, compare_entries);
-        if (!found) return fail_class(b, folder, wanted.name);
-        missing[found->label] = false;
+        size_t label;
+        bool known = thaw_classes_find(&b->classes, b->scan.names[i], &label);
+        if (!known && !given) return fail_class(b, folder, b->scan.names[i]);
+        if (known)
+            missing[label] = false;
+        else
+            b->unknown[b->n_unknown++] = b->scan.names[i];
     }
     return THAW_OK;
 }
 
 /* ---- pictures ------------------------------------------------------------------------------- */
 
+/* Lists the pictures in the folder of a class. */
+static thaw_status scan_class(builder *b, thaw_split split, const char *name) {
+    const char *path = thaw_file_join(&b->dataset->arena, b->dataset->folder[split], name);
+    return path ? thaw_scan_files(&b->scan, path, b->err) : fail_memory(b->err);
+}
+
 static thaw_status add_class(builder *b, thaw_split split, size_t label, bool needed) {
-    char path[PATH_MAX];
-    const char *folder = b->dataset->folder[split], *name = b->dataset->class_name[label];
-    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
-        return thaw_fail(b->err, THAW_ERR_IO, "the path '%.600s' is too long", path);
-    THAW_TRY(thaw_scan_files(&b->scan, path, b->err));
+    const char *name = b->classes.name[label];
+    THAW_TRY(scan_class(b, split, name));
     if (needed && b->scan.n == 0)
         return thaw_fail(b->err, THAW_ERR_DATA,
-                         "no image in class '%.120s' ('%.600s', other files: %zu): add some or "
-                         "remove the folder",
-                         name, path, b->scan.n_skipped);
+                         "no image in class '%.120s' ('%.400s/%.120s', other files: %zu): add some "
+                         "or remove the folder",
+                         name, b->dataset->folder[split], name, b->scan.n_skipped);
     return append_scanned(b, label, split);
 }
 
+/* Says which folders were left out, with how many pictures. */
+static thaw_status note_unknown(builder *b, thaw_split split) {
+    thaw_text list = {0}, advice = {0};
+    size_t total = 0;
+    if (!b->n_unknown) return THAW_OK;
+    for (size_t i = 0; i < b->n_unknown; i++) {
+        THAW_TRY(scan_class(b, split, b->unknown[i]));
+        total += b->scan.n;
+        if (i < LISTED_MAX) thaw_text_add(&list, "%s'%.120s'", i ? ", " : "", b->unknown[i]);
+        if (!advice.n) thaw_classes_advise(&b->classes, b->unknown[i], &advice);
+    }
+    if (b->n_unknown > LISTED_MAX) thaw_text_add(&list, " and %zu more", b->n_unknown - LISTED_MAX);
+    return add_note(b,
+                    thaw_arena_printf(&b->dataset->arena,
+                                      "%zu pictures in '%s' are of classes that the training did "
+                                      "not know and are left out: %s%s",
+                                      total, b->dataset->folder[split], list.text, advice.text));
+}
+
+static thaw_status fail_none(const builder *b, thaw_split split) {
+    const char *folder = b->dataset->folder[split];
+    if (b->n_unknown)
+        return thaw_fail(b->err, THAW_ERR_DATA,
+                         "'%.400s' has no picture of the %zu classes of the training, but a folder "
+                         "'%.120s': expected folders called '%.120s' and so on",
+                         folder, b->classes.n, b->unknown[0], b->classes.name[0]);
+    return thaw_fail(b->err, THAW_ERR_DATA, "no image in any class of the %s folder '%.600s'",
+                     thaw_split_name(split), folder);
+}
+
 /* Adds the pictures of one folder; missing has room for a flag a class. */
-static thaw_status add_folder(builder *b, thaw_split split, bool defines_classes, bool *missing) {
+static thaw_status add_folder(builder *b, thaw_split split, bool given, bool *missing) {
     thaw_dataset *d = b->dataset;
-    size_t n_before = b->n, n_skipped = 0, n_loops = 0;
+    size_t n_before = b->n, n_skipped = 0;
     THAW_TRY(scan_classes(b, d->folder[split]));
-    size_t n_outside = b->scan.n_skipped;
-    THAW_TRY(match_classes(b, d->folder[split], missing));
+    size_t n_outside = b->scan.n_skipped, n_again = b->scan.n_again;
+    THAW_TRY(match_classes(b, d->folder[split], given, missing));
     for (size_t label = 0; label < d->n_classes; label++) {
         if (missing[label]) continue;
-        THAW_TRY(add_class(b, split, label, defines_classes));
+        THAW_TRY(add_class(b, split, label, !given && split == THAW_SPLIT_TRAIN));
         missing[label] = b->scan.n == 0;
         n_skipped += b->scan.n_skipped;
-        n_loops += b->scan.n_loops;
+        n_again += b->scan.n_again;
     }
-    if (b->n == n_before)
-        return thaw_fail(b->err, THAW_ERR_DATA, "no image in any class of the %s folder '%.600s'",
-                         thaw_split_name(split), d->folder[split]);
-    THAW_TRY(note_missing(b, split, missing));
+    if (b->n == n_before) return fail_none(b, split);
+    THAW_TRY(note_unknown(b, split));
+    THAW_TRY(note_missing(b, missing,
+                          thaw_arena_printf(&d->arena, "the %s folder '%s' has no picture of",
+                                            thaw_split_name(split), d->folder[split])));
     THAW_TRY(note_count(b, split, "files outside of the class folders, ignored,", n_outside));
     THAW_TRY(note_count(b, split, "files that are no pictures, skipped,", n_skipped));
-    return note_count(b, split, "links to a folder above them, not followed,", n_loops);
+    return note_count(b, split, "links to folders that are read elsewhere, not followed,", n_again);
 }
 
-double thaw_dataset_position(const char *name) {
-    const char *slash = strrchr(name, '/');
-    if (slash) name = slash + 1;
-    const char *variant = strstr(name, "_nohash_");
-    size_t n = variant ? (size_t)(variant - name) : strlen(name);
-    thaw_hash hash = thaw_hash_bytes((thaw_hash){0, 0}, name, n);
-    return (double)(hash.lo >> 11) * 0x1p-53;
+/* ---- holding out ---------------------------------------------------------------------------- */
+
+/* Says what the grouping does and does not do with the n training pictures. */
+static thaw_status note_groups(builder *b, const thaw_grouping *grouping, const char *group,
+                               size_t n) {
+    size_t n_nested = 0, n_fitting = 0, first = n;
+    for (size_t i = 0; i < n; i++) {
+        bool fits = thaw_grouping_fits(grouping, b->name[i]);
+        n_nested += strchr(b->name[i], '/') != NULL;
+        n_fitting += fits;
+        if (!fits && first == n) first = i;
+    }
+    bool grouped = group && strcasecmp(group, "none") != 0;
+    if (!grouped && 2 * n_nested > n)
+        return add_note(b,
+                        "most pictures lie in folders within their class: if those of one folder "
+                        "show the same thing, data.group = folder keeps them on one side");
+    if (!grouped || n_fitting == n) return THAW_OK;
+    if (!n_fitting)
+        return thaw_fail(b->err, THAW_ERR_USAGE,
+                         "data.group = %.200s: no picture has such a group; the first is '%.400s' "
+                         "in its class",
+                         group, b->name[0]);
+    return add_note(b, thaw_arena_printf(&b->dataset->arena,
+                                         "%zu of %zu training pictures have no group by data.group "
+                                         "= %s, such as '%s': each is one of its own",
+                                         n - n_fitting, n, group, b->name[first]));
 }
 
-/* Moves pictures of one class, first to end - 1, to validation. When chance leaves one side empty,
- * the outermost goes there, so that it is decided by names again. */
-static void hold_out(builder *b, size_t first, size_t end, double fraction) {
-    double least = 1, most = 0;
-    for (size_t i = first; i < end; i++) {
-        double position = thaw_dataset_position(b->name[i]);
-        if (position < least) least = position;
-        if (position > most) most = position;
+/* Splits the train folder, whose n pictures come first and stand by class. */
+static thaw_status hold_out(builder *b, const thaw_grouping *grouping, double fraction, size_t n,
+                            bool *missing) {
+    size_t total = 0;
+    bool *held_out = thaw_arena_array(&b->dataset->arena, n, sizeof *held_out);
+    if (!held_out) return fail_memory(b->err);
+    for (size_t first = 0, end; first < n; first = end) {
+        for (end = first + 1; end < n && b->label[end] == b->label[first]; end++)
+            continue;
+        size_t n_held_out =
+            thaw_hold_out(grouping, end - first, b->name + first, fraction, held_out + first);
+        missing[b->label[first]] = n_held_out == 0;
+        total += n_held_out;
     }
-    if (least >= most) return; /* One picture, or variants of one. */
-    for (size_t i = first; i < end; i++) {
-        double position = thaw_dataset_position(b->name[i]);
-        bool held_out = (position < fraction || position == least) && position != most;
-        if (held_out) b->split[i] = THAW_SPLIT_VALIDATION;
-    }
+    for (size_t i = 0; i < n; i++)
+        if (held_out[i]) b->split[i] = THAW_SPLIT_VALIDATION;
+    if (total == 0)
+        return add_note(b,
+                        "nothing is held out for validation: each class has one picture, or one "
+                        "group of them");
+    return note_missing(b, missing,
+                        "nothing is held out for validation where there is one picture, or one "
+                        "group of them:");
 }
 
-/* Splits the train folder, whose pictures come first and stand by class. */
-static void hold_out_classes(builder *b, double fraction) {
-    for (size_t first = 0, end; first < b->n && b->source[first] == THAW_SPLIT_TRAIN; first = end) {
-        for (end = first + 1; end < b->n && b->label[end] == b->label[first]; end++)
-            if (b->source[end] != THAW_SPLIT_TRAIN) break;
-        hold_out(b, first, end, fraction);
-    }
+static thaw_status hold_out_by(builder *b, const thaw_dataset_spec *spec, bool *missing) {
+    size_t n = 0;
+    thaw_grouping *grouping;
+    thaw_status status = thaw_grouping_open(&grouping, spec->group, b->err);
+    while (n < b->n && b->source[n] == THAW_SPLIT_TRAIN)
+        n++;
+    if (status == THAW_OK) status = hold_out(b, grouping, spec->validation_fraction, n, missing);
+    if (status == THAW_OK) status = note_groups(b, grouping, spec->group, n);
+    thaw_grouping_close(grouping);
+    return status;
 }
+
+/* ---- the whole ------------------------------------------------------------------------------ */
 
 static thaw_status build(builder *b, const thaw_dataset_spec *spec) {
     thaw_dataset *d = b->dataset;
@@ -316,15 +399,15 @@ static thaw_status build(builder *b, const thaw_dataset_spec *spec) {
         d->folder[s] = thaw_arena_string(&d->arena, spec->folder[s], n);
         if (!d->folder[s]) return fail_memory(b->err);
     }
+    d->validation_fraction = spec->validation_fraction;
     b->notes = thaw_arena_array(&d->arena, NOTES_MAX, sizeof *b->notes);
     if (!b->notes) return fail_memory(b->err);
     THAW_TRY(find_classes(b, spec));
     bool *missing = thaw_arena_array(&d->arena, d->n_classes, sizeof *missing);
     if (!missing) return fail_memory(b->err);
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
-        if (d->folder[s])
-            THAW_TRY(add_folder(b, s, s == THAW_SPLIT_TRAIN && !spec->classes, missing));
-    if (spec->validation_fraction > 0) hold_out_classes(b, spec->validation_fraction);
+        if (d->folder[s]) THAW_TRY(add_folder(b, s, spec->classes != NULL, missing));
+    if (spec->validation_fraction > 0) THAW_TRY(hold_out_by(b, spec, missing));
     return finish(b);
 }
 
@@ -332,7 +415,8 @@ thaw_status thaw_dataset_open(thaw_dataset *dataset, const thaw_dataset_spec *sp
                               thaw_error *err) {
     assert(spec->classes || spec->folder[THAW_SPLIT_TRAIN]);
     *dataset = (thaw_dataset){0};
-    builder b = {.dataset = dataset, .err = err, .scan = {.arena = &dataset->arena}};
+    builder b = {
+        .dataset = dataset, .err = err, .scan = {.arena = &dataset->arena, .stop = spec->stop}};
     thaw_status status = build(&b, spec);
     free_builder(&b);
     return status;
@@ -353,59 +437,4 @@ size_t thaw_dataset_count(const thaw_dataset *dataset, thaw_split split) {
     for (size_t i = 0; i < dataset->n; i++)
         n += dataset->split[i] == split;
     return n;
-}
-
-/* ---- table ---------------------------------------------------------------------------------- */
-
-/* Letters of a UTF-8 text, which is near enough to columns. */
-static int count_letters(const char *text) {
-    int n = 0;
-    for (; *text; text++)
-        n += ((unsigned char)*text & 0xc0) != 0x80;
-    return n;
-}
-
-static void write_row(FILE *out, const char *name, int width, const size_t *counts,
-                      const size_t *shown) {
-    for (const char *c = name; *c; c++)
-        fputc((unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c, out);
-    fprintf(out, "%*s", width - count_letters(name), "");
-    for (int s = 0; s < THAW_SPLIT_COUNT; s++)
-        if (shown[s]) fprintf(out, "  %10zu", counts[s]);
-    fputc('\n', out);
-}
-
-static void write_table(FILE *out, const thaw_dataset *d, size_t (*counts)[THAW_SPLIT_COUNT]) {
-    const size_t *total = counts[d->n_classes];
-    int width = count_letters("class");
-    for (size_t i = 0; i < d->n_classes; i++) {
-        int letters = count_letters(d->class_name[i]);
-        if (letters > width) width = letters;
-    }
-    fprintf(out, "%-*s", width, "class");
-    for (int s = 0; s < THAW_SPLIT_COUNT; s++)
-        if (total[s]) fprintf(out, "  %10s", thaw_split_name(s));
-    fputc('\n', out);
-    for (size_t i = 0; i < d->n_classes; i++)
-        write_row(out, d->class_name[i], width, counts[i], total);
-    write_row(out, "all", width, total, total);
-}
-
-const char *thaw_dataset_describe(const thaw_dataset *d, thaw_arena *arena) {
-    size_t(*counts)[THAW_SPLIT_COUNT] = calloc(d->n_classes + 1, sizeof *counts);
-    char *table = NULL;
-    size_t n = 0;
-    FILE *out = counts ? open_memstream(&table, &n) : NULL;
-    const char *text = NULL;
-    if (out) {
-        for (size_t i = 0; i < d->n; i++) {
-            counts[d->label[i]][d->split[i]]++;
-            counts[d->n_classes][d->split[i]]++;
-        }
-        write_table(out, d, counts);
-        if (fclose(out) == 0) text = thaw_arena_string(arena, table, n);
-    }
-    free(table);
-    free(counts);
-    return text;
 }

@@ -13,14 +13,16 @@
 #include <stdio.h>
 
 #include "arena.h"
+#include "enum.h"
 #include "options/options.h"
 #include "status.h"
 
+#define THAW_SPLIT_LIST(X)                 \
+    X(THAW_SPLIT_TRAIN, "train")           \
+    X(THAW_SPLIT_VALIDATION, "validation") \
+    X(THAW_SPLIT_TEST, "test")
 typedef enum thaw_split {
-    THAW_SPLIT_TRAIN,
-    THAW_SPLIT_VALIDATION,
-    THAW_SPLIT_TEST,
-    THAW_SPLIT_COUNT,
+    THAW_SPLIT_LIST(THAW_ENUM_VALUE) THAW_SPLIT_COUNT,
 } thaw_split;
 
 /* "train", "validation", "test". */
@@ -30,8 +32,12 @@ const char *thaw_split_name(thaw_split split);
 typedef struct thaw_dataset_spec {
     const char *folder[THAW_SPLIT_COUNT];
     double validation_fraction; /* Of each class of the train folder; 0 when there is a folder. */
-    const char *const *classes; /* The class names, in order; NULL: those of the train folder. */
+    const char *group;          /* What is held out as a whole, see data.group; NULL: a picture. */
+    const char *const
+        *classes; /* The class names, in order, of which folders may hold more or fewer;
+                                 * NULL: those of the train folder. */
     size_t n_classes;
+    const volatile int *stop; /* Becomes non-zero: stop soon with ERR_INTERRUPTED. NULL: never. */
 } thaw_dataset_spec;
 
 /* Structure of arrays: picture i is label[i], split[i] and thaw_dataset_path(i). Sorted by folder,
@@ -44,7 +50,8 @@ typedef struct thaw_dataset {
     const uint8_t *source;         /* [n], index into folder. */
     const char *const *name;       /* [n], path inside the class folder. */
     const char *folder[THAW_SPLIT_COUNT];
-    const char *const *notes; /* [n_notes], sentences for the user: what was skipped or is odd. */
+    double validation_fraction; /* Of the train folder; 0: nothing of it was to be held out. */
+    const char *const *notes;   /* [n_notes], sentences for the user: what was skipped or is odd. */
     size_t n_notes;
     thaw_arena arena; /* Owns all of it. */
 } thaw_dataset;
@@ -52,23 +59,27 @@ typedef struct thaw_dataset {
 /* Reads the folders of spec. Free with thaw_dataset_close, also after a failure.
  *
  * THAW_ERR_IO: a folder is missing or cannot be read. THAW_ERR_DATA: a folder without class
- * folders, one class only, a class without a picture in the folder that defines the classes, a
- * class elsewhere that is not among the classes (with the nearest). A class that lacks pictures in
- * a validation or test folder is a note. */
+ * folders, one class only, a class without a picture in the folder that defines the classes, two
+ * class folders that are one; a class elsewhere that is not among those of the train folder (with
+ * the nearest), or nothing but such classes where spec gives them. A class that lacks pictures in a
+ * validation or test folder is a note, and so are classes that spec does not give. THAW_ERR_USAGE: a
+ * group that is no pattern, or fits no picture. THAW_ERR_INTERRUPTED. */
 thaw_status thaw_dataset_open(thaw_dataset *dataset, const thaw_dataset_spec *spec,
                               thaw_error *err);
 
 void thaw_dataset_close(thaw_dataset *dataset);
 
-/* Finds out how folder is laid out: one that holds train and at least one of test, validation, val
- * and valid, and no other folder, gives these; any other is itself the train folder. Sets
- * spec->folder: paths in the arena, or folder itself. THAW_ERR_IO; THAW_ERR_DATA when val and
- * validation are both there. */
+/* Finds out how folder is laid out: one that holds folders whose names stand for splits (train,
+ * Training_set, val, dev, testing and their like, in any case) and no others gives these; one without
+ * such names is itself the train folder. Sets spec->folder: paths in the arena, or folder itself.
+ * THAW_ERR_IO; THAW_ERR_DATA: two folders for one split, splits beside folders that are none, or a
+ * folder one level too high. */
 thaw_status thaw_dataset_find_splits(const char *folder, thaw_dataset_spec *spec, thaw_arena *arena,
                                      thaw_error *err);
 
-/* What data.train, data.validation and data.test ask for: folders found beside data.train's count
- * where an option was left at its default. THAW_ERR_USAGE without data.train. */
+/* What data.train, data.validation, data.test and data.group ask for; spec->stop stays. Under auto,
+ * folders in data.train count, and else a tenth of the training pictures validates. THAW_ERR_USAGE without
+ * data.train, THAW_ERR_DATA where that has no pictures to train on. */
 thaw_status thaw_dataset_spec_from_options(const thaw_options *options, thaw_dataset_spec *spec,
                                            thaw_arena *arena, thaw_error *err);
 
@@ -78,12 +89,8 @@ void thaw_dataset_path(const thaw_dataset *dataset, size_t i, char path[PATH_MAX
 /* How many pictures a split has. */
 size_t thaw_dataset_count(const thaw_dataset *dataset, thaw_split split);
 
-/* A table of the classes with their counts in each split, in the arena; NULL without memory. */
+/* A table of the classes with their counts in each split, and where the splits come from, in the
+ * arena; NULL without memory. */
 const char *thaw_dataset_describe(const thaw_dataset *dataset, thaw_arena *arena);
-
-/* Where the file called name falls, in [0, 1): validation is what is below the fraction. Depends on
- * nothing but the part of name after the last '/' and before "_nohash_", so that adding pictures
- * moves none, and variants of one picture that are named so stay together. */
-double thaw_dataset_position(const char *name);
 
 #endif

@@ -216,8 +216,8 @@ static thaw_status parse_held_out(const thaw__option *row, const char *text, tha
 }
 
 static void describe_held_out(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
-    snprintf(text, THAW__EXPECTED_TEXT, "a folder or a fraction from %g to %g", row->range->least,
-             row->range->most);
+    snprintf(text, THAW__EXPECTED_TEXT, "%sa folder or a fraction from %g to %g",
+             row->automatic ? "auto, " : "", row->range->least, row->range->most);
 }
 
 static thaw_status parse_limit(const thaw__option *row, const char *text, thaw_arena *arena,
@@ -242,27 +242,39 @@ static thaw_status parse_limit(const thaw__option *row, const char *text, thaw_a
 }
 
 static void describe_limit(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
-    snprintf(text, THAW__EXPECTED_TEXT, "an integer from %.0f to %.0f, or 0%% to 100%%",
-             row->range->least, row->range->most);
+    snprintf(text, THAW__EXPECTED_TEXT, "%san integer from %.0f to %.0f, or 0%% to 100%%",
+             row->automatic ? "auto, " : "", row->range->least, row->range->most);
 }
 
 static const int64_t auto_integer = THAW_AUTO_INTEGER;
 static const double auto_number = NAN;
 static const int auto_choice = THAW_AUTO_CHOICE;
 static const char *const auto_text = NULL;
+static const thaw_opt_held_out auto_held_out = {.fraction = NAN};
+static const thaw_opt_limit auto_limit = {.number = NAN};
 static const thaw_opt_channels auto_channels = {NAN, NAN, NAN};
 
-#define TYPE(ctype, name, automatic) \
-    { sizeof(ctype), automatic, parse_##name, describe_##name }
-const thaw__option_type thaw__type_text = TYPE(const char *, text, &auto_text);
-const thaw__option_type thaw__type_path = TYPE(const char *, path, &auto_text);
-const thaw__option_type thaw__type_integer = TYPE(int64_t, integer, &auto_integer);
-const thaw__option_type thaw__type_number = TYPE(double, number, &auto_number);
-const thaw__option_type thaw__type_switch = TYPE(bool, switch, NULL);
-const thaw__option_type thaw__type_choice = TYPE(int, choice, &auto_choice);
-const thaw__option_type thaw__type_size = TYPE(int64_t, size, &auto_integer);
-const thaw__option_type thaw__type_channels = TYPE(thaw_opt_channels, channels, auto_channels);
-const thaw__option_type thaw__type_device = TYPE(const char *, device, &auto_text);
-const thaw__option_type thaw__type_held_out = TYPE(thaw_opt_held_out, held_out, NULL);
-const thaw__option_type thaw__type_limit = TYPE(thaw_opt_limit, limit, NULL);
+static const char *path_of_path(const void *slot) {
+    return *(const char *const *)slot;
+}
+
+static const char *path_of_held_out(const void *slot) {
+    return ((const thaw_opt_held_out *)slot)->folder;
+}
+
+#define TYPE(ctype, name, automatic, path) \
+    { sizeof(ctype), automatic, parse_##name, describe_##name, path }
+const thaw__option_type thaw__type_text = TYPE(const char *, text, &auto_text, NULL);
+const thaw__option_type thaw__type_path = TYPE(const char *, path, &auto_text, path_of_path);
+const thaw__option_type thaw__type_integer = TYPE(int64_t, integer, &auto_integer, NULL);
+const thaw__option_type thaw__type_number = TYPE(double, number, &auto_number, NULL);
+const thaw__option_type thaw__type_switch = TYPE(bool, switch, NULL, NULL);
+const thaw__option_type thaw__type_choice = TYPE(int, choice, &auto_choice, NULL);
+const thaw__option_type thaw__type_size = TYPE(int64_t, size, &auto_integer, NULL);
+const thaw__option_type thaw__type_channels =
+    TYPE(thaw_opt_channels, channels, auto_channels, NULL);
+const thaw__option_type thaw__type_device = TYPE(const char *, device, &auto_text, NULL);
+const thaw__option_type thaw__type_held_out =
+    TYPE(thaw_opt_held_out, held_out, &auto_held_out, path_of_held_out);
+const thaw__option_type thaw__type_limit = TYPE(thaw_opt_limit, limit, &auto_limit, NULL);
 #undef TYPE

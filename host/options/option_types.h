@@ -23,11 +23,14 @@ typedef struct thaw__option_type {
     thaw_status (*parse)(const thaw__option *row, const char *text, thaw_arena *arena, void *slot);
     /* Writes what is legal for row, as the end of "expected ...". */
     void (*describe)(const thaw__option *row, char text[THAW__EXPECTED_TEXT]);
+    /* The path that the slot holds; NULL or "": it holds none. No function: it never does. */
+    const char *(*path)(const void *slot);
 } thaw__option_type;
 
 /* One row of the table. */
 struct thaw__option {
     const char *key;
+    unsigned used_by; /* THAW_FOR_...: the commands that it means something to. */
     const thaw__option_type *type;
     size_t offset;            /* Of the value in thaw_options. */
     const char *fallback;     /* The default, as text. */

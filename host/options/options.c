@@ -39,158 +39,195 @@ static const char DEFAULT_SOURCE[] = "default";
 /* A name in a help sentence. */
 #define WORD(name) " " #name
 
+/* Who uses a row. */
+enum {
+    INSPECT = THAW_FOR_INSPECT,
+    TRAIN = THAW_FOR_TRAIN,
+    EVAL = THAW_FOR_EVAL,
+    PREDICT = THAW_FOR_PREDICT,
+    CACHE = THAW_FOR_CACHE,
+    NEW = THAW_FOR_NEW,
+    PIXELS = INSPECT | TRAIN | CACHE,
+    COMPUTING = INSPECT | TRAIN | EVAL | PREDICT | CACHE,
+};
+
 /* Rows without a section come first, the rows of a section stand together: train.ini has this
  * order. clang-format would give every field a line of its own. */
 static const thaw__option table[] = {
-    {.key = "model", PATH(model), .fallback = "",
+    {.key = "model", .used_by = TRAIN | CACHE, PATH(model), .fallback = "",
      .help = "The network to start from, an ONNX file."},
-    {.key = "out", PATH(out), .fallback = "run",
+    {.key = "out", .used_by = TRAIN, PATH(out), .fallback = "run",
      .help = "Folder that gets the trained bundle, the metrics and the log."},
-    {.key = "freeze", TEXT(freeze), .fallback = "last",
+    {.key = "freeze", .used_by = TRAIN | CACHE, TEXT(freeze), .fallback = "last",
      .help = "Up to which cut the network stays as it is: last (only the new head is trained), "
              "none, or a cut's index or name from `thaw inspect`."},
-    {.key = "output", TEXT(output), AUTO,
+    {.key = "output", .used_by = INSPECT | TRAIN | CACHE, TEXT(output), AUTO,
      .help = "Which of the model's outputs counts, by name; auto is the one that most of the network "
              "lies below."},
-    {.key = "preprocess", CHOICE(preprocess, thaw_preset, THAW_PRESET_LIST), AUTO,
+    {.key = "preprocess", .used_by = PIXELS, CHOICE(preprocess, thaw_preset, THAW_PRESET_LIST),
+     AUTO,
      .help = "How the network wants its pixels; the options of [image] change single parts."},
-    {.key = "seed", INTEGER(seed), .fallback = "1", RANGE(0, 4294967295.0),
+    {.key = "seed", .used_by = TRAIN | NEW, INTEGER(seed), .fallback = "1", RANGE(0, 4294967295.0),
      .aliases = "random_seed",
      .help = "Start of all random numbers; the same seed gives the same bits."},
-    {.key = "epochs", INTEGER(epochs), AUTO, TRAIN_RANGE(epochs),
+    {.key = "epochs", .used_by = TRAIN, INTEGER(epochs), AUTO, TRAIN_RANGE(epochs),
      .aliases = "num_epochs num_train_epochs",
      .help = "Passes over the training pictures; auto is 30, or what makes 300 steps if that is "
              "more."},
-    {.key = "batch", INTEGER(batch), .fallback = "32", RANGE(1, 4096),
+    {.key = "batch", .used_by = INSPECT | TRAIN | EVAL, INTEGER(batch), .fallback = "32",
+     RANGE(1, 4096),
      .help = "Pictures that go through the frozen layers at once."},
-    {.key = "device", DEVICE(device), AUTO,
+    {.key = "device", .used_by = COMPUTING, DEVICE(device), AUTO,
      .help = "Where to compute."},
-    {.key = "precision", CHOICE(precision, thaw_dtype, THAW_DTYPE_LIST), .fallback = "fp32",
-     .automatic = true, .values = ONLY(THAW_F32) | ONLY(THAW_F16) | ONLY(THAW_BF16),
+    {.key = "precision", .used_by = INSPECT | TRAIN | EVAL | CACHE,
+     CHOICE(precision, thaw_dtype, THAW_DTYPE_LIST), .fallback = "fp32", .automatic = true,
+     .values = ONLY(THAW_F32) | ONLY(THAW_F16) | ONLY(THAW_BF16),
      .help = "What the frozen layers compute in; auto takes fp16 on a GPU, bf16 on a processor that "
              "has it, where that is faster and the features stay the same. fp32 is tf32 on a GPU."},
-    {.key = "tune", SWITCH(tune), .fallback = "false",
+    {.key = "tune", .used_by = INSPECT | TRAIN | EVAL | PREDICT, SWITCH(tune), .fallback = "false",
      .help = "On a GPU: times the best few kernels of each layer once and remembers the fastest in "
              "cache.dir; otherwise the cost model chooses."},
-    {.key = "threads", INTEGER(threads), AUTO, RANGE(0, 1024), .aliases = "num_threads",
+    {.key = "threads", .used_by = COMPUTING, INTEGER(threads), AUTO, RANGE(0, 1024),
+     .aliases = "num_threads",
      .help = "Threads that compute and decode; auto and 0 are one for each core."},
-    {.key = "log", CHOICE(log, thaw_log_level, THAW_LOG_LEVEL_LIST), .fallback = "info",
+    {.key = "log", .used_by = TRAIN | EVAL | PREDICT,
+     CHOICE(log, thaw_log_level, THAW_LOG_LEVEL_LIST), .fallback = "info",
      .help = "How much the program says."},
 
-    {.key = "data.train", PATH(data.train), .fallback = "", .aliases = "training_dir",
-     .help = "Folder with one sub-folder of pictures for each class; or one with train, test "
-             "and validation folders of that kind."},
-    {.key = "data.validation", HELD_OUT(data.validation), .fallback = "0.1", RANGE(0, 0.9),
+    {.key = "data.train", .used_by = TRAIN, PATH(data.train), .fallback = "",
+     .aliases = "training_dir",
+     .help = "Folder with one sub-folder of pictures for each class; or one with train, validation "
+             "and test folders of that kind, by these or similar names."},
+    {.key = "data.validation", .used_by = TRAIN, HELD_OUT(data.validation), AUTO, RANGE(0, 0.9),
      .help = "Folder of the same classes, or the fraction of the training pictures that is held "
-             "out, chosen by file name."},
-    {.key = "data.test", PATH(data.test), .fallback = "",
-     .help = "Folder of the same classes that only the final report uses."},
-    {.key = "data.max_bad", LIMIT(data.max_bad), .fallback = "1%", RANGE(0, 1e9),
-     .help = "Pictures that may be unreadable before the run stops; they are listed in "
-             "rejected.csv."},
+             "out, chosen by name; auto is the validation folder in data.train, and where there is "
+             "none, 0.1."},
+    {.key = "data.group", .used_by = TRAIN, TEXT(data.group), .fallback = "none",
+     .help = "Pictures that stay on one side when some are held out: none, folder (what lies in one "
+             "folder within its class), or a regular expression for the path within the class, "
+             "such as ^(.*)_view[0-9]+, whose first parenthesis is the group."},
+    {.key = "data.test", .used_by = TRAIN, PATH(data.test), AUTO,
+     .help = "Folder of the same classes that only the final report uses; auto is the test folder "
+             "in data.train, if there is one."},
+    {.key = "data.max_bad", .used_by = TRAIN | EVAL, LIMIT(data.max_bad), AUTO, RANGE(0, 1e9),
+     .help = "Pictures that may be unreadable before the run stops; auto is 1%, or a tenth up to 3 "
+             "where that is more. They are listed in rejected.csv."},
 
-    {.key = "image.size", INTEGER(image.size), AUTO, RANGE(1, 4096),
+    {.key = "image.size", .used_by = PIXELS, INTEGER(image.size), AUTO, RANGE(1, 4096),
      .help = "Side of the square that the network gets; auto is the network's own."},
-    {.key = "image.fit", CHOICE(image.fit, thaw_fit, THAW_FIT_LIST), AUTO,
+    {.key = "image.fit", .used_by = PIXELS, CHOICE(image.fit, thaw_fit, THAW_FIT_LIST), AUTO,
      .help = "How a picture becomes a square: resize the shorter side and crop the centre, or "
              "squash."},
-    {.key = "image.shorter", INTEGER(image.shorter), AUTO, RANGE(1, 8192), .aliases = "resize",
+    {.key = "image.shorter", .used_by = PIXELS, INTEGER(image.shorter), AUTO, RANGE(1, 8192),
+     .aliases = "resize",
      .help = "Length of the shorter side before the crop; auto is the preset's."},
-    {.key = "image.filter", CHOICE(image.filter, thaw_filter, THAW_FILTER_LIST), AUTO,
-     .aliases = "image_resize_interpolation",
+    {.key = "image.filter", .used_by = PIXELS, CHOICE(image.filter, thaw_filter, THAW_FILTER_LIST),
+     AUTO, .aliases = "image_resize_interpolation",
      .help = "Filter of the resize."},
-    {.key = "image.order", CHOICE(image.order, thaw_order, THAW_ORDER_LIST), AUTO,
+    {.key = "image.order", .used_by = PIXELS, CHOICE(image.order, thaw_order, THAW_ORDER_LIST),
+     AUTO,
      .help = "Order of the colour channels."},
-    {.key = "image.scale", NUMBER(image.scale), AUTO, RANGE(1e-6, 1e3),
+    {.key = "image.scale", .used_by = PIXELS, NUMBER(image.scale), AUTO, RANGE(1e-6, 1e3),
      .help = "The network gets (pixel * scale - mean) / std, with pixels from 0 to 255."},
-    {.key = "image.mean", CHANNELS(image.mean), AUTO, RANGE(-1e3, 1e3),
+    {.key = "image.mean", .used_by = PIXELS, CHANNELS(image.mean), AUTO, RANGE(-1e3, 1e3),
      .help = "See image.scale; one number for all channels, or one for each."},
-    {.key = "image.std", CHANNELS(image.std), AUTO, RANGE(1e-6, 1e3),
+    {.key = "image.std", .used_by = PIXELS, CHANNELS(image.std), AUTO, RANGE(1e-6, 1e3),
      .help = "See image.scale; one number for all channels, or one for each."},
 
-    {.key = "cache.dir", PATH(cache.dir), AUTO, .none = true,
+    {.key = "cache.dir", .used_by = COMPUTING, PATH(cache.dir), AUTO, .none = true,
      .help = "Folder that keeps the activations; auto is thaw in $XDG_CACHE_HOME or ~/.cache, "
              "none keeps nothing on disk."},
-    {.key = "cache.memory", SIZE(cache.memory_bytes), AUTO, RANGE(1, 0x1p50),
+    {.key = "cache.memory", .used_by = TRAIN | EVAL, SIZE(cache.memory_bytes), AUTO,
+     RANGE(1, 0x1p50),
      .help = "How much of the activations stays in memory; auto is what is free."},
-    {.key = "cache.device", SIZE(cache.device_bytes), AUTO, RANGE(1, 0x1p50),
+    {.key = "cache.device", .used_by = TRAIN, SIZE(cache.device_bytes), AUTO, RANGE(1, 0x1p50),
      .help = "How much of a GPU's memory the head's training rows may take; auto is what is free."},
-    {.key = "cache.pinned", SIZE(cache.pinned_bytes), AUTO, RANGE(1, 0x1p50),
+    {.key = "cache.pinned", .used_by = TRAIN, SIZE(cache.pinned_bytes), AUTO, RANGE(1, 0x1p50),
      .help = "How much page-locked memory the rows that a GPU has no room for may take; auto is half "
              "of what is free. With more rows than both hold, the head is trained on the CPU."},
-    {.key = "cache.dtype", CHOICE(cache.dtype, thaw_dtype, THAW_DTYPE_LIST), AUTO,
+    {.key = "cache.dtype", .used_by = TRAIN | EVAL | CACHE,
+     CHOICE(cache.dtype, thaw_dtype, THAW_DTYPE_LIST), AUTO,
      .values = ONLY(THAW_F32) | ONLY(THAW_F16),
      .help = "What the activations are kept in."},
-    {.key = "cache.keep", SIZE(cache.keep_bytes), .fallback = "10G", RANGE(0, 0x1p50),
+    {.key = "cache.keep", .used_by = CACHE, SIZE(cache.keep_bytes), .fallback = "10G",
+     RANGE(0, 0x1p50),
      .help = "What thaw cache gc leaves; the least recently used goes first."},
-    {.key = "cache.keep_days", INTEGER(cache.keep_days), .fallback = "0", RANGE(0, 36500),
+    {.key = "cache.keep_days", .used_by = CACHE, INTEGER(cache.keep_days), .fallback = "0",
+     RANGE(0, 36500),
      .help = "thaw cache gc removes what was not used for so many days; 0 is never."},
 
-    {.key = "head.kind", CHOICE(head.kind, thaw_head_kind, THAW_HEAD_KIND_LIST),
+    {.key = "head.kind", .used_by = TRAIN, CHOICE(head.kind, thaw_head_kind, THAW_HEAD_KIND_LIST),
      .fallback = "linear",
      .help = "One linear layer, or a hidden layer before it."},
-    {.key = "head.at", TEXT(head.at), AUTO,
+    {.key = "head.at", .used_by = INSPECT | TRAIN | CACHE, TEXT(head.at), AUTO,
      .help = "The node that the old head, which is replaced, begins with; auto finds it by its look, "
              "none keeps the whole network."},
-    {.key = "head.hidden", INTEGER(head.hidden), .fallback = "256", TRAIN_RANGE(hidden),
+    {.key = "head.hidden", .used_by = TRAIN, INTEGER(head.hidden), .fallback = "256",
+     TRAIN_RANGE(hidden),
      .help = "Units of the hidden layer."},
-    {.key = "head.dropout", NUMBER(head.dropout), .fallback = "0.2", TRAIN_RANGE(dropout),
-     .aliases = "dropout_rate",
+    {.key = "head.dropout", .used_by = TRAIN, NUMBER(head.dropout), .fallback = "0.2",
+     TRAIN_RANGE(dropout), .aliases = "dropout_rate",
      .help = "Share of the hidden units that is left out in a training step."},
-    {.key = "head.optimizer", CHOICE(head.optimizer, thaw_optimizer, THAW_OPTIMIZER_LIST),
-     .fallback = "sgd", .aliases = "optimizer",
+    {.key = "head.optimizer", .used_by = TRAIN,
+     CHOICE(head.optimizer, thaw_optimizer, THAW_OPTIMIZER_LIST), .fallback = "sgd",
+     .aliases = "optimizer",
      .help = "What moves the weights."},
-    {.key = "head.lr", NUMBER(head.lr), AUTO, TRAIN_RANGE(lr), .aliases = "learning_rate lr",
+    {.key = "head.lr", .used_by = TRAIN, NUMBER(head.lr), AUTO, TRAIN_RANGE(lr),
+     .aliases = "learning_rate lr",
      .help = "Learning rate at its highest; auto is what was measured to be good for the optimizer."},
-    {.key = "head.momentum", NUMBER(head.momentum), .fallback = "0.9", TRAIN_RANGE(momentum),
-     .aliases = "momentum",
+    {.key = "head.momentum", .used_by = TRAIN, NUMBER(head.momentum), .fallback = "0.9",
+     TRAIN_RANGE(momentum), .aliases = "momentum",
      .help = "Momentum of sgd."},
-    {.key = "head.weight_decay", NUMBER(head.weight_decay), AUTO, TRAIN_RANGE(weight_decay),
-     .aliases = "weight_decay regularizers_l2",
+    {.key = "head.weight_decay", .used_by = TRAIN, NUMBER(head.weight_decay), AUTO,
+     TRAIN_RANGE(weight_decay), .aliases = "weight_decay regularizers_l2",
      .help = "Pull of the weights towards zero, biases apart; auto is less the more pictures there "
              "are."},
-    {.key = "head.batch", INTEGER(head.batch), .fallback = "64", TRAIN_RANGE(batch),
-     .aliases = "mini_batch_size batch_size",
+    {.key = "head.batch", .used_by = TRAIN, INTEGER(head.batch), .fallback = "64",
+     TRAIN_RANGE(batch), .aliases = "mini_batch_size batch_size",
      .help = "Pictures in a training step."},
-    {.key = "head.schedule", CHOICE(head.schedule, thaw_schedule_kind, THAW_SCHEDULE_LIST),
-     .fallback = "cosine", .aliases = "lr_scheduler_type",
+    {.key = "head.schedule", .used_by = TRAIN,
+     CHOICE(head.schedule, thaw_schedule_kind, THAW_SCHEDULE_LIST), .fallback = "cosine",
+     .aliases = "lr_scheduler_type",
      .help = "How the learning rate falls."},
-    {.key = "head.warmup", NUMBER(head.warmup), .fallback = "1", TRAIN_RANGE(warmup),
-     .aliases = "warmup_epochs",
+    {.key = "head.warmup", .used_by = TRAIN, NUMBER(head.warmup), .fallback = "1",
+     TRAIN_RANGE(warmup), .aliases = "warmup_epochs",
      .help = "Epochs in which the learning rate rises from zero."},
-    {.key = "head.label_smoothing", NUMBER(head.label_smoothing), .fallback = "0",
+    {.key = "head.label_smoothing", .used_by = TRAIN, NUMBER(head.label_smoothing), .fallback = "0",
      TRAIN_RANGE(label_smoothing), .aliases = "label_smoothing label_smoothing_factor",
      .help = "Share of each label that is spread over all classes."},
-    {.key = "head.class_weights", CHOICE(head.class_weights, thaw_class_weights,
-     THAW_CLASS_WEIGHTS_LIST), .fallback = "none", .automatic = true,
+    {.key = "head.class_weights", .used_by = TRAIN,
+     CHOICE(head.class_weights, thaw_class_weights, THAW_CLASS_WEIGHTS_LIST), .fallback = "none",
+     .automatic = true,
      .help = "balanced gives classes with few pictures more weight, auto is balanced."},
-    {.key = "head.patience", INTEGER(head.patience), .fallback = "0", TRAIN_RANGE(patience),
-     .aliases = "early_stopping_patience",
+    {.key = "head.patience", .used_by = TRAIN, INTEGER(head.patience), .fallback = "0",
+     TRAIN_RANGE(patience), .aliases = "early_stopping_patience",
      .help = "Epochs without a better validation before training stops and the best is kept; 0 "
              "runs all epochs."},
-    {.key = "head.tf32", SWITCH(head.tf32), .fallback = "true",
+    {.key = "head.tf32", .used_by = TRAIN, SWITCH(head.tf32), .fallback = "true",
      .help = "On a GPU, lets the head's products round their factors to 10 bits of mantissa: faster, "
              "and below what the seed changes."},
 
-    {.key = "inspect.plan", SWITCH(inspect.plan), .fallback = "false", .aliases = "plan",
+    {.key = "inspect.plan", .used_by = INSPECT, SWITCH(inspect.plan), .fallback = "false",
+     .aliases = "plan",
      .help = "Let inspect tell what each step of the frozen part runs on the device, and how fast it "
              "could be."},
 
-    {.key = "new.arch", TEXT(new_network.arch), .fallback = "", .aliases = "arch",
+    {.key = "new.arch", .used_by = NEW, TEXT(new_network.arch), .fallback = "", .aliases = "arch",
      .help = "What new writes, one of" THAW_ARCHITECTURE_LIST(WORD) "."},
-    {.key = "new.classes", INTEGER(new_network.classes), .fallback = "1000", RANGE(1, 1000000),
-     .aliases = "classes",
+    {.key = "new.classes", .used_by = NEW, INTEGER(new_network.classes), .fallback = "1000",
+     RANGE(1, 1000000), .aliases = "classes",
      .help = "Scores of the network that new writes."},
-    {.key = "new.size", INTEGER(new_network.size), .fallback = "224", RANGE(32, 4096),
-     .aliases = "size",
+    {.key = "new.size", .used_by = NEW, INTEGER(new_network.size), .fallback = "224",
+     RANGE(32, 4096), .aliases = "size",
      .help = "Height and width of its pictures."},
-    {.key = "new.output", PATH(new_network.output), .fallback = "", .aliases = "o",
+    {.key = "new.output", .used_by = NEW, PATH(new_network.output), .fallback = "", .aliases = "o",
      .help = "The file that new writes."},
 
-    {.key = "predict.top", INTEGER(predict.top), .fallback = "5", RANGE(1, 100000),
-     .aliases = "top top_k",
+    {.key = "predict.top", .used_by = PREDICT, INTEGER(predict.top), .fallback = "5",
+     RANGE(1, 100000), .aliases = "top top_k",
      .help = "How many classes predict names for a picture."},
-    {.key = "predict.json", SWITCH(predict.json), .fallback = "false", .aliases = "json",
+    {.key = "predict.json", .used_by = EVAL | PREDICT, SWITCH(predict.json), .fallback = "false",
+     .aliases = "json",
      .help = "Let predict write JSON, one line a picture."},
 };
 // clang-format on
@@ -242,8 +279,26 @@ static const char *suggest(const char *name) {
     return nearest.best;
 }
 
+/* Hyperparameters of other programs that Thaw has no use for, and why. */
+static const char *explain_foreign(const char *name) {
+    static const struct {
+        const char *name, *reason;
+    } foreign[] = {
+        {"num_classes", "the classes are the folders in data.train"},
+        {"image_shape",
+         "the size of pictures is the network's own, or image.size where the model leaves it open"},
+        {"augmentation_type", "pictures are not augmented, so that features can be kept"},
+    };
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
+        if (!strcmp(foreign[i].name, name)) return foreign[i].reason;
+    return NULL;
+}
+
 static thaw_status fail_unknown(const char *name, const char *source, thaw_error *err) {
-    const char *key = suggest(name);
+    const char *key = suggest(name), *reason = explain_foreign(name);
+    if (reason)
+        return thaw_fail(err, THAW_ERR_USAGE, "%s: there is no option '%s', leave it out: %s",
+                         source, name, reason);
     if (key)
         return thaw_fail(err, THAW_ERR_USAGE, "%s: unknown option '%.120s'; did you mean '%s'?",
                          source, name, key);
@@ -251,12 +306,20 @@ static thaw_status fail_unknown(const char *name, const char *source, thaw_error
                      "%s: unknown option '%.120s'; `thaw options` lists all of them", source, name);
 }
 
-thaw_status thaw_options_check(const char *key, const char *source, bool *is_switch,
-                               thaw_error *err) {
+thaw_status thaw_options_look_up(const char *key, const char *source, thaw_option_facts *facts,
+                                 thaw_error *err) {
     const thaw__option *row = thaw__options_find(key);
     if (!row) return fail_unknown(key, source, err);
-    *is_switch = row->type == &thaw__type_switch;
+    *facts = (thaw_option_facts){
+        .key = row->key, .used_by = row->used_by, .is_switch = row->type == &thaw__type_switch};
     return THAW_OK;
+}
+
+const char *thaw_options_namesake(const char *key, unsigned commands) {
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (table[i].used_by & commands && !strcmp(last_part(table[i].key), last_part(key)))
+            return table[i].key;
+    return NULL;
 }
 
 thaw_status thaw_options_require(const thaw_options *options, const char *key, thaw_error *err) {
@@ -285,9 +348,15 @@ const thaw__option *thaw__options_row(size_t i) {
     return &table[i];
 }
 
+/* A hundredth; of a few dozen pictures, where that is none, a few may be broken all the same. */
+static double allow(double total) {
+    double few = fmin(3, total / 10);
+    return fmax(total / 100, few);
+}
+
 bool thaw_opt_limit_exceeded(thaw_opt_limit limit, size_t bad, size_t total) {
-    double allowed = limit.percent ? limit.number / 100 * (double)total : limit.number;
-    return (double)bad > allowed;
+    double n = (double)total, allowed = limit.percent ? limit.number / 100 * n : limit.number;
+    return (double)bad > (thaw_is_auto(limit.number) ? allow(n) : allowed);
 }
 
 /* ---- setting -------------------------------------------------------------------------------- */

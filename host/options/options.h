@@ -51,15 +51,26 @@ static inline bool thaw__is_auto_choice(int value) {
         const char *: thaw__is_auto_text, \
         unsigned: thaw__is_auto_choice)(value)
 
+/* The commands that options are for, a bit each. */
+enum {
+    THAW_FOR_INSPECT = 1 << 0,
+    THAW_FOR_TRAIN = 1 << 1,
+    THAW_FOR_EVAL = 1 << 2,
+    THAW_FOR_PREDICT = 1 << 3,
+    THAW_FOR_CACHE = 1 << 4,
+    THAW_FOR_NEW = 1 << 5,
+    THAW_FOR_ALL = (1 << 6) - 1,
+};
+
 /* A folder, or a share of something else. */
 typedef struct thaw_opt_held_out {
     const char *folder; /* NULL: the share counts. */
-    double fraction;
+    double fraction;    /* Auto: neither is given. */
 } thaw_opt_held_out;
 
 /* So many, or so many of a hundred. */
 typedef struct thaw_opt_limit {
-    double number;
+    double number; /* Auto: a hundredth, or a tenth up to 3 where that is more. */
     bool percent;
 } thaw_opt_limit;
 
@@ -87,7 +98,7 @@ typedef struct thaw_options {
     struct {
         const char *train;
         thaw_opt_held_out validation;
-        const char *test;
+        const char *group, *test;
         thaw_opt_limit max_bad;
     } data;
     struct {
@@ -149,7 +160,8 @@ thaw_status thaw_options_set(thaw_options *options, const char *key, const char 
 
 /* Takes over every "key = value" of an ini file, [section] and key joined by a point. A line that
  * is none, an unknown key, a bad value or a key that stands there twice is THAW_ERR_USAGE with file
- * and line; options may then hold a part of the file. THAW_ERR_IO when it cannot be read. */
+ * and line, and so is a folder; options may then hold a part of the file. THAW_ERR_IO when it cannot
+ * be read. */
 thaw_status thaw_options_read_ini(thaw_options *options, const char *path, thaw_error *err);
 
 /* The same from text, where name stands for the file in errors. */
@@ -157,21 +169,32 @@ thaw_status thaw_options_parse_ini(thaw_options *options, const char *name, cons
                                    thaw_error *err);
 
 /* Writes an ini file with every option, its help and its value; options NULL: with the defaults.
- * Reading it gives the same values. THAW_ERR_UNSUPPORTED for a text that no ini line can hold (one
- * with a line break, " ;" or more than about 180 bytes), THAW_ERR_IO when out fails. */
-thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, thaw_error *err);
+ * Reading it gives the same values. folder: where paths are relative to, so that the file can be read
+ * from anywhere; a path that gets too long for a line stays as it was given, and NULL leaves all so.
+ * THAW_ERR_UNSUPPORTED for a text that no ini line can hold (one with a control character, " ;", " #"
+ * or more than about 180 bytes), THAW_ERR_IO when out fails, THAW_ERR_NOMEM. */
+thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, const char *folder,
+                                   thaw_error *err);
 
-/* Writes the options of the groups, for --help. groups are the first parts of keys, separated by
- * spaces; options without a point in their key are always written. */
-void thaw_options_write_help(FILE *out, const char *groups);
+/* Writes the options that one of the commands uses, for --help. */
+void thaw_options_write_help(FILE *out, unsigned commands);
 
 /* Writes the configuration in force: "key = value  (source)", a line an option. */
 void thaw_options_write_effective(FILE *out, const thaw_options *options);
 
-/* Looks key (or an alias) up for a parser of flags: *is_switch is true for an option that needs no
- * value on the command line. THAW_ERR_USAGE with the nearest key when there is none. */
-thaw_status thaw_options_check(const char *key, const char *source, bool *is_switch,
-                               thaw_error *err);
+/* What a parser of flags asks of an option. */
+typedef struct thaw_option_facts {
+    const char *key;  /* As the table has it. */
+    unsigned used_by; /* THAW_FOR_... */
+    bool is_switch;   /* It needs no value on the command line. */
+} thaw_option_facts;
+
+/* Looks key (or an alias) up. THAW_ERR_USAGE with the nearest key when there is none. */
+thaw_status thaw_options_look_up(const char *key, const char *source, thaw_option_facts *facts,
+                                 thaw_error *err);
+
+/* The option of one of the commands whose key ends as key does; NULL: there is none. */
+const char *thaw_options_namesake(const char *key, unsigned commands);
 
 /* THAW_ERR_USAGE unless the option was given a text that is not empty; the sentence says how. */
 thaw_status thaw_options_require(const thaw_options *options, const char *key, thaw_error *err);

@@ -2,15 +2,18 @@
 #include <ini.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "file.h"
 #include "option_types.h"
 #include "options.h"
+#include "text.h"
 
 enum {
     INI_BYTES_MAX = 1 << 20, /* A configuration is no larger. */
     INI_LINE_MAX = 180,      /* What we write: inih, as distributed, reads 200 bytes a line. */
     LINE_WIDTH = 98,         /* Of the lines of a help text. */
+    VALUE_WIDTH = 16,        /* Of the column of values. */
     NAME_BYTES = 128,        /* Of a section and a key with a point between. */
     SOURCE_BYTES = 256,      /* Of "train.ini:12". */
 };
@@ -48,6 +51,13 @@ static char *read_line(char *line, int size, void *stream) {
     return line;
 }
 
+/* What is taken for a comment behind a value: inih cuts one with ';', one with '#' is refused. */
+static const char *find_comment(const char *text, const char *marks) {
+    for (const char *c = text; *c; c++)
+        if (strchr(marks, *c) && (c == text || strchr(" \t", c[-1]))) return c;
+    return NULL;
+}
+
 /* Takes one pair over. Returns what inih wants: 1, or 0 for an error in this line. */
 static int take_pair(void *user, const char *section, const char *key, const char *value) {
     ini_reading *r = user;
@@ -65,6 +75,10 @@ static int take_pair(void *user, const char *section, const char *key, const cha
         r->status =
             thaw_fail(r->err, THAW_ERR_USAGE, "%s: %s = %.120s: values are written without quotes",
                       source, name, value);
+    else if (find_comment(value, "#"))
+        r->status =
+            thaw_fail(r->err, THAW_ERR_USAGE,
+                      "%s: %s = '%.120s': a comment needs a line of its own", source, name, value);
     else
         r->status = thaw_options_set(r->options, name, value, source, r->err);
     if (seen) *seen = r->line;
@@ -96,6 +110,13 @@ thaw_status thaw_options_read_ini(thaw_options *options, const char *path, thaw_
     thaw_arena arena = {0};
     char *text;
     size_t n;
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return thaw_fail(
+            err, THAW_ERR_USAGE,
+            "'%.400s' is a folder, and an ini file is expected here: pictures are given "
+            "with --data.train=%.400s",
+            path, path);
     thaw_status status = thaw_file_read(path, INI_BYTES_MAX, &arena, &text, &n, err);
     if (status == THAW_OK && strlen(text) != n)
         status = thaw_fail(err, THAW_ERR_FORMAT, "'%s' is not a text: byte %zu is 0", path,
@@ -122,11 +143,22 @@ static bool same_section(const thaw__option *a, const thaw__option *b) {
 static bool fits_ini(const char *key, const char *text) {
     size_t n = strlen(text);
     if (n == 0) return true;
-    if (strlen(key) + n > INI_LINE_MAX || text[strcspn(text, "\r\n")]) return false;
-    if (strchr(" \t\v\f;\"'", text[0]) || strchr(" \t\v\f", text[n - 1])) return false;
-    for (const char *c = text + 1; *c; c++)
-        if (*c == ';' && strchr(" \t\v\f", c[-1])) return false;
-    return true;
+    if (strlen(key) + n > INI_LINE_MAX || find_comment(text, ";#")) return false;
+    for (const char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) return false;
+    return !strchr(" \"'", text[0]) && text[n - 1] != ' ';
+}
+
+/* The value as the file is to have it; NULL without memory. */
+static const char *text_of(const thaw_options *options, const thaw__option *row, const char *folder,
+                           thaw_arena *arena) {
+    if (!options) return row->fallback;
+    const char *text = options->origin[row - thaw__options_row(0)].text;
+    const char *path = NULL;
+    if (folder && row->type->path) path = row->type->path((const char *)options + row->offset);
+    if (!path || !*path) return text;
+    const char *absolute = thaw_file_join(arena, folder, path);
+    return !absolute || fits_ini(row->key, absolute) ? absolute : text;
 }
 
 /* Writes a sentence as lines of at most LINE_WIDTH bytes that all start with prefix. */
@@ -144,14 +176,16 @@ static void write_wrapped(FILE *out, const char *prefix, const char *text) {
     fputc('\n', out);
 }
 
-thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, thaw_error *err) {
+static thaw_status write_ini(FILE *out, const thaw_options *options, const char *folder,
+                             thaw_arena *arena, thaw_error *err) {
     fputs("# Options of thaw, written by `thaw options`. The command line wins: --head.lr=0.01\n",
           out);
     for (size_t i = 0; i < thaw_options_count(); i++) {
         const thaw__option *row = thaw__options_row(i);
-        const char *text = options ? options->origin[i].text : row->fallback;
+        const char *text = text_of(options, row, folder, arena);
         size_t section = section_length(row->key);
         char expected[THAW__EXPECTED_TEXT];
+        if (!text) return thaw_fail_memory(err, "to write the options");
         if (!fits_ini(row->key, text))
             return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                              "%s = '%.120s' cannot be written as a line of an ini file", row->key,
@@ -169,23 +203,21 @@ thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, thaw_
     return THAW_OK;
 }
 
-/* True when words, which have spaces between, has the first n bytes of word among them. */
-static bool has_word(const char *words, const char *word, size_t n) {
-    while (*words) {
-        words += strspn(words, " ");
-        size_t length = strcspn(words, " ");
-        if (length == n && !strncmp(words, word, n)) return true;
-        words += length;
-    }
-    return false;
+thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, const char *folder,
+                                   thaw_error *err) {
+    thaw_arena arena = {0};
+    thaw_status status = write_ini(out, options, folder, &arena, err);
+    thaw_arena_free(&arena);
+    return status;
 }
 
-void thaw_options_write_help(FILE *out, const char *groups) {
+void thaw_options_write_help(FILE *out, unsigned commands) {
+    const thaw__option *before = NULL;
     for (size_t i = 0; i < thaw_options_count(); i++) {
         const thaw__option *row = thaw__options_row(i);
-        size_t section = section_length(row->key);
-        if (section && !has_word(groups, row->key, section)) continue;
-        if (i > 0 && !same_section(row, row - 1)) fputc('\n', out);
+        if (!(row->used_by & commands)) continue;
+        if (before && !same_section(row, before)) fputc('\n', out);
+        before = row;
         char expected[THAW__EXPECTED_TEXT];
         row->type->describe(row, expected);
         fprintf(out, "  --%s=%s\n", row->key, row->fallback);
@@ -197,7 +229,13 @@ void thaw_options_write_help(FILE *out, const char *groups) {
 }
 
 void thaw_options_write_effective(FILE *out, const thaw_options *options) {
-    for (size_t i = 0; i < thaw_options_count(); i++)
-        fprintf(out, "%-22s = %-16s (%s)\n", thaw_options_key(i), options->origin[i].text,
-                options->origin[i].source);
+    for (size_t i = 0; i < thaw_options_count(); i++) {
+        const thaw_opt_origin *origin = &options->origin[i];
+        size_t letters = thaw_text_letters(origin->text);
+        fprintf(out, "%-22s = ", thaw_options_key(i));
+        thaw_text_put(out, origin->text, letters < VALUE_WIDTH ? VALUE_WIDTH : 0);
+        fputs(" (", out);
+        thaw_text_put(out, origin->source, 0);
+        fputs(")\n", out);
+    }
 }

@@ -195,6 +195,25 @@ static void put_confusion(FILE *out, const thaw_report *r) {
     fputs("</table>\n", out);
 }
 
+/* Pictures that stand where they should not. */
+static void put_duplicates(FILE *out, const thaw_report *r) {
+    const json_t *found = json_object_get(r->metrics, "duplicates"), *pair;
+    size_t i;
+    if (!found) return;
+    fprintf(out,
+            "<h2>The same picture twice</h2><p class=sub>%.0f in two splits, %.0f in two "
+            "classes.</p><table>\n",
+            number(found, "across_splits"), number(found, "across_classes"));
+    json_array_foreach(json_object_get(found, "pairs"), i, pair) {
+        for (size_t k = 0; k < 2; k++) {
+            fputs(k ? "<td>" : "<tr><td>", out);
+            put_text(out, json_string_value(json_array_get(pair, k)));
+        }
+        fputc('\n', out);
+    }
+    fputs("</table>\n", out);
+}
+
 thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_error *err) {
     char *text = NULL;
     size_t n = 0;
@@ -205,6 +224,7 @@ thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_
     put_epochs(out, report);
     put_confusion(out, report);
     put_classes(out, report);
+    put_duplicates(out, report);
     bool ok = !ferror(out);
     ok &= fclose(out) == 0;
     thaw_status status =

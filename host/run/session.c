@@ -26,11 +26,15 @@ static thaw_status no_memory(thaw_error *err) {
     return thaw_fail_memory(err, "to prepare the run");
 }
 
+/* As backends are opened with it: 0 is all. */
+static int threads_of(const thaw_options *options) {
+    return thaw_is_auto(options->threads) ? 0 : (int)options->threads;
+}
+
 thaw_status thaw_session_backend(const thaw_options *options, thaw_backend *backend,
                                  thaw_error *err) {
     const char *device = thaw_is_auto(options->device) ? "auto" : options->device;
-    int threads = thaw_is_auto(options->threads) ? 0 : (int)options->threads;
-    return thaw_backend_open(backend, device, threads, err);
+    return thaw_backend_open(backend, device, threads_of(options), err);
 }
 
 thaw_status thaw_session_tune(const thaw_options *options, thaw_backend *backend, thaw_arena *arena,
@@ -94,7 +98,7 @@ static thaw_status check_half_precision(thaw_session *s, const thaw_network *net
     const thaw_kernels *kernels = s->backend.kernels;
     if (s->compute != THAW_F16 || !kernels->memory) return THAW_OK;
     thaw_backend cpu;
-    THAW_TRY(thaw_backend_cpu_open(&cpu, (int)s->options->threads, err));
+    THAW_TRY(thaw_backend_cpu_open(&cpu, threads_of(s->options), err));
     thaw_way_test test;
     thaw_extract_way trusted = {&cpu, THAW_F32}, way = {&s->backend, THAW_F16};
     thaw_status status = thaw_extract_compare(network, &s->dataset, s->options->batch, &trusted,
@@ -359,6 +363,9 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
     THAW_TRY(thaw_extract(network, &s->dataset, &options, &s->backend, s->cache, &s->log,
                           &s->extraction, err));
     say_extraction(s);
+    THAW_TRY(thaw_lint_look(&s->lint, &s->dataset, s->extraction.keys, s->extraction.rejected,
+                            &s->arena, err));
+    thaw_lint_say(&s->lint, s->options->head.class_weights != THAW_CLASS_WEIGHTS_NONE, &s->log);
     return measure_rate(s, network, &options, err);
 }
 

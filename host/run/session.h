@@ -7,6 +7,7 @@
 #define THAW_SESSION_H
 
 #include "cache/feature_set.h"
+#include "data/lint.h"
 #include "extract.h"
 #include "top/trainer.h"
 
@@ -18,6 +19,7 @@ typedef struct thaw_session {
     thaw_cache *cache;
     thaw_dtype compute, stored;
     thaw_extraction extraction;
+    thaw_lint lint;           /* Of the dataset's pictures. */
     double images_per_second; /* From files to features, without cache; measured. */
     thaw_arena arena;
 } thaw_session;

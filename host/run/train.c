@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "model/bundle.h"
@@ -75,7 +76,7 @@ static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(thaw_options_require(r->options, "out", err));
     THAW_TRY(thaw_network_open(&r->network, r->options, err));
     say_network(r);
-    thaw_dataset_spec spec = {0};
+    thaw_dataset_spec spec = {.stop = thaw_session_stop()};
     THAW_TRY(thaw_dataset_spec_from_options(r->options, &spec, &r->arena, err));
     THAW_TRY(thaw_run_begin(r->options->out, &r->arena, &r->folder, err));
     char *rejected = in_folder(r, "rejected.csv");
@@ -236,6 +237,7 @@ static void put_metrics(const run *r, thaw_json *json) {
     thaw_results_json(json, json->root, &r->metrics[on], r->session.dataset.class_name);
     thaw_json_text(json, json->root, "measured_on", thaw_split_name(on));
     put_splits(r, json, thaw_json_object(json, json->root, "splits"));
+    thaw_lint_json(&r->session.lint, json, json->root);
     json_t *epochs = thaw_json_object(json, json->root, "epochs");
     thaw_json_integer(json, epochs, "run", r->result.epochs_run);
     thaw_json_integer(json, epochs, "kept", r->result.kept.epoch);
@@ -282,12 +284,14 @@ static thaw_status pick_golden(run *r, const char *golden[THAW_GOLDEN], thaw_err
     return THAW_OK;
 }
 
+/* With absolute paths: the run can be repeated from anywhere. */
 static thaw_status write_config(run *r, thaw_error *err) {
     char *path = in_folder(r, "train.ini"), *text = NULL;
+    char here[PATH_MAX];
     size_t n = 0;
     FILE *out = path ? open_memstream(&text, &n) : NULL;
     if (!out) return no_memory(err);
-    thaw_status status = thaw_options_write_ini(out, r->options, err);
+    thaw_status status = thaw_options_write_ini(out, r->options, getcwd(here, sizeof here), err);
     if (fclose(out) != 0 && status == THAW_OK) status = no_memory(err);
     if (status == THAW_OK) status = thaw_file_write(path, text, n, err);
     free(text);

@@ -1,0 +1,75 @@
+/* A dataset as a table that people read. */
+#include <stdlib.h>
+
+#include "dataset.h"
+#include "text.h"
+
+enum {
+    WIDEST = 40,    /* Letters of a class's name; what is longer is cut. */
+    ROWS_MAX = 60,  /* With more classes, only the first are listed. */
+    ROWS_FIRST = 20 /* So many. */
+};
+
+typedef struct counts {
+    size_t of[THAW_SPLIT_COUNT];
+} counts;
+
+static void write_row(FILE *out, const char *name, size_t width, const counts *row,
+                      const counts *shown) {
+    thaw_text_put(out, name, width);
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++)
+        if (shown->of[s]) fprintf(out, "  %10zu", row->of[s]);
+    fputc('\n', out);
+}
+
+static void write_table(FILE *out, const thaw_dataset *d, const counts *rows) {
+    const counts *total = &rows[d->n_classes];
+    size_t n_listed = d->n_classes > ROWS_MAX ? ROWS_FIRST : d->n_classes;
+    size_t width = thaw_text_letters("class");
+    for (size_t i = 0; i < n_listed; i++) {
+        size_t letters = thaw_text_letters(d->class_name[i]);
+        if (letters > width) width = letters < WIDEST ? letters : WIDEST;
+    }
+    fprintf(out, "%-*s", (int)width, "class");
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++)
+        if (total->of[s]) fprintf(out, "  %10s", thaw_split_name(s));
+    fputc('\n', out);
+    for (size_t i = 0; i < n_listed; i++)
+        write_row(out, d->class_name[i], width, &rows[i], total);
+    if (n_listed < d->n_classes)
+        fprintf(out, "... and %zu more classes\n", d->n_classes - n_listed);
+    write_row(out, "all", width, total, total);
+}
+
+static void write_sources(FILE *out, const thaw_dataset *d) {
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
+        if (d->folder[s]) {
+            fprintf(out, "%-10s  ", thaw_split_name(s));
+            thaw_text_put(out, d->folder[s], 0);
+            fputc('\n', out);
+        } else if (s == THAW_SPLIT_VALIDATION && d->validation_fraction > 0) {
+            fprintf(out, "%-10s  %g of the train folder's pictures, chosen by their names\n",
+                    thaw_split_name(s), d->validation_fraction);
+        }
+    }
+}
+
+const char *thaw_dataset_describe(const thaw_dataset *d, thaw_arena *arena) {
+    counts *rows = calloc(d->n_classes + 1, sizeof *rows);
+    char *table = NULL;
+    size_t n = 0;
+    FILE *out = rows ? open_memstream(&table, &n) : NULL;
+    const char *text = NULL;
+    if (out) {
+        for (size_t i = 0; i < d->n; i++) {
+            rows[d->label[i]].of[d->split[i]]++;
+            rows[d->n_classes].of[d->split[i]]++;
+        }
+        write_table(out, d, rows);
+        write_sources(out, d);
+        if (fclose(out) == 0) text = thaw_arena_string(arena, table, n);
+    }
+    free(table);
+    free(rows);
+    return text;
+}
