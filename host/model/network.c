@@ -55,8 +55,7 @@ static thaw_status take_notes(thaw_network *network, const thaw_options *options
     thaw_model *m = &network->model;
     const char **note = network->notes;
     network->head = describe_head(network);
-    if (m->n_outputs > 1 && thaw_is_auto(options->output))
-        *note++ = describe_outputs(network);
+    if (m->n_outputs > 1 && thaw_is_auto(options->output)) *note++ = describe_outputs(network);
     if (m->open_size && thaw_is_auto(options->image.size))
         *note++ = thaw_arena_printf(&m->arena,
                                     "the model leaves the size of its pictures open: %lld x %lld "
