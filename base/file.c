@@ -122,6 +122,51 @@ bool thaw_file_write_at(int fd, const void *bytes, size_t n, off_t offset) {
     return true;
 }
 
+/* Opens one part of a path below the folder `at`, which is closed; a link is not followed. */
+static int open_part(int at, const char *part, bool last) {
+    int flags = last ? O_RDONLY | O_NONBLOCK : O_PATH | O_DIRECTORY;
+    int fd = openat(at, part, flags | O_NOFOLLOW | O_CLOEXEC), code = errno;
+    struct stat info;
+    /* A link to a folder "is not a directory". */
+    if (fd < 0 && code == ENOTDIR && fstatat(at, part, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+        S_ISLNK(info.st_mode))
+        code = ELOOP;
+    close(at);
+    errno = code;
+    return fd;
+}
+
+/* Whether a name is absolute, empty or has a "..". */
+static bool leads_out(const char *name) {
+    if (!name[0] || name[0] == '/') return true;
+    for (; *name; name += strspn(name, "/")) {
+        size_t n = strcspn(name, "/");
+        if (n == 2 && strncmp(name, "..", 2) == 0) return true;
+        name += n;
+    }
+    return false;
+}
+
+/* Part by part: what was opened stays what it is, whoever renames or links meanwhile. */
+int thaw_file_open_inside(const char *folder, const char *name) {
+    if (leads_out(name)) return errno = EXDEV, -1;
+    int at = open(folder[0] ? folder : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    while (at >= 0) {
+        char part[NAME_MAX + 1];
+        size_t n = strcspn(name, "/");
+        if (n > NAME_MAX) {
+            close(at);
+            return errno = ENAMETOOLONG, -1;
+        }
+        snprintf(part, sizeof part, "%.*s", n ? (int)n : 1, n ? name : "."); /* "a//b" is "a/b". */
+        bool last = !name[n];
+        at = open_part(at, part, last);
+        if (last) return at;
+        name += n + 1;
+    }
+    return -1;
+}
+
 /* Cuts the last part off; "." when there is none left. */
 static void cut_last(char *path) {
     char *slash = strrchr(path, '/');

@@ -38,6 +38,12 @@ void thaw_file_abandon(thaw_new_file *file); /* The old file stays. Nothing when
 bool thaw_file_read_at(int fd, void *bytes, size_t n, off_t offset);
 bool thaw_file_write_at(int fd, const void *bytes, size_t n, off_t offset);
 
+/* Opens for reading what `name` is in a folder ("": the working folder) or in folders below it, and
+ * never anything else: the caller closes it, and looks whether it is a regular file; a FIFO does not
+ * hang it. -1 with errno: EXDEV when name is absolute, empty or has a "..", ELOOP when a symbolic
+ * link stands anywhere in it. */
+int thaw_file_open_inside(const char *folder, const char *name);
+
 /* Makes the folder and the folders above it where they are missing. THAW_ERR_IO. */
 thaw_status thaw_file_make_folders(const char *path, thaw_error *err);
 

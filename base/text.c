@@ -133,6 +133,31 @@ void thaw_text_printable(char *text) {
             at[n - 1] = '?';
 }
 
+int thaw_text_prefix(const char *text, int most) {
+    enum { LONGEST = 3 }; /* Bytes of a letter after its first one. */
+    int n = (int)strnlen(text, (size_t)most + 1);
+    if (n <= most) return n;
+    for (n = most; n > 0 && most - n < LONGEST && (text[n] & 0xc0) == 0x80;)
+        n--;
+    return (text[n] & 0xc0) == 0x80 ? most : n; /* No UTF-8: any place is as good. */
+}
+
+/* Bytes of the letter that begins with this one. */
+static int letter_bytes(unsigned char first) {
+    return first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
+}
+
+void thaw_text_format(char *text, size_t size, const char *format, va_list args) {
+    int n = vsnprintf(text, size, format, args);
+    if (n < 0) text[0] = '\0';
+    if (n < (int)size) return;
+    size_t end = size - 1, last = end;
+    while (last > 0 && end - last < 3 && (text[last - 1] & 0xc0) == 0x80)
+        last--;
+    if (last > 0 && (int)(end - last) + 1 < letter_bytes((unsigned char)text[last - 1]))
+        text[last - 1] = '\0';
+}
+
 /* Whether a letter of UTF-8 starts here. */
 static bool starts_letter(char c) {
     return ((unsigned char)c & 0xc0) != 0x80;
@@ -156,10 +181,10 @@ void thaw_text_cut(char *text, size_t most_letters) {
 
 /* Bytes of the combining mark at text; 0: there is none. */
 static size_t mark_bytes(const char *text) {
-    unsigned char first = (unsigned char)text[0], second = (unsigned char)text[1];
-    return (first == 0xcc && second >= 0x80) || (first == 0xcd && second >= 0x80 && second < 0xb0)
-               ? 2
-               : 0;
+    unsigned char first = (unsigned char)text[0];
+    if (first != 0xcc && first != 0xcd) return 0;
+    unsigned char second = (unsigned char)text[1];
+    return second >= 0x80 && (first == 0xcc || second < 0xb0) ? 2 : 0;
 }
 
 bool thaw_text_has_marks(const char *text) {
@@ -217,8 +242,7 @@ void thaw_text_put(FILE *out, const char *text, size_t columns) {
 void thaw_text_add(thaw_text *text, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(text->text + text->n, sizeof text->text - text->n, format, args);
+    thaw_text_format(text->text + text->n, sizeof text->text - text->n, format, args);
     va_end(args);
-    if (n > 0) text->n += (size_t)n;
-    if (text->n >= sizeof text->text) text->n = sizeof text->text - 1;
+    text->n += strlen(text->text + text->n);
 }

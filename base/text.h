@@ -3,6 +3,7 @@
 #ifndef THAW_TEXT_H
 #define THAW_TEXT_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,6 +39,13 @@ bool thaw_text_number(const char *text, double *value);
  * direction of writing; bytes that are no UTF-8 stay. */
 void thaw_text_printable(char *text);
 
+/* How many bytes of text, at most `most`, end with a whole letter of UTF-8: the number for "%.*s". */
+int thaw_text_prefix(const char *text, int most);
+
+/* Formats into text[size] and cuts what is too long behind a whole letter. */
+void thaw_text_format(char *text, size_t size, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
+
 /* Letters of a UTF-8 text, which is near enough to columns. */
 size_t thaw_text_letters(const char *text);
 
@@ -58,7 +66,8 @@ void thaw_text_put(FILE *out, const char *text, size_t columns);
 
 enum { THAW_TEXT_SIZE = 768 };
 
-/* A text of bounded size, for lists in sentences; all zero is empty. What does not fit is cut. */
+/* A text of bounded size, for lists in sentences; all zero is empty. What does not fit is cut
+ * behind a whole letter. */
 typedef struct thaw_text {
     size_t n;
     char text[THAW_TEXT_SIZE];

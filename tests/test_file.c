@@ -7,6 +7,7 @@
 //
 #include <cmocka.h>
 #include <dirent.h>
+#include <errno.h>
 #include <signal.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
@@ -261,6 +262,31 @@ static void rejected(void **state) {
     thaw_arena_free(&arena);
 }
 
+static void only_what_lies_inside_is_opened(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int code; /* 0: it opens. */
+    } rows[] = {{"in/a", 0},         {"in/deep/b", 0},       {"./in//deep/./b", 0},
+                {"in", 0},           {"/etc/passwd", EXDEV}, {"", EXDEV},
+                {"..", EXDEV},       {"in/../in/a", EXDEV},  {"gone/../in/a", EXDEV},
+                {"in/..a", ENOENT},  {"in/link", ELOOP},     {"in/out/a", ELOOP},
+                {"in/a/b", ENOTDIR}, {"in/a/", ENOTDIR},     {"in/gone", ENOENT}};
+    tempdir_file(&dir, "in/a", "a");
+    tempdir_file(&dir, "in/deep/b", "b");
+    assert_int_equal(symlink("a", tempdir_path(&dir, "in/link", path)), 0);
+    assert_int_equal(symlink(".", tempdir_path(&dir, "in/out", path)), 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        errno = 0;
+        int fd = thaw_file_open_inside(dir.root, rows[i].name), code = fd < 0 ? errno : 0;
+        if (fd >= 0) close(fd);
+        if (code != rows[i].code)
+            fail_msg("%s: %s, not %s", rows[i].name, strerror(code), strerror(rows[i].code));
+    }
+    assert_int_equal(thaw_file_open_inside("/nowhere", "a"), -1);
+    assert_int_equal(errno, ENOENT);
+}
+
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {TEST(read_back),
@@ -272,6 +298,7 @@ int main(void) {
                                        TEST(folders),
                                        TEST(join),
                                        TEST(free_bytes),
-                                       TEST(rejected)};
+                                       TEST(rejected),
+                                       TEST(only_what_lies_inside_is_opened)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 //
 #include <cmocka.h>
 
+#include "status.h"
 #include "text.h"
 
 static void natural_order(void **state) {
@@ -111,6 +112,46 @@ static void numbers(void **state) {
         if (thaw_text_number(bad[i], &value)) fail_msg("'%s' passed", bad[i]);
 }
 
+static void a_cut_leaves_whole_letters(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int most, n;
+    } rows[] = {{"abc", 3, 3},
+                {"abc", 2, 2},
+                {"", 0, 0},
+                {"a\xc3\xa9", 3, 3},
+                {"a\xc3\xa9", 2, 1},
+                {"\xe2\x82\xac", 3, 3},
+                {"\xe2\x82\xac", 2, 0},
+                {"\xe2\x82\xac", 1, 0},
+                {"\xf0\x9f\x8c\xbb!", 4, 4},
+                {"\xf0\x9f\x8c\xbb", 3, 0},
+                {"x\xe9x", 2, 2},
+                {"\xa9\xa9\xa9\xa9\xa9\xa9", 5, 5}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (thaw_text_prefix(rows[i].text, rows[i].most) != rows[i].n)
+            fail_msg("row %zu: %d", i, thaw_text_prefix(rows[i].text, rows[i].most));
+    /* Lists and errors, filled with letters of three bytes at every offset. */
+    for (int offset = 0; offset < 3; offset++) {
+        thaw_text list = {0};
+        thaw_error err;
+        char letters[1500] = "abc";
+        for (int i = 0; i < 1200; i++)
+            letters[offset + i] = "\xe2\x82\xac"[i % 3];
+        thaw_text_add(&list, "%.*s", offset, letters);
+        for (int i = 0; i < 400; i++)
+            thaw_text_add(&list, "\xe2\x82\xac");
+        assert_int_equal(list.n, THAW_TEXT_SIZE - 1 - (THAW_TEXT_SIZE - 1 - offset) % 3);
+        assert_int_equal(strlen(list.text), list.n);
+        thaw_fail(&err, THAW_ERR_DATA, "%s", letters);
+        assert_int_equal(strlen(err.text),
+                         THAW_ERROR_TEXT - 1 - (THAW_ERROR_TEXT - 1 - offset) % 3);
+        thaw_fail_within(&err, THAW_ERR_DATA, "in");
+        assert_int_equal((strlen(err.text) - strlen("in: ") - (size_t)offset) % 3, 0);
+    }
+}
+
 /* What thaw_text_put makes of a text, to be freed. */
 static char *put(const char *text, size_t columns) {
     char *written = NULL;
@@ -181,9 +222,13 @@ static void unicode_in_two_forms(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(natural_order),      cmocka_unit_test(nearest),
-        cmocka_unit_test(integers),           cmocka_unit_test(numbers),
-        cmocka_unit_test(letters_stay_whole), cmocka_unit_test(unicode_in_two_forms),
+        cmocka_unit_test(natural_order),
+        cmocka_unit_test(nearest),
+        cmocka_unit_test(integers),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(a_cut_leaves_whole_letters),
+        cmocka_unit_test(letters_stay_whole),
+        cmocka_unit_test(unicode_in_two_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,6 +99,7 @@ static void test_learns_separable_data(void **state) {
         double test1 = score(&head, &test.rows, &test.arena).top1;
         if (!(top1 == 1 && test1 == 1)) fail_msg("%s: top-1 is %g, %g", c->name, top1, test1);
         assert_int_equal(result.kept.epoch, job.options.epochs);
+        assert_int_equal(result.n_constant, 1); /* Feature 0. */
         thaw_arena_free(&train.arena);
         thaw_arena_free(&test.arena);
     }
@@ -115,6 +116,7 @@ static void test_constant_features(void **state) {
     assert_int_equal(thaw_train(&job, &t.arena, &head, &result, NULL), THAW_OK);
     for (int64_t i = 0; i < head.n_params; i++)
         assert_true(isfinite(head.params[i]) && fabsf(head.params[i]) < 1e-2f);
+    assert_int_equal(result.n_constant, 1); /* The only one: the caller can say so. */
     thaw_arena_free(&t.arena);
 }
 

@@ -120,29 +120,94 @@ static bool is_layer(const thaw_node *node) {
     return node->op->params && node->op->flop;
 }
 
-/* Whether the last weighted node is a classifier rather than the last layer of a feature extractor
- * that was exported without its head. A matrix always is. A convolution is if it sees one pixel,
- * or a softmax follows, or it has as many outputs as ImageNet has classes. */
-static bool is_head(const thaw_graph *graph, int layer) {
-    const thaw_node *node = &graph->nodes[layer];
-    if (strcmp(node->type, "Conv") != 0) return true;
-    const thaw_value *x = thaw_node_in(graph, node, 0), *w = thaw_node_in(graph, node, 1);
-    if (w->dims[2] != 1 || w->dims[3] != 1 || thaw_node_int(node, "group", 1) != 1) return false;
-    if (x->dims[2] == 1 && x->dims[3] == 1) return true;
-    for (int i = layer + 1; i < graph->n_nodes; i++)
-        if (graph->nodes[i].live && is_op(graph, i, "Softmax")) return true;
-    return w->dims[0] == 1000 || w->dims[0] == 1001;
+static bool is_one_of(const thaw_node *node, const char *const *types) {
+    for (; *types; types++)
+        if (strcmp(node->type, *types) == 0) return true;
+    return false;
 }
 
-static int find_last(const thaw_graph *graph, const thaw_cuts *cuts) {
+/* A temperature, or the bias of a product. */
+static bool has_number(const thaw_graph *graph, const thaw_node *node) {
+    static const char *const arithmetic[] = {"Add", "Sub", "Mul", "Div", NULL};
+    for (int k = 0; k < node->n_in && is_one_of(node, arithmetic); k++)
+        if (graph->values[node->in[k]].data) return true;
+    return false;
+}
+
+/* What stands behind a layer. */
+typedef struct tail {
+    bool plain; /* Only what can stand behind a classifier: pools, shapes, what follows. */
+    bool activated, softmax;
+} tail;
+
+static tail look_behind(const thaw_graph *graph, int layer) {
+    static const char *const shapes[] = {
+        "GlobalAveragePool", "AveragePool", "MaxPool",   "ReduceMean", "Flatten", "Reshape",
+        "Squeeze",           "Unsqueeze",   "Transpose", "Sigmoid",    NULL};
+    static const char *const acts[] = {"Relu", "Clip", "LeakyRelu", "HardSwish",
+                                       "Tanh", "Gelu", NULL};
+    tail t = {.plain = true};
+    for (int i = layer + 1; i < graph->n_nodes; i++) {
+        const thaw_node *node = &graph->nodes[i];
+        if (!runs(node)) continue;
+        bool act = is_one_of(node, acts), softmax = strcmp(node->type, "Softmax") == 0;
+        t.activated |= act;
+        t.softmax |= softmax;
+        t.plain &= act || softmax || is_one_of(node, shapes) || has_number(graph, node);
+    }
+    return t;
+}
+
+/* Whether the last weighted node is a classifier rather than the last layer of a feature extractor
+ * that was exported without its head. A dense layer on vectors always is. On a map, it is one if
+ * nothing but pools and the like make its map the network's scores. Features end with an
+ * activation: behind one it is a head only if a softmax follows, or it saw one pixel, or it narrows
+ * to few scores (SqueezeNet) or to ImageNet's classes. */
+static bool is_head(const thaw_graph *graph, int layer) {
+    const thaw_node *node = &graph->nodes[layer];
+    const thaw_value *x = thaw_node_in(graph, node, 0), *w = thaw_node_in(graph, node, 1);
+    if (x->rank == 2) return true;
+    bool conv = strcmp(node->type, "Conv") == 0;
+    int64_t K = w->dims[conv ? 0 : 1], C = w->dims[conv ? 1 : 0];
+    tail behind = look_behind(graph, layer);
+    if (!behind.plain || thaw_value_elements(&graph->values[graph->output]) != K ||
+        thaw_node_int(node, "group", 1) != 1)
+        return false;
+    if (!behind.activated) return true;
+    bool pointwise = thaw_value_elements(w) == K * C, pixel = thaw_value_elements(x) == C;
+    return pointwise && (behind.softmax || pixel || K < C || K == 1000 || K == 1001);
+}
+
+static int find_head(const thaw_graph *graph) {
     int layer = graph->n_nodes - 1;
     while (layer >= 0 && !(runs(&graph->nodes[layer]) && is_layer(&graph->nodes[layer])))
         layer--;
-    if (layer < 0 || !is_head(graph, layer)) return cuts->n - 1;
-    int c = cuts->n - 1;
-    while (c > 0 && cuts->cuts[c].node >= layer)
-        c--;
-    return c;
+    return layer >= 0 && is_head(graph, layer) ? layer : -1;
+}
+
+/* The head begins at this node, or nowhere: -1. */
+static void put_head(thaw_cuts *cuts, int node) {
+    cuts->head = node;
+    cuts->last = cuts->n - 1;
+    while (node >= 0 && cuts->last > 0 && cuts->cuts[cuts->last].node >= node)
+        cuts->last--;
+}
+
+thaw_status thaw_cuts_set_head(const thaw_graph *graph, thaw_cuts *cuts, const char *at,
+                               thaw_error *err) {
+    if (!at) return THAW_OK;
+    if (strcmp(at, "none") == 0) return put_head(cuts, -1), THAW_OK;
+    thaw_nearest nearest = {.word = at};
+    for (int i = 0; i < graph->n_nodes; i++) {
+        if (!runs(&graph->nodes[i])) continue;
+        if (strcmp(graph->nodes[i].name, at) == 0) return put_head(cuts, i), THAW_OK;
+        thaw_nearest_offer(&nearest, graph->nodes[i].name);
+    }
+    return thaw_fail(err, THAW_ERR_USAGE,
+                     "head.at = %s: no node of that name runs in the model%s%s%s; give one, or "
+                     "auto, or none",
+                     at, nearest.best ? "; did you mean \"" : "", nearest.best ? nearest.best : "",
+                     nearest.best ? "\"" : "");
 }
 
 thaw_status thaw_cuts_find(thaw_graph *graph, thaw_cuts *cuts, thaw_error *err) {
@@ -150,7 +215,7 @@ thaw_status thaw_cuts_find(thaw_graph *graph, thaw_cuts *cuts, thaw_error *err) 
     THAW_TRY(find_places(graph, cuts, err));
     count_costs(graph, cuts);
     THAW_TRY(name_stages(graph, cuts, err));
-    cuts->last = find_last(graph, cuts);
+    put_head(cuts, find_head(graph));
     return THAW_OK;
 }
 
@@ -242,6 +307,7 @@ static thaw_hash mix_text(thaw_hash h, const char *text) {
 static thaw_hash mix_attrs(thaw_hash h, const thaw_graph *graph, const thaw_node *node) {
     for (int i = 0; i < node->n_attrs; i++) {
         const thaw_attr *a = &node->attrs[i];
+        if (strcmp(a->name, "training_mode") == 0) continue; /* Statistics are frozen anyway. */
         h = mix_text(h, a->name);
         h = thaw_hash_bytes(h, &a->i, sizeof a->i);
         h = thaw_hash_bytes(h, &a->f, sizeof a->f);
@@ -255,6 +321,12 @@ static thaw_hash mix_attrs(thaw_hash h, const thaw_graph *graph, const thaw_node
         }
     }
     return h;
+}
+
+/* A Reshape is what it makes, in whatever way its file says so. */
+static thaw_hash mix_reshape(thaw_hash h, const thaw_graph *graph, const thaw_node *node) {
+    const thaw_value *y = thaw_node_out(graph, node, 0);
+    return thaw_hash_bytes(h, y->dims, (size_t)y->rank * sizeof *y->dims);
 }
 
 static thaw_hash mix_constant(thaw_hash h, const thaw_value *v) {
@@ -282,8 +354,9 @@ thaw_status thaw_cut_hash(const thaw_graph *graph, const thaw_cut *cut, bool poo
         const thaw_node *node = &graph->nodes[i];
         if (!marks[i] || !runs(node)) continue;
         h = mix_text(h, node->type);
-        h = mix_attrs(h, graph, node);
-        for (int k = 0; k < node->n_in; k++) {
+        bool reshape = is_op(graph, i, "Reshape");
+        h = reshape ? mix_reshape(h, graph, node) : mix_attrs(h, graph, node);
+        for (int k = 0; k < (reshape ? 1 : node->n_in); k++) {
             const thaw_value *in = thaw_node_in(graph, node, k);
             int id = in ? number[in->root] : -1;
             if (in && in->data)

@@ -25,10 +25,17 @@ typedef struct thaw_cuts {
     thaw_cut *cuts; /* In the graph's arena. */
     int n;
     int last; /* Index of the cut that only the head is above. */
+    int head; /* The node that the old head begins with; -1: the network ends without one. */
 } thaw_cuts;
 
-/* Finds all cuts. Fails with ERR_NOMEM only. */
+/* Finds all cuts, and the old head by its look: the last layer if nothing stands behind it but what
+ * can stand behind a classifier. Fails with ERR_NOMEM only. */
 thaw_status thaw_cuts_find(thaw_graph *graph, thaw_cuts *cuts, thaw_error *err);
+
+/* Says where the old head begins: NULL (as found), "none", or the name of a node; what is at it or
+ * above it is then replaced. ERR_USAGE with the nearest name when there is none such. */
+thaw_status thaw_cuts_set_head(const thaw_graph *graph, thaw_cuts *cuts, const char *at,
+                               thaw_error *err);
 
 /* The cut that `freeze` means: last, none (cut 0), an index, a stage, a node's or tensor's name.
  * ERR_USAGE with the nearest name when there is none such. */

@@ -1,5 +1,6 @@
 #include "graph.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,6 +38,10 @@ int64_t thaw_value_elements(const thaw_value *value) {
         if (d < 0 || __builtin_mul_overflow(n, d, &n)) return -1;
     }
     return n;
+}
+
+int64_t thaw_value_channels(const thaw_value *value) {
+    return value->dims[value->rank == 4 && value->nhwc ? 3 : 1];
 }
 
 const float *thaw_value_floats(const thaw_graph *graph, const thaw_node *node, int i, int64_t n,
@@ -108,8 +113,10 @@ static thaw_status check_operators(const thaw_graph *graph, thaw_error *err) {
     if (!n) return THAW_OK;
     thaw_text list = {0};
     for (int k = 0; k < n; k++)
-        thaw_text_add(&list, "%s%.40s (%d, first at node %.60s)", k ? ", " : "",
-                      missing[k].first->type, missing[k].count, missing[k].first->name);
+        thaw_text_add(&list, "%s%.*s (%d, first at node %.*s)", k ? ", " : "",
+                      thaw_text_prefix(missing[k].first->type, 40), missing[k].first->type,
+                      missing[k].count, thaw_text_prefix(missing[k].first->name, 60),
+                      missing[k].first->name);
     if (others) thaw_text_add(&list, ", and %d nodes of other kinds", others);
     return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                      "the model uses operators that Thaw does not have: %s; export it without "
@@ -149,6 +156,46 @@ static void mark_live(thaw_graph *graph) {
     }
 }
 
+/* The first of n numbers that is not finite, or as a variance leaves no square root; -1: none. */
+static int64_t find_bad(int64_t n, const float *x, double least) {
+    for (int64_t i = 0; i < n; i++)
+        if (!(x[i] > least) || isinf(x[i])) return i;
+    return -1;
+}
+
+/* What is not finite makes all scores NaN, and training would run to its end all the same. */
+static thaw_status check_weights(const thaw_graph *graph, const thaw_node *node, thaw_error *err) {
+    bool bounds = strcmp(node->type, "Clip") == 0; /* An infinite one is none. */
+    bool norm = strcmp(node->type, "BatchNormalization") == 0;
+    for (int k = 0; k < node->n_in && !bounds; k++) {
+        const thaw_value *w = thaw_node_in(graph, node, k);
+        if (!w || !w->data || w->dtype != THAW_F32) continue;
+        bool variance = norm && k == 4;
+        double least = variance ? -(double)thaw_node_float(node, "epsilon", 1e-5f) : -INFINITY;
+        int64_t bad = find_bad(thaw_value_elements(w), w->data, least);
+        if (bad >= 0)
+            return thaw_fail(err, THAW_ERR_FORMAT,
+                             "tensor %s, which node %s (%s) reads, holds %g as its number %lld, "
+                             "where a %s is needed: every score would be NaN; export the model "
+                             "again from a checkpoint that works",
+                             w->name, node->name, node->type, ((const float *)w->data)[bad],
+                             (long long)bad, variance ? "variance" : "finite number");
+    }
+    return THAW_OK;
+}
+
+thaw_status thaw_graph_set_output(thaw_graph *graph, int value, thaw_error *err) {
+    graph->output = value;
+    const thaw_value *output = &graph->values[value];
+    if (output->data || output->rank < 0)
+        return thaw_fail(err, THAW_ERR_FORMAT, "the model's output %s does not depend on its input",
+                         output->name);
+    mark_live(graph);
+    for (int i = 0; i < graph->n_nodes; i++)
+        if (graph->nodes[i].live) THAW_TRY(check_weights(graph, &graph->nodes[i], err));
+    return THAW_OK;
+}
+
 thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err) {
     THAW_TRY(check_operators(graph, err));
     for (int i = 0; i < graph->n_nodes; i++) {
@@ -167,10 +214,5 @@ thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err) {
         }
         if (node->alias) out->root = graph->values[node->in[0]].root;
     }
-    mark_live(graph);
-    const thaw_value *output = &graph->values[graph->output];
-    if (output->data || output->rank < 0)
-        return thaw_fail(err, THAW_ERR_FORMAT, "the model's output %s does not depend on its input",
-                         output->name);
-    return THAW_OK;
+    return thaw_graph_set_output(graph, graph->output, err);
 }

@@ -61,8 +61,13 @@ typedef struct thaw_graph {
 } thaw_graph;
 
 /* Infers all shapes, folds constants, marks live nodes and aliases. Fails on an operator without a
- * row (all of them are named with their count) and on shapes that do not fit. */
+ * row (all of them are named with their count), on shapes that do not fit, and as
+ * thaw_graph_set_output does. */
 thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err);
+
+/* Makes a value the output: marks the nodes that it needs. ERR_FORMAT: it does not depend on the
+ * input, or a weight of these nodes is not a finite number. */
+thaw_status thaw_graph_set_output(thaw_graph *graph, int value, thaw_error *err);
 
 /* Attributes of a node, with ONNX's default when absent. The pointers live with the graph. */
 const thaw_attr *thaw_node_attr(const thaw_node *node, const char *name); /* NULL: absent. */
@@ -75,6 +80,9 @@ thaw_value *thaw_node_out(const thaw_graph *graph, const thaw_node *node, int i)
 
 /* Elements for one image (batch counts as 1); for a constant, of all of it. -1 on overflow. */
 int64_t thaw_value_elements(const thaw_value *value);
+
+/* Channels of a map or a vector, wherever they stand. */
+int64_t thaw_value_channels(const thaw_value *value);
 
 /* Elements of a float constant, or NULL with an error that names the node and what was expected. */
 const float *thaw_value_floats(const thaw_graph *graph, const thaw_node *node, int i, int64_t n,

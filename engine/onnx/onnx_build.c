@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "onnx_tensor.h"
 
 enum { MAX_ATTRIBUTES = 4 };
 
@@ -91,8 +92,8 @@ void thaw_onnx_ints(thaw_onnx_builder *b, Onnx__NodeProto *node, const char *nam
 
 /* ---- tensors ------------------------------------------------------------------------------- */
 
-void thaw_onnx_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const int64_t *dims,
-                      const float *values) {
+static void add_tensor(thaw_onnx_builder *b, const char *name, int type, size_t size, int n_dims,
+                       const int64_t *dims, const void *values) {
     Onnx__TensorProto *t = thaw_onnx_take(b, sizeof *t);
     int64_t *copy = thaw_onnx_take(b, ((size_t)n_dims + 1) * sizeof *copy);
     if (b->short_of_memory) return;
@@ -104,10 +105,20 @@ void thaw_onnx_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const 
     t->n_dims = (size_t)n_dims;
     t->dims = copy;
     t->has_data_type = t->has_raw_data = 1;
-    t->data_type = THAW_ONNX_FLOAT;
+    t->data_type = type;
     t->raw_data.data = (uint8_t *)values;
-    t->raw_data.len = n * sizeof *values;
+    t->raw_data.len = n * size;
     b->graph.initializer[b->graph.n_initializer++] = t;
+}
+
+void thaw_onnx_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const int64_t *dims,
+                      const float *values) {
+    add_tensor(b, name, THAW_ONNX_FLOAT, sizeof *values, n_dims, dims, values);
+}
+
+void thaw_onnx_int64_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const int64_t *dims,
+                            const int64_t *values) {
+    add_tensor(b, name, THAW_ONNX_INT64, sizeof *values, n_dims, dims, values);
 }
 
 /* A float tensor N x dims[1] ... */

@@ -9,39 +9,49 @@
 #include "onnx.pb-c.h"
 #include "status.h"
 
-enum { THAW_ONNX_FLOAT = 1, THAW_ONNX_INT64 = 7 };
-
 typedef struct thaw_onnx_builder {
     thaw_arena arena;
     Onnx__GraphProto graph; /* Its arrays are as long as start made them. */
-    bool short_of_memory;
+    bool short_of_memory;   /* Something is missing: from here on nothing is added. */
 } thaw_onnx_builder;
 
-/* Room for so many nodes and tensors. Free with thaw_arena_free of the arena. */
+/* Makes room for at most so many nodes and tensors, which the caller counts; all zero before. Free
+ * with thaw_arena_free of the arena. */
 void thaw_onnx_start(thaw_onnx_builder *b, size_t n_nodes, size_t n_tensors);
 
-void *thaw_onnx_take(thaw_onnx_builder *b, size_t n); /* Zeroed. NULL: out of memory. */
+/* n zeroed bytes, and a copy of a text, in the arena. NULL: out of memory. */
+void *thaw_onnx_take(thaw_onnx_builder *b, size_t n);
 char *thaw_onnx_text(thaw_onnx_builder *b, const char *text);
 
-/* Adds a node; inputs ends with NULL. Returns it, for its attributes, of which there is room for 4;
- * NULL when memory is short, which the functions for attributes take. */
+/* Appends a node with one output; nodes must be added in the order in which they run. inputs ends
+ * with NULL; "" in it leaves an optional input out. Texts are copied. Returns the node, for its
+ * attributes, of which there is room for 4; NULL when memory is short. */
 Onnx__NodeProto *thaw_onnx_node(thaw_onnx_builder *b, const char *type, const char *name,
                                 const char *const *inputs, const char *output);
+
+/* Give a node that thaw_onnx_node has returned (NULL: nothing happens) an attribute of ONNX's type
+ * INT, FLOAT or INTS. name must be one that the operator has and the node has not yet; name and the
+ * n values are copied. Out of memory is remembered in b. */
 void thaw_onnx_int(thaw_onnx_builder *b, Onnx__NodeProto *node, const char *name, int64_t value);
 void thaw_onnx_float(thaw_onnx_builder *b, Onnx__NodeProto *node, const char *name, float value);
 void thaw_onnx_ints(thaw_onnx_builder *b, Onnx__NodeProto *node, const char *name, int n,
                     const int64_t *values);
 
-/* Adds a float tensor. */
+/* Add an initializer of shape dims[n_dims] (n_dims = 0: one number), of floats or of int64. name and
+ * dims are copied; the values, dense with the last dimension fastest, are the caller's and are read
+ * by thaw_onnx_save. */
 void thaw_onnx_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const int64_t *dims,
                       const float *values);
+void thaw_onnx_int64_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const int64_t *dims,
+                            const int64_t *values);
 
-/* The only input and output: float tensors N x dims[1] ... */
+/* Sets the only input and output: float tensors of n_dims dimensions, the first of which is the
+ * free batch "N" whatever stands there. Texts and sizes are copied. */
 void thaw_onnx_ends(thaw_onnx_builder *b, const char *input, int n_input_dims,
                     const int64_t *input_dims, const char *output, int n_output_dims,
                     const int64_t *output_dims);
 
-/* Appends to m's texts, which have room for it. */
+/* Appends a pair to m->metadata_props, which has room for it. Both texts are copied. */
 void thaw_onnx_metadata(thaw_onnx_builder *b, Onnx__ModelProto *m, const char *key,
                         const char *value);
 

@@ -3,108 +3,118 @@
 #include <string.h>
 
 #include "onnx_build.h"
+#include "onnx_names.h"
 
 /* What comes from the model is only pointed to. */
 typedef struct writer {
     thaw_onnx_builder file;
     const thaw_model *model;
+    thaw__names names; /* Of all tensors, the model's and those made here. */
 } writer;
+
+/* A name that no tensor has; base must live as long as the writer. */
+static const char *fresh(writer *w, const char *base) {
+    const char *name = base;
+    for (int attempt = 1; name && !thaw__names_add(&w->names, name, 0); attempt++)
+        name = thaw_arena_printf(&w->file.arena, "%s_%d", base, attempt);
+    if (!name) w->file.short_of_memory = true;
+    return name ? name : base;
+}
 
 /* ---- the old network below the cut --------------------------------------------------------- */
 
-/* External data and odd types are written as plain float or int64 raw data. */
-static Onnx__TensorProto *inline_tensor(writer *w, Onnx__TensorProto *t, const thaw_value *value) {
-    if (t->data_location != ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) return t;
-    Onnx__TensorProto *copy = thaw_onnx_take(&w->file, sizeof *copy);
-    if (!copy) return NULL;
-    onnx__tensor_proto__init(copy);
-    copy->name = t->name;
-    copy->n_dims = t->n_dims;
-    copy->dims = t->dims;
-    copy->has_data_type = 1;
-    copy->data_type = value->dtype == THAW_F32 ? THAW_ONNX_FLOAT : THAW_ONNX_INT64;
-    copy->has_raw_data = 1;
-    copy->raw_data.data = (uint8_t *)value->data;
-    copy->raw_data.len = (size_t)thaw_value_elements(value) * thaw_dtype_bytes(value->dtype);
-    return copy;
+/* What it was read as: float or int64, in the file itself. */
+static void add_constant(writer *w, const thaw_value *value) {
+    if (value->dtype == THAW_F32)
+        thaw_onnx_tensor(&w->file, value->name, value->rank, value->dims, value->data);
+    else
+        thaw_onnx_int64_tensor(&w->file, value->name, value->rank, value->dims, value->data);
 }
 
-/* A Reshape into a batch of the size that the file fixed would refuse every other one: its shape is
- * written anew with 0, "as it is", for the batch. Other nodes are returned as they are. */
-static Onnx__NodeProto *free_batch(writer *w, int index) {
+/* Dropout passes on what it gets, and so does a Cast where everything is float. */
+static void become_identity(Onnx__NodeProto *node) {
+    node->op_type = "Identity";
+    node->n_input = node->n_output = 1;
+    node->n_attribute = 0;
+}
+
+/* The sizes that a Reshape makes, whatever its file computed them from: 0, "as it is", for the
+ * batch, which stays free. */
+static void reshape_anew(writer *w, int index, Onnx__NodeProto *node) {
     const thaw_graph *g = &w->model->graph;
-    const thaw_node *node = &g->nodes[index];
-    Onnx__NodeProto *old = w->model->proto->graph->node[index];
-    const thaw_value *shape = thaw_node_in(g, node, 1);
-    if (strcmp(node->type, "Reshape") != 0 || !g->fixed_batch || !shape || !shape->data ||
-        shape->dims[0] < 1 || *(const int64_t *)shape->data != g->fixed_batch ||
-        thaw_node_int(node, "allowzero", 0))
-        return old;
-    size_t n = (size_t)shape->dims[0];
-    Onnx__NodeProto *copy = thaw_onnx_take(&w->file, sizeof *copy);
-    Onnx__TensorProto *t = thaw_onnx_take(&w->file, sizeof *t);
-    char **in = thaw_onnx_take(&w->file, old->n_input * sizeof *in);
-    int64_t *values = thaw_onnx_take(&w->file, n * sizeof *values),
-            *dims = thaw_onnx_take(&w->file, sizeof *dims);
+    const thaw_value *y = thaw_node_out(g, &g->nodes[index], 0);
+    int64_t *sizes = thaw_onnx_take(&w->file, sizeof y->dims), n = y->rank;
+    char **in = thaw_onnx_take(&w->file, 2 * sizeof *in);
     char *name = thaw_arena_printf(&w->file.arena, "thaw_shape_%d", index);
     if (!name) w->file.short_of_memory = true;
-    if (w->file.short_of_memory) return old;
-    memcpy(values, shape->data, n * sizeof *values);
-    values[0] = 0;
-    dims[0] = (int64_t)n;
-    onnx__tensor_proto__init(t);
-    t->name = name;
-    t->n_dims = 1;
-    t->dims = dims;
-    t->has_data_type = t->has_raw_data = 1;
-    t->data_type = THAW_ONNX_INT64;
-    t->raw_data.data = (uint8_t *)values;
-    t->raw_data.len = n * sizeof *values;
-    w->file.graph.initializer[w->file.graph.n_initializer++] = t;
-    *copy = *old;
-    memcpy(in, old->input, old->n_input * sizeof *in);
-    in[1] = name;
-    copy->input = in;
-    return copy;
+    if (w->file.short_of_memory) return;
+    for (int i = 0; i < y->rank; i++)
+        sizes[i] = y->dims[i] == THAW_BATCH ? 0 : y->dims[i];
+    in[0] = node->input[0];
+    in[1] = (char *)fresh(w, name);
+    thaw_onnx_int64_tensor(&w->file, in[1], 1, &n, sizes);
+    node->input = in;
+    node->n_input = 2;
 }
 
-static void copy_trunk(writer *w, const thaw_cut *cut, size_t n_new_nodes, size_t n_new_tensors) {
-    const thaw_graph *g = &w->model->graph;
-    const Onnx__GraphProto *old = w->model->proto->graph;
-    uint8_t *marks = thaw_onnx_take(&w->file, (size_t)g->n_nodes + 1);
-    uint8_t *used = thaw_onnx_take(&w->file, (size_t)g->n_values + 1);
-    thaw_onnx_start(&w->file, old->n_node + n_new_nodes,
-                    old->n_initializer + old->n_node + n_new_tensors);
+/* Attributes of training, and one that gives a 0 of reshape_anew another meaning. */
+static bool is_left_out(const Onnx__AttributeProto *attribute) {
+    const char *name = attribute->name ? attribute->name : "";
+    return strcmp(name, "training_mode") == 0 || strcmp(name, "allowzero") == 0;
+}
+
+/* In the form for inference. */
+static void copy_node(writer *w, int index) {
+    const Onnx__NodeProto *old = w->model->proto->graph->node[index];
+    const char *type = w->model->graph.nodes[index].type;
+    Onnx__NodeProto *node = thaw_onnx_take(&w->file, sizeof *node);
+    Onnx__AttributeProto **kept = thaw_onnx_take(&w->file, old->n_attribute * sizeof *kept);
     if (w->file.short_of_memory) return;
+    *node = *old;
+    node->attribute = kept;
+    node->n_attribute = 0;
+    for (size_t i = 0; i < old->n_attribute; i++)
+        if (!is_left_out(old->attribute[i])) kept[node->n_attribute++] = old->attribute[i];
+    if (strcmp(type, "Dropout") == 0 || strcmp(type, "Cast") == 0) become_identity(node);
+    if (strcmp(type, "BatchNormalization") == 0) node->n_output = 1; /* More are of training. */
+    if (strcmp(type, "Reshape") == 0) reshape_anew(w, index, node);
+    w->file.graph.node[w->file.graph.n_node++] = node;
+}
+
+/* The nodes that run, and what they read. Those that computed constants have done so. */
+static void copy_trunk(writer *w, const thaw_cut *cut, uint8_t *marks, uint8_t *used) {
+    const thaw_graph *g = &w->model->graph;
     thaw_graph_mark_below(g, cut->value, marks);
     for (int i = 0; i < g->n_nodes; i++) {
-        if (!marks[i]) continue;
-        w->file.graph.node[w->file.graph.n_node++] = free_batch(w, i);
-        for (int k = 0; k < g->nodes[i].n_in; k++)
-            if (g->nodes[i].in[k] >= 0) used[g->nodes[i].in[k]] = 1;
+        const thaw_node *node = &g->nodes[i];
+        if (!marks[i] || !node->live) continue;
+        copy_node(w, i);
+        int n_in = strcmp(node->type, "Dropout") == 0 || strcmp(node->type, "Reshape") == 0
+                       ? 1
+                       : node->n_in;
+        for (int k = 0; k < n_in; k++)
+            if (node->in[k] >= 0 && g->values[node->in[k]].data) used[node->in[k]] = 1;
     }
-    /* The reader made the initializers the first values, in the file's order. */
-    for (size_t i = 0; i < old->n_initializer; i++)
-        if (used[i])
-            w->file.graph.initializer[w->file.graph.n_initializer++] =
-                inline_tensor(w, old->initializer[i], &g->values[i]);
+    for (int i = 0; i < g->n_values; i++)
+        if (used[i]) add_constant(w, &g->values[i]);
+}
+
+/* Room for the nodes, tensors and names of both networks. */
+static void start(writer *w, const thaw_cut *cut, size_t n_layers) {
+    const thaw_graph *g = &w->model->graph;
+    size_t nodes = (size_t)g->n_nodes, values = (size_t)g->n_values;
+    size_t head_nodes = 4 + 2 * n_layers, head_tensors = 2 * n_layers;
+    thaw_onnx_start(&w->file, nodes + head_nodes, values + nodes + head_tensors);
+    uint8_t *marks = thaw_onnx_take(&w->file, nodes + 1), *used = thaw_onnx_take(&w->file, values);
+    size_t names = values + nodes + head_nodes + head_tensors;
+    if (!thaw__names_init(&w->names, names, &w->file.arena)) w->file.short_of_memory = true;
+    if (w->file.short_of_memory) return;
+    for (int i = 0; i < g->n_values; i++)
+        thaw__names_add(&w->names, g->values[i].name, i);
+    copy_trunk(w, cut, marks, used);
 }
 
 /* ---- the new head -------------------------------------------------------------------------- */
-
-/* A name that no tensor of the old network has. */
-static const char *fresh(writer *w, const char *base) {
-    const char *name = base;
-    for (int attempt = 1; name; attempt++) {
-        bool taken = false;
-        for (int i = 0; i < w->model->graph.n_values; i++)
-            taken |= strcmp(w->model->graph.values[i].name, name) == 0;
-        if (!taken) return name;
-        name = thaw_arena_printf(&w->file.arena, "%s_%d", base, attempt);
-    }
-    w->file.short_of_memory = true;
-    return base;
-}
 
 /* Returns the name of the output. */
 static const char *add_head(writer *w, const thaw_cut *cut, const thaw_new_head *head) {
@@ -184,7 +194,7 @@ static thaw_status write_with(writer *w, const thaw_cut *cut, const thaw_new_hea
     enum { OLDEST_IR = 4 }; /* From 4 on, initializers need not be inputs as well. */
     const Onnx__ModelProto *old = w->model->proto;
     size_t n_layers = (size_t)head->n_layers;
-    copy_trunk(w, cut, 4 + 2 * n_layers, 2 * n_layers);
+    start(w, cut, n_layers);
     Onnx__ModelProto m;
     onnx__model_proto__init(&m);
     if (!w->file.short_of_memory) {

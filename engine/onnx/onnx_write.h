@@ -19,9 +19,11 @@ typedef struct thaw_new_head {
     int n_metadata;
 } thaw_new_head;
 
-/* Writes the nodes of `model` below `cut` as the file had them, the new layers above, and a softmax
- * whose output is called "scores" [N, K]. The batch is free. One file, below 2 GB, which appears
- * by rename. A file that this wrote has the same trunk hash at its last cut as `model` at `cut`.
+/* Writes the nodes of `model` below `cut`, the new layers above, and a softmax whose output is
+ * called "scores" [N, K]. The nodes are in the form for inference, whatever form the file had: all
+ * of it in float, shapes and other constants computed, no dropout, no statistics of a batch. The
+ * batch is free. One file, below 2 GB, which appears by rename. What this wrote, with one layer,
+ * has the same trunk hash at its last cut as `model` at `cut`.
  * ERR_IO; ERR_UNSUPPORTED when it would be too large; ERR_NOMEM. */
 thaw_status thaw_onnx_write(const thaw_model *model, const thaw_cut *cut, const thaw_new_head *head,
                             const char *path, thaw_error *err);

@@ -57,16 +57,19 @@ static thaw_status sum_rows(const thaw_rows *rows, int64_t M, int64_t *index, fl
     return THAW_OK;
 }
 
-/* scale[d] from the moments, as head.h has it. */
-static void scale_of_moments(int64_t D, const double *mean, const double *var, float *scale) {
+/* scale[d] from the moments, as head.h has it; returns how many features are constant. */
+static int64_t scale_of_moments(int64_t D, const double *mean, const double *var, float *scale) {
     double norm2 = 0; /* Mean of |z|^2 with scale = var^-1/4. */
+    int64_t n_constant = 0;
     for (int64_t d = 0; d < D; d++)
         norm2 += sqrt(var[d]);
     for (int64_t d = 0; d < D; d++) {
         /* Less spread than the rounding of the mean makes: constant. */
         bool constant = var[d] <= 1e-24 * mean[d] * mean[d];
         scale[d] = constant ? 0 : (float)sqrt(THAW_HEAD_NORM2 / norm2 / sqrt(var[d]));
+        n_constant += constant;
     }
+    return n_constant;
 }
 
 thaw_status thaw_head_fit_scale(thaw_head *head, const thaw_rows *rows, int64_t M, int64_t *index,
@@ -87,7 +90,7 @@ thaw_status thaw_head_fit_scale(thaw_head *head, const thaw_rows *rows, int64_t 
                              "feature %lld is not a finite number in every training row",
                              (long long)d);
     }
-    scale_of_moments(D, mean, var, head->scale);
+    head->n_constant = scale_of_moments(D, mean, var, head->scale);
     return THAW_OK;
 }
 

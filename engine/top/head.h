@@ -53,6 +53,7 @@ typedef struct thaw_head {
     float *params; /* All weights and biases in one piece: w, b, w, b. */
     int64_t n_params;
     float *mean, *scale; /* D of layers[0]; NULL: folded, the head takes raw features. */
+    int64_t n_constant;  /* Features that are the same in every row that the scale was set from. */
 } thaw_head;
 
 /* A head of K classes on D features, in the arena; hidden = 0: linear. The hidden layer starts
@@ -62,7 +63,7 @@ typedef struct thaw_head {
 thaw_status thaw_head_init(thaw_head *head, int64_t D, int64_t hidden, int64_t K, uint64_t seed,
                            thaw_arena *arena, thaw_error *err);
 
-/* Sets mean and scale from the rows, in two passes in row order, in double. buffer holds M rows,
+/* Sets mean, scale and n_constant from the rows, in two passes in row order, in double. buffer holds M rows,
  * index M numbers. Fails as gather does, and with ERR_DATA when a feature is not finite. */
 thaw_status thaw_head_fit_scale(thaw_head *head, const thaw_rows *rows, int64_t M, int64_t *index,
                                 float *buffer, thaw_arena *arena, thaw_error *err);

@@ -464,6 +464,7 @@ thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *
     *result = (thaw_train_result){0};
     THAW_TRY(check_job(job, err));
     THAW_TRY(set_up(&t, arena, err));
+    result->n_constant = head->n_constant;
     thaw_status status = move_to_device(&t, err);
     if (status == THAW_OK) status = run_epochs(&t, result, err);
     if (t.on_device) job->backend->kernels->head->destroy(t.on_device);

@@ -91,6 +91,7 @@ typedef struct thaw_train_job {
 typedef struct thaw_train_result {
     int64_t epochs_run;
     thaw_epoch kept;              /* The epoch whose weights the head has. */
+    int64_t n_constant;           /* Features that are the same in every training row. */
     char note[THAW_BACKEND_TEXT]; /* Why the device did not train the head; "" otherwise. */
     thaw_head_tiers tiers;        /* Where the rows were, if it did; else zeros. */
 } thaw_train_result;

@@ -10,6 +10,13 @@
 #include "run/precision.h"
 #include "text.h"
 
+/* A name of the file as a terminal may have it. */
+static const char *shown(thaw_model *m, const char *name) {
+    char *copy = thaw_arena_string(&m->arena, name, strlen(name));
+    if (copy) thaw_text_printable(copy);
+    return copy ? copy : "?";
+}
+
 static void print_operators(const thaw_graph *graph) {
     thaw_text list = {0};
     int n_rows;
@@ -40,14 +47,15 @@ static void print_batch_norm(const thaw_graph *graph) {
             "            fine for frozen layers\n");
 }
 
-static void print_cut(const thaw_graph *graph, const thaw_cuts *cuts, const thaw_cut *cut) {
+/* The node's name comes last, so that it is whole, to be copied into freeze. */
+static void print_cut(thaw_model *m, const thaw_cuts *cuts, const thaw_cut *cut) {
     char shape[64];
-    thaw_value_shape_text(&graph->values[cut->value], shape, sizeof shape);
-    printf("%c%4d  %-36.36s %-9s %-20s %9.1f %10.3f %10.3f %9.3f %9.3f\n",
-           cut->index == cuts->last ? '*' : ' ', cut->index, cut->name,
-           cut->stage ? cut->stage : "", shape, (double)cut->elements * 4 / 1024,
-           (double)cut->params_below / 1e6, (double)cut->params_above / 1e6,
-           (double)cut->flop_below / 1e9, (double)cut->flop_above / 1e9);
+    thaw_value_shape_text(&m->graph.values[cut->value], shape, sizeof shape);
+    printf("%c%4d  %-9s %-20s %9.1f %10.3f %10.3f %9.3f %9.3f  %s\n",
+           cut->index == cuts->last ? '*' : ' ', cut->index, cut->stage ? cut->stage : "", shape,
+           (double)cut->elements * 4 / 1024, (double)cut->params_below / 1e6,
+           (double)cut->params_above / 1e6, (double)cut->flop_below / 1e9,
+           (double)cut->flop_above / 1e9, shown(m, cut->name));
 }
 
 /* Steps, what each runs, and what they add up to. */
@@ -104,6 +112,39 @@ static thaw_status explain(const thaw_network *network, const thaw_options *opti
     return status;
 }
 
+/* The file, as it was understood. */
+static void print_model(thaw_network *network) {
+    thaw_model *m = &network->model;
+    const thaw_graph *graph = &m->graph;
+    char text[64];
+    printf("file        %s, %.1f MB, opset %lld, from %s\n", shown(m, m->path),
+           (double)m->file_bytes / 1e6, (long long)graph->opset, shown(m, m->producer));
+    printf("input       %s, %lld x %lld, %lld channels%s%s%s\n",
+           shown(m, graph->values[graph->input].name), (long long)m->width, (long long)m->height,
+           (long long)m->channels, graph->input_nhwc ? " (NHWC)" : "",
+           m->integer_input ? ", whole numbers" : "", m->open_size ? ", size left open" : "");
+    thaw_value_shape_text(&graph->values[graph->output], text, sizeof text);
+    printf("output      %s, %s\n", shown(m, graph->values[graph->output].name), text);
+    print_operators(graph);
+    print_batch_norm(graph);
+    printf("preprocess  %s\n", network->preprocess_reason);
+    printf("old head    %s\n", shown(m, network->head));
+    for (int i = 0; i < network->n_notes; i++)
+        printf("note        %s\n", shown(m, network->notes[i]));
+    thaw_hash_text(network->trunk_hash, text);
+    printf("trunk       %lld features an image, hash %s\n", (long long)network->n_features, text);
+}
+
+static void print_cuts(thaw_network *network) {
+    printf("\n                                                    parameters, M           GFLOP\n");
+    printf("  cut  %-9s %-20s %9s %10s %10s %9s %9s  %s\n", "stage", "shape", "KB/image", "below",
+           "above", "below", "above", "node");
+    for (int i = 0; i < network->cuts.n; i++)
+        print_cut(&network->model, &network->cuts, &network->cuts.cuts[i]);
+    printf("\n* is freeze = last: only the head above it is trained.%s\n",
+           network->pooled ? " Its mean over height and width is what is kept." : "");
+}
+
 thaw_status thaw_cmd_inspect(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
     thaw_options inspected = *options;
     inspected.model = cli->args[0];
@@ -111,31 +152,8 @@ thaw_status thaw_cmd_inspect(const thaw_cli *cli, const thaw_options *options, t
     thaw_network network;
     thaw_status status = thaw_network_open(&network, &inspected, err);
     if (status == THAW_OK) {
-        const thaw_model *m = &network.model;
-        const thaw_graph *graph = &m->graph;
-        char text[64];
-        printf("file        %s, %.1f MB, opset %lld, from %s\n", m->path,
-               (double)m->file_bytes / 1e6, (long long)graph->opset, m->producer);
-        printf("input       %s, %lld x %lld, %lld channels%s\n", graph->values[graph->input].name,
-               (long long)m->width, (long long)m->height, (long long)m->channels,
-               graph->input_nhwc ? " (NHWC)" : "");
-        thaw_value_shape_text(&graph->values[graph->output], text, sizeof text);
-        printf("output      %s, %s\n", graph->values[graph->output].name, text);
-        print_operators(graph);
-        print_batch_norm(graph);
-        printf("preprocess  %s\n", network.preprocess_reason);
-        thaw_hash_text(network.trunk_hash, text);
-        printf("trunk       %lld features an image, hash %s\n\n", (long long)network.n_features,
-               text);
-        printf(
-            "                                                                               "
-            "            parameters, M           GFLOP\n");
-        printf("  cut  %-36s %-9s %-20s %9s %10s %10s %9s %9s\n", "node", "stage", "shape",
-               "KB/image", "below", "above", "below", "above");
-        for (int i = 0; i < network.cuts.n; i++)
-            print_cut(graph, &network.cuts, &network.cuts.cuts[i]);
-        printf("\n* is freeze = last: only the head above it is trained.%s\n",
-               network.pooled ? " Its mean over height and width is what is kept." : "");
+        print_model(&network);
+        print_cuts(&network);
         if (options->inspect.plan) status = explain(&network, options, err);
     }
     thaw_network_close(&network);

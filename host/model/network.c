@@ -1,19 +1,78 @@
 #include "network.h"
 
-static thaw_status choose_cut(thaw_network *network, const char *freeze, thaw_error *err) {
+#include <string.h>
+
+#include "text.h"
+
+/* ---- the cut ------------------------------------------------------------------------------- */
+
+static thaw_status choose_cut(thaw_network *network, const char *head, const char *freeze,
+                              thaw_error *err) {
     thaw_graph *graph = &network->model.graph;
     THAW_TRY(thaw_cuts_find(graph, &network->cuts, err));
+    THAW_TRY(thaw_cuts_set_head(graph, &network->cuts, head, err));
     THAW_TRY(thaw_cuts_select(graph, &network->cuts, freeze, &network->cut, err));
     THAW_TRY(thaw_cut_trainable(graph, &network->cuts, network->cut, err));
     /* Only the head is trained, so everything below it is frozen, also what lies between the named
      * cut and the head: it has no weights, and less is left to keep. */
     if (network->cut->index < network->cuts.last)
         network->cut = &network->cuts.cuts[network->cuts.last];
+    const thaw_value *value = &graph->values[network->cut->value];
     network->pooled = thaw_cut_is_map(graph, network->cut);
-    network->n_features =
-        network->pooled ? graph->values[network->cut->value].dims[1] : network->cut->elements;
+    network->n_features = network->pooled ? thaw_value_channels(value) : network->cut->elements;
     return thaw_cut_hash(graph, network->cut, network->pooled, &network->trunk_hash, err);
 }
+
+/* ---- what is worth a word ------------------------------------------------------------------ */
+
+static const char *describe_head(thaw_network *network) {
+    const thaw_graph *graph = &network->model.graph;
+    int at = network->cuts.head;
+    if (at < 0)
+        return "none: the new head stands on the network's output; head.at = NODE if it has one";
+    bool kept = network->cut->node >= at;
+    return thaw_arena_printf(
+        &network->model.arena, "%s (%s) and what follows it, %lld numbers, %s",
+        graph->nodes[at].name, graph->nodes[at].type,
+        (long long)thaw_value_elements(&graph->values[graph->output]),
+        kept ? "lies below the cut: the new head is trained on its scores" : "is replaced");
+}
+
+static const char *describe_outputs(thaw_network *network) {
+    const thaw_model *m = &network->model;
+    thaw_text list = {0};
+    for (int i = 0; i < m->n_outputs; i++) {
+        const char *name = m->graph.values[m->outputs[i]].name;
+        thaw_text_add(&list, "%s%.*s", i ? ", " : "", thaw_text_prefix(name, 60), name);
+    }
+    return thaw_arena_printf(&network->model.arena,
+                             "the model has %d outputs, %s: %s is taken, which most of it lies "
+                             "below; output = NAME takes another",
+                             m->n_outputs, list.text, m->graph.values[m->graph.output].name);
+}
+
+static thaw_status take_notes(thaw_network *network, const thaw_options *options, thaw_error *err) {
+    thaw_model *m = &network->model;
+    const char **note = network->notes;
+    network->head = describe_head(network);
+    if (m->n_outputs > 1 && thaw_is_auto(options->output)) *note++ = describe_outputs(network);
+    if (m->open_size && thaw_is_auto(options->image.size))
+        *note++ = thaw_arena_printf(&m->arena,
+                                    "the model leaves the size of its pictures open: %lld x %lld "
+                                    "is taken; image.size sets it",
+                                    (long long)m->width, (long long)m->height);
+    if (m->integer_input)
+        *note++ =
+            "the model takes pixels as whole numbers; the bundle's model.onnx will take them "
+            "as floats";
+    network->n_notes = (int)(note - network->notes);
+    bool short_of_memory = !network->head;
+    for (int i = 0; i < network->n_notes; i++)
+        short_of_memory |= !network->notes[i];
+    return short_of_memory ? thaw_fail_memory(err, "to describe the model") : THAW_OK;
+}
+
+/* ---- opening ------------------------------------------------------------------------------- */
 
 thaw_status thaw_network_open(thaw_network *network, const thaw_options *options, thaw_error *err) {
     *network = (thaw_network){0};
@@ -25,7 +84,10 @@ thaw_status thaw_network_open(thaw_network *network, const thaw_options *options
                          "image.size out, or export the model with open height and width",
                          (long long)size, options->model, (long long)network->model.width,
                          (long long)network->model.height);
-    THAW_TRY(choose_cut(network, options->freeze, err));
+    if (!thaw_is_auto(options->output))
+        THAW_TRY(thaw_model_choose_output(&network->model, options->output, err));
+    THAW_TRY(choose_cut(network, options->head.at, options->freeze, err));
+    THAW_TRY(take_notes(network, options, err));
     return thaw_preprocess_choose(&network->model, options, &network->preprocess,
                                   network->preprocess_reason, sizeof network->preprocess_reason,
                                   err);
@@ -43,7 +105,7 @@ thaw_status thaw_network_open_bundle(thaw_network *network, const char *path,
                          "%d x %d x %d",
                          path, (long long)network->model.width, (long long)network->model.height,
                          (long long)network->model.channels, g->width, g->height, g->channels);
-    return choose_cut(network, "last", err);
+    return choose_cut(network, NULL, "last", err);
 }
 
 void thaw_network_close(thaw_network *network) {

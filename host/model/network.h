@@ -6,6 +6,8 @@
 #include "preprocess.h"
 #include "trunk/trunk.h"
 
+enum { THAW_NETWORK_NOTES = 3 };
+
 typedef struct thaw_network {
     thaw_model model;
     thaw_cuts cuts;
@@ -14,10 +16,15 @@ typedef struct thaw_network {
     int64_t n_features;  /* Of one image, as kept. */
     thaw_preprocess preprocess;
     char preprocess_reason[256];
+    const char *head; /* One sentence: what was taken for the old head. */
+    /* What was chosen where the file leaves a choice that its user may want to make; one sentence
+     * each, in the model's arena. */
+    const char *notes[THAW_NETWORK_NOTES];
+    int n_notes;
     thaw_hash trunk_hash; /* Of the frozen function: operators and weights. */
 } thaw_network;
 
-/* Reads options->model, chooses options->freeze and the preprocessing. Close it also after an
+/* Reads options->model, chooses its output, head, cut and preprocessing as the options say. Close it also after an
  * error. ERR_USAGE, ERR_IO, ERR_FORMAT, ERR_UNSUPPORTED, as the parts say. */
 thaw_status thaw_network_open(thaw_network *network, const thaw_options *options, thaw_error *err);
 

@@ -39,6 +39,10 @@ static int64_t n_outputs(const thaw_graph *graph) {
 static thaw_preset guess(const thaw_model *model, const char **reason) {
     const char *first = first_operator(&model->graph), *producer = model->producer;
     bool keras = strstr(producer, "tf2onnx") || strstr(producer, "keras");
+    if (model->integer_input) {
+        *reason = "the network takes whole numbers, so it scales pixels itself";
+        return THAW_PRESET_RAW;
+    }
     if (strcmp(first, "Conv") != 0 && strcmp(first, "Pad") != 0) {
         *reason = "the network begins with arithmetic on its input, so it scales pixels itself";
         return THAW_PRESET_RAW;

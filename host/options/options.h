@@ -87,7 +87,7 @@ typedef struct thaw_opt_origin {
 /* The values. Text belongs to the arena, "" is a text that was not given. The rows of the table
  * say what each means, in which unit and within which range, and which can be auto. */
 typedef struct thaw_options {
-    const char *model, *out, *freeze;
+    const char *model, *out, *freeze, *output;
     thaw_preset preprocess;
     int64_t seed, epochs, batch;
     const char *device; /* As thaw_backend_open takes it. */
@@ -118,6 +118,7 @@ typedef struct thaw_options {
     } cache;
     struct {
         thaw_head_kind kind;
+        const char *at;
         int64_t hidden;
         double dropout;
         thaw_optimizer optimizer;

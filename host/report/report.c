@@ -247,6 +247,25 @@ static thaw_status put_mistakes(FILE *out, const thaw_report *r, thaw_error *err
     return THAW_OK;
 }
 
+/* Pictures that stand where they should not. */
+static void put_duplicates(FILE *out, const thaw_report *r) {
+    const json_t *found = json_object_get(r->metrics, "duplicates"), *pair;
+    size_t i;
+    if (!found) return;
+    fprintf(out,
+            "<h2>The same picture twice</h2><p class=sub>%.0f in two splits, %.0f in two "
+            "classes.</p><div class=wide><table>\n",
+            number(found, "across_splits"), number(found, "across_classes"));
+    json_array_foreach(json_object_get(found, "pairs"), i, pair) {
+        for (size_t k = 0; k < 2; k++) {
+            fputs(k ? "<td>" : "<tr><td>", out);
+            put_text(out, json_string_value(json_array_get(pair, k)));
+        }
+        fputc('\n', out);
+    }
+    fputs("</table></div>\n", out);
+}
+
 thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_error *err) {
     char *text = NULL;
     size_t n = 0;
@@ -258,6 +277,7 @@ thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_
     put_confusion(out, report->results);
     thaw_status status = put_mistakes(out, report, err);
     put_classes(out, report->results);
+    put_duplicates(out, report);
     bool ok = !ferror(out);
     ok &= fclose(out) == 0;
     if (status == THAW_OK)

@@ -42,7 +42,10 @@ static void say_network(run *r) {
     thaw_log *log = &r->session.log;
     const thaw_network *n = &r->network;
     thaw_log_write(log, THAW_LOG_INFO, "model: %s, %s", n->model.path, n->model.producer);
+    for (int i = 0; i < n->n_notes; i++)
+        thaw_log_write(log, THAW_LOG_WARN, "%s", n->notes[i]);
     thaw_log_write(log, THAW_LOG_INFO, "preprocess: %s", n->preprocess_reason);
+    thaw_log_write(log, THAW_LOG_INFO, "old head: %s", n->head);
     thaw_log_write(log, THAW_LOG_INFO,
                    "frozen: cut %d of %d, %s: %lld features, %.2f GFLOP an image", n->cut->index,
                    n->cuts.n - 1, n->cut->name, (long long)n->n_features,
@@ -110,6 +113,16 @@ static int on_epoch(void *ctx, const thaw_epoch *e) {
     return *r->session.stop;
 }
 
+/* A few features that never move are usual; when most are, something is wrong before them. */
+static void say_constant(run *r) {
+    long long n = (long long)r->result.n_constant, D = (long long)r->network.n_features;
+    if (n > 0)
+        thaw_log_write(
+            &r->session.log, 2 * n >= D ? THAW_LOG_WARN : THAW_LOG_INFO,
+            "%lld of %lld features are the same for every training picture%s", n, D,
+            n == D ? ": nothing can be learnt from them; look at preprocess and freeze" : "");
+}
+
 static thaw_status train_head(run *r, thaw_error *err) {
     thaw_train_options options = train_options(r->options, r->splits[THAW_SPLIT_TRAIN].rows.n);
     char *path = in_folder(r, "epochs.jsonl");
@@ -131,6 +144,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
     double start = thaw_now_s();
     THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
     r->train_seconds = thaw_now_s() - start;
+    say_constant(r);
     if (r->result.note[0]) thaw_log_write(&r->session.log, THAW_LOG_INFO, "%s", r->result.note);
     const thaw_head_tiers *tiers = &r->result.tiers;
     if (tiers->on_device + tiers->pinned > 0)

@@ -90,13 +90,29 @@ int cpu_pad_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_
     return cpu_set_output(&builder, y);
 }
 
-static int concat_desc(cpu_builder *builder, dnnl_primitive_desc_t *desc) {
+/* The layout of the whole: the first part's, where it is one of the usual ones. oneDNN 3.2's own
+ * choice for parts that lie differently can have channels before images, and its reference eltwise,
+ * which AVX falls back to, takes that for images before channels. */
+static int joined_md(cpu_builder *builder, cpu_md *md) {
+    static const dnnl_format_tag_t usual[] = {dnnl_nChw16c, dnnl_nChw8c, dnnl_nhwc};
+    enum { LAST = sizeof usual / sizeof usual[0] - 1 };
     const thaw_step *step = builder->step;
-    cpu_md *mds = thaw_arena_array(builder->plan->arena, (size_t)step->n_in, sizeof *mds), y;
+    dnnl_data_type_t type = cpu_type(step->in[0]->dtype);
+    int i = 0;
+    for (; i < LAST; i++) {
+        cpu_md candidate;
+        CPU_TRY(cpu_port_md(builder, step->in[0], type, usual[i], &candidate));
+        if (dnnl_memory_desc_equal(candidate, cpu_layout(step->in[0]))) break;
+    }
+    return cpu_port_md(builder, step->out, cpu_type(step->out->dtype), usual[i], md);
+}
+
+static int concat_desc(cpu_builder *builder, cpu_md y, dnnl_primitive_desc_t *desc) {
+    const thaw_step *step = builder->step;
+    cpu_md *mds = thaw_arena_array(builder->plan->arena, (size_t)step->n_in, sizeof *mds);
     if (!mds) return cpu_refuse(builder, dnnl_out_of_memory, "memory for a concatenation");
     for (int i = 0; i < step->n_in; i++)
         mds[i] = cpu_layout(step->in[i]);
-    CPU_TRY(cpu_port_md(builder, step->out, cpu_type(step->out->dtype), dnnl_format_tag_any, &y));
     dnnl_primitive_attr_t attr;
     CPU_TRY(cpu_attributes(NULL, &attr));
     int code =
@@ -108,14 +124,10 @@ static int concat_desc(cpu_builder *builder, dnnl_primitive_desc_t *desc) {
 int cpu_concat_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
     cpu_builder builder;
     CPU_TRY(cpu_begin(&builder, step, plan, err));
-    dnnl_primitive_desc_t desc;
-    CPU_TRY(concat_desc(&builder, &desc));
     cpu_md y;
-    int code = cpu_chosen_md(&builder, desc, dnnl_query_dst_md, &y);
-    if (code) {
-        dnnl_primitive_desc_destroy(desc);
-        return code;
-    }
+    CPU_TRY(joined_md(&builder, &y));
+    dnnl_primitive_desc_t desc;
+    CPU_TRY(concat_desc(&builder, y, &desc));
     cpu_call *call;
     CPU_TRY(cpu_add_call(&builder, desc, &call));
     for (int i = 0; i < step->n_in; i++)

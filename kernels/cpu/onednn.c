@@ -111,6 +111,14 @@ dnnl_data_type_t cpu_type(thaw_dtype dtype) {
 
 int cpu_set_output(cpu_builder *builder, cpu_md md) {
     thaw_port *out = builder->step->out;
+    /* A vector lies the same way as N,C,H,W and as N,H,W,C. Called the first, oneDNN 3.2's binary
+     * adds the first channel's shift of a post-operation to all of them. */
+    if (out->H * out->W == 1) {
+        cpu_md plain;
+        CPU_TRY(cpu_port_md(builder, out, cpu_type(out->dtype), dnnl_nchw, &plain));
+        if (dnnl_memory_desc_equal(md, plain))
+            CPU_TRY(cpu_port_md(builder, out, cpu_type(out->dtype), dnnl_nhwc, &md));
+    }
     out->layout = md;
     out->bytes = dnnl_memory_desc_get_size(md);
     return 0;

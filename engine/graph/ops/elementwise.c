@@ -145,10 +145,11 @@ static bool takes_value(const thaw_lowering *l, const thaw_node *node, int root)
 /* `first` is x / sqrt 2, or x * sqrt(1/2). The last two products come in either order. */
 static bool melt_gelu(thaw_lowering *l, const thaw_node *first) {
     bool over = first->op == &thaw_op_Div;
-    if (thaw__lower_value(l, first, 0)->data ||
+    int at = !over && thaw__lower_value(l, first, 0)->data ? 1 : 0; /* sqrt(1/2) * x */
+    if (thaw__lower_value(l, first, at)->data ||
         !takes_number(l, first, over ? 1.41421356f : 0.70710678f))
         return false;
-    int x = thaw__lower_root(l, first->in[0]);
+    int x = thaw__lower_root(l, first->in[at]);
     const thaw_node *chain[4], *node = first;
     static const thaw_op *const ops[] = {&thaw_op_Erf, &thaw_op_Add, &thaw_op_Mul, &thaw_op_Mul};
     for (int i = 0; i < 4; i++) {

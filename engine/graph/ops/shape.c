@@ -118,12 +118,20 @@ const thaw_op thaw_op_Identity = {.type = "Identity", .infer = infer_same};
 const thaw_op thaw_op_Dropout = {.type = "Dropout", .infer = infer_same};
 
 static thaw_status infer_cast(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    enum { TO_FLOAT = 1, TO_INT32 = 6, TO_INT64 = 7, TO_DOUBLE = 11 };
+    enum {
+        TO_FLOAT = 1,
+        TO_INT32 = 6,
+        TO_INT64 = 7,
+        TO_FLOAT16 = 10,
+        TO_DOUBLE = 11,
+        TO_BFLOAT16 = 16
+    };
     THAW_TRY(infer_same(graph, node, err));
     thaw_value *x = thaw_node_in(graph, node, 0);
     int64_t to = thaw_node_int(node, "to", TO_FLOAT);
-    bool ok =
-        x->dtype == THAW_F32 ? to == TO_FLOAT || to == TO_DOUBLE : to == TO_INT32 || to == TO_INT64;
+    /* Every floating type is float here. */
+    bool floating = to == TO_FLOAT || to == TO_DOUBLE || to == TO_FLOAT16 || to == TO_BFLOAT16;
+    bool ok = x->dtype == THAW_F32 ? floating : to == TO_INT32 || to == TO_INT64;
     return ok ? THAW_OK : thaw__op_refuse(node, err, "casts between integers and floats");
 }
 

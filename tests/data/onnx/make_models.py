@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Makes the small ONNX files that test_onnx.c reads, each with what ONNX Runtime makes of it.
 
-    python3 make_models.py            (needs onnx, onnxruntime, numpy, torch)
+    python3 make_models.py [GROUP...]  (needs onnx, onnxruntime, numpy; torch for torch_networks)
+
+GROUP: functions below that make files; without any, all of them run.
+
 
 name.onnx    the network. One file a feature of the format, at the opset where exporters use it.
 name.expect  "THAWEXP1"; int32 images, channels, height, width, taps; u8 pixels [n,h,w,c]; for each
@@ -115,17 +118,21 @@ def run(model, taps, pixels, fixed):
     return [np.concatenate([p[k] for p in parts]) for k in range(len(taps))]
 
 
-def emit(name, model, *taps, twin=None, images=2, fixed=False, nhwc=False, save=None):
+def emit(name, model, *taps, twin=None, images=2, fixed=False, nhwc=False, save=None, open_size=None,
+         nhwc_tap=False):
+    """nhwc: the input is; nhwc_tap: the taps are. open_size: of the pictures, where the file has none."""
     if not save:
         onnx.checker.check_model(model)
     dims = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
     h, w, c = (dims[1], dims[2], dims[3]) if nhwc else (dims[2], dims[3], dims[1])
+    h, w = open_size or (h, w)
     pixels = np.random.default_rng(7).integers(0, 256, (images, h, w, c), dtype=np.uint8)
     results = run(twin or model, list(taps), pixels, fixed)
     with open(os.path.join(HERE, name + ".expect"), "wb") as f:
         f.write(b"THAWEXP1" + struct.pack("<5i", images, c, h, w, len(taps)) + pixels.tobytes())
         for tap, y in zip(taps, results):
-            y = y.transpose(0, 2, 3, 1) if y.ndim == 4 else y.reshape(images, 1, 1, -1)
+            if not nhwc_tap:
+                y = y.transpose(0, 2, 3, 1) if y.ndim == 4 else y.reshape(images, 1, 1, -1)
             f.write(tap.encode().ljust(128, b"\0") + struct.pack("<3i", *y.shape[1:]))
             f.write(np.ascontiguousarray(y, dtype="<f4").tobytes())
     path = os.path.join(HERE, name + ".onnx")
@@ -479,22 +486,22 @@ def storage():
     flat, s = n.head(n.op("Relu", n.conv(n.op("Relu", n.conv("x", 3, 6)), 6, 8)), 8)
     model = n.model(s)
 
-    def save(path):
-        with open(os.path.join(HERE, "external.bin"), "wb") as data:
-            for t in model.graph.initializer:
-                data.write(b"\0" * (-data.tell() % 64))
-                helper_external(t, "external.bin", data.tell())
-                data.write(t.raw_data)
-                t.ClearField("raw_data")
-        with open(path, "wb") as f:
-            f.write(model.SerializeToString())
+    emit("external", model, flat, save=lambda path: save_outside(model, model.graph.initializer, path))
 
-    def helper_external(t, location, offset):
-        t.data_location = T.EXTERNAL
-        for k, v in (("location", location), ("offset", offset), ("length", len(t.raw_data))):
-            t.external_data.add(key=k, value=str(v))
 
-    emit("external", model, flat, save=save)
+def save_outside(model, tensors, path):
+    """Writes the model with these tensors of it in a file beside it."""
+    location = os.path.basename(path).replace(".onnx", ".bin")
+    with open(os.path.join(HERE, location), "wb") as data:
+        for t in tensors:
+            data.write(b"\0" * (-data.tell() % 64))
+            t.data_location = T.EXTERNAL
+            for k, v in (("location", location), ("offset", data.tell()), ("length", len(t.raw_data))):
+                t.external_data.add(key=k, value=str(v))
+            data.write(t.raw_data)
+            t.ClearField("raw_data")
+    with open(path, "wb") as f:
+        f.write(model.SerializeToString())
 
 
 # ---- whole networks -------------------------------------------------------------------------
@@ -640,19 +647,149 @@ def extra_taps(model):
     return [first.output[0]]
 
 
+def reseed(seed):
+    """So that a group's weights do not depend on what was made before it."""
+    rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+
+
+def vector_arithmetic():
+    """Normalisation, numbers and activations behind vectors, which oneDNN 3.2 got wrong."""
+    reseed(20)
+    n = Net(13)
+    flat, _ = n.head(n.op("Relu", n.conv("x", 3, 24)), 24)
+    y = n.bn(flat, 24)
+    y = n.op("Tanh", n.gemm(y, 24, 37))
+    one = n.op("Add", n.const(np.float32(1)), n.op("Erf", n.op("Mul", n.const(np.float32(0.5**0.5)), y)))
+    y = n.op("Mul", n.const(np.float32(0.5)), n.op("Mul", one, y))  # GELU with its numbers first
+    y = n.op("Sub", n.op("Mul", y, y), n.const(rng.uniform(-1, 1, (1, 37)).astype(np.float32)))
+    y = n.bn(n.op("Sigmoid", n.gemm(y, 37, 20)), 20)
+    emit("vector_arithmetic", n.model(n.gemm(y, 20, 4)), y)
+
+
+def concat_layouts():
+    """Parts that lie differently, and an activation behind them that does not keep zeros."""
+    reseed(21)
+    n = Net(13, size=7)
+    pads = n.const(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64))
+    x = n.op("Pad", n.conv("x", 3, 40, r=1), pads)
+    y = n.op("Concat", x, x, x, n.conv(x, 40, 4, pads=[1] * 4), axis=1)
+    y = n.op("Add", n.op("Sigmoid", y), y)
+    emit("concat_layouts", n.model(y), y)
+
+
+def retyped(model, kind):
+    """The model with all its floats of another type."""
+    m = onnx.ModelProto()
+    m.CopyFrom(model)
+    for t in m.graph.initializer:
+        if t.data_type == T.FLOAT:
+            t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(t).astype(helper.tensor_dtype_to_np_dtype(kind)),
+                                               t.name))
+    for end in [*m.graph.input, *m.graph.output]:
+        end.type.tensor_type.elem_type = kind
+    return m
+
+
+def rounded(model, kind):
+    """The model in float, with weights that the other type holds."""
+    m = retyped(model, kind)
+    for t in m.graph.initializer:
+        if t.data_type == kind:
+            t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(t).astype(np.float32), t.name))
+    for end in [*m.graph.input, *m.graph.output]:
+        end.type.tensor_type.elem_type = T.FLOAT
+    return m
+
+
+def types_throughout():
+    """Files that compute in something else than float; expected is what float computes."""
+    reseed(22)
+    n = Net(13)
+    y = n.op("Clip", n.bn(n.conv("x", 3, 6), 6), n.const(np.float32(0)), n.const(np.float32(6)))
+    flat, s = n.head(y, 6)
+    model = n.model(s)
+    for name, kind in (("half", T.FLOAT16), ("double", T.DOUBLE)):
+        emit(name, retyped(model, kind), flat, twin=rounded(model, kind))
+    nets = []
+    for op, kind, w_type in (("Cast", dict(to=T.FLOAT16), np.float16), ("Identity", {}, np.float32)):
+        reseed(23)
+        n = Net(13)
+        w, b = (rng.normal(0, 0.3, shape).astype(np.float16).astype(w_type) for shape in ((6, 3, 3, 3), (6,)))
+        y = n.op("Conv", n.op(op, "x", **kind), n.const(w), n.const(b))
+        y = n.op(op, n.op("Relu", y), **dict(kind, **({"to": T.FLOAT} if kind else {})))
+        flat, s = n.head(y, 6)
+        nets.append(n.model(s))
+    emit("half_between_casts", nets[0], flat, twin=nets[1])
+    n = Net(15, nhwc=True, size=9)  # TensorFlow's pictures as they come
+    y = n.op("Cast", "x", to=T.FLOAT)
+    y = n.op("Transpose", n.op("Mul", y, n.const(np.float32(0.5))), perm=[0, 3, 1, 2])
+    flat, s = n.head(n.op("Relu", n.conv(y, 3, 6)), 6)
+    twin, model = n.model(s), n.model(s)
+    model.graph.input[0].type.tensor_type.elem_type = T.UINT8
+    emit("uint8_nhwc", model, flat, twin=twin, nhwc=True)
+    n = Net(17)  # weights as Constant nodes whose tensors lie in a file
+    w, b = (numpy_helper.from_array(rng.normal(0, 0.3, shape).astype(np.float32)) for shape in ((8, 3, 3, 3), (8,)))
+    y = n.op("Conv", "x", n.op("Constant", value=w), n.op("Constant", value=b))
+    flat, s = n.head(n.op("Relu", y), 8)
+    model = n.model(s)
+    tensors = [a.t for node in model.graph.node for a in node.attribute if a.name == "value"]
+    emit("external_constant", model, flat, save=lambda path: save_outside(model, tensors, path))
+    n = Net(13, size="H", width="W")
+    y = n.op("Relu", n.conv("x", 3, 6, r=5, strides=[5, 5]))
+    flat, s = n.head(y, 6)
+    emit("open_size", n.model(s), flat, open_size=(224, 224), images=1)
+
+
+def heads():
+    """What is a head, what is none, and which of two outputs has it."""
+    reseed(24)
+
+    def trunk(n):
+        return n.op("Relu", n.conv(n.op("Relu", n.conv("x", 3, 10, strides=[2, 2])), 10, 14))
+
+    n = Net(13)
+    f = trunk(n)
+    emit("head_conv", n.model(n.op("GlobalAveragePool", n.conv(f, 14, 5, r=1))), f)
+    n = Net(13)  # SqueezeNet's, for few classes, with the tail of a Keras model
+    f = trunk(n)
+    y = n.op("ReduceMean", n.op("Relu", n.conv(f, 14, 5, r=1)), axes=[2, 3], keepdims=0)
+    emit("head_conv_relu", n.model(n.op("Softmax", y)), f)
+    n = Net(13)
+    f = trunk(n)
+    y = n.op("Sigmoid", n.op("Squeeze", n.conv(f, 14, 4, r=3), n.const(np.array([2, 3], np.int64))))
+    emit("head_conv_3x3", n.model(y), f)  # 3x3 that is left of the picture
+    n = Net(13)  # features: MobileNetV2's last layer widens, and is no head
+    f = n.op("Flatten", n.op("GlobalAveragePool", n.op("Clip", n.conv(trunk(n), 14, 40, r=1), n.const(
+        np.float32(0)), n.const(np.float32(6)))))
+    emit("headless", n.model(f), f)
+    n = Net(17)  # features: a residual block's dense layers over pixels are no head
+    x = trunk(n)
+    y = n.op("LayerNormalization", n.op("Transpose", x, perm=[0, 2, 3, 1]), n.vector(14, 0.5, 1.5), n.vector(14))
+    y = n.op("Add", n.op("MatMul", y, n.weights(14, 14)), n.vector(14))
+    f = n.op("Flatten", n.op("GlobalAveragePool", n.op("Add", n.op("Transpose", y, perm=[0, 3, 1, 2]), x)))
+    emit("headless_matmul", n.model(f), f)
+    n = Net(17, width=16)  # features: the last map is N,H,W,C
+    y = n.op("Transpose", n.conv("x", 3, 10, r=4, strides=[4, 4]), perm=[0, 2, 3, 1])
+    y = n.op("LayerNormalization", y, n.vector(10, 0.5, 1.5), n.vector(10))
+    emit("headless_nhwc", n.model(y), y, nhwc_tap=True)
+    n = Net(13)  # the auxiliary classifier comes first
+    mid = n.op("Relu", n.conv("x", 3, 8, strides=[2, 2]))
+    aux = n.head(mid, 8, 3)[1]
+    flat, s = n.head(n.op("Relu", n.conv(mid, 8, 9)), 9, 5)
+    model = n.model(s)
+    model.graph.output.insert(0, helper.make_tensor_value_info(aux, T.FLOAT, ["N", 3]))
+    emit("two_outputs", model, flat)
+
+
+GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
+          storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, types_throughout, heads]
+
+
 def main():
-    convolutions()
-    normalisations()
-    activations()
-    pools()
-    pads_and_means()
-    vectors()
-    matrices()
-    joins()
-    pixels()
-    storage()
-    torch_networks()
-    layer_norms()
+    wanted = [word for word in sys.argv[1:] if word != "-v"]
+    for group in GROUPS:
+        if not wanted or group.__name__ in wanted:
+            group()
     total = sum(os.path.getsize(os.path.join(HERE, f)) for f in os.listdir(HERE))
     print(f"{len(made)} networks, {total} bytes")
     for name in made if "-v" in sys.argv else ():

@@ -1,0 +1,153 @@
+/* What `thaw inspect` prints of a model, to the letter; and that names of a file can neither steer a
+ * terminal nor fake a line. */
+#include "onnx_testing.h"
+#include "program.h"
+
+static tempdir place;
+
+static int open_place(void **state) {
+    (void)state;
+    place = tempdir_make();
+    tempdir_check(chdir(place.root) == 0, place.root);
+    return 0;
+}
+
+static int close_place(void **state) {
+    (void)state;
+    program_leave(&place);
+    return 0;
+}
+
+/* Copies tests/data/onnx/FILE.onnx, after an edit, to m.onnx. */
+static void put_model(const char *file, test_edit *change) {
+    size_t n;
+    uint8_t *bytes = test_edited(file, change, &n);
+    write_bytes("m.onnx", bytes, n);
+    free(bytes);
+}
+
+static void expect_lines(const char *file, test_edit *change, const char *const *lines) {
+    program p = {0};
+    put_model(file, change);
+    program_expect_ok(&p, "inspect m.onnx --device=cpu");
+    const char *at = p.out;
+    for (; *lines; lines++) {
+        size_t n = strcspn(at, "\n");
+        if (strlen(*lines) != n || strncmp(*lines, at, n) != 0)
+            fail_msg("%s: expected \"%s\", not \"%.*s\"", file, *lines, (int)n, at);
+        at += n + (at[n] == '\n');
+    }
+    if (*at) fail_msg("%s: more than expected: %s", file, at);
+    program_free(&p);
+}
+
+/* clang-format would break the lines. */
+// clang-format off
+static const char *const resnet[] = {
+    "file        m.onnx, 0.1 MB, opset 17, from pytorch 2.15.0",
+    "input       x, 32 x 32, 3 channels",
+    "output      scores, N x 5",
+    "operators   Add 4, Conv 10, Gemm 1, GlobalAveragePool 1, MaxPool 1, Relu 9",
+    "batch norm  none: folded into the convolutions at export, or never there. That is",
+    "            fine for frozen layers",
+    "preprocess  imagenet (x/255, ImageNet's mean and deviation): the file comes from PyTorch",
+    "old head    /fc/Gemm (Gemm) and what follows it, 5 numbers, is replaced",
+    "trunk       16 features an image, hash d5e30667e3da225702498cce9129d018",
+    "",
+    "                                                    parameters, M           GFLOP",
+    "  cut  stage     shape                 KB/image      below      above     below     above  node",
+    "    0            N x 3 x 32 x 32           12.0      0.000      0.012     0.000     0.001  input",
+    "    1            N x 8 x 16 x 16            8.0      0.001      0.011     0.001     0.001  /stem/stem.0/Conv",
+    "    2  stage1    N x 8 x 16 x 16            8.0      0.001      0.011     0.001     0.001  /stem/stem.2/Relu",
+    "    3            N x 8 x 8 x 8              2.0      0.001      0.011     0.001     0.001  /pool/MaxPool",
+    "    4            N x 8 x 8 x 8              2.0      0.002      0.010     0.001     0.000  /blocks/blocks.0/Add",
+    "    5  stage2.1  N x 8 x 8 x 8              2.0      0.002      0.010     0.001     0.000  /blocks/blocks.0/Relu",
+    "    6            N x 8 x 8 x 8              2.0      0.004      0.008     0.001     0.000  /blocks/blocks.1/Add",
+    "    7  stage2    N x 8 x 8 x 8              2.0      0.004      0.008     0.001     0.000  /blocks/blocks.1/Relu",
+    "    8            N x 16 x 4 x 4             1.0      0.007      0.005     0.001     0.000  /blocks/blocks.2/Add",
+    "    9  stage3.1  N x 16 x 4 x 4             1.0      0.007      0.005     0.001     0.000  /blocks/blocks.2/Relu",
+    "   10            N x 16 x 4 x 4             1.0      0.012      0.000     0.001     0.000  /blocks/blocks.3/Add",
+    "   11  stage3    N x 16 x 4 x 4             1.0      0.012      0.000     0.001     0.000  /blocks/blocks.3/Relu",
+    "*  12            N x 16 x 1 x 1             0.1      0.012      0.000     0.001     0.000  /GlobalAveragePool",
+    "   13            N x 5                      0.0      0.012      0.000     0.001     0.000  /fc/Gemm",
+    "",
+    "* is freeze = last: only the head above it is trained.",
+    NULL,
+};
+static const char *const outputs[] = {
+    "file        m.onnx, 0.0 MB, opset 13, from make_models",
+    "input       x, 12 x 12, 3 channels",
+    "output      t10, N x 5",
+    "operators   Conv 2, Gemm 1, GlobalAveragePool 1, Relu 2",
+    "batch norm  none: folded into the convolutions at export, or never there. That is",
+    "            fine for frozen layers",
+    "preprocess  imagenet (x/255, ImageNet's mean and deviation): nothing in the file speaks "
+    "for another one; a guess",
+    "old head    Gemm_10 (Gemm) and what follows it, 5 numbers, is replaced",
+    "note        the model has 2 outputs, t5, t10: t10 is taken, which most of it lies below; "
+    "output = NAME takes another",
+    "trunk       9 features an image, hash c02061b9297930d732a3bd789bd50ddf",
+    "",
+    "                                                    parameters, M           GFLOP",
+    "  cut  stage     shape                 KB/image      below      above     below     above  node",
+    "    0            N x 3 x 12 x 12            1.7      0.000      0.001     0.000     0.000  input",
+    "    1            N x 8 x 5 x 5              0.8      0.000      0.001     0.000     0.000  Conv_1",
+    "    2  stage1    N x 8 x 5 x 5              0.8      0.000      0.001     0.000     0.000  Relu_2",
+    "    3            N x 9 x 3 x 3              0.3      0.001      0.000     0.000     0.000  Conv_6",
+    "    4  stage2    N x 9 x 3 x 3              0.3      0.001      0.000     0.000     0.000  Relu_7",
+    "*   5            N x 9 x 1 x 1              0.0      0.001      0.000     0.000     0.000  GlobalAveragePool_8",
+    "    6            N x 5                      0.0      0.001      0.000     0.000     0.000  Gemm_10",
+    "",
+    "* is freeze = last: only the head above it is trained.",
+    NULL,
+};
+// clang-format on
+
+static void a_model_is_told_to_the_letter(void **state) {
+    (void)state;
+    expect_lines("resnet_17", NULL, resnet);
+    expect_lines("two_outputs", NULL, outputs);
+}
+
+/* ---- names --------------------------------------------------------------------------------- */
+
+static void rename_all_nodes(Onnx__ModelProto *m) {
+    static const char *const names[] = {"red\x1b[31m\x1b]0;title\a", "two\nlines\r",
+                                        "b\xc3\xa9ton \xe2\x80\xae"
+                                        "desrever\xc2\x9b",
+                                        "a name that is longer than thirty-six letters "
+                                        "\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac, to its end"};
+    for (size_t i = 0; i < m->graph->n_node; i++)
+        test_replace(&m->graph->node[i]->name, names[i % 4]);
+    test_replace(&m->producer_name, "evil\x1b[2J\nfile        another.onnx");
+}
+
+static void names_steer_no_terminal(void **state) {
+    (void)state;
+    program p = {0};
+    put_model("two_outputs", rename_all_nodes);
+    program_expect_ok(&p, "inspect m.onnx");
+    for (const char *c = p.out; *c; c++)
+        if (((unsigned char)*c < ' ' && *c != '\n') || *c == 0x7f) fail_msg("%d is printed", *c);
+    assert_null(strstr(p.out, "\xc2\x9b"));
+    assert_null(strstr(p.out, "\xe2\x80\xae"));
+    assert_null(strstr(p.out, "\nfile        another.onnx"));
+    program_expect_text(&p, p.out, "  two?lines?\n");
+    program_expect_text(&p, p.out, "  b\xc3\xa9ton ???desrever??\n");
+    program_expect_text(&p, p.out,
+                        "thirty-six letters \xe2\x82\xac\xe2\x82\xac\xe2\x82\xac, to its end\n");
+    program_free(&p);
+    /* The plan prints steps, and names nothing. */
+    program_expect_ok(&p, "inspect m.onnx --plan --device=cpu");
+    program_expect_text(&p, p.out, "conv 3x3 s2");
+    program_expect_text(&p, p.out, "activations ");
+    program_free(&p);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_model_is_told_to_the_letter),
+        cmocka_unit_test(names_steer_no_terminal),
+    };
+    return cmocka_run_group_tests(tests, open_place, close_place);
+}
