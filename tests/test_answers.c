@@ -297,7 +297,7 @@ static void the_report_shows_mistakes(void **state) {
     assert_int_equal(count_of(page, "<figure"), SHOWN);
     assert_int_equal(count_of(page, "src=\"data:image/jpeg;base64,/9j/"), SHOWN);
     assert_int_equal(count_of(page, "\".jpg"), 0); /* Names are text. */
-    assert_int_equal(count_of(page, "&lt;b&gt;"), SHOWN);
+    assert_true(count_of(page, "&lt;b&gt;") >= SHOWN);
     assert_true(n < 400000);
     double before = 101;
     for (const char *at = page; (at = strstr(at, "</b> ")) && strstr(at, "figcaption"); at++) {
