@@ -22,6 +22,14 @@ thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *are
  * beside it. THAW_ERR_IO; a full disk is named as such. */
 thaw_status thaw_file_write(const char *path, const void *bytes, size_t n, thaw_error *err);
 
+/* Brings to disk that path is there, which is a matter of its folder: as far as the file system can,
+ * so that it never fails. */
+void thaw_file_sync_entry(const char *path);
+
+/* Whether errno tells what is wrong with one file or folder (it is missing, forbidden, of another
+ * kind), and not with the system. */
+bool thaw_file_is_to_blame(int code);
+
 /* Read or write n bytes at offset of an open file, over short counts and signals. False with errno
  * on failure; the end of the file is a failure, too. */
 bool thaw_file_read_at(int fd, void *bytes, size_t n, off_t offset);
