@@ -165,17 +165,22 @@ static const thaw__option table[] = {
              "none keeps nothing on disk."},
     {.key = "cache.memory", .type = &thaw__type_size, .offset = AT(cache.memory_bytes),
      .fallback = "auto", .automatic = true, .min = 1, .max = 0x1p50,
-     .help = "How much of the activations stays in memory; auto is what is free."},
+     .help = "How much memory the activations of all splits may take together; auto is half of what "
+             "is free, in a container of what it has left."},
     {.key = "cache.device", .type = &thaw__type_size, .offset = AT(cache.device_bytes),
      .fallback = "auto", .automatic = true, .min = 1, .max = 0x1p50,
      .help = "How much of a GPU's memory the head's training rows may take; auto is what is free."},
     {.key = "cache.pinned", .type = &thaw__type_size, .offset = AT(cache.pinned_bytes),
      .fallback = "auto", .automatic = true, .min = 1, .max = 0x1p50,
-     .help = "How much page-locked memory the rows that a GPU has no room for may take; auto is half "
-             "of what is free. With more rows than both hold, the head is trained on the CPU."},
+     .help = "How much page-locked memory the rows that a GPU has no room for may take; auto is what "
+             "cache.memory leaves. With more rows than both hold, the head is trained on the CPU."},
     {.key = "cache.dtype", .type = &thaw__type_choice, .offset = AT(cache.dtype),
      .fallback = "auto", .choices = cache_dtype_names,
-     .help = "What the activations are kept in."},
+     .help = "What the activations are kept in; auto is fp32, however full the disk is. fp16 takes "
+             "half the room and makes another model."},
+    {.key = "cache.shared", .type = &thaw__type_switch, .offset = AT(cache.shared),
+     .fallback = "false",
+     .help = "Trust a cache.dir that others may write to, and let them write to what is made there."},
     {.key = "cache.keep", .type = &thaw__type_size, .offset = AT(cache.keep_bytes),
      .fallback = "10G", .min = 0, .max = 0x1p50,
      .help = "What thaw cache gc leaves; the least recently used goes first."},

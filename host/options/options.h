@@ -149,6 +149,7 @@ typedef struct thaw_options {
         const char *dir;
         int64_t memory_bytes, device_bytes, pinned_bytes;
         int64_t keep_bytes, keep_days;
+        bool shared;
         thaw_opt_cache_dtype dtype;
     } cache;
     struct {

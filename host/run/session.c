@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "json.h"
@@ -46,7 +45,7 @@ thaw_status thaw_session_tune(const thaw_options *options, thaw_backend *backend
         return thaw_fail(err, THAW_ERR_USAGE,
                          "tune = on remembers what it measured in cache.dir, which is none: give a "
                          "folder, or leave tune off");
-    THAW_TRY(thaw_file_make_folders(root, err));
+    THAW_TRY(thaw_cache_make_root(root, options->cache.shared, err));
     const char *path = thaw_file_join(arena, root, "tuning.txt");
     if (!path) return no_memory(err);
     thaw_error why = {0};
@@ -55,7 +54,10 @@ thaw_status thaw_session_tune(const thaw_options *options, thaw_backend *backend
 }
 
 thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw_error *err) {
-    *s = (thaw_session){.options = options, .compute = THAW_F32, .stored = THAW_F32};
+    *s = (thaw_session){.options = options,
+                        .compute = THAW_F32,
+                        .stored = THAW_F32,
+                        .memory = thaw_storage_budget_of(options)};
     thaw_log_open(&s->log, stderr, options->log);
     if (options->log >= THAW_LOG_DEBUG) thaw_options_write_effective(stderr, options);
     struct sigaction action = {.sa_handler = ask_stop};
@@ -150,10 +152,13 @@ static thaw_status take_precision(thaw_session *s, thaw_error *err) {
 static thaw_status find_precision(thaw_session *s, const thaw_network *network, thaw_error *err) {
     enum { SAMPLE = 64 };
     static const double worth_it = 1.15; /* Below that, fewer bits are not worth the bother. */
-    thaw_dtype narrow = narrow_type(&s->backend);
+    thaw_dtype narrow;
+    bool kept;
+    THAW_TRY(thaw_storage_precision(s->options, network, &s->backend, &narrow, &kept, err));
     if (narrow == THAW_F32) {
         thaw_log_write(&s->log, THAW_LOG_INFO,
-                       "precision fp32: this processor has no bf16 instructions");
+                       kept ? "precision fp32: its features are in the cache"
+                            : "precision fp32: this processor has no bf16 instructions");
         return THAW_OK;
     }
     if (!s->backend.kernels->computes(s->backend.device, THAW_F32)) {
@@ -165,7 +170,7 @@ static thaw_status find_precision(thaw_session *s, const thaw_network *network, 
     THAW_TRY(thaw_extract_compare(network, &s->dataset, s->options->batch, &trusted, &way, SAMPLE,
                                   &test, err));
     bool good = test.nmse <= still_good;
-    bool take = good && test.rate > worth_it * test.trusted_rate;
+    bool take = good && (kept || test.rate > worth_it * test.trusted_rate);
     if (take) s->compute = narrow;
     thaw_log_write(&s->log, THAW_LOG_INFO,
                    "precision %s: %s makes %.0f images/s, fp32 %.0f; the features' error is NMSE "
@@ -218,30 +223,6 @@ thaw_status thaw_session_cache_root(const thaw_options *options, thaw_arena *are
     return *root ? THAW_OK : no_memory(err);
 }
 
-/* Says what the cache will hold, and gives way before the disk is full: half precision first. */
-static void choose_storage(thaw_session *s, const thaw_network *network, const char *root) {
-    enum { HEADER = 64 };
-    if (s->options->cache.dtype == THAW_OPT_CACHE_DTYPE_FP16) s->stored = THAW_F16;
-    uint64_t row = (uint64_t)network->n_features * thaw_dtype_bytes(s->stored) + HEADER;
-    uint64_t most = row * s->dataset.n, room = 0;
-    if (!root || thaw_file_free_bytes(root, &room, NULL) != THAW_OK) {
-        thaw_log_write(&s->log, THAW_LOG_INFO, "cache: in memory only, at most %.1f MB",
-                       (double)most / 1e6);
-        return;
-    }
-    thaw_log_write(&s->log, THAW_LOG_INFO,
-                   "cache: %s, at most %.1f MB for %zu pictures (%.1f KB each); %.1f GB are free",
-                   root, (double)most / 1e6, s->dataset.n, (double)row / 1e3, (double)room / 1e9);
-    if (most < room) return;
-    if (s->options->cache.dtype == THAW_OPT_CACHE_DTYPE_AUTO) {
-        s->stored = THAW_F16;
-        thaw_log_write(&s->log, THAW_LOG_WARN,
-                       "the disk may become too small: features are kept in half precision");
-    }
-    thaw_log_write(&s->log, THAW_LOG_WARN,
-                   "what does not fit on the disk stays in memory for this run only");
-}
-
 static thaw_status count_foreign(void *context, const thaw_cache_entry *entry, thaw_error *err) {
     (void)err;
     *(size_t *)context += entry->foreign;
@@ -265,19 +246,17 @@ static thaw_status say_foreign(thaw_session *s, const char *root, thaw_error *er
 static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw_error *err) {
     const char *root;
     THAW_TRY(thaw_session_cache_root(s->options, &s->arena, &root, err));
-    choose_storage(s, network, root);
-    thaw_cache_spec spec = {.root = root, .D = network->n_features, .dtype = s->stored};
-    spec.facts =
-        thaw_session_facts(network, s->backend.kernels, s->compute, &s->arena, &spec.n_facts);
-    const char *slash = strrchr(network->model.path, '/');
-    spec.about = thaw_arena_printf(&s->arena, "%s at %s", slash ? slash + 1 : network->model.path,
-                                   network->cut->name);
-    if (!spec.facts || !spec.about) return no_memory(err);
+    thaw_cache_spec spec;
+    THAW_TRY(thaw_storage_spec(s->options, network, &s->backend, s->compute, root, &s->arena, &spec,
+                               err));
+    s->stored = spec.dtype;
+    spec.memory_bytes = s->memory.all;
     char why[1024];
     int n_differences = 0;
     if (root) THAW_TRY(say_foreign(s, root, err));
     if (root) THAW_TRY(thaw_cache_explain(&spec, why, sizeof why, &n_differences, err));
     THAW_TRY(thaw_cache_open(&s->cache, &spec, err));
+    thaw_storage_say(s->options, s->cache, root, s->dataset.n, &s->log);
     /* One changed setting is usually meant; that everything is computed again should not surprise.
      */
     if (n_differences > 0 && n_differences <= 3 && thaw_cache_measure(s->cache).records == 0) {
@@ -322,11 +301,10 @@ static void say_extraction(thaw_session *s) {
                        "nothing else held them; thaw cache gc removes them",
                        stats.damaged);
     if (stats.in_memory && strcmp(s->options->cache.dir, "none") != 0)
-        thaw_log_write(
-            &s->log, THAW_LOG_WARN,
-            "the disk is full: %zu records are in memory and will be computed again next "
-            "time",
-            stats.in_memory);
+        thaw_log_write(&s->log, THAW_LOG_WARN,
+                       "%s: %zu records are in memory and will be computed again next time",
+                       stats.read_only ? "the cache cannot be written" : "the disk is full",
+                       stats.in_memory);
 }
 
 /* How fast the line is without the cache: from this run if it computed enough, else from the
@@ -365,17 +343,11 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
     THAW_TRY(thaw_extract(network, &s->dataset, &options, &s->backend, s->cache, &s->log,
                           &s->extraction, err));
     say_extraction(s);
+    thaw_storage_count_records(&s->memory, s->options, s->cache);
     return measure_rate(s, network, &options, err);
 }
 
 /* ---- rows ---------------------------------------------------------------------------------- */
-
-size_t thaw_session_memory(int64_t wanted) {
-    if (wanted) return (size_t)wanted;
-    struct sysinfo info;
-    if (sysinfo(&info) != 0) return (size_t)256 << 20;
-    return (size_t)info.freeram * info.mem_unit / 2;
-}
 
 thaw_status thaw_session_rows(thaw_session *s, const thaw_network *network, thaw_split split,
                               thaw_split_rows *out, thaw_error *err) {
@@ -399,8 +371,8 @@ thaw_status thaw_session_rows(thaw_session *s, const thaw_network *network, thaw
                             .label = labels,
                             .stored = s->stored};
     if (!n) return THAW_OK;
-    THAW_TRY(thaw_features_open(&out->features, s->cache, keys, (int64_t)n, network->n_features,
-                                thaw_session_memory(s->options->cache.memory_bytes), err));
+    THAW_TRY(thaw_storage_rows(&s->memory, s->cache, keys, (int64_t)n, network->n_features,
+                               &out->features, err));
     out->rows.ctx = out->features;
     return THAW_OK;
 }

@@ -8,6 +8,7 @@
 
 #include "cache/feature_set.h"
 #include "extract.h"
+#include "storage.h"
 #include "top/trainer.h"
 
 typedef struct thaw_session {
@@ -18,6 +19,7 @@ typedef struct thaw_session {
     thaw_cache *cache;
     thaw_dtype compute, stored;
     thaw_extraction extraction;
+    thaw_storage_budget memory;
     double images_per_second; /* From files to features, without cache; measured. */
     thaw_arena arena;
 } thaw_session;
@@ -37,9 +39,6 @@ void thaw_session_close(thaw_session *session);
 thaw_status thaw_session_extract(thaw_session *session, const thaw_network *network,
                                  const thaw_dataset_spec *spec, const char *rejected_path,
                                  thaw_error *err);
-
-/* Bytes of the host's memory that `wanted`, an option, allows: half of what is free now for 0. */
-size_t thaw_session_memory(int64_t wanted);
 
 /* The rows of a split. Close with thaw_split_close before the session. */
 thaw_status thaw_session_rows(thaw_session *session, const thaw_network *network, thaw_split split,

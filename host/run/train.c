@@ -159,7 +159,9 @@ static thaw_status train_head(run *r, thaw_error *err) {
     thaw_train_job job = {.top = &r->session.backend.kernels->top,
                           .backend = &r->session.backend,
                           .device_bytes = (size_t)r->options->cache.device_bytes,
-                          .pinned_bytes = thaw_session_memory(r->options->cache.pinned_bytes),
+                          .pinned_bytes = r->options->cache.pinned_bytes
+                                              ? (size_t)r->options->cache.pinned_bytes
+                                              : r->session.memory.left,
                           .tf32 = r->options->head.tf32,
                           .options = options,
                           .K = (int64_t)r->session.dataset.n_classes,
