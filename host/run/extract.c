@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "file.h"
+#include "others.h"
 #include "rng.h"
 
 enum {
@@ -64,7 +65,9 @@ typedef struct pipeline {
 
     pthread_mutex_t mutex; /* Guards all that follows. */
     pthread_cond_t has_batch, has_room;
-    size_t next; /* Picture that the next free thread takes. */
+    thaw_others others;
+    bool again;  /* Those of others.mine are taken, and not all. */
+    size_t next; /* Picture, or entry of others.mine, that the next free thread takes. */
     size_t taken, submitted, emptied, capacity;
     size_t decoded[RING_BATCHES]; /* Slots of each of the ring's batches that are done. */
     int n_running;                /* Producers that have not ended. */
@@ -83,8 +86,8 @@ static bool stopping(const pipeline *p) {
 
 static bool take_picture(pipeline *p, size_t *i) {
     pthread_mutex_lock(&p->mutex);
-    bool any = p->next < p->dataset->n && !stopping(p);
-    if (any) *i = p->next++;
+    bool any = p->next < (p->again ? p->others.n_mine : p->dataset->n) && !stopping(p);
+    if (any) *i = p->again ? p->others.mine[p->next++] : p->next++;
     pthread_mutex_unlock(&p->mutex);
     return any;
 }
@@ -120,11 +123,17 @@ static bool set_aside(pipeline *p, size_t i, thaw_status status, thaw_error *err
     return false;
 }
 
-static void count_hit(pipeline *p) {
+static void count_hits(pipeline *p, size_t n) {
     pthread_mutex_lock(&p->mutex);
-    p->result->hits++;
+    p->result->hits += n;
     pthread_mutex_unlock(&p->mutex);
-    thaw_log_progress_add(p->log, 1);
+    thaw_log_progress_add(p->log, n);
+}
+
+static void put_off(pipeline *p, size_t i) {
+    pthread_mutex_lock(&p->mutex);
+    p->others.waiting[p->others.n_waiting++] = i;
+    pthread_mutex_unlock(&p->mutex);
 }
 
 /* Waits for a free slot; false: stop. */
@@ -146,7 +155,7 @@ static void finish_slot(pipeline *p, size_t slot, size_t picture) {
     pthread_mutex_unlock(&p->mutex);
 }
 
-/* Makes sure that picture i is in the cache, rejected, or in the ring. Returns false to stop. */
+/* Makes sure that picture i is in the cache, rejected, put off, or in the ring. Returns false to stop. */
 static bool produce_one(pipeline *p, reader *r, size_t i) {
     size_t n, slot;
     char *bytes;
@@ -156,8 +165,13 @@ static bool produce_one(pipeline *p, reader *r, size_t i) {
     thaw_status status = read_picture(r, p->dataset, i, &bytes, &n, key, &err);
     r->busy_s += thaw_now_s() - start;
     if (status != THAW_OK) return set_aside(p, i, status, &err);
-    if (thaw_cache_has(p->cache, *key)) {
-        count_hit(p);
+    thaw_cache_claim claim = thaw_cache_claim_record(p->cache, *key);
+    if (claim == THAW_CLAIM_KEPT) {
+        count_hits(p, 1);
+        return true;
+    }
+    if (claim == THAW_CLAIM_OTHERS && !p->others.impatient) {
+        put_off(p, i);
         return true;
     }
     if (!take_slot(p, &slot)) return false;
@@ -165,6 +179,7 @@ static bool produce_one(pipeline *p, reader *r, size_t i) {
     status = thaw_image_decode(r->decoder, bytes, n, &p->network->preprocess.geometry,
                                p->pixels + slot * image_bytes(p->network), &err);
     r->busy_s += thaw_now_s() - start;
+    if (status != THAW_OK) thaw_cache_release(p->cache, *key);
     finish_slot(p, slot, status == THAW_OK ? i : NONE);
     return status == THAW_OK || set_aside(p, i, status, &err);
 }
@@ -338,37 +353,49 @@ static thaw_status allocate(pipeline *p, thaw_error *err) {
     x->n = n;
     x->keys = thaw_arena_array(&x->arena, n, sizeof *x->keys);
     x->rejected = thaw_arena_array(&x->arena, n, sizeof *x->rejected);
+    p->others.waiting = thaw_arena_array(&x->arena, n, sizeof *p->others.waiting);
+    p->others.mine = thaw_arena_array(&x->arena, n, sizeof *p->others.mine);
     p->reason = calloc(n + 1, sizeof *p->reason);
     p->picture = calloc(p->capacity, sizeof *p->picture);
     p->pixels = take_pixels(p->backend, p->capacity * image_bytes(p->network));
-    if (x->keys && x->rejected && p->reason && p->picture && p->pixels) return THAW_OK;
+    if (x->keys && x->rejected && p->others.waiting && p->others.mine && p->reason && p->picture &&
+        p->pixels)
+        return THAW_OK;
     return thaw_fail_memory(err, "for %zu pictures and %zu decoded ones", n, p->capacity);
 }
 
-static thaw_status run_threads(pipeline *p, thaw_error *err) {
-    pthread_t threads[256];
-    int wanted = p->backend->threads < 256 ? p->backend->threads : 256, started = 0;
-    consumer c = {.keys = calloc((size_t)p->options->batch, sizeof *c.keys)};
+/* Starts as many threads as it can; returns how many. */
+static int start_threads(pipeline *p, pthread_t *threads, int wanted) {
+    int started = 0;
     p->n_running = wanted;
     while (started < wanted && pthread_create(&threads[started], NULL, producer, p) == 0)
         started++;
     pthread_mutex_lock(&p->mutex);
     p->n_running -= wanted - started;
     pthread_mutex_unlock(&p->mutex);
+    return started;
+}
+
+/* All pictures that there are to take, through an empty ring. */
+static thaw_status run_threads(pipeline *p, consumer *c, thaw_error *err) {
+    pthread_t threads[256];
+    int wanted = p->backend->threads < 256 ? p->backend->threads : 256;
+    p->next = p->taken = p->submitted = p->emptied = 0;
+    memset(p->decoded, 0, sizeof p->decoded);
+    c->submitted = c->collected = 0;
+    int started = start_threads(p, threads, wanted);
     thaw_error why;
     thaw_status status = THAW_OK;
-    if (!started || !c.keys)
+    if (!started || !c->keys)
         status = thaw_fail_memory(&why, "or threads to decode pictures");
     else
-        status = consume(p, &c, &why);
+        status = consume(p, c, &why);
     if (status != THAW_OK) fail(p, &why);
     pthread_mutex_lock(&p->mutex);
     pthread_cond_broadcast(&p->has_room);
     pthread_mutex_unlock(&p->mutex);
     for (int t = 0; t < started; t++)
         pthread_join(threads[t], NULL);
-    thaw_trunk_free(c.trunk);
-    free(c.keys);
     if (p->failed) {
         if (err) *err = p->error;
         return p->error.code;
@@ -378,6 +405,22 @@ static thaw_status run_threads(pipeline *p, thaw_error *err) {
                          "stopped by a signal after %zu of %zu pictures; what was computed is in "
                          "the cache and the next run goes on from there",
                          p->result->hits + p->result->misses, p->dataset->n);
+    return status;
+}
+
+/* All pictures, and then those that other processes had claimed, until none is left. Whoever waits
+ * has appended all that it claimed, so that nobody waits for one who waits. */
+static thaw_status run_rounds(pipeline *p, thaw_error *err) {
+    consumer c = {.keys = calloc((size_t)p->options->batch, sizeof *c.keys)};
+    thaw_status status = run_threads(p, &c, err);
+    while (status == THAW_OK && p->others.n_waiting) {
+        p->again = true;
+        count_hits(
+            p, thaw_others_wait(&p->others, p->cache, p->result->keys, p->options->stop, p->log));
+        status = run_threads(p, &c, err);
+    }
+    thaw_trunk_free(c.trunk);
+    free(c.keys);
     return status;
 }
 
@@ -427,7 +470,7 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
     thaw_status status = allocate(&p, err);
     if (status == THAW_OK) {
         thaw_log_progress_begin(log, "pictures to features", "images", dataset->n);
-        status = run_threads(&p, err);
+        status = run_rounds(&p, err);
         thaw_log_progress_end(log);
     }
     extraction->seconds = thaw_now_s() - p.start_s;
@@ -495,9 +538,11 @@ static thaw_status extract_anew(const thaw_network *network, const thaw_dataset 
     return THAW_OK;
 }
 
-/* What another run on another machine may differ by: rounding of storage and of computation. */
-static double tolerance(thaw_dtype compute, thaw_dtype stored) {
-    return compute == THAW_BF16 ? 1e-3 : stored == THAW_F16 ? 1e-5 : 1e-8;
+double thaw_self_test_tolerance(const thaw_kernels *kernels, thaw_dtype compute,
+                                thaw_dtype stored) {
+    if (compute == THAW_BF16) return 1e-3;
+    if (strcmp(kernels->precision(compute), "fp32") != 0) return 1e-4;
+    return stored == THAW_F16 ? 1e-5 : 1e-8;
 }
 
 static thaw_status compare(const thaw_network *network, const thaw_dataset *some, thaw_cache *fresh,
@@ -545,7 +590,8 @@ thaw_status thaw_extract_self_test(const thaw_network *network, const thaw_datas
         status = extract_anew(network, &some, options->batch, options->compute, backend, &fresh,
                               &again, &result->images_per_second, err);
     if (status == THAW_OK)
-        status = compare(network, &some, fresh, cache, &again, tolerance(options->compute, stored),
+        status = compare(network, &some, fresh, cache, &again,
+                         thaw_self_test_tolerance(backend->kernels, options->compute, stored),
                          result, &arena, err);
     thaw_extraction_free(&again);
     thaw_cache_close(fresh);
