@@ -24,7 +24,8 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
 
 /* Removes a folder that Thaw itself made. Links in it are removed, not followed. */
 static void remove_folder(const char *path) {
-    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    if (rmdir(path) != 0) /* An empty one needs no descriptor, of which there may be none. */
+        nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static bool is_dot(const char *name) {
@@ -165,6 +166,7 @@ thaw_status thaw_run_finish(thaw_run_folder *folder, thaw_error *err) {
         THAW_TRY(move_folder(folder->base, folder->older, err));
     }
     THAW_TRY(move_folder(folder->partial, folder->base, err)); /* It replaces an empty folder. */
+    thaw_file_sync_entry(folder->base);
     release(folder);
     return THAW_OK;
 }

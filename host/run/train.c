@@ -1,8 +1,10 @@
 #include "train.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "model/bundle.h"
@@ -154,7 +156,8 @@ static thaw_status train_head(run *r, thaw_error *err) {
     char *path = in_folder(r, "epochs.jsonl");
     if (!r->epochs || !path) return no_memory(err);
     r->epoch_lines = fopen(path, "we");
-    if (!r->epoch_lines) return thaw_fail(err, THAW_ERR_IO, "cannot write %s", path);
+    if (!r->epoch_lines)
+        return thaw_fail(err, THAW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     r->written = true;
     thaw_train_job job = {.top = &r->session.backend.kernels->top,
                           .backend = &r->session.backend,
@@ -179,7 +182,8 @@ static thaw_status train_head(run *r, thaw_error *err) {
                        "the head was trained on the GPU: %lld rows in its memory, %lld in "
                        "page-locked memory",
                        (long long)tiers->on_device, (long long)tiers->pinned);
-    bool failed = !r->written | (fclose(r->epoch_lines) != 0);
+    bool failed = !r->written || fflush(r->epoch_lines) != 0 || fsync(fileno(r->epoch_lines)) != 0;
+    failed |= fclose(r->epoch_lines) != 0;
     r->epoch_lines = NULL;
     if (failed) return thaw_fail(err, THAW_ERR_IO, "cannot write %s: the disk may be full", path);
     return THAW_OK;
@@ -352,11 +356,12 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
 
 static void close_run(run *r) {
     if (r->epoch_lines) fclose(r->epoch_lines);
-    /* Half a run helps nobody; the table of bad pictures does. */
-    thaw_run_abandon(&r->folder, r->session.extraction.n_rejected > 0);
+    bool any_rejected = r->session.extraction.n_rejected > 0;
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         thaw_split_close(&r->splits[s]);
-    thaw_session_close(&r->session);
+    thaw_session_close(&r->session); /* Removing a folder needs descriptors. */
+    /* Half a run helps nobody; the table of bad pictures does. */
+    thaw_run_abandon(&r->folder, any_rejected);
     thaw_network_close(&r->network);
     thaw_arena_free(&r->arena);
 }
