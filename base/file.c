@@ -27,13 +27,18 @@ static thaw_status fail_errno(thaw_error *err, const char *verb, const char *pat
                      advice(code));
 }
 
+bool thaw_file_is_to_blame(int code) {
+    static const int reasons[] = {ENOENT,       EACCES, EPERM,  ENOTDIR, EISDIR, ELOOP,
+                                  ENAMETOOLONG, ENXIO,  ENODEV, EILSEQ,  EINVAL};
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+        if (code == reasons[i]) return true;
+    return false;
+}
+
 /* The same for reading, where it matters whether another file would fare better. */
 static thaw_status fail_reading(thaw_error *err, const char *verb, const char *path, int code) {
-    static const int of_the_file[] = {ENOENT,       EACCES, EPERM,  ENOTDIR, EISDIR, ELOOP,
-                                      ENAMETOOLONG, ENXIO,  ENODEV, EILSEQ,  EINVAL};
     thaw_status status = fail_errno(err, verb, path, code);
-    for (size_t i = 0; i < sizeof of_the_file / sizeof *of_the_file; i++)
-        if (code == of_the_file[i]) return status;
+    if (thaw_file_is_to_blame(code)) return status;
     if (err) err->code = THAW_ERR_SYSTEM;
     return THAW_ERR_SYSTEM;
 }
@@ -191,8 +196,7 @@ static int create_beside(const char *path, char temporary[PATH_MAX]) {
     return -1;
 }
 
-/* Brings the folder's entry for path to disk, as far as the file system can. */
-static void sync_folder(const char *path) {
+void thaw_file_sync_entry(const char *path) {
     char folder[PATH_MAX];
     snprintf(folder, sizeof folder, "%s", path);
     cut_last(folder);
@@ -209,7 +213,7 @@ static int name_file(int code, const char *temporary, const char *path) {
     if (code)
         unlink(temporary);
     else
-        sync_folder(path);
+        thaw_file_sync_entry(path);
     return code;
 }
 

@@ -33,6 +33,14 @@ thaw_status thaw_file_begin(thaw_new_file *file, const char *path, thaw_error *e
 thaw_status thaw_file_finish(thaw_new_file *file, thaw_error *err);
 void thaw_file_abandon(thaw_new_file *file); /* The old file stays. Nothing when none is written. */
 
+/* Brings to disk that path is there, which is a matter of its folder: as far as the file system can,
+ * so that it never fails. */
+void thaw_file_sync_entry(const char *path);
+
+/* Whether errno tells what is wrong with one file or folder (it is missing, forbidden, of another
+ * kind), and not with the system. */
+bool thaw_file_is_to_blame(int code);
+
 /* Read or write n bytes at offset of an open file, over short counts and signals. False with errno
  * on failure; the end of the file is a failure, too. */
 bool thaw_file_read_at(int fd, void *bytes, size_t n, off_t offset);

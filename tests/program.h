@@ -2,6 +2,7 @@
 #ifndef THAW_PROGRAM_H
 #define THAW_PROGRAM_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -18,14 +19,17 @@ enum { PROGRAM_WORDS = 48, PROGRAM_LINE = 4096, PROGRAM_NOBODY = 65534, PROGRAM_
 
 /* A run of the program; zero but for what the caller wants. Free with program_free. */
 typedef struct program {
-    bool as_nobody;    /* Without root's rights; the caller is root. */
-    rlim_t most_bytes; /* Largest file that it may write; 0: any. */
-    int input;         /* Descriptor that it reads as standard input; 0: nothing. */
-    rlim_t most_files; /* Descriptors that it may have; 0: as many as this process. */
-    pid_t pid;         /* While it runs. */
-    int code;          /* Exit code, or PROGRAM_KILLED + the signal. */
-    size_t peak_bytes; /* Of its resident memory; more than this process's own. */
-    char *out, *err;   /* What it wrote. */
+    bool as_nobody;     /* Without root's rights; the caller is root. */
+    const char *folder; /* Its working folder; NULL: this process's. */
+    unsigned closed;    /* Bit i: it starts without descriptor i. */
+    unsigned seconds;   /* After which it is killed; 0: never. */
+    rlim_t most_bytes;  /* Largest file that it may write; 0: any. */
+    rlim_t most_files;  /* Descriptors that it may have; 0: as many as this process. */
+    int input;          /* Descriptor that it reads as standard input; 0: nothing. */
+    pid_t pid;          /* While it runs. */
+    int code;           /* Exit code, or PROGRAM_KILLED + the signal. */
+    size_t peak_bytes;  /* Of its resident memory; more than this process's own. */
+    char *out, *err;    /* What it wrote. */
     char line[PROGRAM_LINE];
     char out_path[64], err_path[64];
 } program;
@@ -45,6 +49,10 @@ static inline void program_become(program *p, int out, int err) {
     dup2(p->input ? p->input : open("/dev/null", O_RDONLY), STDIN_FILENO);
     dup2(out, STDOUT_FILENO);
     dup2(err, STDERR_FILENO);
+    for (int i = 0; i <= STDERR_FILENO; i++)
+        if (p->closed >> i & 1) close(i);
+    alarm(p->seconds);
+    if (p->folder && chdir(p->folder) != 0) _exit(125);
     if (p->most_bytes) {
         struct rlimit limit = {p->most_bytes, p->most_bytes};
         setrlimit(RLIMIT_FSIZE, &limit);
@@ -223,6 +231,28 @@ static inline void expect_equal_files(const char *a, const char *b) {
 
 static inline void rename_or_fail(const char *from, const char *to) {
     tempdir_check(rename(from, to) == 0, from);
+}
+
+/* The only (or the first) shard below a cache folder. */
+static inline bool find_shard(const char *root, char path[PATH_MAX]) {
+    bool found = false;
+    DIR *dir = opendir(root);
+    const struct dirent *trunk;
+    while (dir && !found && (trunk = readdir(dir))) {
+        if (trunk->d_name[0] == '.') continue;
+        char folder[PATH_MAX / 2];
+        snprintf(folder, sizeof folder, "%s/%s", root, trunk->d_name);
+        DIR *inside = opendir(folder);
+        const struct dirent *entry;
+        while (inside && !found && (entry = readdir(inside))) {
+            const char *dot = strrchr(entry->d_name, '.');
+            found = dot && !strcmp(dot, ".shard");
+            if (found) snprintf(path, PATH_MAX, "%s/%s", folder, entry->d_name);
+        }
+        if (inside) closedir(inside);
+    }
+    if (dir) closedir(dir);
+    return found;
 }
 
 static inline int remove_tree(const char *path) {

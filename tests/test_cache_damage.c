@@ -7,6 +7,7 @@
 #include "cache_testing.h"
 //
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -203,6 +204,64 @@ static void damaged_header(void **state) {
     thaw_cache_close(cache);
     assert_int_equal(test_size(test_shard(t, path)), size + test_stride(t));
     assert_int_equal(test_verify(t).damaged, 0);
+}
+
+/* Any bit of a shard's header: verify calls nothing damaged but the header, collect keeps every record,
+ * with trunk.json to compare it with or without, and nobody allocates what a damaged size tells. */
+static void any_bit_of_the_header(void **state) {
+    cache_test *t = *state;
+    enum { N = 20, MOST = 1 << 30, MEANING = 40 }; /* Zeros follow. */
+    char path[PATH_MAX], json[PATH_MAX];
+    size_t size;
+    struct rlimit before, small;
+    uint8_t *bytes = make_shard(t, N, path, &size);
+    test_trunk_path(t, "trunk.json", json);
+    getrlimit(RLIMIT_AS, &before);
+    small = (struct rlimit){MOST, before.rlim_max};
+    if (!SANITIZED) assert_int_equal(setrlimit(RLIMIT_AS, &small), 0);
+    for (int bit = 0; bit < TEST_HEADER * 8; bit++)
+        for (int without_facts = 0; without_facts < 2; without_facts++) {
+            test_write(path, bytes, size);
+            test_flip(path, bit / 8, bit % 8);
+            if (without_facts) unlink(json);
+            test_totals sum = test_verify(t);
+            bool noticed = bit < MEANING * 8 && !without_facts;
+            if (sum.damaged > 1 || (noticed && sum.damaged != 1))
+                fail_msg("bit %d: %zu are damaged", bit, sum.damaged);
+            thaw_cache_collected r;
+            assert_ok(t, thaw_cache_collect(t->dir.root, UINT64_MAX, 0, &r, &t->err));
+            if (r.records || r.bytes) fail_msg("bit %d: %zu records are gone", bit, r.records);
+            thaw_cache *cache = test_open(t);
+            if (test_count(t, cache, 0, N) != N) fail_msg("bit %d: records are missing", bit);
+            assert_int_equal(thaw_cache_measure(cache).damaged, 0);
+            thaw_cache_close(cache);
+        }
+    setrlimit(RLIMIT_AS, &before);
+    free(bytes);
+}
+
+/* What trunk.json tells counts only when the trunk's key is its hash. */
+static void facts_that_lie(void **state) {
+    cache_test *t = *state;
+    enum { N = 20 };
+    char path[PATH_MAX], json[PATH_MAX];
+    size_t size, n;
+    free(make_shard(t, N, path, &size));
+    char *text = (char *)test_read(test_trunk_path(t, "trunk.json", json), &n), *at;
+    text[n] = '\0';
+    at = strstr(text, "\"24\""); /* The number of values. */
+    assert_non_null(at);
+    at[1] = '1';
+    test_write(json, text, n);
+    free(text);
+    test_totals sum = test_verify(t);
+    assert_int_equal(sum.without_facts, 1);
+    assert_int_equal(sum.records, N);
+    assert_int_equal(sum.damaged, 0);
+    thaw_cache_collected r;
+    assert_ok(t, thaw_cache_collect(t->dir.root, UINT64_MAX, 0, &r, &t->err));
+    assert_int_equal(r.records, 0);
+    assert_int_equal(test_size(path), size);
 }
 
 /* The file shrinks while it is open: a miss, no crash. */
@@ -501,6 +560,8 @@ int main(void) {
         TEST(mended),
         TEST(hole_of_zeros),
         TEST(damaged_header),
+        TEST(any_bit_of_the_header),
+        TEST(facts_that_lie),
         TEST(cut_while_open),
         TEST(mutants),
         TEST(side_by_side),

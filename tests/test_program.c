@@ -33,28 +33,6 @@ static void expect_counts(const program *p, unsigned hits, unsigned misses) {
                  got_misses, hits, misses);
 }
 
-/* The only (or the first) shard below a cache folder. */
-static bool find_shard(const char *root, char path[PATH_MAX]) {
-    bool found = false;
-    DIR *dir = opendir(root);
-    const struct dirent *trunk;
-    while (dir && !found && (trunk = readdir(dir))) {
-        if (trunk->d_name[0] == '.') continue;
-        char folder[PATH_MAX / 2];
-        snprintf(folder, sizeof folder, "%s/%s", root, trunk->d_name);
-        DIR *inside = opendir(folder);
-        const struct dirent *entry;
-        while (inside && !found && (entry = readdir(inside))) {
-            const char *dot = strrchr(entry->d_name, '.');
-            found = dot && !strcmp(dot, ".shard");
-            if (found) snprintf(path, PATH_MAX, "%s/%s", folder, entry->d_name);
-        }
-        if (inside) closedir(inside);
-    }
-    if (dir) closedir(dir);
-    return found;
-}
-
 static off_t shard_bytes(const char *root) {
     char path[PATH_MAX];
     struct stat info;

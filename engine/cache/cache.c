@@ -1,17 +1,12 @@
 #include "cache.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cache_facts.h"
 #include "cache_shards.h"
-#include "file.h"
 #include "half.h"
 
 enum {
@@ -19,7 +14,6 @@ enum {
      * cache between encoding and writing. */
     WRITE_RECORDS = 256,
     WRITE_BYTES = 4 << 20,
-    ATTEMPTS = 1000, /* At what another process may spoil a few times in a row, but not for ever. */
 };
 static const size_t usual_shard_bytes = (size_t)1 << 30;
 
@@ -59,47 +53,20 @@ static thaw_status decode(const thaw_cache *c, int fd, const thaw__cache_place *
 
 /* ---- opening and closing --------------------------------------------------------------------- */
 
-/* Whether path still names the file that is open as fd. */
-static bool same_file(int fd, const char *path) {
-    struct stat opened, named;
-    return fstat(fd, &opened) == 0 && stat(path, &named) == 0 && opened.st_ino == named.st_ino &&
-           opened.st_dev == named.st_dev;
-}
-
-/* Makes the folder and locks it as in use. thaw_cache_collect may remove the folder between any two
- * of these steps; the lock counts only if its file is in the folder once it is held. */
-static thaw_status lock_folder(thaw_cache *c, thaw_error *err) {
-    char path[THAW__CACHE_PATH + 16];
-    snprintf(path, sizeof path, "%s/lock", c->folder);
-    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-        THAW_TRY(thaw_file_make_folders(c->folder, err));
-        c->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-        if (c->lock < 0 && errno == ENOENT) continue;
-        if (c->lock < 0) break;
-        while (flock(c->lock, LOCK_SH) != 0 && errno == EINTR)
-            continue;
-        if (same_file(c->lock, path)) {
-            futimens(c->lock, NULL);
-            return THAW_OK;
-        }
-        close(c->lock);
-        c->lock = -1;
-    }
-    return thaw_fail(err, THAW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
-}
-
 static thaw_status open_folder(thaw_cache *c, const thaw_cache_spec *spec,
                                const thaw__cache_facts *facts, thaw_error *err) {
     char name[THAW_HASH_TEXT];
     thaw_hash_text(c->layout.trunk, name);
-    if (snprintf(c->folder, sizeof c->folder, "%s/%s", spec->root, name) >= (int)sizeof c->folder)
+    if (snprintf(c->path, sizeof c->path, "%s/%s", spec->root, name) >= (int)sizeof c->path)
         return thaw_fail(err, THAW_ERR_USAGE, "cache.dir = %s: the path is too long", spec->root);
-    thaw_status status = lock_folder(c, err);
-    if (status != THAW_OK)
+    thaw_status status = thaw__folder_enter(spec->root, spec->shared, c->path, &c->folder, err);
+    if (status != THAW_OK && status != THAW_ERR_USAGE)
         return thaw_fail_within(err, status, "cache.dir = %s (choose another, or none)",
                                 spec->root);
+    THAW_TRY(status);
     /* For people only: a full disk, on which it fails, is no reason to end the run. */
-    thaw__facts_write(c->folder, facts);
+    if (!c->folder.read_only) thaw__facts_write(c->path, facts);
+    thaw__claims_open(c);
     return thaw__shards_index(c, err);
 }
 
@@ -122,7 +89,8 @@ thaw_status thaw_cache_open(thaw_cache **cache, const thaw_cache_spec *spec, tha
     thaw_cache *c = calloc(1, sizeof *c);
     if (!c) return no_memory(err);
     pthread_mutex_init(&c->mutex, NULL);
-    c->lock = c->writing = -1;
+    c->folder = (thaw__cache_folder){.dir = -1, .lock = -1};
+    c->claims = c->writing = -1;
     thaw_arena arena = {0};
     thaw_status status = fill(c, spec, &arena, err);
     thaw_arena_free(&arena);
@@ -139,7 +107,8 @@ void thaw_cache_close(thaw_cache *c) {
     if (c->writing >= 0 && !c->shards[c->writing].memory) fdatasync(c->shards[c->writing].fd);
     for (size_t i = 0; i < c->n_shards; i++)
         close(c->shards[i].fd);
-    if (c->lock >= 0) close(c->lock);
+    if (c->claims >= 0) close(c->claims);
+    thaw__folder_leave(&c->folder);
     free(c->shards);
     thaw__index_free(&c->index);
     pthread_mutex_destroy(&c->mutex);
@@ -147,7 +116,7 @@ void thaw_cache_close(thaw_cache *c) {
 }
 
 thaw_status thaw_cache_refresh(thaw_cache *c, thaw_error *err) {
-    if (!c->folder[0]) return THAW_OK;
+    if (c->folder.dir < 0) return THAW_OK;
     pthread_mutex_lock(&c->mutex);
     thaw_status status = thaw__shards_index(c, err);
     pthread_mutex_unlock(&c->mutex);
@@ -224,6 +193,8 @@ thaw_status thaw_cache_append(thaw_cache *c, const thaw_hash *keys, size_t n, co
         pthread_mutex_lock(&c->mutex);
         if (kept) status = thaw__shards_append(c, buffer, kept, err);
         pthread_mutex_unlock(&c->mutex);
+        for (size_t i = begin; i < end; i++)
+            thaw_cache_release(c, keys[i]);
     }
     free(buffer);
     return status;
@@ -234,6 +205,7 @@ thaw_cache_stats thaw_cache_measure(thaw_cache *c) {
     thaw_cache_stats stats = {.records = c->index.n_keys,
                               .damaged = c->n_damaged,
                               .in_memory = c->n_memory,
+                              .read_only = c->folder.read_only,
                               .record_bytes = c->layout.stride,
                               .bytes = (uint64_t)c->index.n_keys * c->layout.stride};
     pthread_mutex_unlock(&c->mutex);

@@ -60,26 +60,52 @@ typedef struct thaw_cache_spec {
     const char *about;   /* For people: where the trunk comes from. Not hashed. NULL: nothing. */
     int64_t D;           /* Values of a record. */
     thaw_dtype dtype;    /* THAW_F32 or THAW_F16: how they are stored. */
+    bool shared;         /* Others may write to root: trust them. */
     size_t shard_bytes;  /* A shard that is larger gets no more records; 0: 1 GiB. */
-    size_t memory_bytes; /* Most that records without disk take; 0: half of what is free then. */
+    size_t memory_bytes; /* Most that records without disk take; 0: half of what is usable then. */
 } thaw_cache_spec;
 
+/* Makes the folder root where it is missing, for this user alone to write unless shared, and checks
+ * it as thaw_cache_check_root does. ERR_IO, ERR_USAGE. */
+thaw_status thaw_cache_make_root(const char *root, bool shared, thaw_error *err);
+
+/* ERR_USAGE when somebody else than this user and root can put files into root, unless shared. A root
+ * that is not there is none of theirs. */
+thaw_status thaw_cache_check_root(const char *root, bool shared, thaw_error *err);
+
 /* Opens or makes the trunk's folder and indexes what is there (headers only). All strings are
- * copied or not needed later.
- * ERR_IO: not writable, with the reason. ERR_UNSUPPORTED: D or dtype. ERR_NOMEM. Shards of another
- * format are left alone and not read. */
+ * copied or not needed later. A folder that can be read but not written will do: what it lacks is
+ * kept in memory. Shards of another format are left alone and not read.
+ * ERR_IO: it cannot be made or read, with the reason. ERR_USAGE: others may write to it, and spec
+ * does not trust them. ERR_UNSUPPORTED: D or dtype. ERR_NOMEM, ERR_SYSTEM. */
 thaw_status thaw_cache_open(thaw_cache **cache, const thaw_cache_spec *spec, thaw_error *err);
 
 /* Brings what was written to disk and frees the cache. NULL: nothing. */
 void thaw_cache_close(thaw_cache *cache);
 
-/* Indexes what other processes have added since. ERR_IO, ERR_NOMEM. */
+/* Indexes what other processes have added since. ERR_SYSTEM, ERR_NOMEM. */
 thaw_status thaw_cache_refresh(thaw_cache *cache, thaw_error *err);
 
 /* Whether the record is there and whole; its values are read and checked. */
 bool thaw_cache_has(thaw_cache *cache, thaw_hash key);
 
-/* Appends n records, rows [n, D]. Keys that are already there are skipped. A disk that is full does
+/* Who computes a record. */
+typedef enum thaw_cache_claim {
+    THAW_CLAIM_KEPT,   /* Nobody: it is there and whole. */
+    THAW_CLAIM_MINE,   /* This process; it appends or releases the key. */
+    THAW_CLAIM_OTHERS, /* Another process is about to. */
+} thaw_cache_claim;
+
+/* Looks for the record, also among what other processes have added since, and claims it when it is
+ * not there: until this process appends it, releases it or ends, however it ends, no other process
+ * gets it. So several that work on one dataset share the work. Where the file system has no locks,
+ * everybody computes everything. */
+thaw_cache_claim thaw_cache_claim_record(thaw_cache *cache, thaw_hash key);
+
+/* Gives up a claim; a key that is not claimed: nothing. */
+void thaw_cache_release(thaw_cache *cache, thaw_hash key);
+
+/* Appends n records, rows [n, D], and releases their keys. Keys that are already there are skipped. A disk that is full does
  * not end the run: the records are kept in memory until close, and thaw_cache_measure says how
  * many. The shard then still ends with a whole record.
  * ERR_IO: memory_bytes are used up, too, or the disk fails. */
@@ -94,6 +120,7 @@ typedef struct thaw_cache_stats {
     size_t records;      /* Different keys. */
     size_t damaged;      /* Records that this process found damaged and passed over. */
     size_t in_memory;    /* Of records, those that are not on disk. */
+    bool read_only;      /* The folder cannot be written: that is why they are not. */
     size_t record_bytes; /* Of one, with its header and what fills it up. */
     uint64_t bytes;      /* Of all different keys, one copy each. */
 } thaw_cache_stats;

@@ -58,33 +58,45 @@ bool thaw__facts_write(const char *folder, const thaw__cache_facts *facts) {
     return good;
 }
 
-static const char *keep_text(thaw_arena *arena, const json_t *json) {
+/* A copy of a JSON text; NULL for another value. *short_of_memory: there was none for the copy. */
+static const char *keep_text(thaw_arena *arena, const json_t *json, bool *short_of_memory) {
     const char *text = json_string_value(json);
-    return text ? thaw_arena_string(arena, text, strlen(text)) : NULL;
+    const char *copy = text ? thaw_arena_string(arena, text, strlen(text)) : NULL;
+    *short_of_memory |= text && !copy;
+    return copy;
 }
 
-static void from_json(const json_t *json, thaw_arena *arena, thaw__cache_facts *facts) {
+static thaw_status from_json(const json_t *json, thaw_arena *arena, thaw__cache_facts *facts,
+                             thaw_error *err) {
     const json_t *pairs = json_object_get(json, "facts");
-    thaw_fact *list = thaw_arena_array(arena, json_array_size(pairs), sizeof *list);
-    for (size_t i = 0; list && i < json_array_size(pairs); i++) {
+    size_t n = json_array_size(pairs);
+    thaw_fact *list = thaw_arena_array(arena, n, sizeof *list);
+    bool failed = !list;
+    for (size_t i = 0; list && i < n; i++) {
         const json_t *pair = json_array_get(pairs, i);
-        thaw_fact fact = {keep_text(arena, json_array_get(pair, 0)),
-                          keep_text(arena, json_array_get(pair, 1))};
+        thaw_fact fact = {keep_text(arena, json_array_get(pair, 0), &failed),
+                          keep_text(arena, json_array_get(pair, 1), &failed)};
         if (fact.name && fact.value) list[facts->n++] = fact;
     }
     facts->list = list;
-    const char *about = keep_text(arena, json_object_get(json, "about"));
+    const char *about = keep_text(arena, json_object_get(json, "about"), &failed);
     if (about) facts->about = about;
+    return failed ? thaw_fail_memory(err, "for the facts of a cache") : THAW_OK;
 }
 
-thaw__cache_facts thaw__facts_read(const char *folder, thaw_arena *arena) {
-    thaw__cache_facts facts = {.about = ""};
+thaw_status thaw__facts_read(const char *folder, thaw_hash trunk, thaw_arena *arena,
+                             thaw__cache_facts *facts, thaw_error *err) {
+    *facts = (thaw__cache_facts){.about = ""};
     char *path = thaw_file_join(arena, folder, "trunk.json");
+    if (!path) return thaw_fail_memory(err, "for the facts of a cache");
     json_t *json;
-    if (!path || thaw_json_read(path, LARGEST_JSON, &json, NULL) != THAW_OK) return facts;
-    from_json(json, arena, &facts);
+    thaw_status status = thaw_json_read(path, LARGEST_JSON, &json, err);
+    if (thaw_status_rejects(status)) return THAW_OK;
+    if (status == THAW_OK) status = from_json(json, arena, facts, err);
     json_decref(json);
-    return facts;
+    /* The key is their hash: what somebody or something changed is not believed. */
+    if (!thaw_hash_equal(thaw__facts_key(facts), trunk)) facts->n = 0;
+    return status;
 }
 
 /* ---- looking at them ------------------------------------------------------------------------- */

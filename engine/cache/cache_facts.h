@@ -23,8 +23,10 @@ thaw_hash thaw__facts_key(const thaw__cache_facts *facts);
  * failed. */
 bool thaw__facts_write(const char *folder, const thaw__cache_facts *facts);
 
-/* What FOLDER/trunk.json tells; n is 0 when it is missing or damaged. In the arena. */
-thaw__cache_facts thaw__facts_read(const char *folder, thaw_arena *arena);
+/* What FOLDER/trunk.json tells, in the arena; n is 0 when it is missing, or does not tell the facts
+ * that this trunk has its key from. ERR_NOMEM, ERR_SYSTEM. */
+thaw_status thaw__facts_read(const char *folder, thaw_hash trunk, thaw_arena *arena,
+                             thaw__cache_facts *facts, thaw_error *err);
 
 /* The layout of a trunk's records by its facts. False when they do not tell. */
 bool thaw__facts_layout(const thaw__cache_facts *facts, thaw_hash trunk,

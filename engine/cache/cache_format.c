@@ -1,5 +1,6 @@
 #include "cache_format.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -65,6 +66,7 @@ bool thaw__cache_read_record(int fd, const thaw__record_layout *layout, size_t r
         !(thaw_file_read_at(fd, h, sizeof *h, at) &&
           thaw_file_read_at(fd, payload, layout->payload, at + (off_t)sizeof *h)))
         return false;
+    errno = 0;
     return h->header_check == thaw__cache_header_check(layout, h) &&
            h->payload_check == thaw__cache_payload_check(layout, payload);
 }

@@ -56,7 +56,8 @@ uint64_t thaw__cache_header_check(const thaw__record_layout *layout, const thaw_
 bool thaw__cache_read_record_header(int fd, const thaw__record_layout *layout, size_t record,
                                     thaw__record_header *h);
 
-/* Reads a record into header and payload (layout->payload bytes) and compares both checksums. */
+/* Reads a record into header and payload (layout->payload bytes) and compares both checksums. False
+ * with errno: 0 when they differ, ENODATA at the end of the file, or why it cannot be read. */
 bool thaw__cache_read_record(int fd, const thaw__record_layout *layout, size_t record,
                              thaw__record_header *h, void *payload);
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "machine.h"
 
 enum {
     MAX_SHARDS = 65535,
@@ -29,13 +30,13 @@ static thaw_status no_memory(thaw_error *err) {
 }
 
 const char *thaw__cache_where(const thaw_cache *c) {
-    return c->folder[0] ? c->folder : "memory";
+    return c->path[0] ? c->path : "memory";
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
 /* The cache owns fd from here on, also after a failure. */
-static thaw_status add_shard(thaw_cache *c, int fd, bool memory, thaw_error *err) {
+static thaw_status add_shard(thaw_cache *c, int fd, bool memory, bool writable, thaw_error *err) {
     struct stat info;
     thaw__cache_shard *more = realloc(c->shards, (c->n_shards + 1) * sizeof *more);
     if (more) c->shards = more;
@@ -43,9 +44,17 @@ static thaw_status add_shard(thaw_cache *c, int fd, bool memory, thaw_error *err
         close(fd);
         return no_memory(err);
     }
-    c->shards[c->n_shards++] = (thaw__cache_shard){
-        .fd = fd, .memory = memory, .device = info.st_dev, .inode = info.st_ino};
+    c->shards[c->n_shards++] = (thaw__cache_shard){.fd = fd,
+                                                   .memory = memory,
+                                                   .writable = writable,
+                                                   .device = info.st_dev,
+                                                   .inode = info.st_ino};
     return THAW_OK;
+}
+
+static thaw_status fail_read(const thaw_cache *c, const char *name, thaw_error *err) {
+    return thaw_fail(err, THAW_ERR_SYSTEM, "cannot read the cache in %s%s%s: %s", c->path,
+                     name[0] ? "/" : "", name, strerror(errno));
 }
 
 static bool knows_shard(const thaw_cache *c, int fd) {
@@ -87,35 +96,66 @@ static thaw_status index_shard(thaw_cache *c, size_t i, thaw_error *err) {
     return THAW_OK;
 }
 
-/* Takes the file in when it is a shard of this trunk. What is not, empty since a crash or of
- * another format, is left to thaw_cache_collect. */
-static thaw_status open_shard(thaw_cache *c, int folder, const char *name, thaw_error *err) {
-    int fd = openat(folder, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0) return THAW_OK;
+/* Takes the file in when it is a shard of this trunk. What is not, empty since a crash, of another
+ * format or planted, is left to thaw_cache_collect. */
+static thaw_status open_shard(thaw_cache *c, const char *name, thaw_error *err) {
+    int fd = thaw__folder_open_file(c->folder.dir, name, O_RDWR, false);
+    bool writable = fd >= 0;
+    if (!writable && thaw__folder_cannot_write(errno))
+        fd = thaw__folder_open_file(c->folder.dir, name, O_RDONLY, false);
+    if (fd < 0 && thaw_file_is_to_blame(errno)) return THAW_OK;
+    if (fd < 0) return fail_read(c, name, err);
     thaw__record_layout l;
     bool fits = thaw__cache_read_header(fd, c->layout.trunk, &l) && l.stride == c->layout.stride;
     if (knows_shard(c, fd) || !(fits || thaw__cache_any_record_fits(fd, &c->layout))) {
         close(fd);
         return THAW_OK;
     }
-    THAW_TRY(add_shard(c, fd, false, err));
+    THAW_TRY(add_shard(c, fd, false, writable, err));
     return index_shard(c, c->n_shards - 1, err);
+}
+
+/* The folder's entries; NULL with errno. */
+static DIR *list_folder(const thaw_cache *c) {
+    int fd = openat(c->folder.dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (fd >= 0 && !dir) close(fd);
+    return dir;
+}
+
+/* Remembers when the folder changed last, so that nobody need list it again before it changes. A
+ * clock's tick is long, and what happens in the same one after the listing leaves no mark: a change
+ * that is as fresh as that is not remembered. */
+static void note_change(thaw_cache *c) {
+    struct stat info;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    bool settled = fstat(c->folder.dir, &info) == 0 && now.tv_sec - info.st_mtim.tv_sec > 1;
+    c->listed = settled ? info.st_mtim : (struct timespec){0};
 }
 
 thaw_status thaw__shards_index(thaw_cache *c, thaw_error *err) {
     for (size_t i = 0; i < c->n_shards; i++)
         THAW_TRY(index_shard(c, i, err));
-    DIR *dir = opendir(c->folder);
-    if (!dir)
-        return thaw_fail(err, THAW_ERR_IO, "cannot read the cache's folder %s: %s", c->folder,
-                         strerror(errno));
+    note_change(c);
+    DIR *dir = list_folder(c);
+    if (!dir) return fail_read(c, "", err);
     thaw_status status = THAW_OK;
     const struct dirent *entry;
     while (status == THAW_OK && (entry = readdir(dir)))
-        if (thaw__cache_is_shard_name(entry->d_name))
-            status = open_shard(c, dirfd(dir), entry->d_name, err);
+        if (thaw__cache_is_shard_name(entry->d_name)) status = open_shard(c, entry->d_name, err);
     closedir(dir);
     return status;
+}
+
+void thaw__shards_look(thaw_cache *c) {
+    struct stat info;
+    if (c->folder.dir < 0 || fstat(c->folder.dir, &info) != 0) return;
+    bool listed =
+        info.st_mtim.tv_sec == c->listed.tv_sec && info.st_mtim.tv_nsec == c->listed.tv_nsec;
+    if (!listed) thaw__shards_index(c, NULL);
+    for (size_t i = 0; listed && i < c->n_shards; i++)
+        index_shard(c, i, NULL);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -138,7 +178,7 @@ static bool prepare_shard(thaw_cache *c, size_t i) {
 static bool take_shard(thaw_cache *c) {
     for (size_t i = 0; i < c->n_shards; i++) {
         thaw__cache_shard *s = &c->shards[i];
-        if (s->memory || flock(s->fd, LOCK_EX | LOCK_NB) != 0) continue;
+        if (s->memory || !s->writable || flock(s->fd, LOCK_EX | LOCK_NB) != 0) continue;
         if (prepare_shard(c, i)) {
             c->writing = (int)i;
             return true;
@@ -157,16 +197,20 @@ static bool lock_new_shard(int fd) {
 
 /* A new shard, locked, under a name that nobody else has. Its descriptor, or -1 with errno. */
 static int make_shard(const thaw_cache *c) {
-    char path[THAW__CACHE_PATH + 64];
+    char name[64];
+    int dir = c->folder.dir;
     for (int attempt = 0; attempt < NAMES; attempt++) {
-        snprintf(path, sizeof path, "%s/%08lx-%05d-%03d.shard", c->folder, (long)time(NULL),
-                 (int)getpid(), attempt);
-        int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        snprintf(name, sizeof name, "%08lx-%05d-%03d.shard", (long)time(NULL), (int)getpid(),
+                 attempt);
+        int fd = thaw__folder_open_file(dir, name, O_RDWR | O_CREAT | O_EXCL, c->folder.shared);
         if (fd < 0 && errno == EEXIST) continue;
         if (fd < 0) return -1;
-        if (lock_new_shard(fd) && write_header(c, fd)) return fd;
+        if (lock_new_shard(fd) && write_header(c, fd)) {
+            fsync(dir); /* After a power cut, the file is there. */
+            return fd;
+        }
         int reason = errno;
-        unlink(path);
+        unlinkat(dir, name, 0);
         close(fd);
         errno = reason;
         return -1;
@@ -195,16 +239,19 @@ static thaw_status fail_write(const thaw_cache *c, int reason, thaw_error *err) 
 
 /* Makes c->writing a shard with room. memory: on no account the disk. */
 static thaw_status open_writer(thaw_cache *c, bool memory, thaw_error *err) {
-    memory |= !c->folder[0];
+    memory |= c->folder.dir < 0 || c->folder.read_only;
     if (!memory && take_shard(c)) return THAW_OK;
     int fd = memory ? -1 : make_shard(c);
-    if (fd < 0 && !memory && !no_room(errno)) return fail_write(c, errno, err);
+    if (fd < 0 && !memory) {
+        c->folder.read_only = thaw__folder_cannot_write(errno);
+        if (!c->folder.read_only && !no_room(errno)) return fail_write(c, errno, err);
+    }
     if (fd < 0) {
         memory = true;
         fd = make_memory_shard(c);
     }
     if (fd < 0) return fail_write(c, errno, err);
-    THAW_TRY(add_shard(c, fd, memory, err));
+    THAW_TRY(add_shard(c, fd, memory, true, err));
     c->writing = (int)c->n_shards - 1;
     return THAW_OK;
 }
@@ -225,20 +272,25 @@ static bool writes_to_memory(const thaw_cache *c) {
 
 /* Whether n more records may go to memory. */
 static thaw_status reserve_memory(thaw_cache *c, size_t n, thaw_error *err) {
-    if (!c->memory_bytes) {
-        long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-        c->memory_bytes = pages > 0 && size > 0 ? (size_t)pages / 2 * (size_t)size : SIZE_MAX;
-    }
+    if (!c->memory_bytes) c->memory_bytes = thaw_usable_memory() / 2;
     if ((c->n_memory + n) * c->layout.stride <= c->memory_bytes) return THAW_OK;
-    if (!c->folder[0])
+    if (c->folder.dir < 0)
         return thaw_fail(err, THAW_ERR_IO,
                          "the features need more than the %zu MB of memory that they may take; "
                          "give them a folder with cache.dir",
                          c->memory_bytes >> 20);
-    return thaw_fail(err, THAW_ERR_IO,
-                     "the disk of the cache in %s is full, and so are the %zu MB of memory that "
-                     "stood in for it; make room with thaw cache gc or choose another cache.dir",
-                     c->folder, c->memory_bytes >> 20);
+    if (c->folder.read_only)
+        return thaw_fail(
+            err, THAW_ERR_IO,
+            "the cache in %s cannot be written, and the %zu MB of memory that stood in "
+            "for it are full; choose another cache.dir",
+            c->path, c->memory_bytes >> 20);
+    return thaw_fail(
+        err, THAW_ERR_IO,
+        "the disk of the cache in %s is full, and so are the %zu MB of memory that "
+        "stood in for it; make room with thaw cache gc or choose another cache.dir, or "
+        "take half the room with cache.dtype = fp16",
+        c->path, c->memory_bytes >> 20);
 }
 
 /* Puts n records of buffer behind the shard's last. On failure, nothing: a torn record is cut. */

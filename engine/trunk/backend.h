@@ -44,7 +44,4 @@ thaw_status thaw_backend_cpu_open(thaw_backend *backend, int threads, thaw_error
 thaw_status thaw_backend_gpu_open(thaw_backend *backend, const thaw_kernels *kernels, int index,
                                   int threads, thaw_error *err);
 
-/* CPUs that this process may run on. */
-int thaw_usable_cpus(void);
-
 #endif

@@ -1,8 +1,8 @@
-#include <sched.h>
 #include <stdio.h>
 #include <sys/mman.h>
 
 #include "backend.h"
+#include "machine.h"
 
 /* Fresh pages, given back at once when released: planning a large trunk leaves no hole in the heap,
  * and after the last one the process is small again. */
@@ -16,12 +16,6 @@ static void *cpu_alloc(size_t n) {
 
 static void cpu_release(void *memory, size_t n) {
     if (memory) munmap(memory, n ? n : 1);
-}
-
-int thaw_usable_cpus(void) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
-    return CPU_COUNT(&set);
 }
 
 /* As the kernel sees it: in a virtual machine sysconf() may tell the whole host's. */

@@ -1,5 +1,7 @@
 #include "backend.h"
 
+#include "machine.h"
+
 /* All memory of a GPU is alike: the table's functions need no more than a size. */
 static void *gpu_alloc(size_t n) {
     void *memory = NULL;

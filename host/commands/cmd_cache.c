@@ -1,13 +1,25 @@
 /* thaw cache ls|verify|explain|gc: look after the kept features. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "commands.h"
 #include "run/device.h"
-#include "run/precision.h"
 #include "run/storage.h"
 #include "text.h"
+
+/* Prints a line: names of models, folders and shards may hold anything. */
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...) {
+    char line[4096];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    thaw_text_printable(line);
+    puts(line);
+}
 
 static const char *fact(const thaw_cache_entry *e, const char *name) {
     for (size_t i = 0; i < e->n_facts; i++)
@@ -15,25 +27,26 @@ static const char *fact(const thaw_cache_entry *e, const char *name) {
     return "?";
 }
 
-static void print_date(int64_t when) {
-    char text[32] = "never";
+static void format_date(int64_t when, char text[32]) {
     time_t t = (time_t)when;
     struct tm local;
-    if (when && localtime_r(&t, &local)) strftime(text, sizeof text, "%Y-%m-%d %H:%M", &local);
-    printf("  %-16s", text);
+    strcpy(text, "never");
+    if (when && localtime_r(&t, &local)) strftime(text, 32, "%Y-%m-%d %H:%M", &local);
 }
 
 static thaw_status print_entry(void *context, const thaw_cache_entry *e, thaw_error *err) {
     (void)err;
     uint64_t *total = context;
     *total += e->bytes;
-    printf("%.12s  %9zu  %9.1f MB", e->key, e->records, (double)e->bytes / 1e6);
-    print_date(e->last_used);
+    char date[32];
+    format_date(e->last_used, date);
     if (e->n_facts)
-        printf("  %s, %s, %s, %s%s\n", e->about, fact(e, "size"), fact(e, "filter"),
-               fact(e, "precision"), e->in_use ? "  (in use)" : "");
+        say("%.12s  %9zu  %9.1f MB  %-16s  %s, %s, %s, %s%s", e->key, e->records,
+            (double)e->bytes / 1e6, date, e->about, fact(e, "size"), fact(e, "filter"),
+            fact(e, "precision"), e->in_use ? "  (in use)" : "");
     else
-        printf("  trunk.json is missing or damaged\n");
+        say("%.12s  %9zu  %9.1f MB  %-16s  trunk.json is missing or damaged", e->key, e->records,
+            (double)e->bytes / 1e6, date);
     return THAW_OK;
 }
 
@@ -41,7 +54,7 @@ static thaw_status list(const char *root, thaw_error *err) {
     uint64_t total = 0;
     printf("trunk            pictures       on disk   last used         what\n");
     THAW_TRY(thaw_cache_walk(root, false, print_entry, &total, err));
-    printf("%.1f MB in %s\n", (double)total / 1e6, root);
+    say("%.1f MB in %s", (double)total / 1e6, root);
     return THAW_OK;
 }
 
@@ -59,7 +72,7 @@ static thaw_status verify_entry(void *context, const thaw_cache_entry *e, thaw_e
     printf("%.12s  %zu records, %zu damaged%s\n", e->key, e->records, e->damaged,
            e->foreign ? ", shards of another format" : "");
     for (size_t i = 0; i < e->damaged && i < THAW_CACHE_SPOTS; i++)
-        printf("    %s at byte %llu\n", e->spots[i].shard, (unsigned long long)e->spots[i].offset);
+        say("    %s at byte %llu", e->spots[i].shard, (unsigned long long)e->spots[i].offset);
     if (e->damaged > THAW_CACHE_SPOTS) printf("    and %zu more\n", e->damaged - THAW_CACHE_SPOTS);
     return THAW_OK;
 }
@@ -76,9 +89,24 @@ static thaw_status verify(const char *root, thaw_error *err) {
                      v.damaged, v.foreign);
 }
 
-/* What would a train run with these options find, and if nothing, why? */
-static thaw_status explain(const thaw_options *options, const char *root, thaw_arena *arena,
-                           thaw_error *err) {
+/* What would a train run with these options find, and if nothing, why? text: of the nearest trunk's
+ * differences; *n as thaw_cache_explain says. */
+static thaw_status compare(const thaw_options *options, const thaw_network *network,
+                           const thaw_backend *backend, const char *root, char *text, size_t size,
+                           int *n, thaw_error *err) {
+    thaw_arena arena = {0};
+    thaw_cache_spec spec;
+    thaw_dtype compute;
+    bool kept;
+    thaw_status status = thaw_storage_precision(options, network, backend, &compute, &kept, err);
+    if (status == THAW_OK)
+        status = thaw_storage_spec(options, network, backend, compute, root, &arena, &spec, err);
+    if (status == THAW_OK) status = thaw_cache_explain(&spec, text, size, n, err);
+    thaw_arena_free(&arena);
+    return status;
+}
+
+static thaw_status explain(const thaw_options *options, const char *root, thaw_error *err) {
     THAW_TRY(thaw_options_require(options, "model", err));
     thaw_network network;
     thaw_backend backend; /* Which one computes is one of the facts. */
@@ -86,38 +114,30 @@ static thaw_status explain(const thaw_options *options, const char *root, thaw_a
     thaw_status status = thaw_network_open(&network, options, err);
     char text[2048];
     int n = -1;
-    if (status == THAW_OK) {
-        size_t n_facts;
-        thaw_dtype compute = thaw_is_auto(options->precision) ? THAW_F32 : options->precision;
-        thaw_dtype stored = thaw_is_auto(options->cache.dtype) ? THAW_F32 : options->cache.dtype;
-        thaw_cache_spec spec = {
-            .root = root,
-            .D = network.n_features,
-            .dtype = stored,
-            .facts = thaw_storage_facts(&network, backend.kernels, compute, arena, &n_facts)};
-        spec.n_facts = n_facts;
-        status = spec.facts ? thaw_cache_explain(&spec, text, sizeof text, &n, err)
-                            : thaw_fail_memory(err, "for the facts of a cache");
-    }
+    if (status == THAW_OK)
+        status = compare(options, &network, &backend, root, text, sizeof text, &n, err);
     thaw_network_close(&network);
     thaw_backend_close(&backend);
     THAW_TRY(status);
     if (n < 0)
-        printf("nothing is kept in %s\n", root);
+        say("nothing is kept in %s", root);
     else if (n == 0)
-        printf(
-            "these settings have a trunk in the cache: a picture misses only when its file's "
-            "content is new\n");
+        say("these settings have a trunk in the cache: a picture misses only when its file's "
+            "content "
+            "is new");
     else
-        printf(
-            "nothing is kept for these settings; the nearest trunk differs in (kept -> wanted)\n"
-            "%s\n",
-            text);
+        say("nothing is kept for these settings; the nearest trunk differs in (kept -> wanted)");
+    for (char *line = text, *next; n > 0 && line; line = next) {
+        next = strchr(line, '\n');
+        if (next) *next++ = '\0';
+        say("%s", line);
+    }
     return THAW_OK;
 }
 
 static thaw_status collect(const thaw_options *options, const char *root, thaw_error *err) {
     thaw_cache_collected r;
+    THAW_TRY(thaw_cache_check_root(root, options->cache.shared, err));
     THAW_TRY(thaw_cache_collect(root, (uint64_t)options->cache.keep_bytes, options->cache.keep_days,
                                 &r, err));
     printf("%zu trunks and %zu damaged records removed, %.1f MB freed, %.1f MB remain\n", r.trunks,
@@ -138,7 +158,7 @@ thaw_status thaw_cmd_cache(const thaw_cli *cli, const thaw_options *options, tha
         else if (strcmp(what, "verify") == 0)
             status = verify(root, err);
         else if (strcmp(what, "explain") == 0)
-            status = explain(options, root, &arena, err);
+            status = explain(options, root, err);
         else if (strcmp(what, "gc") == 0)
             status = collect(options, root, err);
         else

@@ -139,16 +139,20 @@ static const thaw__option table[] = {
              "none keeps nothing on disk."},
     {.key = "cache.memory", .used_by = TRAIN | EVAL, SIZE(cache.memory_bytes), AUTO,
      RANGE(1, 0x1p50),
-     .help = "How much of the activations stays in memory; auto is what is free."},
+     .help = "How much memory the activations of all splits may take together; auto is half of what "
+             "is free, in a container of what it has left."},
     {.key = "cache.device", .used_by = TRAIN, SIZE(cache.device_bytes), AUTO, RANGE(1, 0x1p50),
      .help = "How much of a GPU's memory the head's training rows may take; auto is what is free."},
     {.key = "cache.pinned", .used_by = TRAIN, SIZE(cache.pinned_bytes), AUTO, RANGE(1, 0x1p50),
-     .help = "How much page-locked memory the rows that a GPU has no room for may take; auto is half "
-             "of what is free. With more rows than both hold, the head is trained on the CPU."},
+     .help = "How much page-locked memory the rows that a GPU has no room for may take; auto is what "
+             "cache.memory leaves. With more rows than both hold, the head is trained on the CPU."},
     {.key = "cache.dtype", .used_by = TRAIN | EVAL | CACHE,
      CHOICE(cache.dtype, thaw_dtype, THAW_DTYPE_LIST), AUTO,
      .values = ONLY(THAW_F32) | ONLY(THAW_F16),
-     .help = "What the activations are kept in."},
+     .help = "What the activations are kept in; auto is fp32, however full the disk is. fp16 takes "
+             "half the room and makes another model."},
+    {.key = "cache.shared", .used_by = COMPUTING, SWITCH(cache.shared), .fallback = "false",
+     .help = "Trust a cache.dir that others may write to, and let them write to what is made there."},
     {.key = "cache.keep", .used_by = CACHE, SIZE(cache.keep_bytes), .fallback = "10G",
      RANGE(0, 0x1p50),
      .help = "What thaw cache gc leaves; the least recently used goes first."},

@@ -114,6 +114,7 @@ typedef struct thaw_options {
         const char *dir; /* "": none. */
         int64_t memory_bytes, device_bytes, pinned_bytes;
         int64_t keep_bytes, keep_days;
+        bool shared;
         thaw_dtype dtype;
     } cache;
     struct {

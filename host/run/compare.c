@@ -75,11 +75,10 @@ typedef struct beside_cache {
     thaw_cache_test *result;
 } beside_cache;
 
-/* What another run, on another machine or with another choice of kernels, may differ by: rounding of
- * storage, and of factors to 8 or 11 bits, which sums in another order turn the other way. */
-static double tolerance(const char *precision, thaw_dtype stored) {
-    if (strcmp(precision, "bf16") == 0) return 1e-3;
-    return strcmp(precision, "fp32") != 0 || stored == THAW_F16 ? 1e-5 : 1e-8;
+double thaw_compare_tolerance(const thaw_kernels *kernels, thaw_dtype compute, thaw_dtype stored) {
+    if (compute == THAW_BF16) return 1e-3;
+    if (strcmp(kernels->precision(compute), "fp32") != 0) return 1e-4;
+    return stored == THAW_F16 ? 1e-5 : 1e-8;
 }
 
 static thaw_status compare_record(beside_cache *b, const thaw_piped *picture, const float *features,
@@ -114,7 +113,7 @@ thaw_status thaw_compare_cache(const thaw_network *network, const thaw_dataset *
     sample s;
     beside_cache b = {.cache = cache,
                       .D = (size_t)network->n_features,
-                      .limit = tolerance(way->backend->kernels->precision(way->compute), stored),
+                      .limit = thaw_compare_tolerance(way->backend->kernels, way->compute, stored),
                       .result = result};
     thaw_status status = draw_sample(&s, dataset, extraction, most, &arena, err);
     b.record = thaw_arena_array(&arena, b.D, sizeof *b.record);

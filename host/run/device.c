@@ -21,7 +21,7 @@ thaw_status thaw_device_tune(const thaw_options *options, thaw_backend *backend,
         return thaw_fail(err, THAW_ERR_USAGE,
                          "tune = on remembers what it measured in cache.dir, which is none: give a "
                          "folder, or leave tune off");
-    THAW_TRY(thaw_file_make_folders(root, err));
+    THAW_TRY(thaw_cache_make_root(root, options->cache.shared, err));
     const char *path = thaw_file_join(arena, root, "tuning.txt");
     if (!path) return thaw_fail_memory(err, "for a path");
     thaw_error why = {0};

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "json.h"
 
@@ -97,7 +98,8 @@ thaw_status thaw_epoch_log_finish(thaw_epoch_log *l, const thaw_epoch *kept,
     explain_choice(l, kept, options);
     thaw_log_write(l->log, THAW_LOG_INFO, "epoch %lld is kept: %s", (long long)kept->epoch,
                    l->kept_because);
-    bool failed = !l->written | (fclose(l->lines) != 0);
+    bool failed = !l->written || fflush(l->lines) != 0 || fsync(fileno(l->lines)) != 0;
+    failed |= fclose(l->lines) != 0;
     l->lines = NULL;
     if (!failed) return THAW_OK;
     return thaw_fail(err, THAW_ERR_IO, "cannot write %s: the disk may be full", l->path);

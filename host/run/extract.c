@@ -1,19 +1,27 @@
 #include "extract.h"
 
+#include <pthread.h>
 #include <string.h>
 
+#include "clock.h"
+#include "others.h"
 #include "pipeline.h"
 
 /* What the pipeline's ends need. */
 typedef struct extractor {
     const thaw_dataset *dataset;
     thaw_cache *cache;
+    thaw_log *log;
     size_t D;
     thaw_extraction *result;
-    size_t next;         /* Picture that goes in next. */
     thaw_hash *keys;     /* [batch] */
     const char **reason; /* [dataset->n] NULL: none. */
+    bool again;          /* Pictures of others.mine go in, and not all. */
+    size_t next;         /* Picture, or entry of others.mine, that goes in next. */
     thaw_arena arena;
+
+    pthread_mutex_t mutex; /* Guards what others wait for, and the result's hits. */
+    thaw_others others;
 } extractor;
 
 static thaw_status no_memory(const extractor *e, thaw_error *err) {
@@ -22,25 +30,56 @@ static thaw_status no_memory(const extractor *e, thaw_error *err) {
 
 /* ---- the pipeline's ends ------------------------------------------------------------------- */
 
+/* The dataset's number of what went in as the i-th. */
+static size_t number_of(const extractor *e, size_t i) {
+    return e->again ? e->others.mine[i] : i;
+}
+
 static thaw_status next_path(void *ctx, char path[PATH_MAX], thaw_error *err) {
     (void)err;
     extractor *e = ctx;
     path[0] = '\0';
-    if (e->next < e->dataset->n) thaw_dataset_path(e->dataset, e->next++, path);
+    if (e->next < (e->again ? e->others.n_mine : e->dataset->n))
+        thaw_dataset_path(e->dataset, number_of(e, e->next++), path);
     return THAW_OK;
 }
 
-static bool is_kept(void *ctx, size_t i, thaw_hash hash) {
-    extractor *e = ctx;
-    e->result->keys[i] = hash;
-    return thaw_cache_has(e->cache, hash);
+static void count_hits(extractor *e, size_t n) {
+    pthread_mutex_lock(&e->mutex);
+    e->result->hits += n;
+    pthread_mutex_unlock(&e->mutex);
+    thaw_log_progress_add(e->log, n);
 }
 
-static thaw_status reject(extractor *e, const thaw_piped *picture, thaw_error *err) {
-    const char *reason = picture->problem;
-    e->result->rejected[picture->i] = true;
-    e->reason[picture->i] = thaw_arena_string(&e->result->arena, reason, strlen(reason));
-    return e->reason[picture->i] ? THAW_OK : no_memory(e, err);
+static void put_off(extractor *e, size_t picture) {
+    pthread_mutex_lock(&e->mutex);
+    e->others.waiting[e->others.n_waiting++] = picture;
+    pthread_mutex_unlock(&e->mutex);
+}
+
+/* Whether the picture is in the cache, or will be soon. */
+static bool need_not_go(void *ctx, size_t i, thaw_hash hash) {
+    extractor *e = ctx;
+    size_t picture = number_of(e, i);
+    e->result->keys[picture] = hash;
+    thaw_cache_claim claim = thaw_cache_claim_record(e->cache, hash);
+    if (claim == THAW_CLAIM_KEPT)
+        count_hits(e, 1);
+    else if (claim == THAW_CLAIM_OTHERS && !e->others.impatient)
+        put_off(e, picture);
+    else
+        return false;
+    return true;
+}
+
+static thaw_status reject(extractor *e, const thaw_piped *piped, thaw_error *err) {
+    size_t picture = number_of(e, piped->i);
+    const char *reason = piped->problem;
+    thaw_cache_release(e->cache, piped->hash);
+    e->result->rejected[picture] = true;
+    e->result->n_rejected++;
+    e->reason[picture] = thaw_arena_string(&e->result->arena, reason, strlen(reason));
+    return e->reason[picture] ? THAW_OK : no_memory(e, err);
 }
 
 /* Features of pictures without a problem move to the front, and into the cache. */
@@ -56,7 +95,10 @@ static thaw_status keep(void *ctx, size_t n, const thaw_piped *pictures, float *
         if (good != k) memmove(features + good * D, features + k * D, D * sizeof *features);
         e->keys[good++] = pictures[k].hash;
     }
-    return thaw_cache_append(e->cache, e->keys, good, features, err);
+    THAW_TRY(thaw_cache_append(e->cache, e->keys, good, features, err));
+    e->result->misses += good;
+    thaw_log_progress_add(e->log, n);
+    return THAW_OK;
 }
 
 /* ---- the whole ----------------------------------------------------------------------------- */
@@ -68,27 +110,47 @@ static thaw_status allocate(extractor *e, size_t batch, thaw_error *err) {
     x->rejected = thaw_arena_array(&x->arena, x->n, sizeof *x->rejected);
     e->reason = thaw_arena_array(&e->arena, x->n, sizeof *e->reason);
     e->keys = thaw_arena_array(&e->arena, batch, sizeof *e->keys);
-    return x->keys && x->rejected && e->reason && e->keys ? THAW_OK : no_memory(e, err);
+    e->others.waiting = thaw_arena_array(&e->arena, x->n, sizeof *e->others.waiting);
+    e->others.mine = thaw_arena_array(&e->arena, x->n, sizeof *e->others.mine);
+    bool good = x->keys && x->rejected && e->reason && e->keys && e->others.waiting;
+    return good && e->others.mine ? THAW_OK : no_memory(e, err);
 }
 
-static thaw_status run(extractor *e, thaw_pipeline *pipeline, thaw_error *err) {
-    thaw_extraction *x = e->result;
+static thaw_status run_once(extractor *e, const thaw_pipeline *pipeline, thaw_error *err) {
     thaw_pipeline_result done;
-    pipeline->source = (thaw_picture_source){next_path, is_kept, e, x->n};
-    pipeline->sink = (thaw_picture_sink){keep, e};
-    thaw_log_progress_begin(pipeline->log, "pictures to features", "images", x->n);
+    e->next = 0;
     thaw_status status = thaw_pipeline_run(pipeline, &done, err);
-    thaw_log_progress_end(pipeline->log);
-    x->hits = done.n_skipped;
-    x->n_rejected = done.n_bad;
-    x->misses = done.n - done.n_skipped - done.n_bad;
-    x->seconds = done.seconds;
-    x->plan_seconds = done.plan_seconds;
+    e->result->plan_seconds += done.plan_seconds;
+    return status;
+}
+
+/* All pictures, and then those that other processes had claimed, until none is left. Whoever waits
+ * has appended all that it claimed, so that nobody waits for one who waits. */
+static thaw_status run_rounds(extractor *e, thaw_pipeline *pipeline, thaw_error *err) {
+    thaw_extraction *x = e->result;
+    pipeline->source = (thaw_picture_source){next_path, need_not_go, e, x->n};
+    pipeline->sink = (thaw_picture_sink){keep, e};
+    thaw_status status = run_once(e, pipeline, err);
+    while (status == THAW_OK && e->others.n_waiting) {
+        e->again = true;
+        count_hits(e,
+                   thaw_others_wait(&e->others, e->cache, x->keys, pipeline->stop, pipeline->log));
+        status = run_once(e, pipeline, err);
+    }
     if (status != THAW_ERR_INTERRUPTED) return status;
     return thaw_fail(err, status,
                      "stopped by a signal after %zu of %zu pictures; what was computed is in the "
                      "cache and the next run goes on from there",
-                     done.n, x->n);
+                     x->hits + x->misses + x->n_rejected, x->n);
+}
+
+static thaw_status run(extractor *e, thaw_pipeline *pipeline, thaw_error *err) {
+    double start = thaw_now_s();
+    thaw_log_progress_begin(e->log, "pictures to features", "images", e->result->n);
+    thaw_status status = run_rounds(e, pipeline, err);
+    thaw_log_progress_end(e->log);
+    e->result->seconds = thaw_now_s() - start;
+    return status;
 }
 
 /* The table of bad pictures, in the dataset's order, and the limit on their number. */
@@ -122,17 +184,22 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
                          thaw_cache *cache, thaw_log *log, thaw_extraction *extraction,
                          thaw_error *err) {
     *extraction = (thaw_extraction){0};
-    extractor e = {
-        .dataset = dataset, .cache = cache, .D = (size_t)network->n_features, .result = extraction};
+    extractor e = {.dataset = dataset,
+                   .cache = cache,
+                   .log = log,
+                   .D = (size_t)network->n_features,
+                   .result = extraction};
     thaw_pipeline pipeline = {.network = network,
                               .backend = backend,
                               .batch = options->batch,
                               .compute = options->compute,
                               .stop = options->stop,
                               .log = log};
+    pthread_mutex_init(&e.mutex, NULL);
     thaw_status status = allocate(&e, (size_t)options->batch, err);
     if (status == THAW_OK) status = run(&e, &pipeline, err);
     if (status == THAW_OK) status = report_rejected(&e, options, err);
+    pthread_mutex_destroy(&e.mutex);
     thaw_arena_free(&e.arena);
     return status;
 }

@@ -131,7 +131,6 @@ static void count_skipped(pipeline *p) {
     p->result->n++;
     p->result->n_skipped++;
     pthread_mutex_unlock(&p->mutex);
-    thaw_log_progress_add(p->spec->log, 1);
 }
 
 /* Ends the run for a reason that is not the picture's. */
@@ -278,7 +277,6 @@ static void release_batch(pipeline *p, const submission *s) {
     p->result->n += s->n;
     pthread_cond_broadcast(&p->has_room);
     pthread_mutex_unlock(&p->mutex);
-    thaw_log_progress_add(p->spec->log, s->n);
 }
 
 static thaw_status collect(pipeline *p, consumer *c, thaw_error *err) {

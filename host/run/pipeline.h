@@ -53,7 +53,7 @@ typedef struct thaw_pipeline {
     thaw_picture_source source;
     thaw_picture_sink sink;
     const volatile int *stop; /* Becomes non-zero: stop soon. NULL: never. */
-    thaw_log *log;            /* Its progress line counts every picture that is done; or NULL. */
+    thaw_log *log;            /* Gets the times of each batch at level debug; or NULL. */
 } thaw_pipeline;
 
 typedef struct thaw_pipeline_result {

@@ -28,6 +28,7 @@ static thaw_status take_batch(void *ctx, size_t n, const thaw_piped *pictures, f
         }
         THAW_TRY(p->job->take(p->job->ctx, &one, err));
     }
+    thaw_log_progress_add(p->job->log, n);
     return THAW_OK;
 }
 

@@ -1,14 +1,5 @@
 #include "rows.h"
 
-#include <sys/sysinfo.h>
-
-size_t thaw_rows_memory(int64_t wanted) {
-    if (!thaw_is_auto(wanted)) return (size_t)wanted;
-    struct sysinfo info;
-    if (sysinfo(&info) != 0) return (size_t)256 << 20;
-    return (size_t)info.freeram * info.mem_unit / 2;
-}
-
 thaw_status thaw_split_rows_open(thaw_split_rows *out, thaw_session *s, const thaw_network *network,
                                  thaw_split split, thaw_error *err) {
     *out = (thaw_split_rows){0};
@@ -33,8 +24,8 @@ thaw_status thaw_split_rows_open(thaw_split_rows *out, thaw_session *s, const th
                             .label = labels,
                             .stored = s->stored};
     if (!n) return THAW_OK;
-    THAW_TRY(thaw_features_open(&out->features, s->cache, keys, (int64_t)n, network->n_features,
-                                thaw_rows_memory(s->options->cache.memory_bytes), err));
+    THAW_TRY(thaw_storage_rows(&s->memory, s->cache, keys, (int64_t)n, network->n_features,
+                               &out->features, err));
     out->rows.ctx = out->features;
     return THAW_OK;
 }

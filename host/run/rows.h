@@ -20,7 +20,4 @@ thaw_status thaw_split_rows_open(thaw_split_rows *rows, thaw_session *session,
                                  const thaw_network *network, thaw_split split, thaw_error *err);
 void thaw_split_rows_close(thaw_split_rows *rows);
 
-/* Bytes of the host's memory that `wanted`, an option, allows: half of what is free now for auto. */
-size_t thaw_rows_memory(int64_t wanted);
-
 #endif

@@ -75,6 +75,8 @@ static bool remove_one(void *ctx, const char *folder, const char *name) {
 /* Removes what Thaw wrote into a run's folder, and then the folder if nothing is left. Links are
  * removed, not followed. */
 static void remove_run(const char *path) {
+    if (rmdir(path) == 0)
+        return; /* An empty one needs no descriptor, of which there may be none. */
     each_entry(path, is_of_a_run, true, remove_one, NULL);
     remove(path);
 }
@@ -216,6 +218,7 @@ thaw_status thaw_run_finish(thaw_run_folder *folder, const char **older, thaw_er
         *older = folder->older;
     }
     THAW_TRY(move_folder(folder->partial, folder->base, err)); /* It replaces an empty folder. */
+    thaw_file_sync_entry(folder->base);
     if (*older) each_entry(*older, is_of_a_run, false, move_entry, (void *)folder->base);
     release(folder);
     return THAW_OK;

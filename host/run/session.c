@@ -7,11 +7,13 @@
 #include "json.h"
 #include "precision.h"
 #include "stop.h"
-#include "storage.h"
 
 thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw_error *err) {
-    *s = (thaw_session){
-        .options = options, .stop = thaw_stop_catch(), .compute = THAW_F32, .stored = THAW_F32};
+    *s = (thaw_session){.options = options,
+                        .stop = thaw_stop_catch(),
+                        .compute = THAW_F32,
+                        .stored = THAW_F32,
+                        .memory = thaw_storage_budget_of(options)};
     thaw_log_open(&s->log, stderr, options->log);
     if (options->log >= THAW_LOG_DEBUG) thaw_options_write_effective(stderr, options);
     THAW_TRY(thaw_device_open(options, &s->backend, err));
@@ -29,6 +31,54 @@ void thaw_session_close(thaw_session *s) {
     thaw_backend_close(&s->backend);
     thaw_log_close(&s->log);
     thaw_arena_free(&s->arena);
+}
+
+/* ---- cache --------------------------------------------------------------------------------- */
+
+static thaw_status count_foreign(void *context, const thaw_cache_entry *entry, thaw_error *err) {
+    (void)err;
+    *(size_t *)context += entry->foreign;
+    return THAW_OK;
+}
+
+/* What another version of Thaw has kept is of no use here, and should not take room unnoticed. */
+static thaw_status say_foreign(thaw_session *s, const char *root, thaw_error *err) {
+    size_t n = 0;
+    thaw_status status = thaw_cache_walk(root, false, count_foreign, &n, err);
+    if (status != THAW_OK)
+        return thaw_fail_within(err, status, "cache.dir = %s (choose another, or none)", root);
+    if (n)
+        thaw_log_write(&s->log, THAW_LOG_WARN,
+                       "%zu shards in %s have another format than this version of Thaw writes and "
+                       "are not used; thaw cache gc removes them",
+                       n, root);
+    return THAW_OK;
+}
+
+static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw_error *err) {
+    const char *root;
+    thaw_cache_spec spec;
+    THAW_TRY(thaw_storage_root(s->options, &s->arena, &root, err));
+    THAW_TRY(thaw_storage_spec(s->options, network, &s->backend, s->compute, root, &s->arena, &spec,
+                               err));
+    s->stored = spec.dtype;
+    spec.memory_bytes = s->memory.all;
+    char why[1024];
+    int n_differences = 0;
+    if (root) THAW_TRY(say_foreign(s, root, err));
+    if (root) THAW_TRY(thaw_cache_explain(&spec, why, sizeof why, &n_differences, err));
+    THAW_TRY(thaw_cache_open(&s->cache, &spec, err));
+    thaw_storage_say(s->options, s->cache, root, s->dataset.n, &s->log);
+    /* One changed setting is usually meant; that everything is computed again should not surprise.
+     */
+    if (n_differences > 0 && n_differences <= 3 && thaw_cache_measure(s->cache).records == 0) {
+        for (char *c = why; *c; c++)
+            if (*c == '\n') *c = ';';
+        thaw_log_write(&s->log, THAW_LOG_INFO,
+                       "cache: nothing kept for these settings yet; the nearest differs in %s",
+                       why);
+    }
+    return THAW_OK;
 }
 
 /* ---- extraction ---------------------------------------------------------------------------- */
@@ -63,11 +113,10 @@ static void say_extraction(thaw_session *s) {
                        "nothing else held them; thaw cache gc removes them",
                        stats.damaged);
     if (stats.in_memory && (thaw_is_auto(s->options->cache.dir) || *s->options->cache.dir))
-        thaw_log_write(
-            &s->log, THAW_LOG_WARN,
-            "the disk is full: %zu records are in memory and will be computed again next "
-            "time",
-            stats.in_memory);
+        thaw_log_write(&s->log, THAW_LOG_WARN,
+                       "%s: %zu records are in memory and will be computed again next time",
+                       stats.read_only ? "the cache cannot be written" : "the disk is full",
+                       stats.in_memory);
 }
 
 /* How fast the line is without the cache: from this run if it computed enough, else from the
@@ -97,7 +146,7 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
     THAW_TRY(check_names(&s->dataset, err));
     say_dataset(s);
     THAW_TRY(thaw_precision_choose(s, network, err));
-    THAW_TRY(thaw_storage_open(s, network, err));
+    THAW_TRY(open_cache(s, network, err));
     thaw_extract_options options = {.batch = s->options->batch,
                                     .compute = s->compute,
                                     .max_bad = s->options->data.max_bad,
@@ -106,6 +155,7 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
     THAW_TRY(thaw_extract(network, &s->dataset, &options, &s->backend, s->cache, &s->log,
                           &s->extraction, err));
     say_extraction(s);
+    thaw_storage_count_records(&s->memory, s->options, s->cache);
     THAW_TRY(thaw_lint_look(&s->lint, &s->dataset, s->extraction.keys, s->extraction.rejected,
                             &s->arena, err));
     thaw_lint_say(&s->lint, s->options->head.class_weights != THAW_CLASS_WEIGHTS_NONE, &s->log);

@@ -8,6 +8,7 @@
 
 #include "data/lint.h"
 #include "extract.h"
+#include "storage.h"
 
 typedef struct thaw_session {
     const thaw_options *options;
@@ -18,8 +19,9 @@ typedef struct thaw_session {
     thaw_cache *cache;
     thaw_dtype compute, stored;
     thaw_extraction extraction;
-    thaw_lint lint;           /* Of the dataset's pictures. */
-    double images_per_second; /* From files to features, without cache; measured. */
+    thaw_storage_budget memory; /* For features. */
+    thaw_lint lint;             /* Of the dataset's pictures. */
+    double images_per_second;   /* From files to features, without cache; measured. */
     thaw_arena arena;
 } thaw_session;
 

@@ -3,13 +3,30 @@
 #include <string.h>
 
 #include "file.h"
+#include "machine.h"
+#include "precision.h"
 
-static thaw_status no_memory(thaw_error *err) {
-    return thaw_fail_memory(err, "to open the cache");
+/* ---- which cache ----------------------------------------------------------------------------- */
+
+thaw_status thaw_storage_root(const thaw_options *options, thaw_arena *arena, const char **root,
+                              thaw_error *err) {
+    *root = NULL;
+    if (!thaw_is_auto(options->cache.dir)) {
+        if (*options->cache.dir) *root = options->cache.dir;
+        return THAW_OK;
+    }
+    char path[4096];
+    if (!thaw_cache_default_root(path, sizeof path))
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "cache.dir = auto: neither XDG_CACHE_HOME nor HOME is set; give a folder, "
+                         "or none");
+    *root = thaw_arena_string(arena, path, strlen(path));
+    return *root ? THAW_OK : thaw_fail_memory(err, "for the path of the cache");
 }
 
-const thaw_fact *thaw_storage_facts(const thaw_network *network, const thaw_kernels *kernels,
-                                    thaw_dtype compute, thaw_arena *arena, size_t *n) {
+/* What identifies a trunk's records; n receives the count. NULL: there is no memory. */
+static const thaw_fact *list_facts(const thaw_network *network, const thaw_kernels *kernels,
+                                   thaw_dtype compute, thaw_arena *arena, size_t *n) {
     enum { OTHERS = 3 };
     *n = OTHERS + THAW_PREPROCESS_FACTS;
     thaw_fact *facts = thaw_arena_array(arena, *n, sizeof *facts);
@@ -28,90 +45,99 @@ const thaw_fact *thaw_storage_facts(const thaw_network *network, const thaw_kern
     return facts;
 }
 
-thaw_status thaw_storage_root(const thaw_options *options, thaw_arena *arena, const char **root,
-                              thaw_error *err) {
-    *root = NULL;
-    if (!thaw_is_auto(options->cache.dir)) {
-        if (*options->cache.dir) *root = options->cache.dir;
-        return THAW_OK;
-    }
-    char path[4096];
-    if (!thaw_cache_default_root(path, sizeof path))
-        return thaw_fail(err, THAW_ERR_USAGE,
-                         "cache.dir = auto: neither XDG_CACHE_HOME nor HOME is set; give a folder, "
-                         "or none");
-    *root = thaw_arena_string(arena, path, strlen(path));
-    return *root ? THAW_OK : no_memory(err);
+thaw_status thaw_storage_spec(const thaw_options *options, const thaw_network *network,
+                              const thaw_backend *backend, thaw_dtype compute, const char *root,
+                              thaw_arena *arena, thaw_cache_spec *spec, thaw_error *err) {
+    const char *slash = strrchr(network->model.path, '/');
+    *spec = (thaw_cache_spec){
+        .root = root,
+        .D = network->n_features,
+        .dtype = thaw_is_auto(options->cache.dtype) ? THAW_F32 : options->cache.dtype,
+        .shared = options->cache.shared,
+        .about = thaw_arena_printf(arena, "%s at %s", slash ? slash + 1 : network->model.path,
+                                   network->cut->name)};
+    spec->facts = list_facts(network, backend->kernels, compute, arena, &spec->n_facts);
+    return spec->facts && spec->about ? THAW_OK : thaw_fail_memory(err, "for the facts of a cache");
 }
 
-/* Says what the cache will hold, and gives way before the disk is full: half precision first. */
-static void choose_type(thaw_session *s, const thaw_network *network, const char *root) {
-    enum { HEADER = 64 };
-    if (!thaw_is_auto(s->options->cache.dtype)) s->stored = s->options->cache.dtype;
-    uint64_t row = (uint64_t)network->n_features * thaw_dtype_bytes(s->stored) + HEADER;
-    uint64_t most = row * s->dataset.n, room = 0;
+/* Whether features computed in this type are in the cache. */
+static thaw_status keeps(const thaw_options *options, const thaw_network *network,
+                         const thaw_backend *backend, thaw_dtype compute, bool *kept,
+                         thaw_error *err) {
+    thaw_arena arena = {0};
+    thaw_cache_spec spec;
+    const char *root = NULL;
+    int n_differences = -1;
+    thaw_status status = thaw_storage_root(options, &arena, &root, err);
+    if (status == THAW_OK)
+        status = thaw_storage_spec(options, network, backend, compute, root, &arena, &spec, err);
+    if (status == THAW_OK && root) status = thaw_cache_explain(&spec, NULL, 0, &n_differences, err);
+    thaw_arena_free(&arena);
+    *kept = n_differences == 0;
+    return status;
+}
+
+thaw_status thaw_storage_precision(const thaw_options *options, const thaw_network *network,
+                                   const thaw_backend *backend, thaw_dtype *compute, bool *kept,
+                                   thaw_error *err) {
+    *kept = false;
+    THAW_TRY(thaw_precision_asked(options, backend, compute, err));
+    if (!thaw_is_auto(options->precision) || *compute == THAW_F32) return THAW_OK;
+    THAW_TRY(keeps(options, network, backend, *compute, kept, err));
+    if (*kept || !backend->kernels->computes(backend->device, THAW_F32)) return THAW_OK;
+    THAW_TRY(keeps(options, network, backend, THAW_F32, kept, err));
+    if (*kept) *compute = THAW_F32;
+    return THAW_OK;
+}
+
+/* ---- on disk --------------------------------------------------------------------------------- */
+
+void thaw_storage_say(const thaw_options *options, thaw_cache *cache, const char *root, size_t n,
+                      thaw_log *log) {
+    thaw_cache_stats stats = thaw_cache_measure(cache);
+    double row = (double)stats.record_bytes, all = row * (double)n;
+    uint64_t room = 0;
     if (!root || thaw_file_free_bytes(root, &room, NULL) != THAW_OK) {
-        thaw_log_write(&s->log, THAW_LOG_INFO, "cache: in memory only, at most %.1f MB",
-                       (double)most / 1e6);
+        thaw_log_write(log, THAW_LOG_INFO, "cache: in memory only, at most %.1f MB", all / 1e6);
         return;
     }
-    thaw_log_write(&s->log, THAW_LOG_INFO,
-                   "cache: %s, at most %.1f MB for %zu pictures (%.1f KB each); %.1f GB are free",
-                   root, (double)most / 1e6, s->dataset.n, (double)row / 1e3, (double)room / 1e9);
-    if (most < room) return;
-    if (thaw_is_auto(s->options->cache.dtype)) {
-        s->stored = THAW_F16;
-        thaw_log_write(&s->log, THAW_LOG_WARN,
-                       "the disk may become too small: features are kept in half precision");
-    }
-    thaw_log_write(&s->log, THAW_LOG_WARN,
-                   "what does not fit on the disk stays in memory for this run only");
+    thaw_log_write(log, THAW_LOG_INFO,
+                   "cache: %s, at most %.1f MB for %zu pictures (%.1f KB each), %zu records are "
+                   "there; %.1f GB are free",
+                   root, all / 1e6, n, row / 1e3, stats.records, (double)room / 1e9);
+    /* Records of other pictures may be among them: then memory takes the rest unannounced. */
+    double missing = n > stats.records ? row * (double)(n - stats.records) : 0;
+    if (missing <= (double)room || stats.read_only) return;
+    bool full = options->cache.dtype != THAW_F16;
+    thaw_log_write(log, THAW_LOG_WARN,
+                   "the disk may become too small: what does not fit stays in memory for this run "
+                   "only%s",
+                   full ? "; cache.dtype = fp16 takes half the room and makes another model" : "");
 }
 
-static thaw_status count_foreign(void *context, const thaw_cache_entry *entry, thaw_error *err) {
-    (void)err;
-    *(size_t *)context += entry->foreign;
-    return THAW_OK;
+/* ---- in memory ------------------------------------------------------------------------------- */
+
+thaw_storage_budget thaw_storage_budget_of(const thaw_options *options) {
+    size_t half = thaw_usable_memory() / 2;
+    bool free = thaw_is_auto(options->cache.memory_bytes);
+    return (thaw_storage_budget){.all = half,
+                                 .left = free ? half : (size_t)options->cache.memory_bytes};
 }
 
-/* What another version of Thaw has kept is of no use here, and should not take room unnoticed. */
-static thaw_status say_foreign(thaw_session *s, const char *root, thaw_error *err) {
-    size_t n = 0;
-    thaw_status status = thaw_cache_walk(root, false, count_foreign, &n, err);
-    if (status != THAW_OK)
-        return thaw_fail_within(err, status, "cache.dir = %s (choose another, or none)", root);
-    if (n)
-        thaw_log_write(&s->log, THAW_LOG_WARN,
-                       "%zu shards in %s have another format than this version of Thaw writes and "
-                       "are not used; thaw cache gc removes them",
-                       n, root);
-    return THAW_OK;
+static void take(thaw_storage_budget *budget, size_t bytes) {
+    budget->left -= bytes < budget->left ? bytes : budget->left;
 }
 
-thaw_status thaw_storage_open(thaw_session *s, const thaw_network *network, thaw_error *err) {
-    const char *root;
-    THAW_TRY(thaw_storage_root(s->options, &s->arena, &root, err));
-    choose_type(s, network, root);
-    thaw_cache_spec spec = {.root = root, .D = network->n_features, .dtype = s->stored};
-    spec.facts =
-        thaw_storage_facts(network, s->backend.kernels, s->compute, &s->arena, &spec.n_facts);
-    const char *slash = strrchr(network->model.path, '/');
-    spec.about = thaw_arena_printf(&s->arena, "%s at %s", slash ? slash + 1 : network->model.path,
-                                   network->cut->name);
-    if (!spec.facts || !spec.about) return no_memory(err);
-    char why[1024];
-    int n_differences = 0;
-    if (root) THAW_TRY(say_foreign(s, root, err));
-    if (root) THAW_TRY(thaw_cache_explain(&spec, why, sizeof why, &n_differences, err));
-    THAW_TRY(thaw_cache_open(&s->cache, &spec, err));
-    /* One changed setting is usually meant; that everything is computed again should not surprise.
-     */
-    if (n_differences > 0 && n_differences <= 3 && thaw_cache_measure(s->cache).records == 0) {
-        for (char *c = why; *c; c++)
-            if (*c == '\n') *c = ';';
-        thaw_log_write(&s->log, THAW_LOG_INFO,
-                       "cache: nothing kept for these settings yet; the nearest differs in %s",
-                       why);
-    }
+void thaw_storage_count_records(thaw_storage_budget *budget, const thaw_options *options,
+                                thaw_cache *cache) {
+    thaw_cache_stats stats = thaw_cache_measure(cache);
+    if (thaw_is_auto(options->cache.memory_bytes))
+        take(budget, stats.in_memory * stats.record_bytes);
+}
+
+thaw_status thaw_storage_rows(thaw_storage_budget *budget, thaw_cache *cache, const thaw_hash *keys,
+                              int64_t n, int64_t D, thaw_features **features, thaw_error *err) {
+    THAW_TRY(thaw_features_open(features, cache, keys, n, D, budget->left, err));
+    take(budget, (size_t)thaw_features_in_memory(*features) * (size_t)D * sizeof(float));
     return THAW_OK;
 }

@@ -130,17 +130,19 @@ static thaw_status train_head(run *r, thaw_error *err) {
     THAW_TRY(
         thaw_epoch_log_open(&r->epochs, path, options.epochs, &r->session.log, &r->arena, err));
     int64_t device_bytes = r->options->cache.device_bytes;
-    thaw_train_job job = {.top = &r->session.backend.kernels->top,
-                          .backend = &r->session.backend,
-                          .device_bytes = thaw_is_auto(device_bytes) ? 0 : (size_t)device_bytes,
-                          .pinned_bytes = thaw_rows_memory(r->options->cache.pinned_bytes),
-                          .tf32 = r->options->head.tf32,
-                          .options = options,
-                          .K = (int64_t)r->session.dataset.n_classes,
-                          .train = &r->splits[THAW_SPLIT_TRAIN].rows,
-                          .validation = &r->splits[THAW_SPLIT_VALIDATION].rows,
-                          .on_epoch = on_epoch,
-                          .ctx = r};
+    int64_t pinned_bytes = r->options->cache.pinned_bytes;
+    thaw_train_job job = {
+        .top = &r->session.backend.kernels->top,
+        .backend = &r->session.backend,
+        .device_bytes = thaw_is_auto(device_bytes) ? 0 : (size_t)device_bytes,
+        .pinned_bytes = thaw_is_auto(pinned_bytes) ? r->session.memory.left : (size_t)pinned_bytes,
+        .tf32 = r->options->head.tf32,
+        .options = options,
+        .K = (int64_t)r->session.dataset.n_classes,
+        .train = &r->splits[THAW_SPLIT_TRAIN].rows,
+        .validation = &r->splits[THAW_SPLIT_VALIDATION].rows,
+        .on_epoch = on_epoch,
+        .ctx = r};
     double start = thaw_now_s();
     THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
     r->train_seconds = thaw_now_s() - start;
@@ -357,11 +359,12 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
 
 static void close_run(run *r) {
     thaw_epoch_log_close(&r->epochs);
-    /* Half a run helps nobody; the table of bad pictures does. */
-    thaw_run_abandon(&r->folder, r->session.extraction.n_rejected > 0);
+    bool any_rejected = r->session.extraction.n_rejected > 0;
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         thaw_split_rows_close(&r->splits[s]);
-    thaw_session_close(&r->session);
+    thaw_session_close(&r->session); /* Removing a folder needs descriptors. */
+    /* Half a run helps nobody; the table of bad pictures does. */
+    thaw_run_abandon(&r->folder, any_rejected);
     thaw_network_close(&r->network);
     thaw_arena_free(&r->arena);
 }

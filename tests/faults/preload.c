@@ -3,8 +3,9 @@
  *
  *   FAULT_ALLOC=N            the N-th allocation fails with ENOMEM
  *   FAULT_TRACE=1            says on standard error on which way it was reached (see addr2line)
- *   FAULT_PATHS=FILE         at exit, writes a line for each way on which an allocation was reached:
- *                            the number of the first one that came that way
+ *   FAULT_PATHS=FILE         appends a line for each way on which allocations are reached: the number
+ *                            of the first that came that way, and a hash of the callers, which is the
+ *                            same in every run
  *   FAULT_OPEN=TEXT ERRNO    opening a path that ends in TEXT fails, ERRNO a number
  *   FAULT_READ=TEXT ERRNO    so does reading from such a file
  *   FAULT_LOG=FILE           appends "sync PATH" and "rename FROM TO" as they happen
@@ -18,6 +19,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <link.h>
 #include <stdarg.h>
@@ -34,13 +36,15 @@ void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 void *__libc_memalign(size_t alignment, size_t n);
 
-enum { MOST_RANGES = 64, MOST_PATHS = 1 << 16, DEPTH = 32 };
+enum { MOST_RANGES = 512, MOST_PATHS = 1 << 16, DEPTH = 12 };
 
-/* Code whose allocations do not count. */
+/* The loaded objects. */
 static struct {
-    uintptr_t begin, end;
-} exempt[MOST_RANGES];
-static int n_exempt;
+    uintptr_t begin, end, base;
+    uint64_t name; /* A hash. */
+    bool exempt;   /* Its allocations do not count. */
+} ranges[MOST_RANGES];
+static int n_ranges;
 
 static bool traced;
 static bool ready; /* The constructor has run. */
@@ -52,45 +56,70 @@ static _Thread_local bool inside __attribute__((tls_model("initial-exec")));
 
 /* ---- which allocations count ----------------------------------------------------------------- */
 
+static uint64_t mix(uint64_t hash, uint64_t value) {
+    return (hash ^ value) * 0x100000001b3; /* FNV-1a, of eight bytes at once. */
+}
+
 static int note_object(struct dl_phdr_info *info, size_t size, void *context) {
-    static const char *const names[] = {"libgomp", "libstdc++", "libdnnl", "libgcc_s", "ld-linux",
-                                        "thaw_faults"};
+    static const char *const exempt[] = {"libgomp",  "libstdc++", "libdnnl",
+                                         "libgcc_s", "ld-linux",  "thaw_faults"};
     (void)size, (void)context;
     bool named = false;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        named |= strstr(info->dlpi_name, names[i]) != NULL;
-    for (int i = 0; named && i < info->dlpi_phnum && n_exempt < MOST_RANGES; i++) {
+    uint64_t name = 1;
+    for (size_t i = 0; i < sizeof exempt / sizeof *exempt; i++)
+        named |= strstr(info->dlpi_name, exempt[i]) != NULL;
+    for (const char *c = info->dlpi_name; *c; c++)
+        name = mix(name, (uint64_t)*c);
+    for (int i = 0; i < info->dlpi_phnum && n_ranges < MOST_RANGES; i++) {
         const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        if (part->p_type != PT_LOAD) continue;
-        exempt[n_exempt].begin = info->dlpi_addr + part->p_vaddr;
-        exempt[n_exempt++].end = info->dlpi_addr + part->p_vaddr + part->p_memsz;
+        uintptr_t begin = info->dlpi_addr + part->p_vaddr;
+        if (part->p_type != PT_LOAD || !(part->p_flags & PF_X)) continue;
+        ranges[n_ranges].begin = begin;
+        ranges[n_ranges].end = begin + part->p_memsz;
+        ranges[n_ranges].base = info->dlpi_addr;
+        ranges[n_ranges].name = name;
+        ranges[n_ranges++].exempt = named;
     }
     return 0;
 }
 
+/* The range that an address lies in; -1: none. */
+static int find_range(uintptr_t at) {
+    for (int i = 0; i < n_ranges; i++)
+        if (at >= ranges[i].begin && at < ranges[i].end) return i;
+    return -1;
+}
+
 static bool counts(const void *caller) {
-    for (int i = 0; i < n_exempt; i++)
-        if ((uintptr_t)caller >= exempt[i].begin && (uintptr_t)caller < exempt[i].end) return false;
-    return true;
+    int range = find_range((uintptr_t)caller);
+    return range < 0 || !ranges[range].exempt;
+}
+
+/* A hash of the innermost callers that is the same in every run of one build. */
+static uint64_t hash_way(void) {
+    void *frames[DEPTH];
+    uint64_t hash = 0xcbf29ce484222325;
+    for (int i = 0, n = backtrace(frames, DEPTH); i < n; i++) {
+        uintptr_t at = (uintptr_t)frames[i];
+        int range = find_range(at);
+        hash = mix(mix(hash, range < 0 ? 0 : ranges[range].name),
+                   range < 0 ? 0 : at - ranges[range].base);
+    }
+    return hash ? hash : 1;
 }
 
 /* Whether nothing came this way before. */
-static bool is_new_way(void) {
-    void *frames[DEPTH];
-    uint64_t hash = 0xcbf29ce484222325;
-    for (int i = 0, n = backtrace(frames, DEPTH); i < n; i++)
-        hash = (hash ^ (uintptr_t)frames[i]) * 0x100000001b3;
-    for (size_t at = hash % MOST_PATHS, tried = 0; tried < MOST_PATHS; tried++) {
+static bool is_new(uint64_t way) {
+    for (size_t at = way % MOST_PATHS, tried = 0; tried < MOST_PATHS; tried++) {
         unsigned long long before = 0;
-        if (atomic_compare_exchange_strong(&seen[at], &before, hash)) return true;
-        if (before == hash) return false;
+        if (atomic_compare_exchange_strong(&seen[at], &before, way)) return true;
+        if (before == way) return false;
         at = (at + 1) % MOST_PATHS;
     }
     return false;
 }
 
-static void append(const char *path, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+static void append(const char *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void append(const char *path, const char *format, ...) {
     char line[2 * PATH_MAX + 32];
     va_list args;
@@ -116,7 +145,8 @@ static bool fails(const void *caller) {
     long number = atomic_fetch_add(&n_allocations, 1) + 1;
     if (paths_file) {
         inside = true;
-        if (is_new_way()) append(paths_file, "%ld\n", number);
+        uint64_t way = hash_way();
+        if (is_new(way)) append(paths_file, "%ld %016" PRIx64 "\n", number, way);
         inside = false;
     }
     if (number != fail_at) return false;
