@@ -21,6 +21,22 @@ static int count_lines(const char *text) {
     return lines;
 }
 
+static int count_of(const char *text, const char *part) {
+    int n = 0;
+    for (; (text = strstr(text, part)); text++)
+        n++;
+    return n;
+}
+
+/* No file in the working folder begins like this. */
+static void expect_none_called(const char *start) {
+    DIR *folder = opendir(".");
+    assert_non_null(folder);
+    for (const struct dirent *entry; (entry = readdir(folder));)
+        if (strncmp(entry->d_name, start, strlen(start)) == 0) fail_msg("%s", entry->d_name);
+    closedir(folder);
+}
+
 /* ---- the log --------------------------------------------------------------------------------- */
 
 /* How many lines begin with this. */
@@ -207,7 +223,7 @@ static void predict_refuses_in_words(void **state) {
     program_wait(&p);
     program_expect_text(&p, program_refusal(&p, 1), "stopped by a signal after 1 pictures");
     program_expect_text(&p, p.out, "pics/test/rose/rose-0000.jpg\t");
-    assert_false(is_there("partly.csv"));
+    expect_none_called("partly.csv");
     program_free(&p);
     close(ends[0]);
     close(ends[1]);
@@ -246,6 +262,11 @@ static void tables_say_what_the_metrics_say(void **state) {
     program_expect_ok(&p, "eval run1 pics --cache.dir=cache --csv=eval.csv");
     expect_equal_files("run1/predictions.csv", "eval.csv");
     program_free(&p);
+    size_t n;
+    char *page = (char *)test_read("run1/report.html", &n);
+    page[n] = '\0';
+    assert_int_equal(count_of(page, "<figure"), rows - right);
+    free(page);
     /* Of the training pictures, where nothing else is there. */
     program_expect_ok(&p,
                       "train --data.train=pics/train --data.validation=0 --model=m.onnx --out=all "
@@ -259,13 +280,6 @@ static void tables_say_what_the_metrics_say(void **state) {
 }
 
 /* ---- mistakes -------------------------------------------------------------------------------- */
-
-static int count_of(const char *text, const char *part) {
-    int n = 0;
-    for (; (text = strstr(text, part)); text++)
-        n++;
-    return n;
-}
 
 /* A report whose labels were mixed up: every picture of the test is a mistake, the surest first, and
  * the page stays small. */
@@ -333,6 +347,78 @@ static void top_five_needs_more_classes(void **state) {
     program_expect_ok(&p, "eval run1 pics/test --cache.dir=cache");
     program_expect_text(&p, p.out, "top-5 ");
     program_free(&p);
+}
+
+/* ---- options -------------------------------------------------------------------------------- */
+
+/* Each option of the head makes another model, so that none is lost on the way to the trainer. */
+static void options_of_the_head_act(void **state) {
+    (void)state;
+    static const char *const options[] = {"--epochs=7",
+                                          "--head.lr=0.02",
+                                          "--head.weight_decay=0.01",
+                                          "--head.momentum=0.5",
+                                          "--head.batch=16",
+                                          "--head.warmup=3",
+                                          "--head.schedule=step",
+                                          "--head.label_smoothing=0.2",
+                                          "--head.optimizer=adamw",
+                                          "--head.kind=hidden",
+                                          "--seed=5",
+                                          "--head.kind=hidden --head.hidden=20",
+                                          "--head.kind=hidden --head.dropout=0.6"};
+    program p = {0};
+    size_t n_plain, n;
+    program_expect_ok(&p, TRAIN_LINE "--out=plain --epochs=6");
+    program_free(&p);
+    uint8_t *plain = test_read("plain/model.onnx", &n_plain), *before = NULL;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        program_expect_ok(&p, TRAIN_LINE "--out=other --epochs=6 %s", options[i]);
+        program_free(&p);
+        uint8_t *other = test_read("other/model.onnx", &n);
+        if (n == n_plain && memcmp(plain, other, n) == 0) fail_msg("%s does nothing", options[i]);
+        if (before && memcmp(before, other, n) == 0) fail_msg("%s does nothing more", options[i]);
+        free(before);
+        before = other;
+    }
+    free(before);
+    free(plain);
+    /* Of classes of different sizes. */
+    tempdir_folder(&place, "rare/rose");
+    tempdir_check(symlink("../pics/train/lily", "rare/lily") == 0, "symlink");
+    copy_file("pics/train/rose/rose-0000.jpg", "rare/rose/0.jpg");
+    copy_file("pics/train/rose/rose-0001.jpg", "rare/rose/1.jpg");
+    program_expect_ok(&p, "train --data.train=rare --model=m.onnx --out=rare1 --cache.dir=cache");
+    program_free(&p);
+    program_expect_ok(&p,
+                      "train --data.train=rare --model=m.onnx --out=rare2 --cache.dir=cache "
+                      "--head.class_weights=balanced");
+    program_free(&p);
+    plain = test_read("rare1/model.onnx", &n_plain);
+    uint8_t *other = test_read("rare2/model.onnx", &n);
+    if (n == n_plain && memcmp(plain, other, n) == 0) fail_msg("class_weights does nothing");
+    free(plain);
+    free(other);
+}
+
+/* The golden pictures show different classes, as far as there are some. */
+static void golden_pictures_differ(void **state) {
+    (void)state;
+    static const char *const classes[] = {"bellflower", "lily", "lupin"};
+    for (int i = 0; i < 3; i++) {
+        char golden[64], first[64];
+        snprintf(golden, sizeof golden, "run1/golden/%d.jpg", i);
+        bool found = false;
+        for (int k = 0; k < TRAIN && !found; k++) {
+            snprintf(first, sizeof first, "pics/train/%s/%s-%04d.jpg", classes[i], classes[i], k);
+            size_t n, m;
+            uint8_t *a = test_read(golden, &n), *b = test_read(first, &m);
+            found = n == m && memcmp(a, b, n) == 0;
+            free(a);
+            free(b);
+        }
+        if (!found) fail_msg("%s shows no %s", golden, classes[i]);
+    }
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */
@@ -575,6 +661,30 @@ static void memory_does_not_grow_with_pictures(void **state) {
     }
 }
 
+/* More rows than are scored at once: the truth of each is still its own. */
+static void many_rows_are_evaluated(void **state) {
+    (void)state;
+    enum { ROWS = 600 };
+    size_t n;
+    int rows, right;
+    program p = {0};
+    uint8_t *jpeg = test_read("pics/train/rose/rose-0000.jpg", &n);
+    for (int i = 0; i < ROWS; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "rows/%s", i % 2 ? "rose" : "tulip");
+        if (i < 2) tempdir_folder(&place, path);
+        snprintf(path, sizeof path, "rows/%s/%d.jpg", i % 2 ? "rose" : "tulip", i);
+        write_variant(jpeg, n, path, i);
+    }
+    free(jpeg);
+    program_expect_ok(&p, "eval run1 rows --cache.dir=cache --csv=rows.csv");
+    program_expect_text(&p, p.out, "on 600 pictures");
+    program_free(&p);
+    read_table("rows.csv", &rows, &right);
+    assert_int_equal(rows, ROWS);
+    assert_int_equal(right, ROWS / 2); /* All look alike. */
+}
+
 static int open_place(void **state) {
     (void)state;
     place = program_place(TRAIN, TEST);
@@ -596,8 +706,11 @@ int main(void) {
         cmocka_unit_test(tables_say_what_the_metrics_say),
         cmocka_unit_test(the_report_shows_mistakes),
         cmocka_unit_test(top_five_needs_more_classes),
+        cmocka_unit_test(options_of_the_head_act),
+        cmocka_unit_test(golden_pictures_differ),
         cmocka_unit_test(names_stay_in_their_column),
         cmocka_unit_test(pictures_without_scores_are_named),
+        cmocka_unit_test(many_rows_are_evaluated),
         cmocka_unit_test(memory_does_not_grow_with_pictures),
         cmocka_unit_test(twenty_thousand_classes_train_and_open),
     };

@@ -245,6 +245,78 @@ static void what_was_computed_is_kept(void **state) {
     thaw_cache_close(cache);
 }
 
+static void write_file(const char *path, const char *text) {
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Pictures among others that are none get their own features, not a neighbour's. */
+static void bad_pictures_shift_nothing(void **state) {
+    (void)state;
+    thaw_cache *truth = open_cache(), *cache = open_cache();
+    thaw_extraction all, some;
+    if (extract(truth, &all, NULL) != THAW_OK) fail_msg("%s", err.text);
+    thaw_dataset good = dataset;
+    for (int i = 0; i < PICTURES / 8; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "pics/train/rose/rose-%04d-bad.jpg", i);
+        write_file(path, "no picture");
+    }
+    thaw_dataset_spec spec = {.folder = {"pics/train"}};
+    assert_int_equal(thaw_dataset_open(&dataset, &spec, &err), THAW_OK);
+    thaw_extract_options options = {
+        .batch = BATCH, .compute = THAW_F32, .max_bad = {.number = PICTURES}};
+    if (thaw_extract(&network, &dataset, &options, &backend, cache, NULL, &some, &err) != THAW_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(some.n_rejected, PICTURES / 8);
+    assert_int_equal(some.misses, PICTURES);
+    float a[4096], b[4096];
+    for (size_t i = 0; i < all.n; i++) {
+        assert_int_equal(thaw_cache_read(truth, all.keys[i], a, &err), THAW_OK);
+        assert_int_equal(thaw_cache_read(cache, all.keys[i], b, &err), THAW_OK);
+        assert_memory_equal(a, b, (size_t)network.n_features * sizeof *a);
+    }
+    for (int i = 0; i < PICTURES / 8; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "pics/train/rose/rose-%04d-bad.jpg", i);
+        unlink(path);
+    }
+    thaw_dataset_close(&dataset);
+    dataset = good;
+    thaw_extraction_free(&all);
+    thaw_extraction_free(&some);
+    thaw_cache_close(truth);
+    thaw_cache_close(cache);
+}
+
+/* Nobody waits for features of a file that turned out to hold no picture. */
+static void a_bad_picture_is_claimed_no_longer(void **state) {
+    (void)state;
+    thaw_cache_spec spec = {.root = "shared", .D = network.n_features, .dtype = THAW_F32};
+    thaw_cache *mine, *others;
+    thaw_extraction x;
+    thaw_dataset good = dataset;
+    write_file("pics/train/rose/bad.jpg", "no picture");
+    thaw_dataset_spec folder = {.folder = {"pics/train"}};
+    assert_int_equal(thaw_dataset_open(&dataset, &folder, &err), THAW_OK);
+    if (thaw_cache_open(&mine, &spec, &err) != THAW_OK ||
+        thaw_cache_open(&others, &spec, &err) != THAW_OK)
+        fail_msg("%s", err.text);
+    thaw_extract_options options = {.batch = BATCH, .compute = THAW_F32, .max_bad = {.number = 1}};
+    if (thaw_extract(&network, &dataset, &options, &backend, mine, NULL, &x, &err) != THAW_OK)
+        fail_msg("%s", err.text);
+    thaw_hash hash = thaw_hash_bytes((thaw_hash){0}, "no picture", 10);
+    assert_int_equal(thaw_cache_claim_record(others, hash), THAW_CLAIM_MINE);
+    thaw_extraction_free(&x);
+    thaw_cache_close(mine);
+    thaw_cache_close(others);
+    unlink("pics/train/rose/bad.jpg");
+    thaw_dataset_close(&dataset);
+    dataset = good;
+}
+
 /* Fills a cache with records of all pictures that are off by a factor. */
 static void fill_with_lies(thaw_cache *lies, thaw_cache *truth, const thaw_extraction *x,
                            float factor) {
@@ -353,6 +425,8 @@ int main(void) {
         cmocka_unit_test(a_source_or_a_sink_that_fails_ends_it),
         cmocka_unit_test(a_stop_is_heard),
         cmocka_unit_test(what_was_computed_is_kept),
+        cmocka_unit_test(bad_pictures_shift_nothing),
+        cmocka_unit_test(a_bad_picture_is_claimed_no_longer),
         cmocka_unit_test(a_cache_that_lies_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -422,6 +422,61 @@ static void test_folded_equals_unfolded(void **state) {
     thaw_arena_free(&t.arena);
 }
 
+/* What is good without tuning follows from the number of rows; trainer.c has the measurements. */
+static void test_defaults(void **state) {
+    (void)state;
+    static const struct {
+        int64_t n, epochs;
+        double weight_decay;
+    } cases[] = {
+        {34, 300, 1}, {64, 300, 1}, {65, 150, 64.0 / 65}, {640, 30, 0.1}, {64000, 30, 1e-3}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        thaw_train_options o =
+            thaw_train_defaults(THAW_HEAD_LINEAR, THAW_OPTIMIZER_SGD, cases[i].n);
+        assert_int_equal(o.epochs, cases[i].epochs);
+        near(o.weight_decay, cases[i].weight_decay);
+        assert_int_equal(o.patience, 0);
+    }
+}
+
+/* Where no feature tells the classes apart, the biases say how rare each is, whatever the decay. */
+static void test_biases_do_not_decay(void **state) {
+    (void)state;
+    enum { N = 200, D = 8 };
+    toy t;
+    make_toy(&t, N, D, 2, 1, true, 1); /* 1 of 10 rows is of class 1. */
+    for (int i = 0; i < N * D; i++)
+        t.x[i] = 1;
+    thaw_train_job job = job_on(&t, 2);
+    job.options.weight_decay = 10;
+    job.options.epochs = 300;
+    thaw_head head;
+    thaw_train_result result;
+    assert_int_equal(thaw_train(&job, &t.arena, &head, &result, NULL), THAW_OK);
+    double least = -(0.9 * log(0.9) + 0.1 * log(0.1));
+    assert_true(fabs(score(&head, &t.rows, &t.arena).loss - least) < 0.01);
+    thaw_arena_free(&t.arena);
+}
+
+static void test_dropout_changes_what_is_learnt(void **state) {
+    (void)state;
+    toy t;
+    make_toy(&t, 60, 10, 3, 1, false, 1);
+    thaw_head heads[2];
+    for (int i = 0; i < 2; i++) {
+        thaw_train_job job = job_on(&t, 3);
+        job.options = thaw_train_defaults(THAW_HEAD_HIDDEN, THAW_OPTIMIZER_SGD, t.rows.n);
+        job.options.hidden = 16;
+        job.options.epochs = 3;
+        job.options.dropout = i ? 0.5 : 0;
+        thaw_train_result result;
+        assert_int_equal(thaw_train(&job, &t.arena, &heads[i], &result, NULL), THAW_OK);
+    }
+    assert_memory_not_equal(heads[0].params, heads[1].params,
+                            (size_t)heads[0].n_params * sizeof(float));
+    thaw_arena_free(&t.arena);
+}
+
 /* ---- refusals ------------------------------------------------------------------------------- */
 
 static void expect(const thaw_train_job *job, toy *t, thaw_status want, const char *words) {
@@ -475,6 +530,9 @@ int main(void) {
         cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_label_smoothing),
         cmocka_unit_test(test_folded_equals_unfolded),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_biases_do_not_decay),
+        cmocka_unit_test(test_dropout_changes_what_is_learnt),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,7 +206,7 @@ static const thaw__option table[] = {
     {.key = "head.patience", .used_by = TRAIN, INTEGER(head.patience), .fallback = "0",
      TRAIN_RANGE(patience), .aliases = "early_stopping_patience",
      .help = "Epochs without a better validation before training stops and the best is kept; 0 "
-             "runs all epochs."},
+             "runs all epochs and keeps the last."},
     {.key = "head.tf32", .used_by = TRAIN, SWITCH(head.tf32), .fallback = "true",
      .help = "On a GPU, lets the head's products round their factors to 10 bits of mantissa: faster, "
              "and below what the seed changes."},
