@@ -9,7 +9,7 @@
 #include "model/bundle.h"
 #include "run/session.h"
 
-enum { GROUP = 32, LARGEST_FILE = 512 << 20 };
+enum { GROUP = 32 };
 
 /* Class numbers by falling score; equal scores by rising number. */
 static void rank(const float *scores, size_t n, size_t *order) {
@@ -69,7 +69,8 @@ static thaw_status predict_group(thaw_bundle *b, const thaw_options *options, si
         thaw_error why = {0};
         char *bytes = "";
         files[i] = (thaw_file_bytes){.path = paths[i]};
-        if (thaw_file_read(paths[i], LARGEST_FILE, arena, &bytes, &files[i].n, &why) != THAW_OK)
+        if (thaw_file_read(paths[i], THAW_IMAGE_FILE_BYTES, arena, &bytes, &files[i].n, &why) !=
+            THAW_OK)
             unread[i] = thaw_arena_string(arena, why.text, strlen(why.text));
         files[i].bytes = bytes;
         if (unread[i]) files[i].n = 0;

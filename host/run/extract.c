@@ -12,8 +12,7 @@
 #include "rng.h"
 
 enum {
-    RING_BATCHES = 4,         /* Two on their way through the trunk, two that are being decoded. */
-    LARGEST_FILE = 512 << 20, /* No picture is larger; a wrong file must not fill the memory. */
+    RING_BATCHES = 4, /* Two on their way through the trunk, two that are being decoded. */
 };
 
 /* ---- one picture --------------------------------------------------------------------------- */
@@ -41,7 +40,7 @@ static thaw_status read_picture(reader *r, const thaw_dataset *dataset, size_t i
     char path[PATH_MAX];
     thaw_dataset_path(dataset, i, path);
     thaw_arena_free(&r->arena);
-    THAW_TRY(thaw_file_read(path, LARGEST_FILE, &r->arena, bytes, n, err));
+    THAW_TRY(thaw_file_read(path, THAW_IMAGE_FILE_BYTES, &r->arena, bytes, n, err));
     *key = thaw_hash_bytes((thaw_hash){0}, *bytes, *n);
     return THAW_OK;
 }
@@ -60,6 +59,7 @@ typedef struct pipeline {
     thaw_cache *cache;
     thaw_log *log;
     thaw_extraction *result;
+    thaw_image_budget *budget; /* Of the decoders together. */
     double start_s;
 
     pthread_mutex_t mutex; /* Guards all that follows. */
@@ -146,9 +146,9 @@ static bool produce_one(pipeline *p, reader *r, size_t i) {
     status = thaw_image_decode(r->decoder, bytes, n, &p->network->preprocess.geometry,
                                p->pixels + slot * image_bytes(p->network), &err);
     r->busy_s += thaw_now_s() - start;
-    if (status != THAW_OK) reject(p, i, err.text);
+    if (status != THAW_OK && status != THAW_ERR_INTERRUPTED) reject(p, i, err.text);
     finish_slot(p, slot, status == THAW_OK ? i : NONE);
-    return true;
+    return status != THAW_ERR_INTERRUPTED;
 }
 
 static void fail(pipeline *p, const thaw_error *err) {
@@ -169,6 +169,7 @@ static void *producer(void *argument) {
     thaw_error err;
     size_t i;
     if (thaw_decoder_create(&r.decoder, &err) == THAW_OK) {
+        thaw_decoder_share(r.decoder, p->budget, p->options->stop);
         while (take_picture(p, &i) && produce_one(p, &r, i))
             continue;
     } else {
@@ -332,8 +333,9 @@ static thaw_status allocate(pipeline *p, thaw_error *err) {
     p->reason = calloc(n + 1, sizeof *p->reason);
     p->picture = calloc(p->capacity, sizeof *p->picture);
     p->pixels = take_pixels(p->backend, p->capacity * image_bytes(p->network));
-    if (x->keys && x->rejected && p->reason && p->picture && p->pixels) return THAW_OK;
-    return thaw_fail_memory(err, "for %zu pictures and %zu decoded ones", n, p->capacity);
+    if (!x->keys || !x->rejected || !p->reason || !p->picture || !p->pixels)
+        return thaw_fail_memory(err, "for %zu pictures and %zu decoded ones", n, p->capacity);
+    return thaw_image_budget_create(&p->budget, THAW_IMAGE_BUDGET_BYTES, err);
 }
 
 static thaw_status run_threads(pipeline *p, thaw_error *err) {
@@ -425,6 +427,7 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
     free(p.reason);
     free(p.picture);
     release_pixels(backend, p.pixels);
+    thaw_image_budget_free(p.budget);
     pthread_cond_destroy(&p.has_batch);
     pthread_cond_destroy(&p.has_room);
     pthread_mutex_destroy(&p.mutex);
