@@ -54,7 +54,8 @@ static bool is_whole(int fd, const record_layout *layout, size_t record, void *b
 
 static void check_shard(thaw_cache_entry *e, int fd, const char *name, const record_layout *layout,
                         size_t n) {
-    void *buffer = malloc(layout->payload);
+    /* A record that lies in the file is no larger than it; what a header claims may be anything. */
+    void *buffer = n > 0 ? malloc(layout->payload) : NULL;
     for (size_t i = 0; buffer && i < n; i++)
         if (!is_whole(fd, layout, i, buffer))
             note_damage(e, name, (uint64_t)thaw__cache_offset(layout, i));
@@ -76,7 +77,7 @@ static bool move_record(int fd, const record_layout *layout, size_t from, size_t
  * is there once or twice. Returns how many are gone. The shard's trunk must be locked. */
 static size_t mend_shard(int fd, const record_layout *layout) {
     size_t n = thaw__cache_whole_records(fd, layout), before = n;
-    void *buffer = malloc(layout->payload);
+    void *buffer = n > 0 ? malloc(layout->payload) : NULL;
     bool good = buffer != NULL;
     for (size_t i = 0; good && i < n;) {
         if (is_whole(fd, layout, i, buffer)) {
