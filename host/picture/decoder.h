@@ -30,6 +30,7 @@ struct thaw_decoder {
     const volatile int *stop;      /* NULL: never. */
     const thaw_geometry *geometry; /* Of the picture at work. NULL: all of it is wanted. */
     uint8_t background;            /* Grey on which transparent pixels are laid. */
+    int64_t most_pixels;           /* That a picture may have: 2^28; fuzzers have no time for it. */
 
     int width, height;           /* Of the stored picture, */
     int first_column, n_columns; /* of which these columns are in rgb. */

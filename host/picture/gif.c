@@ -198,9 +198,10 @@ static thaw_status read_pixels(thaw_decoder *d, thaw_bytes *b, const gif_header 
 
 static void fill(thaw_decoder *d, const gif_header *h) {
     uint32_t index = h->transparent >= 0 ? (uint32_t)h->transparent : 0;
-    uint64_t n = (uint64_t)d->width * (uint64_t)d->height;
-    for (uint64_t i = 0; i < n; i++)
-        put_colour(d, h, index, d->rgb + 3 * i);
+    for (int x = 0; x < d->width; x++)
+        put_colour(d, h, index, d->rgb + 3 * (size_t)x);
+    for (int y = 1; y < d->height; y++)
+        memcpy(thaw__picture_row(d, y), d->rgb, 3 * (size_t)d->width);
 }
 
 thaw_status thaw__gif_decode(thaw_decoder *d, const uint8_t *bytes, size_t n, thaw_error *err) {

@@ -15,7 +15,9 @@ enum {
 
 thaw_status thaw_decoder_create(thaw_decoder **decoder, thaw_error *err) {
     *decoder = calloc(1, sizeof **decoder);
-    return *decoder ? THAW_OK : thaw_fail_memory(err, "for a decoder");
+    if (!*decoder) return thaw_fail_memory(err, "for a decoder");
+    (*decoder)->most_pixels = MOST_PIXELS;
+    return THAW_OK;
 }
 
 void thaw_decoder_share(thaw_decoder *decoder, thaw_image_budget *budget,
@@ -231,7 +233,7 @@ thaw_status thaw__picture_open(thaw_decoder *d, const thaw_picture *p, thaw_erro
     if (p->width < 1 || p->height < 1)
         return thaw_fail(err, THAW_ERR_FORMAT, "the picture has no pixels");
     if (p->width > THAW__LONGEST_SIDE || p->height > THAW__LONGEST_SIDE ||
-        p->width * p->height > MOST_PIXELS)
+        p->width * p->height > d->most_pixels)
         return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                          "the picture has %lld x %lld pixels: at most 2^28, and 2^16 a side, are "
                          "read",
