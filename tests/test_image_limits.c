@@ -4,6 +4,8 @@
 #include "testing.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
 
 #include <jpeglib.h>
 #include <zlib.h>
@@ -142,6 +144,8 @@ static const jpeg_scan_info sequential[] = {
     {1, {2, 0, 0, 0}, 0, 63, 0, 0},
 };
 
+static int restart_rows; /* Of blocks between restart markers; 0: there are none. */
+
 /* n_scans 0: the usual one. */
 static void make_jpeg(buffer *b, int width, int height, const jpeg_scan_info *scans, int n_scans,
                       bool arithmetic) {
@@ -161,6 +165,7 @@ static void make_jpeg(buffer *b, int width, int height, const jpeg_scan_info *sc
     info.scan_info = n_scans ? scans : NULL;
     info.num_scans = n_scans;
     info.arith_code = arithmetic;
+    info.restart_in_rows = restart_rows;
     jpeg_start_compress(&info, TRUE);
     for (int y = 0; y < height; y++) {
         for (int i = 0; i < 3 * width; i++)
@@ -223,6 +228,32 @@ static void scans_must_be_there(void **state) {
         put(&cut, "\xff\xd9", 2);
         refuses(kinds[i].name, cut.bytes, cut.n, THAW_ERR_FORMAT, "scans are missing");
     }
+}
+
+/* What the library only warns of, wherever it is found. */
+static void coded_data_must_make_sense(void **state) {
+    (void)state;
+    static buffer plain, b;
+    make_jpeg(&plain, 40, 40, NULL, 0, false);
+    b = plain;
+    for (size_t i = 0; i < 20; i++) /* Ones only: no code begins like that. */
+        b.bytes[b.n - 60 + i] = i % 2 ? 0 : 0xff;
+    refuses("a wrong code", b.bytes, b.n, THAW_ERR_FORMAT, "damaged in the middle");
+    /* A scan that refines, for component 1, DC coefficients that are whole already. */
+    static const uint8_t scan[] = {0xff, 0xda, 0, 8, 1, 1, 0, 0, 0, 0x10, 0, 0, 0, 0, 0xff, 0xd9};
+    make_jpeg(&b, 40, 40, progressive, 4, false);
+    b.n -= 2;
+    put(&b, scan, sizeof scan);
+    refuses("a wrong scan", b.bytes, b.n, THAW_ERR_FORMAT, "damaged in the middle");
+    /* A restart marker each row of blocks; then the second is missing. */
+    restart_rows = 1;
+    make_jpeg(&b, 40, 40, NULL, 0, false);
+    restart_rows = 0;
+    reads_like("restarts", b.bytes, b.n, plain.bytes, plain.n);
+    uint8_t *marker = memmem(b.bytes, b.n, "\xff\xd1", 2);
+    assert_non_null(marker);
+    marker[1] = 0xd4;
+    refuses("a wrong restart", b.bytes, b.n, THAW_ERR_FORMAT, "damaged in the middle");
 }
 
 /* The arithmetic decoder of the library never misses anything. */
@@ -302,12 +333,13 @@ typedef struct borrower {
 static void *borrow(void *argument) {
     borrower *b = argument;
     for (int i = 0; i < 2000; i++) {
-        size_t n = test_random(&b->seed) % 150, taken = n < 100 ? n : 100;
+        size_t n = 1 + test_random(&b->seed) % 150, taken = n < 100 ? n : 100;
         if (!thaw__budget_take(b->budget, n, NULL)) abort();
         pthread_mutex_lock(b->mutex);
         *b->held += taken;
         if (*b->held > *b->most) *b->most = *b->held;
         pthread_mutex_unlock(b->mutex);
+        sched_yield(); /* So that others ask while it is held. */
         pthread_mutex_lock(b->mutex);
         *b->held -= taken;
         pthread_mutex_unlock(b->mutex);
@@ -325,10 +357,16 @@ static void a_budget_is_never_overdrawn(void **state) {
     size_t held = 0, most = 0;
     thaw_image_budget *budget;
     assert_int_equal(thaw_image_budget_create(&budget, 100, NULL), THAW_OK);
+    assert_true(thaw__budget_take(budget, 100, NULL));
     for (int t = 0; t < THREADS; t++) {
         borrowers[t] = (borrower){budget, &mutex, &held, &most, (uint64_t)t};
         assert_int_equal(pthread_create(&threads[t], NULL, borrow, &borrowers[t]), 0);
     }
+    usleep(50 * 1000); /* They all wait, most likely. */
+    pthread_mutex_lock(&mutex);
+    assert_int_equal(held, 0);
+    pthread_mutex_unlock(&mutex);
+    thaw__budget_return(budget, 100);
     for (int t = 0; t < THREADS; t++)
         pthread_join(threads[t], NULL);
     assert_in_range(most, 1, 100);
@@ -341,6 +379,7 @@ int main(void) {
         cmocka_unit_test(inflation_is_limited),
         cmocka_unit_test(scans_are_limited),
         cmocka_unit_test(scans_must_be_there),
+        cmocka_unit_test(coded_data_must_make_sense),
         cmocka_unit_test(arithmetic_coding_needs_its_end),
         cmocka_unit_test(a_stop_is_obeyed),
         cmocka_unit_test(large_pictures_take_from_the_budget),

@@ -257,8 +257,8 @@ def make_bmps():
 # ---- GIF --------------------------------------------------------------------------------------------
 
 
-def lzw(pixels, bits):
-    """Blocks of codes, with a full table emptied."""
+def lzw(pixels, bits, empty=True):
+    """Blocks of codes. A full table is emptied, or goes on as it is."""
     clear, codes = 1 << bits, []
     table, size, word = {}, bits + 1, ()
 
@@ -273,11 +273,10 @@ def lzw(pixels, bits):
             word += (pixel,)
             continue
         codes.append((table[word], size))
-        table[word + (pixel,)] = len(table) + 2
-        if len(table) + 2 > 1 << size:
-            size += 1
-        if size > 12:
-            size = 12
+        if len(table) + 2 < 4096:
+            table[word + (pixel,)] = len(table) + 2
+            size = min(12, (len(table) + 1).bit_length())
+        elif empty:
             reset()
         word = (pixel,)
     codes += [(table[word], size), (clear + 1, size)]
@@ -290,7 +289,7 @@ def lzw(pixels, bits):
     return b"".join(bytes([len(block)]) + block for block in blocks) + b"\0"
 
 
-def gif(pixels, bits, at=(0, 0), screen=None, transparent=None, interlaced=False, local=False, colours=True):
+def gif(pixels, bits, at=(0, 0), screen=None, transparent=None, interlaced=False, local=False, colours=True, empty=True):
     height, width = pixels.shape
     table = bytes(v for colour in palette(1 << bits) for v in colour) if colours else b""
     flags = 0x80 | bits - 1 if colours else 0
@@ -303,7 +302,7 @@ def gif(pixels, bits, at=(0, 0), screen=None, transparent=None, interlaced=False
     out += table if local else b""
     if interlaced:
         pixels = np.concatenate([pixels[first::step] for first, step in ((0, 8), (4, 8), (2, 4), (1, 2))])
-    return out + bytes([max(bits, 2)]) + lzw([int(p) for p in pixels.reshape(-1)], max(bits, 2)) + b";"
+    return out + bytes([max(bits, 2)]) + lzw([int(p) for p in pixels.reshape(-1)], max(bits, 2), empty) + b";"
 
 
 def make_gifs():
@@ -314,7 +313,8 @@ def make_gifs():
     yield "3_aside.gif", gif(indices(8), 3, (1, 2), (WIDTH + 4, HEIGHT), transparent=5)
     yield "grey.gif", gif(indices(200), 8, colours=False)
     rng = np.random.default_rng(1)
-    yield "long.gif", gif(rng.integers(0, 256, (66, 66)), 8)  # The table fills up.
+    yield "long.gif", gif(rng.integers(0, 256, (66, 66)), 8)  # The table fills up,
+    yield "full.gif", gif(rng.integers(0, 256, (66, 66)), 8, empty=False)  # and stays full.
 
 
 # ---- PSD --------------------------------------------------------------------------------------------

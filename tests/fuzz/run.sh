@@ -95,16 +95,21 @@ words() {
 # Runs one target; its log tells how it went.
 fuzz() {
     local target=$1
-    mkdir -p "$build/found/$target" "$build/learnt/$target" "$build/tmp"
+    mkdir -p "$build/found/$target" "$build/learnt/$target"
     seed "$target" "$build/seeds/$target"
     words "$target" >"$build/seeds/$target.dict"
-    TMPDIR=$build/tmp THAW_FUZZ_RUN=$build/run OMP_NUM_THREADS=1 \
+    local longest=0
+    [ "$target" != option ] || longest=300 # Looking for what may have been meant takes its time.
+    TMPDIR=$temporary THAW_FUZZ_RUN=$build/run OMP_NUM_THREADS=1 \
         "$build/fuzz_$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 \
-        -artifact_prefix="$build/found/$target/" -dict="$build/seeds/$target.dict" \
+        -max_len="$longest" -artifact_prefix="$build/found/$target/" -dict="$build/seeds/$target.dict" \
         "$build/learnt/$target" "$build/seeds/$target"
 }
 
 mkdir -p "$build"
+# Files that targets write are written thousands of times: in memory, where that is a folder.
+temporary=$(mktemp -d /dev/shm/thaw-fuzz-XXXXXX 2>/dev/null || mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
 install_missing clang libclang-rt-dev libomp-dev
 for step in compile train_a_run; do
     "$step" >"$build/$step.log" 2>&1 || {
@@ -141,6 +146,5 @@ for target in "${targets[@]}"; do
         echo "fuzz: $target: exit code $status; see $build/$target.log"
     fi
 done
-rm -rf "$build/tmp"
 echo "fuzz: ${#targets[@]} targets for $seconds seconds each, $failed failed"
 [ "$failed" -eq 0 ]
