@@ -35,6 +35,13 @@ void *malloc(size_t n) {
 }
 #endif
 
+/* The same for the memory that the next function takes for its variables. */
+__attribute__((noinline)) static void poison_stack(void) {
+    void *(*volatile fill)(void *, int, size_t) = memset; /* Or it would be left out. */
+    uint8_t room[1 << 18];
+    fill(room, poison, sizeof room);
+}
+
 /* ---- the pictures -------------------------------------------------------------------------- */
 
 typedef struct file {
@@ -84,9 +91,9 @@ typedef struct result {
     thaw_error err;
 } result;
 
-/* Decodes both ways, whole and cropped, in memory full of `fill` and with a decoder that has just
- * decoded a picture of that grey. The bytes have exactly their size, so that a sanitizer sees a
- * read behind the end. */
+/* Decodes both ways, whole and cropped, in memory and a stack full of `fill`, and with a decoder
+ * that has just decoded a picture of that grey. The bytes have exactly their size, so that a
+ * sanitizer sees a read behind the end. */
 static result decode(const uint8_t *bytes, size_t n, int fill) {
     static uint8_t before[32 + 64 * 48] = "P5 64 48 255\n";
     thaw_geometry g = {
@@ -101,6 +108,7 @@ static result decode(const uint8_t *bytes, size_t n, int fill) {
     assert_int_equal(thaw_decoder_create(&decoder, NULL), THAW_OK);
     assert_int_equal(thaw_image_decode_full(decoder, before, sizeof before, 255, &pixels, NULL),
                      THAW_OK);
+    poison_stack();
     r.status = thaw_image_decode_full(decoder, copy, n, 255, &pixels, &r.err);
     if (r.status == THAW_OK) {
         size_t size = 3 * (size_t)pixels.width * (size_t)pixels.height;
