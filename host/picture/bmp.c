@@ -23,7 +23,7 @@ typedef struct bmp_header {
     uint32_t masks[4]; /* Red, green, blue, alpha. */
 } bmp_header;
 
-/* Masks where the file has none: 5 bits a colour, 8 with alpha, 8 in all others. */
+/* Masks where the file has none: five bits a colour in 16, eight in 24 and 32. */
 static void usual_masks(bmp_header *h, bool alpha) {
     static const uint32_t five[4] = {0x7c00, 0x3e0, 0x1f, 0};
     static const uint32_t eight[4] = {0xff0000, 0xff00, 0xff, 0};
@@ -144,10 +144,6 @@ static void put_masked_row(const bmp_header *h, const uint8_t *p, int channels, 
 
 /* ---- the whole ----------------------------------------------------------------------------- */
 
-static thaw_status damaged(thaw_error *err, const char *how) {
-    return thaw_fail(err, THAW_ERR_FORMAT, "the BMP is damaged: %s", how);
-}
-
 static thaw_status check_kind(const bmp_header *h, thaw_error *err) {
     bool palette = h->bits == 1 || h->bits == 4 || h->bits == 8;
     bool colour = h->bits == 16 || h->bits == 24 || h->bits == 32;
@@ -157,8 +153,10 @@ static thaw_status check_kind(const bmp_header *h, thaw_error *err) {
                          "BMP pictures of %u bits with compression %u are not read; convert it to "
                          "PNG",
                          h->bits, h->compression);
-    if (palette && h->colours > MOST_COLOURS) return damaged(err, "its palette is too large");
-    if (colour && !are_masks(h)) return damaged(err, "its colour masks make no sense");
+    if (palette && h->colours > MOST_COLOURS)
+        return thaw__picture_damaged("BMP", "its palette is too large", err);
+    if (colour && !are_masks(h))
+        return thaw__picture_damaged("BMP", "its colour masks make no sense", err);
     return THAW_OK;
 }
 
@@ -167,16 +165,18 @@ thaw_status thaw__bmp_decode(thaw_decoder *d, const uint8_t *bytes, size_t n, th
     bmp_header h;
     uint8_t palette[256][3];
     uint32_t n_colours = 0;
-    if (!read_header(&b, &h)) return damaged(err, "its header is cut off or unknown");
+    if (!read_header(&b, &h))
+        return thaw__picture_damaged("BMP", "its header is cut off or unknown", err);
     THAW_TRY(check_kind(&h, err));
     if (h.bits <= 8) n_colours = read_palette(&b, &h, palette);
     if (h.pixels_at == 0) h.pixels_at = n - b.left;
     thaw_picture picture = {
         .width = h.width, .height = h.height, .channels = h.bits > 8 && h.masks[3] ? 4 : 3};
     THAW_TRY(thaw__picture_open(d, &picture, err));
-    if (h.pixels_at < FILE_HEADER + h.size) return damaged(err, "its pixels lie in its header");
+    if (h.pixels_at < FILE_HEADER + h.size)
+        return thaw__picture_damaged("BMP", "its pixels lie in its header", err);
     if (h.file_bytes > n || h.pixels_at > n || row_bytes(&h) * (uint64_t)h.height > n - h.pixels_at)
-        return damaged(err, "it is cut off");
+        return thaw__picture_damaged("BMP", "it is cut off", err);
     THAW_TRY(thaw__picture_rows(d, err));
     for (int64_t y = 0; y < h.height; y++) {
         const uint8_t *row = bytes + h.pixels_at + row_bytes(&h) * (uint64_t)y;
@@ -184,7 +184,7 @@ thaw_status thaw__bmp_decode(thaw_decoder *d, const uint8_t *bytes, size_t n, th
         if (h.bits > 8)
             put_masked_row(&h, row, d->channels, out);
         else if (!put_palette_row(&h, row, palette, n_colours, out))
-            return damaged(err, "a pixel has a colour that the palette lacks");
+            return thaw__picture_damaged("BMP", "a pixel has a colour that the palette lacks", err);
     }
     return THAW_OK;
 }

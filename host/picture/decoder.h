@@ -53,12 +53,12 @@ typedef struct thaw_picture {
     uint64_t more_bytes; /* What a library takes for the pixels beside rgb. */
 } thaw_picture;
 
-/* Checks the size, finds out which columns are needed, waits for memory from the budget. Takes none
- * itself, so that the columns may still be narrowed. ERR_FORMAT: no pixels; ERR_UNSUPPORTED: too
- * many; ERR_INTERRUPTED. */
+/* Checks the size, finds out which columns are needed, and borrows what the picture takes from the
+ * budget, waiting for it. ERR_FORMAT: no pixels; ERR_UNSUPPORTED: too many; ERR_INTERRUPTED;
+ * ERR_NOMEM. */
 thaw_status thaw__picture_open(thaw_decoder *d, const thaw_picture *p, thaw_error *err);
 
-/* Room for the pixels: d->rgb. ERR_NOMEM. */
+/* Room for the pixels, d->rgb, once the columns are as narrow as they can be. ERR_NOMEM. */
 thaw_status thaw__picture_rows(thaw_decoder *d, thaw_error *err);
 
 /* The row of d->rgb. */
@@ -68,12 +68,16 @@ static inline uint8_t *thaw__picture_row(const thaw_decoder *d, int64_t y) {
 
 bool thaw__picture_stopped(const thaw_decoder *d);
 
-/* EXIF's orientation, 1..8, of a TIFF structure; 1 where it holds another number; 0 when it says
- * nothing or is damaged. */
-int thaw__exif_orientation(const uint8_t *tiff, size_t n);
+/* ERR_FORMAT: "the JPEG is damaged: " and how. */
+thaw_status thaw__picture_damaged(const char *format, const char *how, thaw_error *err);
 
-/* The same of an XMP packet. */
+/* EXIF's orientation, 1..8; 1 where it holds another number; 0 when it says nothing or is damaged.
+ * EXIF is a TIFF structure, which may stand behind the letters that it has in a JPEG. */
+int thaw__exif_orientation(const uint8_t *exif, size_t n);
+
+/* The same from an XMP packet, and from ImageMagick's text of EXIF in hexadecimal digits. */
 int thaw__xmp_orientation(const uint8_t *text, size_t n);
+int thaw__hex_orientation(const uint8_t *text, size_t n);
 
 /* Waits until n bytes, at most the whole, are free, and takes them. False: stopped. */
 bool thaw__budget_take(thaw_image_budget *budget, size_t n, const volatile int *stop);

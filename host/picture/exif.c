@@ -1,3 +1,4 @@
+/* Orientation: how the camera was held, in the three ways in which files tell it. */
 #include <string.h>
 
 #include "bytes.h"
@@ -28,10 +29,11 @@ static int entry_value(thaw_bytes tiff, thaw_bytes entry) {
     return value >= 1 && value <= 8 ? (int)value : 1;
 }
 
-int thaw__exif_orientation(const uint8_t *tiff, size_t n) {
-    thaw_bytes all = {.at = tiff, .left = n};
-    if (n < 8 || (memcmp(tiff, "II", 2) != 0 && memcmp(tiff, "MM", 2) != 0)) return 0;
-    all.big = tiff[0] == 'M';
+int thaw__exif_orientation(const uint8_t *exif, size_t n) {
+    thaw_bytes all = {.at = exif, .left = n};
+    if (n >= 6 && memcmp(exif, "Exif\0", 6) == 0) thaw_bytes_take(&all, 6);
+    if (all.left < 8 || (memcmp(all.at, "II", 2) != 0 && memcmp(all.at, "MM", 2) != 0)) return 0;
+    all.big = all.at[0] == 'M';
     thaw_bytes directory = all;
     thaw_bytes_take(&directory, 2);
     if (thaw_bytes_number(&directory, 2) != 42) return 0;
@@ -62,4 +64,27 @@ int thaw__xmp_orientation(const uint8_t *text, size_t n) {
         if (at < end && *at >= '0' && *at <= '9') return *at >= '1' && *at <= '8' ? *at - '0' : 1;
     }
     return 0;
+}
+
+static int hex_digit(uint8_t c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* An empty line, one with the kind, one with the length, then the digits in lines. */
+int thaw__hex_orientation(const uint8_t *text, size_t n) {
+    uint8_t exif[1 << 12]; /* The directory stands at the beginning. */
+    size_t at = 0, digits = 0;
+    for (int line = 0; line < 3; line++) {
+        const uint8_t *end = memchr(text + at, '\n', n - at);
+        if (!end) return 0;
+        at = (size_t)(end - text) + 1;
+    }
+    for (; at < n && digits < 2 * sizeof exif; at++) {
+        int value = hex_digit(text[at]);
+        if (value < 0) continue;
+        exif[digits / 2] = (uint8_t)(digits % 2 ? exif[digits / 2] | value : value << 4);
+        digits++;
+    }
+    return thaw__exif_orientation(exif, digits / 2);
 }

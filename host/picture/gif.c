@@ -16,8 +16,7 @@ typedef struct gif_header {
 } gif_header;
 
 static thaw_status damaged(const thaw_bytes *b, const char *how, thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_FORMAT, "the GIF is damaged: %s",
-                     b->ended ? "it is cut off" : how);
+    return thaw__picture_damaged("GIF", b->ended ? "it is cut off" : how, err);
 }
 
 /* ---- header -------------------------------------------------------------------------------- */

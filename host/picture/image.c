@@ -67,6 +67,10 @@ thaw_status thaw__picture_rows(thaw_decoder *d, thaw_error *err) {
     return reserve((void **)&d->rgb, &d->rgb_bytes, n, err);
 }
 
+thaw_status thaw__picture_damaged(const char *format, const char *how, thaw_error *err) {
+    return thaw_fail(err, THAW_ERR_FORMAT, "the %s is damaged: %s", format, how);
+}
+
 bool thaw__picture_stopped(const thaw_decoder *d) {
     return d->stop && *d->stop;
 }

@@ -88,7 +88,7 @@ static int orientation(const struct jpeg_decompress_struct *info) {
     jpeg_saved_marker_ptr m = info->marker_list;
     for (; m && !found; m = m->next)
         if (m->data_length >= sizeof exif && memcmp(m->data, exif, sizeof exif) == 0)
-            found = thaw__exif_orientation(m->data + sizeof exif, m->data_length - sizeof exif);
+            found = thaw__exif_orientation(m->data, m->data_length);
     for (m = info->marker_list; m && !found; m = m->next)
         if (m->data_length >= sizeof xmp && memcmp(m->data, xmp, sizeof xmp) == 0)
             found = thaw__xmp_orientation(m->data + sizeof xmp, m->data_length - sizeof xmp);
@@ -170,10 +170,10 @@ static thaw_status read_picture(jpeg_job *job, thaw_error *err) {
 static thaw_status refuse(const jpeg_job *job, thaw_error *err) {
     char text[JMSG_LENGTH_MAX];
     if (job->stopped) return thaw_fail(err, THAW_ERR_INTERRUPTED, "stopped while a JPEG was read");
-    if (job->reason) return thaw_fail(err, THAW_ERR_FORMAT, "the JPEG is damaged: %s", job->reason);
+    if (job->reason) return thaw__picture_damaged("JPEG", job->reason, err);
     if (job->errors.msg_code == JERR_OUT_OF_MEMORY) return thaw_fail_memory(err, "for a JPEG");
     job->errors.format_message((j_common_ptr)&job->info, text);
-    return thaw_fail(err, THAW_ERR_FORMAT, "the JPEG is damaged: %s", text);
+    return thaw__picture_damaged("JPEG", text, err);
 }
 
 /* The library comes back here when it gives up. */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <zlib.h>
+
 #include "bytes.h"
 #include "decoder.h"
 
@@ -53,27 +55,38 @@ static void on_free(png_structp png, png_voidp memory) {
     free(memory);
 }
 
-/* The data of the first chunk of that type. Its checksum is libpng's to check. */
-static thaw_bytes find_chunk(const png_job *job, const char type[4]) {
+/* What follows the keyword in the first chunk of that type whose data begins with it; its checksum
+ * is libpng's to check. at is NULL: there is none. */
+static thaw_bytes find_chunk(const png_job *job, const char type[4], const char *keyword,
+                             size_t length) {
     thaw_bytes all = {.at = job->bytes, .left = job->n, .big = true};
     thaw_bytes_take(&all, 8);
     while (!all.ended) {
-        uint32_t length = thaw_bytes_number(&all, 4);
-        const uint8_t *name = thaw_bytes_take(&all, 4), *data = thaw_bytes_take(&all, length);
-        if (data && memcmp(name, type, 4) == 0) return (thaw_bytes){.at = data, .left = length};
-        thaw_bytes_take(&all, 4);
+        uint32_t n = thaw_bytes_number(&all, 4);
+        const uint8_t *name = thaw_bytes_take(&all, 4), *data = thaw_bytes_take(&all, n);
+        if (data && memcmp(name, type, 4) == 0 && n >= length && memcmp(data, keyword, length) == 0)
+            return (thaw_bytes){.at = data + length, .left = n - length};
+        thaw_bytes_take(&all, 4); /* The checksum. */
     }
     return (thaw_bytes){0};
 }
 
+/* From a chunk for it, from where ImageMagick has put it before there was one, or from XMP. */
 static int orientation(const png_job *job) {
-    static const char xmp[] = "XML:com.adobe.xmp"; /* Followed by no sign of compression. */
-    thaw_bytes chunk = find_chunk(job, "eXIf");
+    static const char magick[] = "Raw profile type exif", xmp[] = "XML:com.adobe.xmp\0";
+    thaw_bytes chunk = find_chunk(job, "eXIf", "", 0);
     int found = chunk.at ? thaw__exif_orientation(chunk.at, chunk.left) : 0;
-    chunk = find_chunk(job, "iTXt");
-    if (!found && chunk.left > sizeof xmp && memcmp(chunk.at, xmp, sizeof xmp) == 0 &&
-        chunk.at[sizeof xmp] == 0)
-        found = thaw__xmp_orientation(chunk.at, chunk.left);
+    chunk = find_chunk(job, "tEXt", magick, sizeof magick);
+    if (!found && chunk.at) found = thaw__hex_orientation(chunk.at, chunk.left);
+    chunk = find_chunk(job, "zTXt", magick, sizeof magick);
+    if (!found && chunk.left > 1) { /* A byte for the method, of which there is one. */
+        uint8_t text[1 << 13];
+        uLongf n = sizeof text; /* It may hold more; what matters stands at the beginning. */
+        uncompress(text, &n, chunk.at + 1, chunk.left - 1);
+        found = thaw__hex_orientation(text, n);
+    }
+    chunk = find_chunk(job, "iTXt", xmp, sizeof xmp);
+    if (!found && chunk.at) found = thaw__xmp_orientation(chunk.at, chunk.left);
     return found;
 }
 
@@ -107,6 +120,7 @@ static thaw_status read_picture(png_job *job, thaw_error *err) {
     THAW_TRY(thaw__picture_open(d, &picture, err));
     int passes = png_set_interlace_handling(job->png);
     png_read_update_info(job->png, job->info);
+    /* There is no other way, but room in memory depends on it. */
     if (png_get_rowbytes(job->png, job->info) != (size_t)d->width * (size_t)d->channels)
         png_error(job->png, "its header does not fit its pixels");
     THAW_TRY(thaw__picture_rows(d, err));
@@ -124,7 +138,7 @@ static thaw_status read_picture(png_job *job, thaw_error *err) {
 static thaw_status refuse(const png_job *job, thaw_error *err) {
     if (job->stopped) return thaw_fail(err, THAW_ERR_INTERRUPTED, "stopped while a PNG was read");
     if (job->no_memory) return thaw_fail_memory(err, "for a PNG");
-    return thaw_fail(err, THAW_ERR_FORMAT, "the PNG is damaged: %s", job->reason);
+    return thaw__picture_damaged("PNG", job->reason, err);
 }
 
 /* libpng comes back here when it gives up. */

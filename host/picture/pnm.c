@@ -8,8 +8,8 @@
 typedef struct pnm_header {
     bool plain;  /* Numbers as text. */
     int samples; /* A pixel: 1 or 3. */
-    uint32_t width, height,
-        most; /* most: the sample that is white; 0: bits, of which 1 is black. */
+    uint32_t width, height;
+    uint32_t most; /* The sample that is white; 0: bits, of which 1 is black. */
 } pnm_header;
 
 static bool is_space(uint32_t c) {
@@ -87,6 +87,10 @@ static bool read_plain(thaw_bytes *b, const pnm_header *h, const uint8_t *level,
 static bool read_raw(thaw_bytes *b, const pnm_header *h, const uint8_t *level, uint8_t *out) {
     int64_t n = row_samples(h);
     const uint8_t *p = thaw_bytes_take(b, row_bytes(h));
+    if (h->most == 255) { /* As in most files. */
+        memcpy(out, p, (size_t)n);
+        return true;
+    }
     for (int64_t i = 0; i < n; i++) {
         uint32_t sample = !h->most        ? p[i / 8] >> (7 - i % 8) & 1u
                           : h->most > 255 ? (uint32_t)p[2 * i] << 8 | p[2 * i + 1]
@@ -104,8 +108,7 @@ static void spread(uint8_t *row, uint32_t width) {
 }
 
 static thaw_status refuse(const thaw_bytes *b, const char *what, thaw_error *err) {
-    if (b->ended) return thaw_fail(err, THAW_ERR_FORMAT, "the PNM picture is cut off");
-    return thaw_fail(err, THAW_ERR_FORMAT, "the PNM picture is damaged: %s", what);
+    return thaw__picture_damaged("PNM", b->ended ? "it is cut off" : what, err);
 }
 
 thaw_status thaw__pnm_decode(thaw_decoder *d, const uint8_t *bytes, size_t n, thaw_error *err) {

@@ -9,10 +9,6 @@ typedef struct psd_header {
     uint32_t channels, height, width, bits, mode, compression;
 } psd_header;
 
-static thaw_status damaged(thaw_error *err, const char *how) {
-    return thaw_fail(err, THAW_ERR_FORMAT, "the PSD is damaged: %s", how);
-}
-
 static void read_header(thaw_bytes *b, psd_header *h) {
     thaw_bytes_take(b, 12); /* Signature, version, reserved. */
     h->channels = thaw_bytes_number(b, 2);
@@ -56,10 +52,11 @@ static thaw_status read_channels(thaw_decoder *d, const psd_header *h, thaw_byte
         for (uint32_t y = 0; y < h->height; y++) {
             uint64_t n = h->compression ? thaw_bytes_number(lengths, 2) : row_bytes(h);
             const uint8_t *row = thaw_bytes_take(b, n);
-            if (!row) return damaged(err, "it is cut off");
+            if (!row) return thaw__picture_damaged("PSD", "it is cut off", err);
             thaw_bytes packed = {.at = row, .left = n};
             if (h->compression && !unpack(packed, buffer, row_bytes(h)))
-                return damaged(err, "a row has more or fewer pixels than the picture is wide");
+                return thaw__picture_damaged(
+                    "PSD", "a row has more or fewer pixels than the picture is wide", err);
             if (h->compression) row = buffer;
             uint8_t *out = thaw__picture_row(d, y) + c;
             for (uint32_t x = 0; x < h->width; x++)
@@ -83,9 +80,10 @@ thaw_status thaw__psd_decode(thaw_decoder *d, const uint8_t *bytes, size_t n, th
     thaw_bytes b = {.at = bytes, .left = n, .big = true};
     psd_header h;
     uint8_t row[2 * THAW__LONGEST_SIDE];
-    if (n < 6 || bytes[4] != 0 || bytes[5] != 1) return damaged(err, "its version is not 1");
+    if (n < 6 || bytes[4] != 0 || bytes[5] != 1)
+        return thaw__picture_damaged("PSD", "its version is not 1", err);
     read_header(&b, &h);
-    if (b.ended) return damaged(err, "it is cut off");
+    if (b.ended) return thaw__picture_damaged("PSD", "it is cut off", err);
     if (h.mode != 3 || h.channels < 3 || (h.bits != 8 && h.bits != 16) || h.compression > 1)
         return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                          "PSD pictures of mode %u with %u channels of %u bits and compression %u "
@@ -97,7 +95,7 @@ thaw_status thaw__psd_decode(thaw_decoder *d, const uint8_t *bytes, size_t n, th
     thaw_bytes lengths = b;
     if (h.compression) thaw_bytes_take(&b, (uint64_t)2 * h.channels * h.height);
     if (b.ended || !is_long_enough(&h, picture.channels, lengths, &b))
-        return damaged(err, "it is cut off");
+        return thaw__picture_damaged("PSD", "it is cut off", err);
     THAW_TRY(thaw__picture_rows(d, err));
     return read_channels(d, &h, &lengths, &b, row, err);
 }

@@ -139,7 +139,11 @@ def make_pngs():
     yield "gamma.png", png(rgb, 8, 2, chunk(b"gAMA", struct.pack(">I", 220000)) + chunk(b"sRGB", b"\0"))
     yield "line.png", png(colours(WIDTH, 1), 8, 2, interlaced=True)
     yield "exif6.png", png(rgb, 8, 2, chunk(b"eXIf", exif(6)[6:]))
-    yield "xmp8.png", png(rgb, 8, 2, chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp(8)))
+    comment = chunk(b"iTXt", b"Comment\0\0\0\0\0none")
+    yield "xmp8.png", png(rgb, 8, 2, comment + chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp(8)))
+    text = b"\nexif\n%8d\n" % len(exif(7)) + exif(7).hex().encode() + b"\n"
+    yield "magick7.png", png(rgb, 8, 2, chunk(b"tEXt", b"Raw profile type exif\0" + text))
+    yield "magick7z.png", png(rgb, 8, 2, chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text)))
 
 
 # ---- JPEG -------------------------------------------------------------------------------------------
