@@ -69,7 +69,7 @@ static thaw_status predict_group(thaw_bundle *b, const thaw_options *options, si
         thaw_error why = {0};
         char *bytes = "";
         files[i] = (thaw_file_bytes){.path = paths[i]};
-        if (thaw_file_read(paths[i], THAW_IMAGE_FILE_BYTES, arena, &bytes, &files[i].n, &why) !=
+        if (thaw_file_read(paths[i], THAW_PICTURE_MOST_BYTES, arena, &bytes, &files[i].n, &why) !=
             THAW_OK)
             unread[i] = thaw_arena_string(arena, why.text, strlen(why.text));
         files[i].bytes = bytes;

@@ -147,7 +147,7 @@ static thaw_status read_golden(const thaw_bundle *b, const char *run, const json
                              "%s: golden picture %zu is damaged in bundle.json", run, *n);
         char *path = thaw_file_join(arena, run, file), *bytes;
         if (!path) return no_memory(err);
-        THAW_TRY(thaw_file_read(path, THAW_IMAGE_FILE_BYTES, arena, &bytes, &files[*n].n, err));
+        THAW_TRY(thaw_file_read(path, THAW_PICTURE_MOST_BYTES, arena, &bytes, &files[*n].n, err));
         files[*n].path = path;
         files[*n].bytes = bytes;
     }
@@ -314,7 +314,7 @@ static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder,
         files[*n].path = thaw_arena_printf(arena, "golden/%zu%s", *n, dot);
         char *path = files[*n].path ? thaw_file_join(arena, folder, files[*n].path) : NULL;
         if (!path) return no_memory(err);
-        THAW_TRY(thaw_file_read(spec->golden[*n], THAW_IMAGE_FILE_BYTES, arena, &bytes,
+        THAW_TRY(thaw_file_read(spec->golden[*n], THAW_PICTURE_MOST_BYTES, arena, &bytes,
                                 &files[*n].n, err));
         files[*n].bytes = bytes;
         THAW_TRY(thaw_file_write(path, bytes, files[*n].n, err));

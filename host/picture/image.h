@@ -16,6 +16,9 @@
 #include "enum.h"
 #include "status.h"
 
+/* No picture's file is larger; a wrong file must not fill the memory. */
+enum { THAW_PICTURE_MOST_BYTES = 512 << 20 };
+
 /* crop: the shorter side to `shorter`, the other in proportion; then the centre. squash: both sides
  * to the target, whatever that does to the proportion. */
 #define THAW_FIT_LIST(X)     \
@@ -44,9 +47,6 @@ typedef struct thaw_geometry {
     thaw_order order;   /* Of the result. */
     uint8_t background; /* Grey on which transparent pixels are laid. */
 } thaw_geometry;
-
-/* No picture's file is larger; a wrong file must not fill the memory. */
-#define THAW_IMAGE_FILE_BYTES ((size_t)512 << 20)
 
 /* What one thread needs: memory that grows to the largest usual picture and is used again. */
 typedef struct thaw_decoder thaw_decoder;

@@ -40,7 +40,7 @@ static thaw_status read_picture(reader *r, const thaw_dataset *dataset, size_t i
     char path[PATH_MAX];
     thaw_dataset_path(dataset, i, path);
     thaw_arena_free(&r->arena);
-    THAW_TRY(thaw_file_read(path, THAW_IMAGE_FILE_BYTES, &r->arena, bytes, n, err));
+    THAW_TRY(thaw_file_read(path, THAW_PICTURE_MOST_BYTES, &r->arena, bytes, n, err));
     *key = thaw_hash_bytes((thaw_hash){0}, *bytes, *n);
     return THAW_OK;
 }

@@ -57,7 +57,7 @@ static void *decode_some(void *argument) {
         thaw_dataset_path(&b->dataset, i, path);
         thaw_arena_free(&arena);
         bool good =
-            thaw_file_read(path, THAW_IMAGE_FILE_BYTES, &arena, &bytes, &n, NULL) == THAW_OK &&
+            thaw_file_read(path, THAW_PICTURE_MOST_BYTES, &arena, &bytes, &n, NULL) == THAW_OK &&
             thaw_image_decode(decoder, bytes, n, &b->network.preprocess.geometry,
                               b->pixels + i * b->image_bytes, NULL) == THAW_OK;
         if (good)
