@@ -14,6 +14,7 @@ import warnings
 from fnmatch import fnmatch
 
 import numpy as np
+import PIL
 
 warnings.simplefilter("ignore")
 
@@ -96,6 +97,9 @@ def check(program, reads, name, data, whole):
 
 def main():
     program, source = sys.argv[1:]
+    if int(PIL.__version__.split(".")[0]) < 12:
+        print(f"SKIPPED: Pillow {PIL.__version__} turns fewer pictures than Pillow 12 and this test")
+        sys.exit(77)
     sys.path.insert(0, os.path.join(source, "tests", "data"))
     from make_tiny_pictures import OUT, pillow_reads
 
