@@ -361,7 +361,7 @@ static thaw_hash hash_after(const char *file, test_edit *change, bool pooled) {
     uint8_t *bytes = test_edited(file, change, &n);
     thaw_model model;
     thaw_cuts cuts;
-    thaw_hash hash;
+    thaw_hash hash = {0};
     thaw_error err = {0};
     if (thaw_model_parse(&model, bytes, n, TEST_MODELS "edited", 0, 0, &err) != THAW_OK ||
         thaw_cuts_find(&model.graph, &cuts, &err) != THAW_OK ||

@@ -1,9 +1,10 @@
 /* Pictures: the bytes of a file to u8 pixels of the size that a network takes.
  *
  * One definition for training, evaluation and serving. JPEG is decoded by libjpeg-turbo exactly as
- * Pillow decodes it (accurate integer IDCT, fancy upsampling), everything else by stb_image; which
- * of them is decided by the content, never by the name. EXIF orientation is always applied. The
- * resize is Pillow's antialiased one.
+ * Pillow decodes it (accurate integer IDCT, fancy upsampling), PNG by libpng, the rest by short
+ * decoders of our own; which of them is decided by the content, never by the name. A picture is
+ * what Pillow makes of the same bytes, or it is refused as damaged: no part of it is ever made up.
+ * EXIF orientation is always applied. The resize is Pillow's antialiased one.
  */
 #ifndef THAW_IMAGE_H
 #define THAW_IMAGE_H
@@ -52,9 +53,22 @@ typedef struct thaw_decoder thaw_decoder;
 thaw_status thaw_decoder_create(thaw_decoder **decoder, thaw_error *err);
 void thaw_decoder_free(thaw_decoder *decoder); /* NULL: nothing. */
 
+/* Memory in bytes that several decoders may hold together for pictures larger than usual; a decoder
+ * waits for its share. A picture that needs more than all of it is decoded while no other large one
+ * is. Free it after the decoders. ERR_NOMEM. */
+typedef struct thaw_image_budget thaw_image_budget;
+#define THAW_IMAGE_BUDGET_BYTES ((size_t)1 << 30)
+thaw_status thaw_image_budget_create(thaw_image_budget **budget, size_t bytes, thaw_error *err);
+void thaw_image_budget_free(thaw_image_budget *budget); /* NULL: nothing. */
+
+/* Makes the decoder take large pictures' memory from the budget (NULL: from nowhere), and end soon,
+ * with ERR_INTERRUPTED, once *stop is not 0 (NULL: never). Both outlive it. */
+void thaw_decoder_share(thaw_decoder *decoder, thaw_image_budget *budget, const volatile int *stop);
+
 /* Decodes the n bytes of a picture's file into out, u8 [height, width, channels].
  * ERR_FORMAT: not a picture, one of a format that Thaw does not read (named), damaged or cut off;
- * ERR_UNSUPPORTED: larger than 2^28 pixels; ERR_NOMEM. out is undefined then. */
+ * ERR_UNSUPPORTED: larger than 2^28 pixels, or of a kind that is not read; ERR_NOMEM;
+ * ERR_INTERRUPTED. out is undefined then. */
 thaw_status thaw_image_decode(thaw_decoder *decoder, const void *bytes, size_t n,
                               const thaw_geometry *geometry, uint8_t *out, thaw_error *err);
 

@@ -27,6 +27,7 @@ typedef struct pipeline {
     thaw_pipeline_result *result;
     double start_s;
     size_t image_bytes;
+    thaw_image_budget *budget; /* Of the decoders together. */
 
     pthread_mutex_t asking; /* Guards the source, and: */
     bool ended;             /* The source has no more. */
@@ -186,6 +187,7 @@ static void *producer(void *argument) {
     thaw_error err;
     size_t i, slot = 0;
     if (thaw_decoder_create(&r.decoder, &err) == THAW_OK) {
+        thaw_decoder_share(r.decoder, p->budget, p->spec->stop);
         while (take_picture(p, &r, &i, &slot) && produce_one(p, &r, i, slot))
             continue;
     } else {
@@ -330,8 +332,9 @@ static thaw_status allocate(pipeline *p, thaw_error *err) {
     p->image_bytes = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
     p->pictures = calloc(p->capacity, sizeof *p->pictures);
     p->pixels = take_pixels(p->spec->backend, p->capacity * p->image_bytes);
-    if (p->pictures && p->pixels) return THAW_OK;
-    return thaw_fail_memory(err, "for %zu decoded pictures", p->capacity);
+    if (!p->pictures || !p->pixels)
+        return thaw_fail_memory(err, "for %zu decoded pictures", p->capacity);
+    return thaw_image_budget_create(&p->budget, THAW_IMAGE_BUDGET_BYTES, err);
 }
 
 /* Starts as many producers as can be; returns how many. */
@@ -390,6 +393,7 @@ thaw_status thaw_pipeline_run(const thaw_pipeline *spec, thaw_pipeline_result *r
         forget(&p.pictures[i]);
     free(p.pictures);
     release_pixels(spec->backend, p.pixels);
+    thaw_image_budget_free(p.budget);
     pthread_cond_destroy(&p.has_batch);
     pthread_cond_destroy(&p.has_room);
     pthread_mutex_destroy(&p.mutex);
