@@ -429,10 +429,12 @@ static void on_disk_before_the_end(void **state) {
     assert_true(find_event(&e, 0, "sync ", in(from, "epochs.jsonl", path), true) < last);
     assert_true(find_shard("worker0/new", path));
     assert_non_null(realpath(path, shard));
-    for (int above = 0; above < 3; above++) { /* The shard, the trunk's folder, the cache. */
-        find_event(&e, 0, "sync ", shard, true);
-        *strrchr(shard, '/') = '\0';
-    }
+    size_t made = find_event(&e, 0, "make ", shard, true);
+    find_event(&e, made, "sync ", shard, true);
+    *strrchr(shard, '/') = '\0';
+    find_event(&e, made, "sync ", shard, true); /* The trunk's folder. */
+    *strrchr(shard, '/') = '\0';
+    find_event(&e, 0, "sync ", shard, true); /* That of the cache, where the former is new. */
     free(e.text);
 }
 
