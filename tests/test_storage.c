@@ -9,6 +9,7 @@
 #include "cache/cache_format.h"
 #include "cache_testing.h"
 #include "run/extract.h"
+#include "run/others.h"
 #include "run/storage.h"
 
 enum { CLASSES = 8, TRAIN = 3, TEST = 1, ALL = CLASSES * (TRAIN + TEST) };
@@ -139,6 +140,13 @@ static void auto_goes_by_what_is_kept(void **state) {
     thaw_options_free(&options);
 }
 
+static void kept_features_outweigh_speed(void **state) {
+    (void)state;
+    assert_true(thaw_storage_takes_narrow(false, 120, 100));
+    assert_false(thaw_storage_takes_narrow(false, 110, 100));
+    assert_true(thaw_storage_takes_narrow(true, 50, 100));
+}
+
 /* fp32 kept as fp32, or rounded when it was stored; types whose layers round, on another GPU. */
 static void what_another_machine_may_differ_by(void **state) {
     (void)state;
@@ -262,6 +270,121 @@ static void processes_share_the_work(void **state) {
     program_expect_ok(&v, "cache verify --cache.dir=share");
     program_expect_text(&v, v.out, "32 records of 1 trunks");
     program_free(&v);
+}
+
+static char *stream_so_far(const char *path) {
+    size_t n;
+    char *text = (char *)test_read(path, &n);
+    text[n] = '\0';
+    return text;
+}
+
+/* Waits until the running program has said this. */
+static void wait_for_words(const program *p, const char *words) {
+    for (;;) {
+        char *text = stream_so_far(p->err_path);
+        bool said = strstr(text, words) != NULL;
+        free(text);
+        if (said) return;
+        if (waitpid(p->pid, NULL, WNOHANG) != 0) fail_msg("the program never said: %s", words);
+        usleep(1000);
+    }
+}
+
+/* Claims a picture in the only trunk of a cache, as a process does that is about to compute it.
+ * Returns the descriptor that the claim ends with. */
+static int claim_picture(const char *cache, const char *picture) {
+    char path[PATH_MAX];
+    size_t n;
+    uint8_t *bytes = test_read(picture, &n);
+    thaw_hash key = thaw_hash_bytes((thaw_hash){0}, bytes, n);
+    free(bytes);
+    assert_true(find_shard(cache, path));
+    strcpy(strrchr(path, '/'), "/claims");
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)(key.lo >> 2), .l_len = 1};
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    return fd;
+}
+
+/* A process that ends before it has computed what it claimed leaves it to the one that waits. */
+static void the_work_of_the_dead_is_done(void **state) {
+    (void)state;
+    program p = {0};
+    program_expect_ok(&p,
+                      "train --data.train=pics/test --model=m.onnx --epochs=1 --out=few "
+                      "--data.validation=0 --cache.dir=claimed");
+    expect_counts(&p, 0, CLASSES * TEST);
+    program_free(&p);
+    int claim = claim_picture("claimed", "pics/train/rose/rose-0000.jpg");
+    program_start(&p, TRAIN_LINE "--out=waited --cache.dir=claimed");
+    wait_for_words(&p, "waiting for 1 pictures that another process computes");
+    close(claim);
+    program_wait(&p);
+    if (p.code) fail_msg("%s", p.err);
+    expect_counts(&p, CLASSES * TEST, CLASSES * TRAIN);
+    program_free(&p);
+    program_expect_ok(&p, TRAIN_LINE "--out=alone --cache.dir=none");
+    program_free(&p);
+    expect_equal_files("waited/model.onnx", "alone/model.onnx");
+}
+
+/* Nobody waits for ever for a process that was stopped. */
+static void patience_ends(void **state) {
+    (void)state;
+    enum { N = 5 };
+    size_t waiting[N] = {0, 1, 2, 3, 4}, mine[N];
+    thaw_hash keys[N];
+    thaw_fact fact = {"network", "x"};
+    float rows[4 * N] = {0};
+    thaw_cache_spec spec = {.root = "patience", .D = 4, .facts = &fact, .n_facts = 1};
+    thaw_cache *cache, *other;
+    expect_ok(thaw_cache_open(&cache, &spec, &err));
+    expect_ok(thaw_cache_open(&other, &spec, &err));
+    for (uint64_t i = 0; i < N; i++) {
+        keys[i] = test_key(i);
+        if (i != 3) assert_int_equal(thaw_cache_claim_record(other, keys[i]), THAW_CLAIM_MINE);
+    }
+    expect_ok(thaw_cache_append(other, keys, 2, rows, &err));
+    thaw_others o = {.waiting = waiting, .n_waiting = N, .mine = mine};
+    assert_int_equal(thaw_others_wait(&o, cache, keys, NULL, NULL), 2); /* 0 and 1 are kept. */
+    assert_true(o.n_mine == 1 && mine[0] == 3 && o.n_waiting == 2 && !o.impatient);
+    assert_int_equal(thaw_others_wait(&o, cache, keys, NULL, NULL), 0);
+    assert_true(o.n_mine == 2 && mine[0] == 2 && mine[1] == 4 && o.n_waiting == 0 && o.impatient);
+    o = (thaw_others){.waiting = waiting, .n_waiting = 1, .mine = mine, .patience_s = 1e9};
+    waiting[0] = 2;
+    volatile int stop = 1;
+    assert_int_equal(thaw_others_wait(&o, cache, keys, &stop, NULL), 0);
+    assert_true(o.n_mine == 0 && o.n_waiting == 1);
+    thaw_cache_close(other);
+    thaw_cache_close(cache);
+}
+
+/* Once the features are there nobody waits for a process, also not for a picture that it could not
+ * read. */
+static void nothing_stays_claimed(void **state) {
+    (void)state;
+    char claims[PATH_MAX];
+    write_bytes("pics/train/rose/broken.jpg", "\xff\xd8\xff\xe0 broken", 11);
+    program p = {0};
+    program_start(&p,
+                  TRAIN_LINE "--epochs=100000 --out=long --cache.dir=long_cache --data.max_bad=1");
+    while (!is_there("long.partial/epochs.jsonl"))
+        usleep(1000);
+    assert_true(find_shard("long_cache", claims));
+    strcpy(strrchr(claims, '/'), "/claims");
+    int fd = open(claims, O_RDWR);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    assert_int_equal(fcntl(fd, F_OFD_GETLK, &lock), 0);
+    close(fd);
+    kill(p.pid, SIGINT);
+    program_wait(&p);
+    program_refusal(&p, 1);
+    program_expect_text(&p, p.err, "1 pictures rejected");
+    program_free(&p);
+    unlink("pics/train/rose/broken.jpg");
+    assert_int_equal(lock.l_type, F_UNLCK);
 }
 
 static int let_all_read(const char *path, const struct stat *info, int kind, struct FTW *walk) {
@@ -395,10 +518,14 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(splits_share_one_budget),
         cmocka_unit_test(auto_goes_by_what_is_kept),
+        cmocka_unit_test(kept_features_outweigh_speed),
         cmocka_unit_test(what_another_machine_may_differ_by),
         cmocka_unit_test(explain_goes_by_the_rules_of_train),
         cmocka_unit_test(a_cache_that_lies_is_refused),
         cmocka_unit_test(processes_share_the_work),
+        cmocka_unit_test(the_work_of_the_dead_is_done),
+        cmocka_unit_test(patience_ends),
+        cmocka_unit_test(nothing_stays_claimed),
         cmocka_unit_test(a_warm_cache_may_be_read_only),
         cmocka_unit_test(others_may_not_write_unless_told),
         cmocka_unit_test(a_full_disk_changes_no_model),

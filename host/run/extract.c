@@ -411,6 +411,8 @@ static thaw_status run_threads(pipeline *p, consumer *c, thaw_error *err) {
 /* All pictures, and then those that other processes had claimed, until none is left. Whoever waits
  * has appended all that it claimed, so that nobody waits for one who waits. */
 static thaw_status run_rounds(pipeline *p, thaw_error *err) {
+    enum { PATIENCE_S = 60 }; /* A batch takes seconds where it takes long. */
+    p->others.patience_s = PATIENCE_S;
     consumer c = {.keys = calloc((size_t)p->options->batch, sizeof *c.keys)};
     thaw_status status = run_threads(p, &c, err);
     while (status == THAW_OK && p->others.n_waiting) {

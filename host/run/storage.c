@@ -53,6 +53,10 @@ thaw_status thaw_storage_precision(const thaw_options *options, const thaw_netwo
     return THAW_OK;
 }
 
+bool thaw_storage_takes_narrow(bool kept, double rate, double fp32_rate) {
+    return kept || rate > 1.15 * fp32_rate;
+}
+
 /* ---- on disk --------------------------------------------------------------------------------- */
 
 void thaw_storage_say(const thaw_options *options, thaw_cache *cache, const char *root, size_t n,

@@ -21,6 +21,10 @@ thaw_status thaw_storage_precision(const thaw_options *options, const thaw_netwo
                                    const thaw_backend *backend, thaw_dtype *compute, bool *kept,
                                    thaw_error *err);
 
+/* Whether `auto` takes the narrower type, whose features are good enough, at these rates: where its
+ * features are kept, or where it is so much faster that fewer bits are worth the bother. */
+bool thaw_storage_takes_narrow(bool kept, double rate, double fp32_rate);
+
 /* Says what the cache will hold for n pictures, and warns where the disk may become too small: then
  * memory takes the rest. The type stays as it is, since another one makes another model. */
 void thaw_storage_say(const thaw_options *options, thaw_cache *cache, const char *root, size_t n,
