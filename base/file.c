@@ -12,6 +12,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "text.h"
+
 static const char *advice(int code) {
     if (code == ENOSPC || code == EDQUOT)
         return "; free some space or choose a folder on another disk";
@@ -241,10 +243,9 @@ thaw_status thaw_rejected_write(const char *path, const thaw_rejected *rows, siz
         put_field(out, rows[i].reason);
         fputs("\r\n", out);
     }
-    bool failed = ferror(out) != 0;
-    failed = fclose(out) != 0 || failed;
-    thaw_status status = failed ? thaw_fail_memory(err, "for the table '%.600s'", path)
-                                : thaw_file_write(path, table, n_table, err);
+    thaw_status status = thaw_text_close(out, &table)
+                             ? thaw_file_write(path, table, n_table, err)
+                             : thaw_fail_memory(err, "for the table '%.600s'", path);
     free(table);
     return status;
 }

@@ -126,6 +126,12 @@ void thaw_text_printable(char *text) {
             at[n - 1] = '?';
 }
 
+bool thaw_text_close(FILE *stream, char *const *text) {
+    bool failed = ferror(stream) != 0;
+    failed |= fclose(stream) != 0;
+    return !failed && *text;
+}
+
 void thaw_text_add(thaw_text *text, const char *format, ...) {
     va_list args;
     va_start(args, format);

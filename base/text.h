@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Compares as strcmp does, but runs of digits by their value: "img2" < "img10". A total order:
  * only equal bytes compare as 0 ("01" and "1" have the same value and differ). */
@@ -33,6 +34,10 @@ bool thaw_text_number(const char *text, double *value);
  * hold anything. Control characters of ASCII, and in UTF-8 those of C1 and the marks that turn the
  * direction of writing; bytes that are no UTF-8 stay. */
 void thaw_text_printable(char *text);
+
+/* Closes a stream of open_memstream(&text, ...). False when the text is not whole, also where fclose
+ * says that it is: glibc loses all of it when its last allocation fails. The caller frees *text. */
+bool thaw_text_close(FILE *stream, char *const *text);
 
 enum { THAW_TEXT_SIZE = 768 };
 

@@ -403,7 +403,7 @@ const char *thaw_dataset_describe(const thaw_dataset *d, thaw_arena *arena) {
             counts[d->n_classes][d->split[i]]++;
         }
         write_table(out, d, counts);
-        if (fclose(out) == 0) text = thaw_arena_string(arena, table, n);
+        if (thaw_text_close(out, &table)) text = thaw_arena_string(arena, table, n);
     }
     free(table);
     free(counts);

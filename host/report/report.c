@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "text.h"
 
 static const char style[] =
     "body{font:15px/1.5 system-ui,sans-serif;color:#1d2733;max-width:60rem;margin:2rem auto;"
@@ -205,10 +206,8 @@ thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_
     put_epochs(out, report);
     put_confusion(out, report);
     put_classes(out, report);
-    bool ok = !ferror(out);
-    ok &= fclose(out) == 0;
-    thaw_status status =
-        ok ? thaw_file_write(path, text, n, err) : thaw_fail_memory(err, "to write %s", path);
+    thaw_status status = thaw_text_close(out, &text) ? thaw_file_write(path, text, n, err)
+                                                     : thaw_fail_memory(err, "to write %s", path);
     free(text);
     return status;
 }

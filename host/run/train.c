@@ -12,6 +12,7 @@
 #include "results.h"
 #include "run_folder.h"
 #include "session.h"
+#include "text.h"
 
 /* Everything that a run holds; close_run frees it in one place. */
 typedef struct run {
@@ -284,7 +285,7 @@ static thaw_status write_config(run *r, thaw_error *err) {
     FILE *out = path ? open_memstream(&text, &n) : NULL;
     if (!out) return no_memory(err);
     thaw_status status = thaw_options_write_ini(out, r->options, err);
-    if (fclose(out) != 0 && status == THAW_OK) status = no_memory(err);
+    if (!thaw_text_close(out, &text) && status == THAW_OK) status = no_memory(err);
     if (status == THAW_OK) status = thaw_file_write(path, text, n, err);
     free(text);
     return status;
