@@ -272,6 +272,38 @@ static void processes_share_the_work(void **state) {
     program_free(&v);
 }
 
+/* The cache has no room for the first batch: the trunk's side gives up while threads decode ahead; the
+ * caller gets the reason, or, when it wants none, the code alone. */
+static void the_pipeline_fails_as_a_whole(void **state) {
+    (void)state;
+    thaw_options options = options_of("model", "m.onnx");
+    thaw_network opened;
+    thaw_backend cpu;
+    thaw_dataset dataset;
+    thaw_dataset_spec folders = {.folder = {[THAW_SPLIT_TRAIN] = "pics/train"}};
+    thaw_extract_options how = {.batch = 4, .compute = THAW_F32};
+    expect_ok(thaw_network_open(&opened, &options, &err));
+    expect_ok(thaw_backend_cpu_open(&cpu, 2, &err));
+    expect_ok(thaw_dataset_open(&dataset, &folders, &err));
+    thaw_cache_spec spec = {.D = opened.n_features, .dtype = THAW_F32, .memory_bytes = 1};
+    thaw_error *wanted[] = {&err, NULL};
+    for (int i = 0; i < 2; i++) {
+        thaw_cache *cache;
+        thaw_extraction x;
+        expect_ok(thaw_cache_open(&cache, &spec, &err));
+        assert_int_equal(thaw_extract(&opened, &dataset, &how, &cpu, cache, NULL, &x, wanted[i]),
+                         THAW_ERR_IO);
+        assert_int_equal(x.n_rejected, 0);
+        thaw_extraction_free(&x);
+        thaw_cache_close(cache);
+    }
+    assert_non_null(strstr(err.text, "the features need more than"));
+    thaw_dataset_close(&dataset);
+    thaw_backend_close(&cpu);
+    thaw_network_close(&opened);
+    thaw_options_free(&options);
+}
+
 static char *stream_so_far(const char *path) {
     size_t n;
     char *text = (char *)test_read(path, &n);
@@ -522,6 +554,7 @@ int main(void) {
         cmocka_unit_test(what_another_machine_may_differ_by),
         cmocka_unit_test(explain_goes_by_the_rules_of_train),
         cmocka_unit_test(a_cache_that_lies_is_refused),
+        cmocka_unit_test(the_pipeline_fails_as_a_whole),
         cmocka_unit_test(processes_share_the_work),
         cmocka_unit_test(the_work_of_the_dead_is_done),
         cmocka_unit_test(patience_ends),
