@@ -342,7 +342,7 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
     THAW_TRY(thaw_extract(network, &s->dataset, &options, &s->backend, s->cache, &s->log,
                           &s->extraction, err));
     say_extraction(s);
-    thaw_storage_count_records(&s->memory, s->options, s->cache);
+    thaw_storage_count_records(&s->memory, s->cache);
     return measure_rate(s, network, &options, err);
 }
 

@@ -75,33 +75,36 @@ void thaw_storage_say(const thaw_options *options, thaw_cache *cache, const char
     /* Records of other pictures may be among them: then memory takes the rest unannounced. */
     double missing = n > stats.records ? row * (double)(n - stats.records) : 0;
     if (missing <= (double)room || stats.read_only) return;
-    bool full = options->cache.dtype != THAW_OPT_CACHE_DTYPE_FP16;
+    bool wide = options->cache.dtype != THAW_OPT_CACHE_DTYPE_FP16;
     thaw_log_write(log, THAW_LOG_WARN,
                    "the disk may become too small: what does not fit stays in memory for this run "
                    "only%s",
-                   full ? "; cache.dtype = fp16 takes half the room and makes another model" : "");
+                   wide ? "; cache.dtype = fp16 takes half the room and makes another model" : "");
 }
 
 /* ---- in memory ------------------------------------------------------------------------------- */
 
 thaw_storage_budget thaw_storage_budget_of(const thaw_options *options) {
     size_t half = thaw_usable_memory() / 2, wanted = (size_t)options->cache.memory_bytes;
-    return (thaw_storage_budget){.all = half, .left = wanted ? wanted : half};
+    return (thaw_storage_budget){.all = half, .left = half, .rows = wanted ? wanted : SIZE_MAX};
 }
 
-static void take(thaw_storage_budget *budget, size_t bytes) {
-    budget->left -= bytes < budget->left ? bytes : budget->left;
+static size_t smaller(size_t a, size_t b) {
+    return a < b ? a : b;
 }
 
-void thaw_storage_count_records(thaw_storage_budget *budget, const thaw_options *options,
-                                thaw_cache *cache) {
+void thaw_storage_count_records(thaw_storage_budget *budget, thaw_cache *cache) {
     thaw_cache_stats stats = thaw_cache_measure(cache);
-    if (!options->cache.memory_bytes) take(budget, stats.in_memory * stats.record_bytes);
+    budget->left -= smaller(budget->left, stats.in_memory * stats.record_bytes);
 }
 
 thaw_status thaw_storage_rows(thaw_storage_budget *budget, thaw_cache *cache, const thaw_hash *keys,
                               int64_t n, int64_t D, thaw_features **features, thaw_error *err) {
-    THAW_TRY(thaw_features_open(features, cache, keys, n, D, budget->left, err));
-    take(budget, (size_t)thaw_features_in_memory(*features) * (size_t)D * sizeof(float));
+    bool automatic = budget->rows == SIZE_MAX;
+    THAW_TRY(thaw_features_open(features, cache, keys, n, D,
+                                automatic ? budget->left : budget->rows, err));
+    size_t taken = (size_t)thaw_features_in_memory(*features) * (size_t)D * sizeof(float);
+    budget->left -= smaller(budget->left, taken);
+    if (!automatic) budget->rows -= taken;
     return THAW_OK;
 }

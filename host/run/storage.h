@@ -33,15 +33,15 @@ void thaw_storage_say(const thaw_options *options, thaw_cache *cache, const char
 /* The memory that all features of a run may take together. It is decided once: what is free while
  * they are read is less the more of them there are. */
 typedef struct thaw_storage_budget {
-    size_t all;  /* Half of what was usable. Records without a disk may take this. */
-    size_t left; /* Of it, or of cache.memory, what rows may still take. */
+    size_t all;  /* Half of what was usable; records without a disk may take it. */
+    size_t left; /* Of it, what nobody has taken yet. */
+    size_t rows; /* Of cache.memory, what rows may still take; SIZE_MAX: what is left. */
 } thaw_storage_budget;
 
 thaw_storage_budget thaw_storage_budget_of(const thaw_options *options);
 
-/* Takes the cache's records without disk off, unless cache.memory says how much rows may take. */
-void thaw_storage_count_records(thaw_storage_budget *budget, const thaw_options *options,
-                                thaw_cache *cache);
+/* Takes off what the cache's records without a disk have taken. */
+void thaw_storage_count_records(thaw_storage_budget *budget, thaw_cache *cache);
 
 /* thaw_features_open within the budget, which becomes smaller by what the features take. */
 thaw_status thaw_storage_rows(thaw_storage_budget *budget, thaw_cache *cache, const thaw_hash *keys,
