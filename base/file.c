@@ -308,21 +308,14 @@ thaw_status thaw_file_free_bytes(const char *path, uint64_t *bytes, thaw_error *
 
 thaw_status thaw_rejected_write(const char *path, const thaw_rejected *rows, size_t n,
                                 thaw_error *err) {
-    char *table = NULL;
-    size_t n_table = 0;
-    FILE *out = open_memstream(&table, &n_table);
-    if (!out) return thaw_fail_memory(err, "for the table '%.600s'", path);
-    fputs("path,reason\r\n", out);
+    thaw_new_file file;
+    THAW_TRY(thaw_file_begin(&file, path, err));
+    fputs("path,reason\r\n", file.stream);
     for (size_t i = 0; i < n; i++) {
-        thaw_csv_put(out, rows[i].path);
-        fputc(',', out);
-        thaw_csv_put(out, rows[i].reason);
-        fputs("\r\n", out);
+        thaw_csv_put(file.stream, rows[i].path);
+        fputc(',', file.stream);
+        thaw_csv_put(file.stream, rows[i].reason);
+        fputs("\r\n", file.stream);
     }
-    bool failed = ferror(out) != 0;
-    failed = fclose(out) != 0 || failed;
-    thaw_status status = failed ? thaw_fail_memory(err, "for the table '%.600s'", path)
-                                : thaw_file_write(path, table, n_table, err);
-    free(table);
-    return status;
+    return thaw_file_finish(&file, err);
 }

@@ -2,6 +2,7 @@
 
 #include <setjmp.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <jpeglib.h> /* needs stdio.h before it */
 
@@ -14,14 +15,22 @@ static void leave_jpeg(j_common_ptr info) {
     longjmp(((jpeg_trap *)info->err)->out, 1);
 }
 
+/* No JPEG of this size is larger (tjBufSize, for two bytes of colour a pixel). libjpeg must never grow
+ * the buffer: where memory for that is short, it leaves a pointer to what it has freed. */
+static unsigned long most_bytes(int width, int height) {
+    unsigned long w = ((unsigned long)width + 15) & ~15ul, h = ((unsigned long)height + 15) & ~15ul;
+    return w * h * 4 + 2048;
+}
+
 int thaw_jpeg_encode(const uint8_t *rgb, int width, int height, int quality, unsigned char **bytes,
                      unsigned long *n_bytes) {
     struct jpeg_compress_struct info;
     jpeg_trap trap;
     info.err = jpeg_std_error(&trap.manager);
     trap.manager.error_exit = leave_jpeg;
-    *bytes = NULL;
-    *n_bytes = 0;
+    *n_bytes = most_bytes(width, height);
+    *bytes = malloc(*n_bytes);
+    if (!*bytes) return -1;
     if (setjmp(trap.out)) {
         jpeg_destroy_compress(&info);
         return -1;

@@ -18,21 +18,6 @@ static tempdir place;
 
 /* ---- reading what the program wrote -------------------------------------------------------- */
 
-/* What "features: H from the cache, M computed" said. */
-static void counts_of(const program *p, unsigned *hits, unsigned *misses) {
-    const char *line = strstr(p->err, "features: ");
-    if (!line || sscanf(line, "features: %u from the cache, %u computed", hits, misses) != 2)
-        fail_msg("thaw %s says nothing of its features\n%s", p->line, p->err);
-}
-
-static void expect_counts(const program *p, unsigned hits, unsigned misses) {
-    unsigned got_hits, got_misses;
-    counts_of(p, &got_hits, &got_misses);
-    if (got_hits != hits || got_misses != misses)
-        fail_msg("thaw %s: %u hits and %u misses, expected %u and %u", p->line, got_hits,
-                 got_misses, hits, misses);
-}
-
 static off_t shard_bytes(const char *root) {
     char path[PATH_MAX];
     struct stat info;

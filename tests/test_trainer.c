@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -343,6 +344,24 @@ static void near(double got, double want) {
     if (!(fabs(got - want) <= 1e-12)) fail_msg("%.15g, expected %.15g", got, want);
 }
 
+/* More rows of a class than a float counts to, which is 2^24. */
+static void test_class_weights_of_many_rows(void **state) {
+    (void)state;
+    const int64_t rare = 1 << 20, common = 3 * ((int64_t)1 << 23), n = rare + common;
+    int32_t *label = calloc((size_t)n, sizeof *label);
+    assert_non_null(label);
+    for (int64_t i = 0; i < rare; i++)
+        label[i] = 2;
+    int64_t count[3];
+    float weight[3];
+    thaw__class_weights(label, n, 3, count, weight);
+    free(label);
+    assert_true(count[0] == common && count[1] == 0 && count[2] == rare);
+    assert_true(weight[0] == (float)((double)n / (2.0 * (double)common)));
+    assert_true(weight[1] == 1);
+    assert_true(weight[2] == (float)((double)n / (2.0 * (double)rare)));
+}
+
 static void test_schedules(void **state) {
     (void)state;
     thaw_schedule s = {THAW_SCHEDULE_COSINE, 0.8, 4, 104};
@@ -527,6 +546,7 @@ int main(void) {
         cmocka_unit_test(test_early_stopping_restores_the_best),
         cmocka_unit_test(test_callback_stops),
         cmocka_unit_test(test_class_weights_help_the_rare_class),
+        cmocka_unit_test(test_class_weights_of_many_rows),
         cmocka_unit_test(test_schedules),
         cmocka_unit_test(test_label_smoothing),
         cmocka_unit_test(test_folded_equals_unfolded),

@@ -5,8 +5,9 @@
  * type, this format); the picture key is a hash of the file's bytes. Labels, heads and epochs are
  * in neither, so relabelling, sweeps and added pictures cost nothing.
  *
- * On disk: ROOT/<trunk key>/ holds trunk.json (the facts behind the key, for people), `lock` (held
- * while the trunk is in use; its time is when it last was), and shards that only grow:
+ * On disk: ROOT/<trunk key>/ holds trunk.json (the facts that the key is the hash of), `lock` (held
+ * while the trunk is in use; its time is when it last was), `claims` (empty; see cache_claims.c), and
+ * shards that only grow:
  *
  *   bytes of a shard                            bytes of a record
  *    0   8  "THAWSHRD"                           0  16  picture key
@@ -105,9 +106,9 @@ thaw_cache_claim thaw_cache_claim_record(thaw_cache *cache, thaw_hash key);
 /* Gives up a claim; a key that is not claimed: nothing. */
 void thaw_cache_release(thaw_cache *cache, thaw_hash key);
 
-/* Appends n records, rows [n, D], and releases their keys. Keys that are already there are skipped. A disk that is full does
- * not end the run: the records are kept in memory until close, and thaw_cache_measure says how
- * many. The shard then still ends with a whole record.
+/* Appends n records, rows [n, D], and releases their keys. Keys that are already there are skipped.
+ * A disk that is full or cannot be written does not end the run: the records are kept in memory
+ * until close, and thaw_cache_measure says how many. The shard then still ends with a whole record.
  * ERR_IO: memory_bytes are used up, too, or the disk fails. */
 thaw_status thaw_cache_append(thaw_cache *cache, const thaw_hash *keys, size_t n, const float *rows,
                               thaw_error *err);
@@ -154,7 +155,8 @@ typedef struct thaw_cache_entry {
 } thaw_cache_entry;
 
 /* Calls visit for each trunk folder of root, most recently used first. check: every record's
- * checks are compared. A root that does not exist is empty. Stops when visit fails. */
+ * checks are compared. A root that does not exist is empty. Stops when visit fails.
+ * ERR_IO, ERR_SYSTEM, ERR_NOMEM. */
 typedef thaw_status (*thaw_cache_visit)(void *context, const thaw_cache_entry *entry,
                                         thaw_error *err);
 thaw_status thaw_cache_walk(const char *root, bool check, thaw_cache_visit visit, void *context,
@@ -170,8 +172,10 @@ typedef struct thaw_cache_collected {
 
 /* Makes room. Removes whole trunks: those not used for keep_days (0: however old) and then, least
  * recently used first, until at most keep_bytes remain. From the others it removes foreign shards
- * and damaged records, for which it reads all that remains. What is in use stays as it is. Files
- * that Thaw did not make stay, and then their folder does. */
+ * and damaged records, for which it reads all that remains. What is in use stays as it is, and so
+ * does what may hold records but is not known well enough: where neither trunk.json nor a shard's
+ * header can be believed, or the disk fails. Files that Thaw did not make stay, and then their
+ * folder does. ERR_IO, ERR_SYSTEM, ERR_NOMEM. */
 thaw_status thaw_cache_collect(const char *root, uint64_t keep_bytes, int64_t keep_days,
                                thaw_cache_collected *result, thaw_error *err);
 

@@ -12,9 +12,7 @@
 #include "cache.h"
 #include "file.h"
 
-enum {
-    ATTEMPTS = 1000
-}; /* At what another process may spoil a few times in a row, not for ever. */
+enum { ATTEMPTS = 1000 }; /* Others may spoil a few in a row, but not for ever. */
 
 /* ---- whose it is ----------------------------------------------------------------------------- */
 

@@ -26,6 +26,7 @@ typedef struct trainer {
     float *loss;             /* batch */
     int32_t *label;          /* batch */
     float *class_weight;     /* K; NULL: ones */
+    int64_t *class_rows;     /* K; with class_weight */
 
     float *grad, *velocity, *second, *best; /* Laid out as head->params. */
     double epoch_loss, epoch_weight;
@@ -140,17 +141,14 @@ static thaw_status check_job(const thaw_train_job *job, thaw_error *err) {
 
 /* ---- setting up ----------------------------------------------------------------------------- */
 
-/* Inverse frequency with mean 1 over the rows; 1 for a class without rows. */
-static thaw_status fill_class_weights(const thaw_rows *rows, int64_t K, float *weight,
-                                      thaw_arena *arena, thaw_error *err) {
-    int64_t n_present = 0, *count = thaw_arena_array(arena, (size_t)K, sizeof *count);
-    if (!count) return thaw_fail_memory(err, "to weigh %lld classes", (long long)K);
-    for (int64_t i = 0; i < rows->n; i++)
-        n_present += count[rows->label[i]]++ == 0;
+void thaw__class_weights(const int32_t *label, int64_t n, int64_t K, int64_t *count,
+                         float *weight) {
+    int64_t n_present = 0;
+    memset(count, 0, (size_t)K * sizeof *count);
+    for (int64_t i = 0; i < n; i++)
+        n_present += count[label[i]]++ == 0;
     for (int64_t k = 0; k < K; k++)
-        weight[k] =
-            count[k] ? (float)((double)rows->n / ((double)n_present * (double)count[k])) : 1;
-    return THAW_OK;
+        weight[k] = count[k] ? (float)((double)n / ((double)n_present * (double)count[k])) : 1;
 }
 
 static thaw_status take_buffers(trainer *t, thaw_arena *arena, thaw_error *err) {
@@ -173,9 +171,10 @@ static thaw_status take_buffers(trainer *t, thaw_arena *arena, thaw_error *err) 
     t->second = thaw_arena_array(arena, P, sizeof(float));
     t->best = thaw_arena_array(arena, P, sizeof(float));
     if (weighted) t->class_weight = thaw_arena_array(arena, K, sizeof(float));
+    if (weighted) t->class_rows = thaw_arena_array(arena, K, sizeof *t->class_rows);
     if (!t->order || !t->index || !t->rates || !t->x || !t->hidden || !t->dhidden || !t->logits ||
         !t->loss || !t->label || !t->grad || !t->velocity || !t->second || !t->best ||
-        (weighted && !t->class_weight))
+        (weighted && (!t->class_weight || !t->class_rows)))
         return thaw_fail_memory(err, "to train a head of %zu parameters", P);
     return thaw_metrics_init(&t->validation, job->K, 0, arena, err);
 }
@@ -188,7 +187,8 @@ static thaw_status set_up(trainer *t, thaw_arena *arena, thaw_error *err) {
     THAW_TRY(take_buffers(t, arena, err));
     THAW_TRY(thaw_head_fit_scale(t->head, job->train, o->batch, t->index, t->x, arena, err));
     if (t->class_weight)
-        THAW_TRY(fill_class_weights(job->train, job->K, t->class_weight, arena, err));
+        thaw__class_weights(job->train->label, job->train->n, job->K, t->class_rows,
+                            t->class_weight);
     int64_t steps = (job->train->n + o->batch - 1) / o->batch;
     t->schedule = (thaw_schedule){
         .kind = o->schedule,

@@ -107,6 +107,10 @@ thaw_train_options thaw_train_defaults(thaw_head_kind kind, thaw_optimizer optim
 thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *head,
                        thaw_train_result *result, thaw_error *err);
 
+/* Inverse frequency with mean 1 over the n rows, into weight [K]; 1 for a class without rows. count is
+ * room for K numbers. For tests. */
+void thaw__class_weights(const int32_t *label, int64_t n, int64_t K, int64_t *count, float *weight);
+
 /* Scores a head on rows, in order, batch rows at a time; metrics and buffers go into the arena.
  * ERR_DATA: a label out of range; ERR_SHAPE; ERR_NOMEM; ERR_BACKEND; what gather returns. */
 thaw_status thaw_evaluate(const thaw_head *head, const thaw_top_slots *top, const thaw_rows *rows,

@@ -122,9 +122,9 @@ static thaw_status explain(const thaw_options *options, const char *root, thaw_e
     if (n < 0)
         say("nothing is kept in %s", root);
     else if (n == 0)
-        say("these settings have a trunk in the cache: a picture misses only when its file's "
-            "content "
-            "is new");
+        say("%s",
+            "these settings have a trunk in the cache: a picture misses only when its file's "
+            "content is new");
     else
         say("nothing is kept for these settings; the nearest trunk differs in (kept -> wanted)");
     for (char *line = text, *next; n > 0 && line; line = next) {

@@ -1,6 +1,7 @@
 /* The program: finds the command, sets the options, runs it, and prints what went wrong. Nothing
  * else prints errors or exits. */
 #include <fcntl.h>
+#include <omp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "commands.h"
+#include "machine.h"
 
 static const thaw_command commands[] = {
     {"inspect", "MODEL.onnx", "What is in a model, and where it can be cut.", THAW_FOR_INSPECT, 1,
@@ -65,6 +67,7 @@ static bool open_standard_descriptors(void) {
 int main(int argc, char **argv) {
     if (!open_standard_descriptors()) return 1; /* And nowhere to say why. */
     let_threads_sleep(argv);
+    omp_set_num_threads(thaw_usable_cpus()); /* For what runs before a device is opened. */
     signal(SIGXFSZ,
            SIG_IGN); /* A file that grows beyond the user's limit is an error like others. */
     thaw_cli cli = {0};

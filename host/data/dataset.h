@@ -89,8 +89,8 @@ void thaw_dataset_path(const thaw_dataset *dataset, size_t i, char path[PATH_MAX
 /* How many pictures a split has. */
 size_t thaw_dataset_count(const thaw_dataset *dataset, thaw_split split);
 
-/* A table of the classes with their counts in each split, and where the splits come from, in the
- * arena; NULL without memory. */
-const char *thaw_dataset_describe(const thaw_dataset *dataset, thaw_arena *arena);
+/* Prints a table of the classes with their counts in each split, and where the splits come from.
+ * ERR_NOMEM. */
+thaw_status thaw_dataset_print(const thaw_dataset *dataset, FILE *out, thaw_error *err);
 
 #endif

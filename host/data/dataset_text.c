@@ -54,22 +54,15 @@ static void write_sources(FILE *out, const thaw_dataset *d) {
     }
 }
 
-const char *thaw_dataset_describe(const thaw_dataset *d, thaw_arena *arena) {
+thaw_status thaw_dataset_print(const thaw_dataset *d, FILE *out, thaw_error *err) {
     counts *rows = calloc(d->n_classes + 1, sizeof *rows);
-    char *table = NULL;
-    size_t n = 0;
-    FILE *out = rows ? open_memstream(&table, &n) : NULL;
-    const char *text = NULL;
-    if (out) {
-        for (size_t i = 0; i < d->n; i++) {
-            rows[d->label[i]].of[d->split[i]]++;
-            rows[d->n_classes].of[d->split[i]]++;
-        }
-        write_table(out, d, rows);
-        write_sources(out, d);
-        if (fclose(out) == 0) text = thaw_arena_string(arena, table, n);
+    if (!rows) return thaw_fail_memory(err, "to count pictures");
+    for (size_t i = 0; i < d->n; i++) {
+        rows[d->label[i]].of[d->split[i]]++;
+        rows[d->n_classes].of[d->split[i]]++;
     }
-    free(table);
+    write_table(out, d, rows);
+    write_sources(out, d);
     free(rows);
-    return text;
+    return THAW_OK;
 }

@@ -218,17 +218,18 @@ static void put_confusion(FILE *out, const thaw_results *r) {
     fputs("</table></div>\n", out);
 }
 
-static void put_mistake(FILE *out, const thaw_mistake *m, thaw_decoder *decoder,
-                        const thaw_geometry *seen) {
+static thaw_status put_mistake(FILE *out, const thaw_mistake *m, thaw_decoder *decoder,
+                               const thaw_geometry *seen, thaw_error *err) {
     fputs("<figure title=\"", out);
     put_text(out, m->path);
     fputs("\">", out);
-    thaw_thumbnail_put(out, decoder, m->path, seen);
+    THAW_TRY(thaw_thumbnail_put(out, decoder, m->path, seen, err));
     fputs("<figcaption><b>", out);
     put_text(out, m->answer);
     fprintf(out, "</b> %.0f %%<span>", 100 * m->score);
     put_text(out, m->truth);
     fputs("</span></figcaption></figure>\n", out);
+    return THAW_OK;
 }
 
 static thaw_status put_mistakes(FILE *out, const thaw_report *r, thaw_error *err) {
@@ -240,11 +241,12 @@ static thaw_status put_mistakes(FILE *out, const thaw_report *r, thaw_error *err
         "what the picture's folder says; predictions.csv has every picture.</p><div "
         "class=mistakes>\n",
         out);
-    for (size_t i = 0; i < r->n_mistakes; i++)
-        put_mistake(out, &r->mistakes[i], decoder, r->seen);
+    thaw_status status = THAW_OK;
+    for (size_t i = 0; i < r->n_mistakes && status == THAW_OK; i++)
+        status = put_mistake(out, &r->mistakes[i], decoder, r->seen, err);
     fputs("</div>\n", out);
     thaw_decoder_free(decoder);
-    return THAW_OK;
+    return status;
 }
 
 /* Pictures that stand where they should not. */
@@ -267,10 +269,9 @@ static void put_duplicates(FILE *out, const thaw_report *r) {
 }
 
 thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_error *err) {
-    char *text = NULL;
-    size_t n = 0;
-    FILE *out = open_memstream(&text, &n);
-    if (!out) return thaw_fail_memory(err, "to write %s", path);
+    thaw_new_file file;
+    THAW_TRY(thaw_file_begin(&file, path, err));
+    FILE *out = file.stream;
     put_head(out, report);
     put_cost(out, report);
     put_epochs(out, report);
@@ -278,11 +279,7 @@ thaw_status thaw_report_write(const thaw_report *report, const char *path, thaw_
     thaw_status status = put_mistakes(out, report, err);
     put_classes(out, report->results);
     put_duplicates(out, report);
-    bool ok = !ferror(out);
-    ok &= fclose(out) == 0;
-    if (status == THAW_OK)
-        status =
-            ok ? thaw_file_write(path, text, n, err) : thaw_fail_memory(err, "to write %s", path);
-    free(text);
+    if (status == THAW_OK) return thaw_file_finish(&file, err);
+    thaw_file_abandon(&file);
     return status;
 }

@@ -28,33 +28,38 @@ static thaw_geometry small_geometry(const thaw_geometry *seen) {
     return g;
 }
 
-static bool read_small(thaw_decoder *decoder, const char *path, const thaw_geometry *g,
-                       uint8_t *pixels) {
+static thaw_status read_small(thaw_decoder *decoder, const char *path, const thaw_geometry *g,
+                              uint8_t *pixels, thaw_error *err) {
     thaw_arena arena = {0};
     char *bytes;
     size_t n;
-    bool good =
-        thaw_file_read(path, THAW_PICTURE_MOST_BYTES, &arena, &bytes, &n, NULL) == THAW_OK &&
-        thaw_image_decode(decoder, bytes, n, g, pixels, NULL) == THAW_OK;
+    thaw_status status = thaw_file_read(path, THAW_PICTURE_MOST_BYTES, &arena, &bytes, &n, err);
+    if (status == THAW_OK) status = thaw_image_decode(decoder, bytes, n, g, pixels, err);
     thaw_arena_free(&arena);
-    return good;
+    return status;
 }
 
-bool thaw_thumbnail_put(FILE *out, thaw_decoder *decoder, const char *path,
-                        const thaw_geometry *seen) {
+static thaw_status put_image(FILE *out, const uint8_t *pixels, const thaw_geometry *g,
+                             thaw_error *err) {
     enum { QUALITY = 80 };
-    thaw_geometry g = small_geometry(seen);
-    uint8_t pixels[3 * THAW_THUMBNAIL_SIDE * THAW_THUMBNAIL_SIDE];
-    unsigned char *jpeg = NULL;
-    unsigned long n = 0;
-    bool good = read_small(decoder, path, &g, pixels) &&
-                thaw_jpeg_encode(pixels, g.width, g.height, QUALITY, &jpeg, &n) == 0;
-    if (good) {
-        fprintf(out, "<img width=%d height=%d alt=\"\" src=\"data:image/jpeg;base64,", g.width,
-                g.height);
+    unsigned char *jpeg;
+    unsigned long n;
+    int code = thaw_jpeg_encode(pixels, g->width, g->height, QUALITY, &jpeg, &n);
+    if (code == 0) {
+        fprintf(out, "<img width=%d height=%d alt=\"\" src=\"data:image/jpeg;base64,", g->width,
+                g->height);
         put_base64(out, jpeg, n);
         fputs("\">", out);
     }
     free(jpeg);
-    return good;
+    return code == 0 ? THAW_OK : thaw_fail_memory(err, "for a thumbnail");
+}
+
+thaw_status thaw_thumbnail_put(FILE *out, thaw_decoder *decoder, const char *path,
+                               const thaw_geometry *seen, thaw_error *err) {
+    thaw_geometry g = small_geometry(seen);
+    uint8_t pixels[3 * THAW_THUMBNAIL_SIDE * THAW_THUMBNAIL_SIDE];
+    thaw_status status = read_small(decoder, path, &g, pixels, err);
+    if (status != THAW_OK) return thaw_status_rejects(status) ? THAW_OK : status;
+    return put_image(out, pixels, &g, err);
 }

@@ -9,8 +9,8 @@
 enum { THAW_THUMBNAIL_SIDE = 112 }; /* Pixels of the longer side. */
 
 /* Writes an img element of the file at path, oriented and cut as `seen` has it, with the JPEG in it: a
- * few kilobytes. Returns false, and writes nothing, when the picture cannot be read any more. */
-bool thaw_thumbnail_put(FILE *out, thaw_decoder *decoder, const char *path,
-                        const thaw_geometry *seen);
+ * few kilobytes; nothing when the picture cannot be used any more. ERR_NOMEM, ERR_SYSTEM. */
+thaw_status thaw_thumbnail_put(FILE *out, thaw_decoder *decoder, const char *path,
+                               const thaw_geometry *seen, thaw_error *err);
 
 #endif

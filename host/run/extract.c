@@ -127,7 +127,9 @@ static thaw_status run_once(extractor *e, const thaw_pipeline *pipeline, thaw_er
 /* All pictures, and then those that other processes had claimed, until none is left. Whoever waits
  * has appended all that it claimed, so that nobody waits for one who waits. */
 static thaw_status run_rounds(extractor *e, thaw_pipeline *pipeline, thaw_error *err) {
+    enum { PATIENCE_S = 60 }; /* A batch takes seconds where it takes long. */
     thaw_extraction *x = e->result;
+    e->others.patience_s = PATIENCE_S;
     pipeline->source = (thaw_picture_source){next_path, need_not_go, e, x->n};
     pipeline->sink = (thaw_picture_sink){keep, e};
     thaw_status status = run_once(e, pipeline, err);

@@ -29,7 +29,9 @@ typedef struct thaw_extract_options {
     const volatile int *stop;  /* Becomes non-zero: stop soon with ERR_INTERRUPTED. NULL: never. */
 } thaw_extract_options;
 
-/* Makes sure that the cache holds a record for every readable picture of the dataset.
+/* Makes sure that the cache holds a record for every readable picture of the dataset; what another
+ * process is computing into it is waited for. What is wrong with a picture rejects it; whatever else
+ * fails, memory, descriptors or the disk, ends the run with its status.
  * ERR_DATA: more pictures are bad than max_bad allows; the others' records stay in the cache. What
  * thaw_pipeline_run and the cache return.
  * Free the extraction with thaw_extraction_free, also after an error. */

@@ -5,8 +5,6 @@
 
 #include "clock.h"
 
-static const double PATIENCE_S = 60;
-
 static void pause_briefly(void) {
     nanosleep(&(struct timespec){.tv_nsec = 20 * 1000 * 1000}, NULL);
 }
@@ -47,7 +45,7 @@ size_t thaw_others_wait(thaw_others *o, thaw_cache *cache, const thaw_hash *keys
         n_kept += settle(o, cache, keys);
         if (o->n_waiting < before)
             since = thaw_now_s();
-        else if (thaw_now_s() - since > PATIENCE_S)
+        else if (thaw_now_s() - since > o->patience_s)
             lose_patience(o);
         else
             pause_briefly();

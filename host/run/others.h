@@ -10,11 +10,12 @@
 typedef struct thaw_others {
     size_t *waiting, n_waiting; /* Claimed by others. */
     size_t *mine, n_mine;       /* To be computed by this process after all. */
+    double patience_s;          /* For how long nothing may happen. */
     bool impatient;             /* Nothing is waited for any more. */
 } thaw_others;
 
 /* Waits until some of the waiting pictures, whose keys are keys[number], are mine, or none is left, or
- * *stop (NULL: never). When nothing happens for a minute, because another process was stopped, say,
+ * *stop (NULL: never). When nothing happens for too long, because another process was stopped, say,
  * all are mine: then they may be computed twice, which harms nobody. Returns how many turned out to be
  * in the cache. */
 size_t thaw_others_wait(thaw_others *others, thaw_cache *cache, const thaw_hash *keys,

@@ -69,7 +69,6 @@ static thaw_status take_precision(thaw_session *s, thaw_error *err) {
 /* precision = auto. */
 static thaw_status find_precision(thaw_session *s, const thaw_network *network, thaw_error *err) {
     enum { SAMPLE = 64 };
-    static const double worth_it = 1.15; /* Below that, fewer bits are not worth the bother. */
     thaw_dtype narrow;
     bool kept;
     THAW_TRY(thaw_storage_precision(s->options, network, &s->backend, &narrow, &kept, err));
@@ -88,7 +87,7 @@ static thaw_status find_precision(thaw_session *s, const thaw_network *network, 
     thaw_way way = {&s->backend, narrow, s->options->batch};
     THAW_TRY(thaw_compare_ways(network, &s->dataset, &trusted, &way, SAMPLE, &test, err));
     bool good = test.nmse <= still_good;
-    bool take = good && (kept || test.rate > worth_it * test.trusted_rate);
+    bool take = good && thaw_storage_takes_narrow(kept, test.rate, test.trusted_rate);
     if (take) s->compute = narrow;
     thaw_log_write(&s->log, THAW_LOG_INFO,
                    "precision %s: %s makes %.0f images/s, fp32 %.0f; the features' error is NMSE "

@@ -94,11 +94,11 @@ static thaw_status check_names(const thaw_dataset *d, thaw_error *err) {
     return THAW_OK;
 }
 
-static void say_dataset(thaw_session *s) {
-    const char *table = thaw_dataset_describe(&s->dataset, &s->arena);
-    if (table && s->log.level >= THAW_LOG_INFO) fputs(table, stderr);
+static thaw_status say_dataset(thaw_session *s, thaw_error *err) {
+    if (s->log.level >= THAW_LOG_INFO) THAW_TRY(thaw_dataset_print(&s->dataset, stderr, err));
     for (size_t i = 0; i < s->dataset.n_notes; i++)
         thaw_log_write(&s->log, THAW_LOG_WARN, "%s", s->dataset.notes[i]);
+    return THAW_OK;
 }
 
 static void say_extraction(thaw_session *s) {
@@ -144,7 +144,7 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
                                  thaw_error *err) {
     THAW_TRY(thaw_dataset_open(&s->dataset, spec, err));
     THAW_TRY(check_names(&s->dataset, err));
-    say_dataset(s);
+    THAW_TRY(say_dataset(s, err));
     THAW_TRY(thaw_precision_choose(s, network, err));
     THAW_TRY(open_cache(s, network, err));
     thaw_extract_options options = {.batch = s->options->batch,
@@ -155,7 +155,7 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
     THAW_TRY(thaw_extract(network, &s->dataset, &options, &s->backend, s->cache, &s->log,
                           &s->extraction, err));
     say_extraction(s);
-    thaw_storage_count_records(&s->memory, s->options, s->cache);
+    thaw_storage_count_records(&s->memory, s->cache);
     THAW_TRY(thaw_lint_look(&s->lint, &s->dataset, s->extraction.keys, s->extraction.rejected,
                             &s->arena, err));
     thaw_lint_say(&s->lint, s->options->head.class_weights != THAW_CLASS_WEIGHTS_NONE, &s->log);

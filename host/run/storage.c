@@ -90,6 +90,10 @@ thaw_status thaw_storage_precision(const thaw_options *options, const thaw_netwo
     return THAW_OK;
 }
 
+bool thaw_storage_takes_narrow(bool kept, double rate, double fp32_rate) {
+    return kept || rate > 1.15 * fp32_rate;
+}
+
 /* ---- on disk --------------------------------------------------------------------------------- */
 
 void thaw_storage_say(const thaw_options *options, thaw_cache *cache, const char *root, size_t n,
@@ -108,36 +112,40 @@ void thaw_storage_say(const thaw_options *options, thaw_cache *cache, const char
     /* Records of other pictures may be among them: then memory takes the rest unannounced. */
     double missing = n > stats.records ? row * (double)(n - stats.records) : 0;
     if (missing <= (double)room || stats.read_only) return;
-    bool full = options->cache.dtype != THAW_F16;
+    bool wide = options->cache.dtype != THAW_F16;
     thaw_log_write(log, THAW_LOG_WARN,
                    "the disk may become too small: what does not fit stays in memory for this run "
                    "only%s",
-                   full ? "; cache.dtype = fp16 takes half the room and makes another model" : "");
+                   wide ? "; cache.dtype = fp16 takes half the room and makes another model" : "");
 }
 
 /* ---- in memory ------------------------------------------------------------------------------- */
 
 thaw_storage_budget thaw_storage_budget_of(const thaw_options *options) {
     size_t half = thaw_usable_memory() / 2;
-    bool free = thaw_is_auto(options->cache.memory_bytes);
-    return (thaw_storage_budget){.all = half,
-                                 .left = free ? half : (size_t)options->cache.memory_bytes};
+    bool automatic = thaw_is_auto(options->cache.memory_bytes);
+    return (thaw_storage_budget){
+        .all = half,
+        .left = half,
+        .rows = automatic ? SIZE_MAX : (size_t)options->cache.memory_bytes};
 }
 
-static void take(thaw_storage_budget *budget, size_t bytes) {
-    budget->left -= bytes < budget->left ? bytes : budget->left;
+static size_t smaller(size_t a, size_t b) {
+    return a < b ? a : b;
 }
 
-void thaw_storage_count_records(thaw_storage_budget *budget, const thaw_options *options,
-                                thaw_cache *cache) {
+void thaw_storage_count_records(thaw_storage_budget *budget, thaw_cache *cache) {
     thaw_cache_stats stats = thaw_cache_measure(cache);
-    if (thaw_is_auto(options->cache.memory_bytes))
-        take(budget, stats.in_memory * stats.record_bytes);
+    budget->left -= smaller(budget->left, stats.in_memory * stats.record_bytes);
 }
 
 thaw_status thaw_storage_rows(thaw_storage_budget *budget, thaw_cache *cache, const thaw_hash *keys,
                               int64_t n, int64_t D, thaw_features **features, thaw_error *err) {
-    THAW_TRY(thaw_features_open(features, cache, keys, n, D, budget->left, err));
-    take(budget, (size_t)thaw_features_in_memory(*features) * (size_t)D * sizeof(float));
+    bool automatic = budget->rows == SIZE_MAX;
+    THAW_TRY(thaw_features_open(features, cache, keys, n, D,
+                                automatic ? budget->left : budget->rows, err));
+    size_t taken = (size_t)thaw_features_in_memory(*features) * (size_t)D * sizeof(float);
+    budget->left -= smaller(budget->left, taken);
+    if (!automatic) budget->rows -= taken;
     return THAW_OK;
 }

@@ -26,6 +26,10 @@ thaw_status thaw_storage_precision(const thaw_options *options, const thaw_netwo
                                    const thaw_backend *backend, thaw_dtype *compute, bool *kept,
                                    thaw_error *err);
 
+/* Whether `auto` takes the narrower type, whose features are good enough, at these rates: where its
+ * features are kept, or where it is so much faster that fewer bits are worth the bother. */
+bool thaw_storage_takes_narrow(bool kept, double rate, double fp32_rate);
+
 /* Says what the cache will hold for n pictures, and warns where the disk may become too small: then
  * memory takes the rest. The type stays as it is, since another one makes another model. */
 void thaw_storage_say(const thaw_options *options, thaw_cache *cache, const char *root, size_t n,
@@ -34,15 +38,15 @@ void thaw_storage_say(const thaw_options *options, thaw_cache *cache, const char
 /* The memory that all features of a run may take together. It is decided once: what is free while
  * they are read is less the more of them there are. */
 typedef struct thaw_storage_budget {
-    size_t all;  /* Half of what was usable. Records without a disk may take this. */
-    size_t left; /* Of it, or of cache.memory, what rows may still take. */
+    size_t all;  /* Half of what was usable; records without a disk may take it. */
+    size_t left; /* Of it, what nobody has taken yet. */
+    size_t rows; /* Of cache.memory, what rows may still take; SIZE_MAX: what is left. */
 } thaw_storage_budget;
 
 thaw_storage_budget thaw_storage_budget_of(const thaw_options *options);
 
-/* Takes the cache's records without disk off, unless cache.memory says how much rows may take. */
-void thaw_storage_count_records(thaw_storage_budget *budget, const thaw_options *options,
-                                thaw_cache *cache);
+/* Takes off what the cache's records without a disk have taken. */
+void thaw_storage_count_records(thaw_storage_budget *budget, thaw_cache *cache);
 
 /* thaw_features_open within the budget, which becomes smaller by what the features take. */
 thaw_status thaw_storage_rows(thaw_storage_budget *budget, thaw_cache *cache, const thaw_hash *keys,

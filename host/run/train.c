@@ -257,15 +257,15 @@ static thaw_status pick_golden(run *r, const char *golden[THAW_GOLDEN], thaw_err
 
 /* With absolute paths: the run can be repeated from anywhere. */
 static thaw_status write_config(run *r, thaw_error *err) {
-    char *path = in_folder(r, "train.ini"), *text = NULL;
+    const char *path = in_folder(r, "train.ini");
     char here[PATH_MAX];
-    size_t n = 0;
-    FILE *out = path ? open_memstream(&text, &n) : NULL;
-    if (!out) return no_memory(err);
-    thaw_status status = thaw_options_write_ini(out, r->options, getcwd(here, sizeof here), err);
-    if (fclose(out) != 0 && status == THAW_OK) status = no_memory(err);
-    if (status == THAW_OK) status = thaw_file_write(path, text, n, err);
-    free(text);
+    thaw_new_file file;
+    if (!path) return no_memory(err);
+    THAW_TRY(thaw_file_begin(&file, path, err));
+    thaw_status status =
+        thaw_options_write_ini(file.stream, r->options, getcwd(here, sizeof here), err);
+    if (status == THAW_OK) return thaw_file_finish(&file, err);
+    thaw_file_abandon(&file);
     return status;
 }
 

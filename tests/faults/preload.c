@@ -8,7 +8,8 @@
  *                            same in every run
  *   FAULT_OPEN=TEXT ERRNO    opening a path that ends in TEXT fails, ERRNO a number
  *   FAULT_READ=TEXT ERRNO    so does reading from such a file
- *   FAULT_LOG=FILE           appends "sync PATH" and "rename FROM TO" as they happen
+ *   FAULT_LOG=FILE           appends "make PATH" (relative to a folder's descriptor), "sync PATH" and
+ *                            "rename FROM TO" as they happen
  *
  * Allocations are malloc, calloc, realloc and those with alignment, of every caller: the program,
  * jansson, protobuf-c, libjpeg, and within the C library strdup, fopen or open_memstream. Not counted
@@ -225,6 +226,20 @@ int open64(const char *path, int flags, ...) {
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, mode_t) : 0;
     va_end(args);
     return strikes(&of_open, path) ? -1 : NEXT(open64)(path, flags, mode);
+}
+
+int openat(int folder, const char *name, int flags, ...) {
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, mode_t) : 0;
+    va_end(args);
+    int fd = NEXT(openat)(folder, name, flags, mode);
+    char path[PATH_MAX];
+    if (log_file && fd >= 0 && flags & O_CREAT) {
+        path_of(fd, path);
+        append(log_file, "make %s\n", path);
+    }
+    return fd;
 }
 
 ssize_t read(int fd, void *bytes, size_t n) {
