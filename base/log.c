@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "text.h"
+#include "utf8.h"
 
 enum { LINE_MAX_BYTES = 2048, COLUMNS_UNKNOWN = 80 };
 
@@ -174,7 +174,7 @@ void thaw_log_write(thaw_log *log, thaw_log_level level, const char *format, ...
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    thaw_text_printable(line);
+    thaw_utf8_printable(line);
     pthread_mutex_lock(&log->mutex);
     clear_drawn(log);
     if (log->level == THAW_LOG_DEBUG) put_time(log->stream);

@@ -4,16 +4,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "text.h"
+#include "utf8.h"
 
 thaw_status thaw_fail(thaw_error *err, thaw_status code, const char *format, ...) {
     if (err) {
         va_list args;
         va_start(args, format);
         err->code = code;
-        thaw_text_format(err->text, sizeof err->text, format, args);
+        thaw_utf8_format(err->text, sizeof err->text, format, args);
         va_end(args);
-        thaw_text_printable(err->text);
+        thaw_utf8_printable(err->text);
     }
     return code;
 }
@@ -22,7 +22,7 @@ thaw_status thaw_fail_memory(thaw_error *err, const char *format, ...) {
     char what[THAW_ERROR_TEXT / 2];
     va_list args;
     va_start(args, format);
-    thaw_text_format(what, sizeof what, format, args);
+    thaw_utf8_format(what, sizeof what, format, args);
     va_end(args);
     return thaw_fail(err, THAW_ERR_NOMEM, "not enough memory %s", what);
 }
@@ -30,13 +30,13 @@ thaw_status thaw_fail_memory(thaw_error *err, const char *format, ...) {
 thaw_status thaw_fail_within(thaw_error *err, thaw_status code, const char *format, ...) {
     if (!err) return code;
     char inner[THAW_ERROR_TEXT / 4 * 3]; /* So that prefix and sentence fit in any case. */
-    snprintf(inner, sizeof inner, "%.*s", thaw_text_prefix(err->text, sizeof inner - 1), err->text);
+    snprintf(inner, sizeof inner, "%.*s", thaw_utf8_prefix(err->text, sizeof inner - 1), err->text);
     va_list args;
     va_start(args, format);
-    thaw_text_format(err->text, sizeof err->text - sizeof inner - 2, format, args);
+    thaw_utf8_format(err->text, sizeof err->text - sizeof inner - 2, format, args);
     va_end(args);
     strcat(strcat(err->text, ": "), inner);
-    thaw_text_printable(err->text);
+    thaw_utf8_printable(err->text);
     return err->code;
 }
 

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "utf8.h"
+
 /* Longer words are cut for the distance: nobody mistypes a key of this length by a few letters. */
 enum { WORD_MAX = 128 };
 
@@ -116,133 +118,10 @@ bool thaw_text_number(const char *text, double *value) {
     return true;
 }
 
-/* Bytes at text that a terminal may obey; 0: none. C1 is U+0080 to U+009F; the marks of direction are
- * U+200E, 200F, 202A to 202E, 2066 to 2069; U+2028 and 2029 end lines. */
-static size_t steering_bytes(const unsigned char *text) {
-    if (text[0] < 0x20 || text[0] == 0x7f) return 1;
-    if (text[0] == 0xc2 && text[1] >= 0x80 && text[1] <= 0x9f) return 2;
-    if (text[0] != 0xe2) return 0;
-    bool marks = text[1] == 0x80 && ((text[2] >= 0xa8 && text[2] <= 0xae) || (text[2] | 1) == 0x8f);
-    bool isolates = text[1] == 0x81 && text[2] >= 0xa6 && text[2] <= 0xa9;
-    return marks || isolates ? 3 : 0;
-}
-
-void thaw_text_printable(char *text) {
-    for (unsigned char *at = (unsigned char *)text; *at; at++)
-        for (size_t n = steering_bytes(at); n > 0; n--)
-            at[n - 1] = '?';
-}
-
-int thaw_text_prefix(const char *text, int most) {
-    enum { LONGEST = 3 }; /* Bytes of a letter after its first one. */
-    int n = (int)strnlen(text, (size_t)most + 1);
-    if (n <= most) return n;
-    for (n = most; n > 0 && most - n < LONGEST && (text[n] & 0xc0) == 0x80;)
-        n--;
-    return (text[n] & 0xc0) == 0x80 ? most : n; /* No UTF-8: any place is as good. */
-}
-
-/* Bytes of the letter that begins with this one. */
-static int letter_bytes(unsigned char first) {
-    return first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
-}
-
-void thaw_text_format(char *text, size_t size, const char *format, va_list args) {
-    int n = vsnprintf(text, size, format, args);
-    if (n < 0) text[0] = '\0';
-    if (n < (int)size) return;
-    size_t end = size - 1, last = end;
-    while (last > 0 && end - last < 3 && (text[last - 1] & 0xc0) == 0x80)
-        last--;
-    if (last > 0 && (int)(end - last) + 1 < letter_bytes((unsigned char)text[last - 1]))
-        text[last - 1] = '\0';
-}
-
-/* Whether a letter of UTF-8 starts here. */
-static bool starts_letter(char c) {
-    return ((unsigned char)c & 0xc0) != 0x80;
-}
-
-size_t thaw_text_letters(const char *text) {
-    size_t n = 0;
-    for (; *text; text++)
-        n += starts_letter(*text);
-    return n;
-}
-
-void thaw_text_cut(char *text, size_t most_letters) {
-    size_t n = 0;
-    for (; *text; text++)
-        if (starts_letter(*text) && n++ == most_letters) {
-            *text = '\0';
-            return;
-        }
-}
-
-/* Bytes of the combining mark at text; 0: there is none. */
-static size_t mark_bytes(const char *text) {
-    unsigned char first = (unsigned char)text[0];
-    if (first != 0xcc && first != 0xcd) return 0;
-    unsigned char second = (unsigned char)text[1];
-    return second >= 0x80 && (first == 0xcc || second < 0xb0) ? 2 : 0;
-}
-
-bool thaw_text_has_marks(const char *text) {
-    for (; *text; text++)
-        if (mark_bytes(text)) return true;
-    return false;
-}
-
-/* A letter with the marks behind it. */
-typedef struct letter {
-    const char *start;
-    size_t n; /* Bytes, without the marks. */
-    bool marked;
-} letter;
-
-static letter next_letter(const char **text) {
-    letter l = {.start = *text, .n = **text != 0};
-    while (l.n && l.start[l.n] && !starts_letter(l.start[l.n]))
-        l.n++;
-    *text += l.n;
-    for (size_t n; (n = mark_bytes(*text)); *text += n)
-        l.marked = true;
-    return l;
-}
-
-/* True when composed may be what plain becomes with its marks. */
-static bool composes(letter plain, letter composed) {
-    static const char bases[] = /* Of U+00C0 to U+00FF; a blank has no accent. */
-        "AAAAAA CEEEEIIII NOOOOO  UUUUY  aaaaaa ceeeeiiii nooooo  uuuuy y";
-    if (!plain.marked || composed.marked || composed.n < 2) return false;
-    if ((unsigned char)composed.start[0] != 0xc3) return true;
-    return plain.n == 1 && *plain.start == bases[composed.start[1] & 0x3f];
-}
-
-bool thaw_text_looks_like(const char *a, const char *b) {
-    while (*a && *b) {
-        letter x = next_letter(&a), y = next_letter(&b);
-        bool same = x.n == y.n && x.marked == y.marked && memcmp(x.start, y.start, x.n) == 0;
-        if (!same && !composes(x, y) && !composes(y, x)) return false;
-    }
-    return !*a && !*b;
-}
-
-void thaw_text_put(FILE *out, const char *text, size_t columns) {
-    char copy[4096];
-    snprintf(copy, sizeof copy, "%s", text);
-    thaw_text_printable(copy);
-    size_t letters = thaw_text_letters(copy);
-    bool cut = columns && letters > columns;
-    if (cut) thaw_text_cut(copy, columns - 1);
-    fprintf(out, "%s%s%*s", copy, cut ? "\u2026" : "",
-            columns > letters ? (int)(columns - letters) : 0, "");
-}
-
 void thaw_text_add(thaw_text *text, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    thaw_text_format(text->text + text->n, sizeof text->text - text->n, format, args);
+    thaw_utf8_format(text->text + text->n, sizeof text->text - text->n, format, args);
     va_end(args);
     text->n += strlen(text->text + text->n);
 }

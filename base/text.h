@@ -3,11 +3,9 @@
 #ifndef THAW_TEXT_H
 #define THAW_TEXT_H
 
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 /* Compares as strcmp does, but runs of digits by their value: "img2" < "img10". A total order:
  * only equal bytes compare as 0 ("01" and "1" have the same value and differ). */
@@ -33,36 +31,6 @@ bool thaw_text_integer(const char *text, int64_t *value);
 
 /* True when the whole text is one finite decimal number with a point, whatever the locale. */
 bool thaw_text_number(const char *text, double *value);
-
-/* Replaces what could steer a terminal or fake a line by '?': names of files, nodes and classes may
- * hold anything. Control characters of ASCII, and in UTF-8 those of C1 and the marks that turn the
- * direction of writing; bytes that are no UTF-8 stay. */
-void thaw_text_printable(char *text);
-
-/* How many bytes of text, at most `most`, end with a whole letter of UTF-8: the number for "%.*s". */
-int thaw_text_prefix(const char *text, int most);
-
-/* Formats into text[size] and cuts what is too long behind a whole letter. */
-void thaw_text_format(char *text, size_t size, const char *format, va_list args)
-    __attribute__((format(printf, 3, 0)));
-
-/* Letters of a UTF-8 text, which is near enough to columns. */
-size_t thaw_text_letters(const char *text);
-
-/* Cuts a text to at most so many letters, never in the middle of one. */
-void thaw_text_cut(char *text, size_t most_letters);
-
-/* True when the text has combining marks, U+0300 to U+036F: an accent as a letter of its own. */
-bool thaw_text_has_marks(const char *text);
-
-/* True when two texts that may differ show the same letters: where one has a letter and a combining
- * mark, the other may have the letter with its accent (Unicode's NFD and NFC). A guess for letters
- * beyond Latin-1. */
-bool thaw_text_looks_like(const char *a, const char *b);
-
-/* Writes a text as thaw_text_printable makes it, at most 4 KB. columns: it is filled with blanks to so
- * many letters, or cut, which an ellipsis as the last one says; 0: as long as it is. */
-void thaw_text_put(FILE *out, const char *text, size_t columns);
 
 enum { THAW_TEXT_SIZE = 768 };
 

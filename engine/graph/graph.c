@@ -6,6 +6,7 @@
 
 #include "ops.h"
 #include "text.h"
+#include "utf8.h"
 
 const thaw_attr *thaw_node_attr(const thaw_node *node, const char *name) {
     for (int i = 0; i < node->n_attrs; i++)
@@ -114,8 +115,8 @@ static thaw_status check_operators(const thaw_graph *graph, thaw_error *err) {
     thaw_text list = {0};
     for (int k = 0; k < n; k++)
         thaw_text_add(&list, "%s%.*s (%d, first at node %.*s)", k ? ", " : "",
-                      thaw_text_prefix(missing[k].first->type, 40), missing[k].first->type,
-                      missing[k].count, thaw_text_prefix(missing[k].first->name, 60),
+                      thaw_utf8_prefix(missing[k].first->type, 40), missing[k].first->type,
+                      missing[k].count, thaw_utf8_prefix(missing[k].first->name, 60),
                       missing[k].first->name);
     if (others) thaw_text_add(&list, ", and %d nodes of other kinds", others);
     return thaw_fail(err, THAW_ERR_UNSUPPORTED,

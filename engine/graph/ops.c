@@ -10,16 +10,14 @@ static const thaw_op *const table[] = {
 #undef X
 };
 
-enum { N_OPS = sizeof table / sizeof table[0] };
-
 const thaw_op *const *thaw_op_table(int *n) {
-    *n = N_OPS;
+    *n = THAW_OP_COUNT;
     return table;
 }
 
 const thaw_op *thaw_op_find(const char *domain, const char *type) {
     if (domain[0] && strcmp(domain, "ai.onnx") != 0) return NULL;
-    for (int i = 0; i < N_OPS; i++)
+    for (int i = 0; i < THAW_OP_COUNT; i++)
         if (strcmp(table[i]->type, type) == 0) return table[i];
     return NULL;
 }

@@ -70,4 +70,8 @@ const thaw_op *const *thaw_op_table(int *n);
 THAW_OP_LIST(X)
 #undef X
 
+#define X(name) +1
+enum { THAW_OP_COUNT = THAW_OP_LIST(X) };
+#undef X
+
 #endif

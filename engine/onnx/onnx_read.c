@@ -11,6 +11,7 @@
 #include "onnx_names.h"
 #include "onnx_tensor.h"
 #include "text.h"
+#include "utf8.h"
 
 typedef struct reader {
     thaw_model *model;
@@ -181,7 +182,7 @@ static void declared_text(const Onnx__TensorShapeProto *shape, thaw_text *text) 
         if (declared_dim(shape, i))
             thaw_text_add(text, "%lld", (long long)declared_dim(shape, i));
         else
-            thaw_text_add(text, "%.*s", named ? thaw_text_prefix(dim->dim_param, 40) : 1,
+            thaw_text_add(text, "%.*s", named ? thaw_utf8_prefix(dim->dim_param, 40) : 1,
                           named ? dim->dim_param : "?");
     }
 }
@@ -383,7 +384,7 @@ thaw_status thaw_model_choose_output(thaw_model *model, const char *name, thaw_e
         const thaw_value *value = &graph->values[model->outputs[i]];
         if (strcmp(value->name, name) == 0)
             return thaw_graph_set_output(graph, model->outputs[i], err);
-        thaw_text_add(&list, "%s%.*s", i ? ", " : "", thaw_text_prefix(value->name, 60),
+        thaw_text_add(&list, "%s%.*s", i ? ", " : "", thaw_utf8_prefix(value->name, 60),
                       value->name);
     }
     return thaw_fail(err, THAW_ERR_USAGE, "output = %s: %s has no output of that name; it has %s",

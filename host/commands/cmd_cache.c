@@ -7,7 +7,7 @@
 #include "commands.h"
 #include "run/device.h"
 #include "run/storage.h"
-#include "text.h"
+#include "utf8.h"
 
 /* Prints a line: names of models, folders and shards may hold anything. */
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -17,7 +17,7 @@ static void say(const char *format, ...) {
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
-    thaw_text_printable(line);
+    thaw_utf8_printable(line);
     puts(line);
 }
 

@@ -8,7 +8,7 @@
 #include "commands.h"
 #include "draw.h"
 #include "run/train.h"
-#include "text.h"
+#include "utf8.h"
 
 enum { N_TRAIN = 60, N_TEST = 30, SIZE = 160, SEED = 2026 };
 
@@ -44,7 +44,7 @@ static thaw_status draw_and_train(const thaw_options *options, thaw_error *err) 
         "A small CNN tells flowers from things that are none. It has never learnt a species.\n"
         "Here are pictures of %d species that it has never seen (drawn into ",
         THAW_DRAW_DEMO);
-    thaw_text_put(stdout, options->data.train, 0);
+    thaw_utf8_put(stdout, options->data.train, 0);
     printf(
         "):\n"
         "can it tell them apart, if all but its last layer stays frozen?\n\n");

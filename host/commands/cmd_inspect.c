@@ -9,11 +9,12 @@
 #include "run/device.h"
 #include "run/precision.h"
 #include "text.h"
+#include "utf8.h"
 
 /* A name of the file as a terminal may have it. */
 static const char *shown(thaw_model *m, const char *name) {
     char *copy = thaw_arena_string(&m->arena, name, strlen(name));
-    if (copy) thaw_text_printable(copy);
+    if (copy) thaw_utf8_printable(copy);
     return copy ? copy : "?";
 }
 

@@ -3,7 +3,7 @@
 
 #include "commands.h"
 #include "onnx/architectures.h"
-#include "text.h"
+#include "utf8.h"
 
 thaw_status thaw_cmd_new(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
     (void)cli;
@@ -14,7 +14,7 @@ thaw_status thaw_cmd_new(const thaw_cli *cli, const thaw_options *options, thaw_
                                 .size = options->new_network.size,
                                 .seed = (uint64_t)options->seed};
     THAW_TRY(thaw_architecture_write(&network, options->new_network.output, err));
-    thaw_text_put(stdout, options->new_network.output, 0);
+    thaw_utf8_put(stdout, options->new_network.output, 0);
     printf(": %s with random weights (seed %lld), %lld classes, %lld x %lld pictures\n",
            network.arch, (long long)options->seed, (long long)network.classes,
            (long long)network.size, (long long)network.size);

@@ -12,7 +12,7 @@
 #include "run/picture_list.h"
 #include "run/predict.h"
 #include "run/session.h"
-#include "text.h"
+#include "utf8.h"
 
 typedef struct ranked {
     size_t class;
@@ -67,14 +67,14 @@ static thaw_status print_json(const output *o, const thaw_prediction *p, thaw_er
 /* "path TAB class TAB score TAB class TAB score ..."; without an answer: "path TAB TAB sentence". No
  * name holds a tab or ends the line, since what is not printable is replaced. */
 static void print_text(const output *o, const thaw_prediction *p) {
-    thaw_text_put(stdout, p->path, 0);
+    thaw_utf8_put(stdout, p->path, 0);
     if (p->problem) {
         fputs("\t\t", stdout);
-        thaw_text_put(stdout, p->problem, 0);
+        thaw_utf8_put(stdout, p->problem, 0);
     }
     for (size_t k = 0; !p->problem && k < o->top; k++) {
         putchar('\t');
-        thaw_text_put(stdout, o->bundle->labels[o->order[k].class], 0);
+        thaw_utf8_put(stdout, o->bundle->labels[o->order[k].class], 0);
         printf("\t%.4f", o->order[k].score);
     }
     putchar('\n');

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "utf8.h"
+
 struct thaw_class_entry {
     const char *name;
     size_t label;
@@ -38,7 +40,7 @@ bool thaw_classes_find(const thaw_classes *classes, const char *name, size_t *la
 void thaw_classes_advise(const thaw_classes *classes, const char *name, thaw_text *advice) {
     thaw_nearest nearest = {.word = name};
     for (size_t i = 0; i < classes->n; i++) {
-        if (thaw_text_looks_like(name, classes->name[i])) {
+        if (thaw_utf8_looks_like(name, classes->name[i])) {
             thaw_text_add(advice,
                           "; '%.120s' looks the same and differs in Unicode normalisation: rename "
                           "one to the other",
@@ -52,9 +54,9 @@ void thaw_classes_advise(const thaw_classes *classes, const char *name, thaw_tex
 
 bool thaw_classes_alike(const thaw_classes *classes, size_t pair[2]) {
     for (size_t i = 0; i < classes->n; i++) {
-        if (!thaw_text_has_marks(classes->name[i])) continue; /* One of such a pair has. */
+        if (!thaw_utf8_has_marks(classes->name[i])) continue; /* One of such a pair has. */
         for (size_t k = 0; k < classes->n; k++) {
-            if (k == i || !thaw_text_looks_like(classes->name[i], classes->name[k])) continue;
+            if (k == i || !thaw_utf8_looks_like(classes->name[i], classes->name[k])) continue;
             pair[0] = i;
             pair[1] = k;
             return true;

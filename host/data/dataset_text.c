@@ -2,7 +2,7 @@
 #include <stdlib.h>
 
 #include "dataset.h"
-#include "text.h"
+#include "utf8.h"
 
 enum {
     WIDEST = 40,    /* Letters of a class's name; what is longer is cut. */
@@ -16,7 +16,7 @@ typedef struct counts {
 
 static void write_row(FILE *out, const char *name, size_t width, const counts *row,
                       const counts *shown) {
-    thaw_text_put(out, name, width);
+    thaw_utf8_put(out, name, width);
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         if (shown->of[s]) fprintf(out, "  %10zu", row->of[s]);
     fputc('\n', out);
@@ -25,9 +25,9 @@ static void write_row(FILE *out, const char *name, size_t width, const counts *r
 static void write_table(FILE *out, const thaw_dataset *d, const counts *rows) {
     const counts *total = &rows[d->n_classes];
     size_t n_listed = d->n_classes > ROWS_MAX ? ROWS_FIRST : d->n_classes;
-    size_t width = thaw_text_letters("class");
+    size_t width = thaw_utf8_letters("class");
     for (size_t i = 0; i < n_listed; i++) {
-        size_t letters = thaw_text_letters(d->class_name[i]);
+        size_t letters = thaw_utf8_letters(d->class_name[i]);
         if (letters > width) width = letters < WIDEST ? letters : WIDEST;
     }
     fprintf(out, "%-*s", (int)width, "class");
@@ -45,7 +45,7 @@ static void write_sources(FILE *out, const thaw_dataset *d) {
     for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
         if (d->folder[s]) {
             fprintf(out, "%-10s  ", thaw_split_name(s));
-            thaw_text_put(out, d->folder[s], 0);
+            thaw_utf8_put(out, d->folder[s], 0);
             fputc('\n', out);
         } else if (s == THAW_SPLIT_VALIDATION && d->validation_fraction > 0) {
             fprintf(out, "%-10s  %g of the train folder's pictures, chosen by their names\n",

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "text.h"
+#include "utf8.h"
 
 /* ---- the cut ------------------------------------------------------------------------------- */
 
@@ -43,7 +44,7 @@ static const char *describe_outputs(thaw_network *network) {
     thaw_text list = {0};
     for (int i = 0; i < m->n_outputs; i++) {
         const char *name = m->graph.values[m->outputs[i]].name;
-        thaw_text_add(&list, "%s%.*s", i ? ", " : "", thaw_text_prefix(name, 60), name);
+        thaw_text_add(&list, "%s%.*s", i ? ", " : "", thaw_utf8_prefix(name, 60), name);
     }
     return thaw_arena_printf(&network->model.arena,
                              "the model has %d outputs, %s: %s is taken, which most of it lies "

@@ -7,7 +7,7 @@
 #include "file.h"
 #include "option_types.h"
 #include "options.h"
-#include "text.h"
+#include "utf8.h"
 
 enum {
     INI_BYTES_MAX = 1 << 20, /* A configuration is no larger. */
@@ -231,11 +231,11 @@ void thaw_options_write_help(FILE *out, unsigned commands) {
 void thaw_options_write_effective(FILE *out, const thaw_options *options) {
     for (size_t i = 0; i < thaw_options_count(); i++) {
         const thaw_opt_origin *origin = &options->origin[i];
-        size_t letters = thaw_text_letters(origin->text);
+        size_t letters = thaw_utf8_letters(origin->text);
         fprintf(out, "%-22s = ", thaw_options_key(i));
-        thaw_text_put(out, origin->text, letters < VALUE_WIDTH ? VALUE_WIDTH : 0);
+        thaw_utf8_put(out, origin->text, letters < VALUE_WIDTH ? VALUE_WIDTH : 0);
         fputs(" (", out);
-        thaw_text_put(out, origin->source, 0);
+        thaw_utf8_put(out, origin->source, 0);
         fputs(")\n", out);
     }
 }

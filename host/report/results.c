@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text.h"
+#include "utf8.h"
 
 static int compare_f1(const void *a, const void *b, void *ctx) {
     const thaw_metrics *m = ctx;
@@ -64,7 +64,7 @@ static size_t longest_name(const thaw_results *r) {
     enum { LEAST = 5, MOST = 32 };
     size_t longest = LEAST;
     for (int64_t k = 0; k < r->metrics.K; k++) {
-        size_t n = thaw_text_letters(r->classes[k]);
+        size_t n = thaw_utf8_letters(r->classes[k]);
         if (n > longest) longest = n;
     }
     return longest < MOST ? longest : MOST;
@@ -72,7 +72,7 @@ static size_t longest_name(const thaw_results *r) {
 
 static void print_class(FILE *out, const thaw_results *r, int64_t k, size_t width) {
     const thaw_metrics *m = &r->metrics;
-    thaw_text_put(out, r->classes[k], width);
+    thaw_utf8_put(out, r->classes[k], width);
     fprintf(out, "  %9.3f %7.3f %7.3f %9lld\n", m->precision[k], m->recall[k], m->f1[k],
             (long long)m->support[k]);
 }
@@ -96,7 +96,7 @@ static void print_confusion(FILE *out, const thaw_results *r, size_t width) {
     fprintf(out, "\n%-*s  predicted (columns in the order of the rows)\n", (int)width, "true");
     const thaw_confusion *pair = r->pairs, *end = pair + r->n_pairs;
     for (int64_t t = 0; t < K; t++) {
-        thaw_text_put(out, r->classes[t], width);
+        thaw_utf8_put(out, r->classes[t], width);
         fputs("  ", out);
         for (int64_t p = 0; p < K; p++) {
             if (pair < end && pair->label == t && pair->answer == p)
