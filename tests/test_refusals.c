@@ -121,7 +121,11 @@ static const refusal refusals[] = {
     {"no pair in an ini", "train line.ini", 2, {"line.ini:2", "train pics", "key = value"}, false},
     /* Pictures. */
     {"missing folder", TRAIN_WITH("nowhere", "m.onnx"), 1, {"nowhere", "No such file"}, false},
-    {"a file as folder", TRAIN_WITH("file", "m.onnx"), 1, {"'file' is a file", "expected a folder"}, false},
+    {"a file as folder",
+     TRAIN_WITH("file", "m.onnx"),
+     1,
+     {"'file' is a file", "expected a folder"},
+     false},
     {"empty folder", TRAIN_WITH("empty", "m.onnx"), 1, {"'empty' is empty", "one folder"}, false},
     {"no class folder", TRAIN_WITH("only_files", "m.onnx"), 1, {"only_files", "1 files"}, false},
     {"one class only", TRAIN_WITH("one", "m.onnx"), 1, {"only one class", "rose"}, false},
