@@ -298,4 +298,10 @@ static inline void program_leave(tempdir *t) {
     tempdir_remove(t);
 }
 
+/* The teardown of a group of tests whose state is their place. */
+static inline int program_close(void **state) {
+    program_leave((tempdir *)*state);
+    return 0;
+}
+
 #endif

@@ -686,14 +686,8 @@ static void many_rows_are_evaluated(void **state) {
 }
 
 static int open_place(void **state) {
-    (void)state;
+    *state = &place;
     place = program_place(TRAIN, TEST);
-    return 0;
-}
-
-static int close_place(void **state) {
-    (void)state;
-    program_leave(&place);
     return 0;
 }
 
@@ -714,5 +708,5 @@ int main(void) {
         cmocka_unit_test(memory_does_not_grow_with_pictures),
         cmocka_unit_test(twenty_thousand_classes_train_and_open),
     };
-    return cmocka_run_group_tests(tests, open_place, close_place);
+    return cmocka_run_group_tests(tests, open_place, program_close);
 }

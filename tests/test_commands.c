@@ -313,15 +313,9 @@ static void duplicates_and_rare_classes_are_said(void **state) {
 }
 
 static int open_place(void **state) {
-    (void)state;
+    *state = &place;
     place = program_place(TRAIN, TEST);
     make_full();
-    return 0;
-}
-
-static int close_place(void **state) {
-    (void)state;
-    program_leave(&place);
     return 0;
 }
 
@@ -339,5 +333,5 @@ int main(void) {
         cmocka_unit_test(classes_that_came_later_are_left_out),
         cmocka_unit_test(duplicates_and_rare_classes_are_said),
     };
-    return cmocka_run_group_tests(tests, open_place, close_place);
+    return cmocka_run_group_tests(tests, open_place, program_close);
 }

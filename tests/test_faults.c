@@ -472,18 +472,12 @@ static void on_disk_before_the_end(void **state) {
 }
 
 static int train_once(void **state) {
-    (void)state;
+    *state = &place;
     place = program_place(TRAIN, TEST);
     program p = {.folder = "trained"};
     tempdir_folder(&place, "trained");
     program_expect_ok(&p, TRAIN_LINE "--cache.dir=cache");
     program_free(&p);
-    return 0;
-}
-
-static int close_place(void **state) {
-    (void)state;
-    program_leave(&place);
     return 0;
 }
 
@@ -493,5 +487,5 @@ int main(void) {
         cmocka_unit_test(closed_descriptors), cmocka_unit_test(on_disk_before_the_end),
         cmocka_unit_test(each_allocation),
     };
-    return cmocka_run_group_tests(tests, train_once, close_place);
+    return cmocka_run_group_tests(tests, train_once, program_close);
 }

@@ -6,15 +6,9 @@
 static tempdir place;
 
 static int open_place(void **state) {
-    (void)state;
+    *state = &place;
     place = tempdir_make();
     tempdir_check(chdir(place.root) == 0, place.root);
-    return 0;
-}
-
-static int close_place(void **state) {
-    (void)state;
-    program_leave(&place);
     return 0;
 }
 
@@ -149,5 +143,5 @@ int main(void) {
         cmocka_unit_test(a_model_is_told_to_the_letter),
         cmocka_unit_test(names_steer_no_terminal),
     };
-    return cmocka_run_group_tests(tests, open_place, close_place);
+    return cmocka_run_group_tests(tests, open_place, program_close);
 }

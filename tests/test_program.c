@@ -724,14 +724,8 @@ static void bad_pictures_are_set_aside(void **state) {
 }
 
 static int open_place(void **state) {
-    (void)state;
+    *state = &place;
     place = program_place(TRAIN, TEST);
-    return 0;
-}
-
-static int close_place(void **state) {
-    (void)state;
-    program_leave(&place);
     return 0;
 }
 
@@ -757,5 +751,5 @@ int main(void) {
         cmocka_unit_test(edits_of_bundle_json_are_noticed),
         cmocka_unit_test(bad_pictures_are_set_aside),
     };
-    return cmocka_run_group_tests(tests, open_place, close_place);
+    return cmocka_run_group_tests(tests, open_place, program_close);
 }

@@ -408,15 +408,9 @@ static void two_runs_do_not_write_into_one(void **state) {
 }
 
 static int open_place(void **state) {
-    (void)state;
+    *state = &place;
     place = program_place(TRAIN, TEST);
     make_fixtures();
-    return 0;
-}
-
-static int close_place(void **state) {
-    (void)state;
-    program_leave(&place);
     return 0;
 }
 
@@ -429,5 +423,5 @@ int main(void) {
         cmocka_unit_test(an_empty_folder_and_a_link_will_do),
         cmocka_unit_test(two_runs_do_not_write_into_one),
     };
-    return cmocka_run_group_tests(tests, open_place, close_place);
+    return cmocka_run_group_tests(tests, open_place, program_close);
 }

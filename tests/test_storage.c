@@ -529,14 +529,8 @@ static void names_steer_no_terminal(void **state) {
 }
 
 static int open_place(void **state) {
-    (void)state;
+    *state = &place;
     place = program_place(TRAIN, TEST);
-    return 0;
-}
-
-static int close_place(void **state) {
-    (void)state;
-    program_leave(&place);
     return 0;
 }
 
@@ -558,5 +552,5 @@ int main(void) {
         cmocka_unit_test(a_full_disk_changes_no_model),
         cmocka_unit_test(names_steer_no_terminal),
     };
-    return cmocka_run_group_tests(tests, open_place, close_place);
+    return cmocka_run_group_tests(tests, open_place, program_close);
 }
