@@ -556,6 +556,7 @@ static void impossible_steps_are_refused_in_words(void **state) {
         if (slot->prepare(&step, &plan, &err) == 0) fail_msg("row %zu was accepted", i);
         if (!strstr(err.text, "node7 (")) fail_msg("row %zu says \"%s\"", i, err.text);
         slot->release(&step);
+        thaw_cpu_kernels.trunk[THAW_STEP_import].release(&import);
         thaw_arena_free(&arena);
     }
 }
