@@ -561,18 +561,20 @@ static void pictures_without_scores_are_named(void **state) {
 
 /* ---- very many classes ------------------------------------------------------------------------- */
 
+/* Where it takes minutes, so many that a dense confusion matrix would not be read any more. */
 static void twenty_thousand_classes_train_and_open(void **state) {
     (void)state;
-    enum { MANY = 20000, TESTED = 50, MOST_MB = 900 };
+    enum { TESTED = 50, MOST_MB = 900 };
+    int many = program_is_sanitized() ? 4000 : 20000;
     char path[64], from[64];
-    for (int k = 0; k < MANY; k++) {
+    for (int k = 0; k < many; k++) {
         snprintf(path, sizeof path, "many/train/%05d", k);
         if (k == 0) tempdir_folder(&place, path);
         mkdir(path, 0755);
         snprintf(from, sizeof from, "pics/train/rose/rose-%04d.jpg", k % TRAIN);
         strcat(path, "/a.jpg");
         tempdir_check(link(from, path) == 0, path);
-        if (k % (MANY / TESTED)) continue;
+        if (k % (many / TESTED)) continue;
         snprintf(path, sizeof path, "many/test/%05d", k);
         tempdir_folder(&place, path);
         strcat(path, "/b.jpg");
@@ -583,14 +585,14 @@ static void twenty_thousand_classes_train_and_open(void **state) {
                       "train --data.train=many --model=m.onnx --out=many_run --cache.dir=cache "
                       "--epochs=1 --head.batch=256");
     if (!program_is_sanitized() && p.peak_bytes > (size_t)MOST_MB << 20)
-        fail_msg("%d classes took %zu MB", MANY, p.peak_bytes >> 20);
+        fail_msg("%d classes took %zu MB", many, p.peak_bytes >> 20);
     if (strlen(p.err) > 20000 || strlen(p.out) > 20000)
         fail_msg("%zu and %zu bytes were said", strlen(p.err), strlen(p.out));
     program_free(&p);
     json_t *metrics = load("many_run/metrics.json"), *bundle = load("many_run/bundle.json");
-    assert_int_equal(json_array_size(json_object_get(metrics, "classes")), MANY);
+    assert_int_equal(json_array_size(json_object_get(metrics, "classes")), many);
     assert_in_range(json_array_size(json_object_get(metrics, "confusion")), 1, TESTED);
-    assert_int_equal(json_array_size(json_object_get(bundle, "labels")), MANY);
+    assert_int_equal(json_array_size(json_object_get(bundle, "labels")), many);
     assert_null(json_object_get(json_object_get(bundle, "metrics"), "classes"));
     json_decref(metrics);
     json_decref(bundle);
