@@ -48,7 +48,7 @@ static struct {
 static int n_ranges;
 
 static bool traced;
-static bool ready; /* The constructor has run. */
+static bool ready; /* The program's main has begun. */
 static long fail_at;
 static atomic_long n_allocations;
 static const char *paths_file, *log_file;
@@ -284,5 +284,24 @@ __attribute__((constructor)) static void start(void) {
     read_fault("FAULT_OPEN", &of_open);
     read_fault("FAULT_READ", &of_read);
     backtrace(&frame, 1); /* Loads what it needs. */
+}
+
+/* ---- the program's start ----------------------------------------------------------------------- */
+
+static int (*program_main)(int argc, char **argv, char **env);
+
+static int main_of_faults(int argc, char **argv, char **env) {
     ready = true;
+    return program_main(argc, argv, env);
+}
+
+/* What runs before main, such as CUDA's registering of kernels, is not the program's. */
+int __libc_start_main(int (*begin)(int, char **, char **), int argc, char **argv,
+                      void (*init)(void), void (*fini)(void), void (*loader_fini)(void),
+                      void *stack_end) {
+    int (*next)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void),
+                void (*)(void), void *);
+    *(void **)&next = dlsym(RTLD_NEXT, "__libc_start_main");
+    program_main = begin;
+    return next(main_of_faults, argc, argv, init, fini, loader_fini, stack_end);
 }
