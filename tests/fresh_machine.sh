@@ -59,7 +59,7 @@ settings=$(env | grep -E '^(PIP_|SSL_CERT_|REQUESTS_CA_|CURL_CA_|https?_proxy|HT
 inside() {
     # shellcheck disable=SC2086
     chroot "$bare" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CI=true $settings \
-        bash -c "cd /root/thaw && $*"
+        bash -c 'cd /root/thaw && "$@"' inside "$@"
 }
 
 start=$(date +%s)
