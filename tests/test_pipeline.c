@@ -62,10 +62,10 @@ static const char *explain(int code) {
 
 /* ---- a source and a sink --------------------------------------------------------------------- */
 
-/* The dataset's pictures; every `bad`-th is no picture, and picture fails_at ends it with an error.
- * The sink checks that they come in order, and stops or fails when so many have come. */
+/* The dataset's pictures; every `bad`-th is no picture, picture fails_at ends it with an error, and
+ * picture stops_at is to be decoded when everything is to stop. The sink checks that they come in order, and stops or fails when so many have come. */
 typedef struct ends {
-    size_t next, bad, fails_at;
+    size_t next, bad, fails_at, stops_at;       /* 0: never. */
     size_t come, n_bad, stop_at, sink_fails_at; /* 0: never. */
     volatile int stop;
 } ends;
@@ -75,6 +75,7 @@ static thaw_status next_path(void *ctx, char path[PATH_MAX], thaw_error *why) {
     size_t i = e->next++;
     path[0] = '\0';
     if (e->fails_at && i == e->fails_at) return thaw_fail(why, THAW_ERR_IO, "the source is dry");
+    if (e->stops_at && i == e->stops_at) e->stop = 1;
     if (i >= dataset.n) return THAW_OK;
     if (e->bad && i % e->bad == 0)
         snprintf(path, PATH_MAX, "no-picture-%zu", i);
@@ -197,12 +198,15 @@ static void a_stop_is_heard(void **state) {
     (void)state;
     thaw_pipeline_result result;
     ends before = {.stop = 1}, amid = {.stop_at = 9}, last = {.stop_at = PICTURES};
+    ends decoding = {.stops_at = 3};
     assert_int_equal(run(&before, &result), THAW_ERR_INTERRUPTED);
     assert_int_equal(before.come, 0);
     assert_int_equal(run(&amid, &result), THAW_ERR_INTERRUPTED);
     expect_words("stopped by a signal after 12 pictures");
     assert_int_equal(amid.come, 12);
     assert_int_equal(result.n, 12);
+    assert_int_equal(run(&decoding, &result), THAW_ERR_INTERRUPTED);
+    expect_words("stopped by a signal after 0 pictures");
     assert_int_equal(run(&last, &result), THAW_OK); /* There was nothing left to stop. */
     assert_int_equal(last.come, PICTURES);
 }

@@ -145,6 +145,7 @@ static bool give_up(pipeline *p, const char *path, thaw_status status, thaw_erro
  * False: stop. */
 static bool put_picture(pipeline *p, size_t slot, const char *path, thaw_piped picture,
                         thaw_status status, thaw_error *why) {
+    if (status == THAW_ERR_INTERRUPTED) return false;
     if (status != THAW_OK && !thaw_status_rejects(status)) return give_up(p, path, status, why);
     picture.path = strdup(path);
     picture.problem = status == THAW_OK ? NULL : strdup(why->text);
