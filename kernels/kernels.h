@@ -215,6 +215,12 @@ typedef struct thaw_top_slots {
     /* dw[K,D] = dy[M,K]^T x[M,D];  db[K] = column sums of dy;  dx[M,D] = dy w, NULL: not needed. */
     int (*dense_backward)(int64_t M, int64_t D, int64_t K, const float *x, const float *w,
                           const float *dy, float *dx, float *dw, float *db);
+    /* The same with weights, sums and results in double, to more digits than a float has.
+     * y[M,K] = x[M,D] w[K,D]^T + b[K];  dw[K,D] += dy[M,K]^T x[M,D];  db[K] += column sums of dy. */
+    int (*dense64_forward)(int64_t M, int64_t D, int64_t K, const float *x, const double *w,
+                           const double *b, double *y);
+    int (*dense64_backward)(int64_t M, int64_t D, int64_t K, const float *x, const double *dy,
+                            double *dw, double *db);
     /* Softmax, cross-entropy and its gradient in one pass.
      * target distribution: (1 - smoothing) on label[m], smoothing / K everywhere.
      * loss[m] = weight[label] * -sum t log p; dlogits[M,K] = weight[label] * (p - t) / norm, where

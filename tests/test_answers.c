@@ -79,6 +79,57 @@ static void epochs_that_matter_are_shown(void **state) {
     program_free(&p);
 }
 
+/* The linear probe: penalties in the place of epochs, and nothing that it could not heed. */
+static void a_solver_tries_penalties(void **state) {
+    (void)state;
+    program p = {0};
+    size_t n;
+    program_expect_ok(&p, TRAIN_LINE "--out=probe --head.solver=lbfgs");
+    program_expect_text(&p, p.err, "penalty  1/45");
+    program_expect_text(&p, p.err, "is kept: its validation loss");
+    assert_true(lines_with(p.err, "penalty ") <= 1 + 10 + 1);
+    program_expect_text(&p, p.out, " passes at ");
+    int run = (int)number_in("probe/metrics.json", "epochs.run");
+    int kept = (int)number_in("probe/metrics.json", "epochs.kept");
+    assert_true(run == 45 || run == kept + 10);
+    program_free(&p);
+    char *lines = (char *)test_read("probe/epochs.jsonl", &n);
+    lines[n] = '\0';
+    assert_int_equal(count_lines(lines), run);
+    assert_non_null(strstr(lines, "\"penalty\":10,\"l2\":"));
+    free(lines);
+    char *page = (char *)test_read("probe/report.html", &n);
+    page[n] = '\0';
+    assert_non_null(strstr(page, "<h2>Penalties</h2>"));
+    assert_non_null(strstr(page, "<p class=sub>Penalty "));
+    free(page);
+    /* Its own train.ini, with the defaults of what has no part, repeats it; the seed has no part. */
+    program_expect_ok(&p, "train probe/train.ini --out=again --seed=5");
+    program_free(&p);
+    expect_equal_files("probe/model.onnx", "again/model.onnx");
+    program_expect_ok(&p, TRAIN_LINE "--out=one --head.solver=lbfgs --head.weight_decay=0.01");
+    program_expect_text(&p, p.err, "penalty  1/1  l2 1.0e-02");
+    program_expect_text(&p, p.err, "is kept: no other was tried");
+    program_free(&p);
+    program_expect_ok(&p, TRAIN_LINE "--out=one --head.solver=lbfgs --data.validation=0");
+    program_expect_text(&p, p.err, "is kept: no other was tried");
+    program_free(&p);
+    static const char *const steps[] = {"epochs=5",
+                                        "head.lr=0.1",
+                                        "head.kind=hidden",
+                                        "head.patience=3",
+                                        "head.momentum=0.5",
+                                        "head.warmup=2",
+                                        "head.schedule=constant",
+                                        "head.batch=32",
+                                        "head.optimizer=adamw"};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        program_run(&p, TRAIN_LINE "--out=none --head.solver=lbfgs --%s", steps[i]);
+        program_expect_text(&p, program_refusal(&p, 2), "has no part in head.solver = lbfgs");
+        program_free(&p);
+    }
+}
+
 /* ---- predict --------------------------------------------------------------------------------- */
 
 /* The n-th field of a line of predict's, which has one tab between; fails the test without it. */
@@ -698,6 +749,7 @@ static int open_place(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(epochs_that_matter_are_shown),
+        cmocka_unit_test(a_solver_tries_penalties),
         cmocka_unit_test(predict_names_classes),
         cmocka_unit_test(predict_takes_folders_and_lists),
         cmocka_unit_test(predict_refuses_in_words),

@@ -148,11 +148,66 @@ static void check_dense_backward(const dense_case *c) {
     thaw_arena_free(&arena);
 }
 
+static double *in_double(thaw_arena *arena, const float *p, int64_t n) {
+    double *copy = thaw_arena_array(arena, (size_t)n, sizeof *copy);
+    for (int64_t i = 0; i < n; i++)
+        copy[i] = p[i] + 1e-9 * (double)i; /* Digits that a float would lose. */
+    return copy;
+}
+
+static void check_equal64(const char *name, const double *got, const double *want, int64_t n) {
+    for (int64_t i = 0; i < n; i++)
+        if (!(fabs(got[i] - want[i]) <= 1e-13 * (1 + fabs(want[i]))))
+            fail_msg("%s: element %lld is %.17g, expected %.17g", name, (long long)i, got[i],
+                     want[i]);
+}
+
+static void check_dense64(const dense_case *c) {
+    thaw_arena arena = {0};
+    int64_t M = c->M, D = c->D, K = c->K;
+    float *x = random_floats(&arena, M * D, 1);
+    double *w = in_double(&arena, random_floats(&arena, K * D, 2), K * D);
+    double *b = in_double(&arena, random_floats(&arena, K, 3), K);
+    double *dy = in_double(&arena, random_floats(&arena, M * K, 4), M * K);
+    double *want_y = thaw_arena_array(&arena, (size_t)(M * K), sizeof *want_y);
+    double *want_dw = in_double(&arena, random_floats(&arena, K * D, 5), K * D);
+    double *want_db = in_double(&arena, random_floats(&arena, K, 6), K);
+    double *y[2], *dw[2], *db[2];
+    for (int run = 0; run < 2; run++) {
+        y[run] = thaw_arena_array(&arena, (size_t)(M * K) + 1, sizeof *y[run]);
+        dw[run] = thaw_arena_array(&arena, (size_t)(K * D) + 1, sizeof *dw[run]);
+        db[run] = thaw_arena_array(&arena, (size_t)K + 1, sizeof *db[run]);
+        y[run][M * K] = dw[run][K * D] = db[run][K] = 77;
+        memcpy(dw[run], want_dw, (size_t)(K * D) * sizeof *want_dw);
+        memcpy(db[run], want_db, (size_t)K * sizeof *want_db);
+        omp_set_num_threads(1 + 2 * run);
+        assert_int_equal(top->dense64_forward(M, D, K, x, w, b, y[run]), 0);
+        assert_int_equal(top->dense64_backward(M, D, K, x, dy, dw[run], db[run]), 0);
+        assert_true(y[run][M * K] == 77 && dw[run][K * D] == 77 && db[run][K] == 77);
+    }
+    for (int64_t m = 0; m < M; m++)
+        for (int64_t k = 0; k < K; k++) {
+            want_y[m * K + k] = b[k];
+            want_db[k] += dy[m * K + k];
+            for (int64_t d = 0; d < D; d++) {
+                want_y[m * K + k] += (double)x[m * D + d] * w[k * D + d];
+                want_dw[k * D + d] += dy[m * K + k] * (double)x[m * D + d];
+            }
+        }
+    check_equal64(c->name, y[0], want_y, M * K);
+    check_equal64(c->name, dw[0], want_dw, K * D);
+    check_equal64(c->name, db[0], want_db, K);
+    assert_memory_equal(y[0], y[1], (size_t)(M * K) * sizeof(double));
+    assert_memory_equal(dw[0], dw[1], (size_t)(K * D) * sizeof(double));
+    thaw_arena_free(&arena);
+}
+
 static void test_dense(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof dense_cases / sizeof *dense_cases; i++) {
         check_dense_forward(&dense_cases[i]);
         check_dense_backward(&dense_cases[i]);
+        check_dense64(&dense_cases[i]);
     }
 }
 

@@ -18,6 +18,12 @@
     X(THAW_OPTIMIZER_ADAMW, "adamw")
 typedef enum thaw_optimizer { THAW_OPTIMIZER_LIST(THAW_ENUM_VALUE) } thaw_optimizer;
 
+/* steps: epochs of mini-batches; lbfgs: probe.h. */
+#define THAW_SOLVER_LIST(X)       \
+    X(THAW_SOLVER_STEPS, "steps") \
+    X(THAW_SOLVER_LBFGS, "lbfgs")
+typedef enum thaw_solver { THAW_SOLVER_LIST(THAW_ENUM_VALUE) } thaw_solver;
+
 /* balanced: n / (classes present * rows of the class), whose mean over the rows is 1. */
 #define THAW_CLASS_WEIGHTS_LIST(X)     \
     X(THAW_CLASS_WEIGHTS_NONE, "none") \
@@ -26,12 +32,17 @@ typedef enum thaw_class_weights { THAW_CLASS_WEIGHTS_LIST(THAW_ENUM_VALUE) } tha
 
 typedef struct thaw_train_options {
     thaw_head_kind kind;
-    int64_t hidden; /* Units of the hidden layer; hidden kind only. */
-    double dropout; /* Of hidden units, 0 .. below 1; hidden kind only. */
+    thaw_solver solver; /* THAW_SOLVER_LBFGS: of all that follows only the penalty, label_smoothing
+                         * and class_weights act. */
+    bool l2_path;       /* THAW_SOLVER_LBFGS only: validation chooses the penalty, weight_decay is
+                         * not looked at. */
+    int64_t hidden;     /* Units of the hidden layer; hidden kind only. */
+    double dropout;     /* Of hidden units, 0 .. below 1; hidden kind only. */
     thaw_optimizer optimizer;
     double lr;
-    double momentum;     /* SGD only. */
-    double weight_decay; /* Weights, not biases. SGD: part of the gradient; AdamW: decoupled. */
+    double momentum; /* SGD only. */
+    double
+        weight_decay; /* Weights, not biases. SGD, L-BFGS: part of the gradient; AdamW: decoupled. */
     thaw_schedule_kind schedule;
     double warmup; /* In epochs. */
     double label_smoothing;
@@ -62,11 +73,14 @@ typedef struct thaw_train_ranges {
 } thaw_train_ranges;
 extern const thaw_train_ranges thaw_train_legal;
 
-/* What an epoch gave. Training figures are sums over its steps, before each step's update. */
+/* What an epoch gave, or, with THAW_SOLVER_LBFGS, a penalty. Training figures of an epoch are sums
+ * over its steps, before each step's update. */
 typedef struct thaw_epoch {
-    int64_t epoch;     /* From 1. */
-    double lr;         /* Of its last step. */
-    double train_loss; /* The objective: weighted, smoothed; without the decay. */
+    int64_t epoch;      /* From 1. */
+    double lr;          /* Of its last step. */
+    double l2;          /* THAW_SOLVER_LBFGS: the penalty, */
+    int64_t iterations; /* and the steps until its optimum. */
+    double train_loss;  /* The objective: weighted, smoothed; without the decay. */
     double train_top1;
     double validation_loss, validation_top1; /* NaN without validation rows. */
     double seconds;                          /* Validation included. */
@@ -78,7 +92,8 @@ typedef struct thaw_train_job {
      * host hold the rows, which may take so many bytes; 0 of the device's: what is free. */
     const thaw_backend *backend;
     size_t device_bytes, pinned_bytes;
-    bool tf32; /* The device's products may round their factors to 10 bits of mantissa. */
+    bool tf32;           /* The device's products may round their factors to 10 bits of mantissa. */
+    size_t memory_bytes; /* THAW_SOLVER_LBFGS: what scaled rows may take of the host's memory. */
     thaw_train_options options;
     int64_t K;                   /* Classes; labels are 0 .. K-1. */
     const thaw_rows *train;      /* At least one row. */
@@ -86,10 +101,12 @@ typedef struct thaw_train_job {
     /* NULL, or called after each epoch; non-zero stops. */
     int (*on_epoch)(void *ctx, const thaw_epoch *epoch);
     void *ctx;
+    const volatile int *stop; /* Becomes non-zero: stop soon. NULL: never. Epochs ask on_epoch. */
 } thaw_train_job;
 
 typedef struct thaw_train_result {
-    int64_t epochs_run;
+    int64_t epochs_run;           /* Or penalties. */
+    int64_t passes;               /* Over all training rows. */
     thaw_epoch kept;              /* The epoch whose weights the head has. */
     int64_t n_constant;           /* Features that are the same in every training row. */
     char note[THAW_BACKEND_TEXT]; /* Why the device did not train the head; "" otherwise. */
@@ -99,11 +116,14 @@ typedef struct thaw_train_result {
 /* Options that are good without tuning for n training rows: measured, see trainer.c. seed is 1. */
 thaw_train_options thaw_train_defaults(thaw_head_kind kind, thaw_optimizer optimizer, int64_t n);
 
+/* How many epochs, or penalties, a training has at most. */
+int64_t thaw_train_epochs(const thaw_train_options *options);
+
 /* Trains a head, which is left in the arena, folded: it takes raw features.
  * ERR_USAGE: an option out of range, or a loss that is not finite (the learning rate is too high);
  * ERR_DATA: a label out of range, a feature that is not finite, no rows; ERR_SHAPE: validation rows
  * of another width; ERR_INTERRUPTED: on_epoch stopped it, head and result are as if epochs had run
- * out; ERR_NOMEM; ERR_BACKEND; what gather returns. */
+ * out, except of THAW_SOLVER_LBFGS, which leaves no head then; ERR_NOMEM; ERR_BACKEND; what gather returns. */
 thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *head,
                        thaw_train_result *result, thaw_error *err);
 

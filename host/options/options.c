@@ -172,6 +172,11 @@ static const thaw__option table[] = {
     {.key = "head.dropout", .used_by = TRAIN, NUMBER(head.dropout), .fallback = "0.2",
      TRAIN_RANGE(dropout), .aliases = "dropout_rate",
      .help = "Share of the hidden units that is left out in a training step."},
+    {.key = "head.solver", .used_by = TRAIN,
+     CHOICE(head.solver, thaw_solver, THAW_SOLVER_LIST), .fallback = "steps",
+     .help = "steps: epochs of small batches; lbfgs: the optimum of a linear head, on all pictures at "
+             "once. There head.weight_decay = auto tries up to 45 and keeps the one with the lowest "
+             "validation loss, and seed, epochs, optimizer, rates, batches and patience have no part."},
     {.key = "head.optimizer", .used_by = TRAIN,
      CHOICE(head.optimizer, thaw_optimizer, THAW_OPTIMIZER_LIST), .fallback = "sgd",
      .aliases = "optimizer",
@@ -344,6 +349,12 @@ bool thaw_options_is_set(const thaw_options *options, const char *key) {
     const thaw__option *row = thaw__options_find(key);
     assert(row);
     return strcmp(options->origin[row - table].source, DEFAULT_SOURCE) != 0;
+}
+
+bool thaw_options_has_default(const thaw_options *options, const char *key) {
+    const thaw__option *row = thaw__options_find(key);
+    assert(row);
+    return strcmp(options->origin[row - table].text, row->fallback) == 0;
 }
 
 size_t thaw_options_count(void) {

@@ -119,6 +119,7 @@ typedef struct thaw_options {
     } cache;
     struct {
         thaw_head_kind kind;
+        thaw_solver solver;
         const char *at;
         int64_t hidden;
         double dropout;
@@ -203,6 +204,9 @@ thaw_status thaw_options_require(const thaw_options *options, const char *key, t
 
 /* True when something else than the default was the last to set the option called key. */
 bool thaw_options_is_set(const thaw_options *options, const char *key);
+
+/* True when the option called key has its default value, whoever gave it. */
+bool thaw_options_has_default(const thaw_options *options, const char *key);
 
 /* For walking over all options: how many there are, and the key of each. Its value and source are
  * options->origin[i]. */

@@ -1,5 +1,6 @@
 #include "report.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,8 +111,8 @@ static void put_cost(FILE *out, const thaw_report *r) {
     fprintf(
         out,
         "</table><p class=sub>%.0f features came from the cache, %.0f were computed. The last "
-        "line is %lld epochs through the whole network at the speed measured in this run.</p>\n",
-        number(cache, "hits"), number(cache, "misses"), (long long)r->n_epochs);
+        "line is %lld passes through the whole network at the speed measured in this run.</p>\n",
+        number(cache, "hits"), number(cache, "misses"), (long long)r->passes);
 }
 
 /* A polyline of one figure over the epochs; high is the value at the top. */
@@ -145,8 +146,9 @@ static void put_epochs(FILE *out, const thaw_report *r) {
     }
     low = floor(low * 10) / 10;
     fprintf(out,
-            "<h2>Epochs</h2><svg viewBox=\"0 0 640 230\" width=640 role=img "
-            "aria-label=\"accuracy by epoch\">\n");
+            "<h2>%s</h2><svg viewBox=\"0 0 640 230\" width=640 role=img "
+            "aria-label=\"accuracy by %s\">\n",
+            r->penalties ? "Penalties" : "Epochs", r->penalties ? "penalty" : "epoch");
     for (int i = 0; i <= 4; i++) {
         double value = low + (1 - low) * i / 4, y = 12 + 180 * (1 - i / 4.0);
         fprintf(out,
@@ -156,11 +158,18 @@ static void put_epochs(FILE *out, const thaw_report *r) {
     }
     put_curve(out, r, train_top1, low, 1, "#9db8d4");
     put_curve(out, r, validation_top1, low, 1, "#2f7dd1");
+    if (r->penalties)
+        fprintf(out,
+                "<text x=40 y=212>l2 %.0e</text><text x=600 y=212 text-anchor=end>%.0e</text>\n",
+                r->epochs[0].l2, r->epochs[r->n_epochs - 1].l2);
+    else
+        fprintf(out,
+                "<text x=40 y=212>epoch 1</text><text x=600 y=212 text-anchor=end>%lld</text>\n",
+                (long long)r->n_epochs);
     fprintf(out,
-            "<text x=40 y=212>epoch 1</text><text x=600 y=212 text-anchor=end>%lld</text>\n"
             "<text x=320 y=212 text-anchor=middle>top-1 in training (light) and validation "
-            "(dark)</text></svg><p class=sub>Epoch %lld is kept: %s.</p>\n",
-            (long long)r->n_epochs, (long long)r->kept_epoch, r->kept_because);
+            "(dark)</text></svg><p class=sub>%c%s.</p>\n",
+            toupper((unsigned char)r->kept[0]), r->kept + 1);
 }
 
 static void put_class(FILE *out, const thaw_results *r, int64_t k) {

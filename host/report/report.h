@@ -20,8 +20,10 @@ typedef struct thaw_report {
     const thaw_results *results;
     const json_t *metrics;    /* As in metrics.json. */
     const thaw_epoch *epochs; /* [n_epochs] */
-    int64_t n_epochs, kept_epoch;
-    const char *kept_because; /* Why, as the end of a sentence. */
+    int64_t n_epochs;
+    bool penalties;   /* They are not epochs, but what a solver tried. */
+    int64_t passes;   /* Over the training pictures, in all. */
+    const char *kept; /* Which is kept and why, a sentence. */
     const char *model, *cut;
     const thaw_mistake *mistakes; /* [n_mistakes], the most confident first. */
     size_t n_mistakes;

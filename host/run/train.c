@@ -20,6 +20,7 @@ typedef struct run {
     thaw_network network;
     thaw_split_rows splits[THAW_SPLIT_COUNT];
     thaw_head head;
+    thaw_train_options training;
     thaw_train_result result;
     thaw_metrics metrics[THAW_SPLIT_COUNT];
     thaw_results measured; /* On the split of the headline figures. */
@@ -69,9 +70,24 @@ static thaw_status check_classes(run *r, thaw_error *err) {
     return THAW_OK;
 }
 
+/* What moves weights step by step is nothing that L-BFGS could heed. */
+static thaw_status check_solver(const thaw_options *o, thaw_error *err) {
+    static const char *const steps[] = {"epochs",        "head.kind",     "head.optimizer",
+                                        "head.lr",       "head.momentum", "head.batch",
+                                        "head.schedule", "head.warmup",   "head.patience"};
+    for (size_t i = 0; o->head.solver == THAW_SOLVER_LBFGS && i < sizeof steps / sizeof *steps; i++)
+        if (!thaw_options_has_default(o, steps[i]))
+            return thaw_fail(err, THAW_ERR_USAGE,
+                             "%s has no part in head.solver = lbfgs, which solves a linear head at "
+                             "once: leave it out, or take head.solver = steps",
+                             steps[i]);
+    return THAW_OK;
+}
+
 static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(thaw_options_require(r->options, "model", err));
     THAW_TRY(thaw_options_require(r->options, "out", err));
+    THAW_TRY(check_solver(r->options, err));
     THAW_TRY(thaw_network_open(&r->network, r->options, err));
     say_network(r);
     thaw_dataset_spec spec = {.stop = r->session.stop};
@@ -88,11 +104,13 @@ static thaw_status make_features(run *r, thaw_error *err) {
 /* ---- to a head ----------------------------------------------------------------------------- */
 
 /* The options, with what was measured to be good for n rows where they say auto. */
-static thaw_train_options train_options(const thaw_options *o, int64_t n) {
+static thaw_train_options train_options(const thaw_options *o, int64_t n, bool validates) {
     thaw_train_options t = thaw_train_defaults(o->head.kind, o->head.optimizer, n);
     if (!thaw_is_auto(o->epochs)) t.epochs = o->epochs;
     if (!thaw_is_auto(o->head.lr)) t.lr = o->head.lr;
     if (!thaw_is_auto(o->head.weight_decay)) t.weight_decay = o->head.weight_decay;
+    t.solver = o->head.solver;
+    t.l2_path = thaw_is_auto(o->head.weight_decay) && validates;
     t.hidden = o->head.hidden;
     t.dropout = o->head.dropout;
     t.momentum = o->head.momentum;
@@ -124,11 +142,11 @@ static void say_constant(run *r) {
 }
 
 static thaw_status train_head(run *r, thaw_error *err) {
-    thaw_train_options options = train_options(r->options, r->splits[THAW_SPLIT_TRAIN].rows.n);
+    r->training = train_options(r->options, r->splits[THAW_SPLIT_TRAIN].rows.n,
+                                r->splits[THAW_SPLIT_VALIDATION].rows.n > 0);
     char *path = in_folder(r, "epochs.jsonl");
     if (!path) return no_memory(err);
-    THAW_TRY(
-        thaw_epoch_log_open(&r->epochs, path, options.epochs, &r->session.log, &r->arena, err));
+    THAW_TRY(thaw_epoch_log_open(&r->epochs, path, &r->training, &r->session.log, &r->arena, err));
     int64_t device_bytes = r->options->cache.device_bytes;
     int64_t pinned_bytes = r->options->cache.pinned_bytes;
     thaw_train_job job = {
@@ -137,12 +155,14 @@ static thaw_status train_head(run *r, thaw_error *err) {
         .device_bytes = thaw_is_auto(device_bytes) ? 0 : (size_t)device_bytes,
         .pinned_bytes = thaw_is_auto(pinned_bytes) ? r->session.memory.left : (size_t)pinned_bytes,
         .tf32 = r->options->head.tf32,
-        .options = options,
+        .options = r->training,
         .K = (int64_t)r->session.dataset.n_classes,
         .train = &r->splits[THAW_SPLIT_TRAIN].rows,
         .validation = &r->splits[THAW_SPLIT_VALIDATION].rows,
+        .memory_bytes = r->session.memory.left,
         .on_epoch = on_epoch,
-        .ctx = r};
+        .ctx = r,
+        .stop = r->session.stop};
     double start = thaw_now_s();
     THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
     r->train_seconds = thaw_now_s() - start;
@@ -154,7 +174,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
                        "the head was trained on the GPU: %lld rows in its memory, %lld in "
                        "page-locked memory",
                        (long long)tiers->on_device, (long long)tiers->pinned);
-    return thaw_epoch_log_finish(&r->epochs, &r->result.kept, &options, err);
+    return thaw_epoch_log_finish(&r->epochs, &r->result.kept, err);
 }
 
 /* ---- to results ---------------------------------------------------------------------------- */
@@ -183,12 +203,12 @@ static thaw_status evaluate(run *r, thaw_error *err) {
     return THAW_OK;
 }
 
-/* What the same epochs would have cost with every picture going through the network each time. */
+/* What the same passes would have cost with every picture going through the network each time. */
 static double without_cache(const run *r) {
     int64_t n = r->splits[THAW_SPLIT_TRAIN].rows.n + r->splits[THAW_SPLIT_VALIDATION].rows.n;
     double rate = r->session.images_per_second;
     double once = rate > 0 ? (double)r->splits[THAW_SPLIT_TEST].rows.n / rate : 0;
-    return rate > 0 ? (double)n * (double)r->epochs.n / rate + once + r->train_seconds : 0;
+    return rate > 0 ? (double)n * (double)r->result.passes / rate + once + r->train_seconds : 0;
 }
 
 static void put_splits(const run *r, thaw_json *json, json_t *into) {
@@ -297,8 +317,9 @@ static thaw_status write_report(run *r, const thaw_json *json, thaw_error *err) 
                           .metrics = json->root,
                           .epochs = r->epochs.epochs,
                           .n_epochs = r->epochs.n,
-                          .kept_epoch = r->result.kept.epoch,
-                          .kept_because = r->epochs.kept_because,
+                          .penalties = r->options->head.solver == THAW_SOLVER_LBFGS,
+                          .passes = r->result.passes,
+                          .kept = r->epochs.kept,
                           .model = r->network.model.path,
                           .cut = r->network.cut->name,
                           .seen = &r->network.preprocess.geometry};
@@ -331,8 +352,8 @@ static void print_summary(const run *r, const char *older) {
     thaw_results_print(stdout, &r->measured);
     printf(
         "features %.2f s, training %.2f s, whole run %.2f s; without the cache about %.1f s "
-        "(%lld epochs at %.0f images/s)\n",
-        x->seconds, r->train_seconds, with, without, (long long)r->epochs.n,
+        "(%lld passes at %.0f images/s)\n",
+        x->seconds, r->train_seconds, with, without, (long long)r->result.passes,
         r->session.images_per_second);
     printf("run         %s\nreport      %s/report.html\n", r->options->out, r->options->out);
     if (older) printf("older run   %s\n", older);

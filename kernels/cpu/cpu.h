@@ -15,6 +15,12 @@ int cpu_dense_forward(int64_t M, int64_t D, int64_t K, const float *x, const flo
 int cpu_dense_backward(int64_t M, int64_t D, int64_t K, const float *x, const float *w,
                        const float *dy, float *dx, float *dw, float *db);
 
+int cpu_dense64_forward(int64_t M, int64_t D, int64_t K, const float *x, const double *w,
+                        const double *b, double *y);
+
+int cpu_dense64_backward(int64_t M, int64_t D, int64_t K, const float *x, const double *dy,
+                         double *dw, double *db);
+
 int cpu_softmax_cross_entropy(int64_t M, int64_t K, const float *logits, const int32_t *label,
                               const float *class_weight, float smoothing, float norm, float *loss,
                               float *dlogits);

@@ -83,6 +83,8 @@ const thaw_kernels thaw_cpu_kernels = {
         {
             .dense_forward = cpu_dense_forward,
             .dense_backward = cpu_dense_backward,
+            .dense64_forward = cpu_dense64_forward,
+            .dense64_backward = cpu_dense64_backward,
             .softmax_cross_entropy = cpu_softmax_cross_entropy,
             .adamw = cpu_adamw,
             .sgd = cpu_sgd,

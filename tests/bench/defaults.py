@@ -24,7 +24,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEMO = {"set": "demo8", "train": 60, "test": 30, "side": 160, "seed": 2026}
-SETTINGS = ["", "--epochs=15", "--epochs=60", "--epochs=100", "--head.optimizer=adamw"]
+SETTINGS = ["", "--epochs=15", "--epochs=60", "--epochs=100", "--head.optimizer=adamw", "--head.solver=lbfgs"]
 SEEDS = range(1, 6)
 
 
@@ -43,6 +43,7 @@ RULES = {
     "lowest loss": lambda e: min(range(len(e)), key=lambda i: e[i]["loss"]),
     "first best top-1": lambda e: max(range(len(e)), key=lambda i: (e[i]["top1"], -i)),
     "last best top-1": lambda e: max(range(len(e)), key=lambda i: (e[i]["top1"], i)),
+    "best top-1, then loss": lambda e: max(range(len(e)), key=lambda i: (e[i]["top1"], -e[i]["loss"])),
     "patience 3": lambda e: by_patience(e, 3),
     "patience 10": lambda e: by_patience(e, 10),
 }
