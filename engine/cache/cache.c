@@ -161,8 +161,7 @@ thaw_status thaw_cache_read(thaw_cache *c, thaw_hash key, float *row, thaw_error
     thaw_status status = fetch(c, key, row);
     if (status == THAW_OK) return THAW_OK;
     if (status == THAW_ERR_NOMEM)
-        return thaw_fail(err, status, "not enough memory for the %zu bytes of a record",
-                         c->layout.payload);
+        return thaw_fail_memory(err, "for the %zu bytes of a record", c->layout.payload);
     return thaw_fail(err, status,
                      "a record of the cache in %s was there and is now missing or damaged; run "
                      "again, it will be computed anew",

@@ -63,8 +63,8 @@ typedef struct thaw_head {
 thaw_status thaw_head_init(thaw_head *head, int64_t D, int64_t hidden, int64_t K, uint64_t seed,
                            thaw_arena *arena, thaw_error *err);
 
-/* Sets mean, scale and n_constant from the rows, in two passes in row order, in double. buffer holds M rows,
- * index M numbers. Fails as gather does, and with ERR_DATA when a feature is not finite. */
+/* Sets mean, scale and n_constant from the rows, in two passes in row order, in double. buffer holds
+ * M rows, index M numbers. Fails as gather does, and with ERR_DATA when a feature is not finite. */
 thaw_status thaw_head_fit_scale(thaw_head *head, const thaw_rows *rows, int64_t M, int64_t *index,
                                 float *buffer, thaw_arena *arena, thaw_error *err);
 

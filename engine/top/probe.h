@@ -24,8 +24,9 @@ enum { THAW_PROBE_POINTS = 45 };
 /* The i-th penalty of the path for n rows, i from 0. */
 double thaw_probe_l2(int64_t i, int64_t n);
 
-/* For thaw_train: solves the head, which is linear, at zero and scaled, and leaves its optimum in
- * it, unfolded. job->options.l2_path: validation chooses the penalty; otherwise it is weight_decay. Calls on_epoch after each penalty. */
+/* For thaw_train: solves the head, which is linear, at zero and scaled, and leaves its optimum in it,
+ * unfolded. job->options.l2_path: validation chooses the penalty; otherwise it is weight_decay. Calls
+ * on_epoch after each penalty. */
 thaw_status thaw__probe(const thaw_train_job *job, const float *class_weight, thaw_head *head,
                         thaw_train_result *result, thaw_error *err);
 

@@ -93,25 +93,23 @@ static const thaw_twins *find_pair(const thaw_lint *lint, bool classes) {
 }
 
 static void say_pair(const thaw_lint *lint, bool classes, size_t n, const char *what,
-                     thaw_log *log) {
+                     const char *therefore, thaw_log *log) {
     char one[PATH_MAX], other[PATH_MAX];
     const thaw_twins *t = find_pair(lint, classes);
     if (!n || !t) return;
     thaw_dataset_path(lint->dataset, t->one, one);
     thaw_dataset_path(lint->dataset, t->other, other);
-    thaw_log_write(log, THAW_LOG_WARN, "%zu %s; '%.600s' and '%.600s' are one picture", n, what,
-                   one, other);
+    thaw_log_write(log, THAW_LOG_WARN, "%s: %zu, so that %s; '%.600s' and '%.600s' are one picture",
+                   what, n, therefore, one, other);
 }
 
 void thaw_lint_say(const thaw_lint *lint, bool weighted, thaw_log *log) {
     enum { MUCH_RARER = 5 };
     say_pair(lint, false, lint->n_across_splits,
-             "pictures of the validation or the test have the same bytes as one of another split, "
-             "so that what is measured on them is too good",
-             log);
+             "pictures of the validation or the test with the same bytes as one of another split",
+             "what is measured on them is too good", log);
     say_pair(lint, true, lint->n_across_classes,
-             "pictures have the same bytes as one of another class, so that one label is wrong",
-             log);
+             "pictures with the same bytes as one of another class", "one label is wrong", log);
     if (weighted || lint->n_most < MUCH_RARER * lint->n_fewest || !lint->n_fewest) return;
     thaw_log_write(log, THAW_LOG_WARN,
                    "class '%.120s' has %zu pictures to learn from, class '%.120s' has %zu: "
