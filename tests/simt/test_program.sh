@@ -82,7 +82,8 @@ grep -q 'implicit GEMM.*timed on this device' plan.txt || fail "nothing was time
 layers=$(wc -l <tuned/tuning.txt)
 cp tuned/tuning.txt first.txt
 "${plan[@]}" >again.txt 2>&1 || fail "tune again: $(tail -1 again.txt)"
-cmp -s first.txt tuned/tuning.txt && cmp -s plan.txt again.txt || fail "what was timed was not remembered"
+cmp -s first.txt tuned/tuning.txt && cmp -s plan.txt again.txt ||
+    fail "what was timed was not remembered: $(diff first.txt tuned/tuning.txt; diff plan.txt again.txt)"
 # Another build's lines, a choice that there is not, and what is no line at all.
 sed -i '1s/kernels [0-9a-f]*/kernels 0123456789ab/; 2s/= .*/= 7 3 0.001/; $a no line at all' tuned/tuning.txt
 "${plan[@]}" >damaged.txt 2>&1 || fail "a damaged tuning file: $(tail -1 damaged.txt)"
