@@ -15,6 +15,8 @@ typedef enum thaw_rng_use {
     THAW_RNG_SHUFFLE, /* An epoch's order; stream: the epoch. */
     THAW_RNG_DROPOUT, /* A step's masks; stream: the step. */
     THAW_RNG_SAMPLE,  /* Which records a self-test looks at. */
+    THAW_RNG_VIEW,    /* A view of a picture, whose hash is the seed; stream: its number. */
+    THAW_RNG_CHOICE,  /* Which views an epoch looks at; stream: the epoch. */
 } thaw_rng_use;
 
 /* Reads one stream from its beginning. */

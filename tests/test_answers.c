@@ -5,6 +5,7 @@
  *
  * The tests run in the order of the list at the end and share run1, which the first one trains. */
 #include "onnx/onnx_build.h"
+#include "picture/image.h"
 #include "program.h"
 #include "report/results.h"
 
@@ -126,6 +127,78 @@ static void a_solver_tries_penalties(void **state) {
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         program_run(&p, TRAIN_LINE "--out=none --head.solver=lbfgs --%s", steps[i]);
         program_expect_text(&p, program_refusal(&p, 2), "has no part in head.solver = lbfgs");
+        program_free(&p);
+    }
+}
+
+/* ---- views ------------------------------------------------------------------------------------ */
+
+/* Each view is computed once, and again only where it would be another. */
+static void views_are_kept(void **state) {
+    (void)state;
+    enum { LEARN = CLASSES * TRAIN, OTHER = CLASSES * TEST };
+    const struct {
+        const char *options;
+        unsigned hits, misses;
+    } rows[] = {
+        {"", 0, LEARN + OTHER},
+        {"--views=3", LEARN + OTHER, 2 * LEARN},
+        {"--views=3 --seed=4", 3 * LEARN + OTHER, 0},
+        {"--views=4", 3 * LEARN + OTHER, LEARN},
+        {"--views=2", 2 * LEARN + OTHER, 0},
+        {"--views=3 --views.flip=false", LEARN + OTHER, 2 * LEARN},
+        {"--views=3 --views.rotate=10 --head.solver=lbfgs", LEARN + OTHER, 2 * LEARN},
+        {"--views=3 --head.kind=hidden", 3 * LEARN + OTHER, 0},
+    };
+    size_t n = 0, n_before;
+    uint8_t *model = NULL, *before;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        program p = {0};
+        program_expect_ok(&p,
+                          "train --data.train=pics/train --data.test=pics/test "
+                          "--data.validation=0 --model=m.onnx --cache.dir=views "
+                          "--out=viewed %s",
+                          rows[i].options);
+        expect_counts(&p, rows[i].hits, rows[i].misses);
+        program_free(&p);
+        before = model, n_before = n;
+        model = test_read("viewed/model.onnx", &n);
+        if (i > 0 && n == n_before && memcmp(model, before, n) == 0)
+            fail_msg("'%s' does nothing", rows[i].options);
+        free(before);
+    }
+    free(model);
+}
+
+static void views_are_shown(void **state) {
+    (void)state;
+    program p = {0};
+    thaw_error err;
+    thaw_decoder *decoder;
+    thaw_pixels sheet;
+    size_t n;
+    assert_int_equal(thaw_decoder_create(&decoder, &err), THAW_OK);
+    program_expect_ok(&p, TRAIN_LINE "--out=shown --epochs=1 --views=3 --views.show=sheet.jpg");
+    program_free(&p);
+    uint8_t *bytes = test_read("sheet.jpg", &n);
+    assert_int_equal(thaw_image_decode_full(decoder, bytes, n, 0, &sheet, &err), THAW_OK);
+    int side = sheet.width / 3;
+    assert_true(sheet.width == 3 * side && sheet.height == 6 * side);
+    int dark = 0;
+    for (int i = 0; i < sheet.width * sheet.height; i++)
+        dark += sheet.rgb[3 * i] + sheet.rgb[3 * i + 1] + sheet.rgb[3 * i + 2] < 12;
+    assert_true(dark < sheet.width * sheet.height / 10); /* No place is left empty. */
+    free(bytes);
+    thaw_decoder_free(decoder);
+    static const char *const refused[] = {
+        "--views.flip=false",
+        "--views.crop=0.3",
+        "--views.show=x.jpg",
+        "--views=3 --views.flip=false --views.crop=1 --views.colour=0",
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        program_run(&p, TRAIN_LINE "--out=none %s", refused[i]);
+        program_expect_text(&p, program_refusal(&p, 2), "views");
         program_free(&p);
     }
 }
@@ -750,6 +823,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(epochs_that_matter_are_shown),
         cmocka_unit_test(a_solver_tries_penalties),
+        cmocka_unit_test(views_are_kept),
+        cmocka_unit_test(views_are_shown),
         cmocka_unit_test(predict_names_classes),
         cmocka_unit_test(predict_takes_folders_and_lists),
         cmocka_unit_test(predict_refuses_in_words),

@@ -144,6 +144,7 @@ typedef struct scenario {
 static const scenario scenarios[] = {
     {"train", TRAIN_LINE "--cache.dir=cache", true, true},
     {"train, warm", TRAIN_LINE "--cache.dir=cache", true, false},
+    {"train, views", TRAIN_LINE "--cache.dir=cache --views=2 --views.show=sheet.jpg", true, true},
     {"eval",
      "eval ../trained/run ../pics/test --threads=1 --cache.dir=cache --json --data.max_bad=1000",
      false, true},

@@ -63,6 +63,61 @@ static void same_head(const thaw_head *a, const thaw_head *b) {
     assert_memory_equal(a->params, b->params, (size_t)a->n_params * sizeof(float));
 }
 
+/* ---- views ---------------------------------------------------------------------------------- */
+
+/* Each row twice or more: the same, or with one number added to every second one. */
+static void make_views(toy *views, const toy *t, int64_t n_views, float added) {
+    int64_t n = t->rows.n, D = t->rows.D;
+    *views = (toy){0};
+    views->x = thaw_arena_array(&views->arena, (size_t)(n * n_views * D), sizeof *views->x);
+    views->label = thaw_arena_array(&views->arena, (size_t)(n * n_views), sizeof *views->label);
+    for (int64_t i = 0; i < n * n_views; i++) {
+        views->label[i] = t->label[i / n_views];
+        for (int64_t d = 0; d < D; d++)
+            views->x[i * D + d] = t->x[i / n_views * D + d] + (i % n_views % 2 ? added : 0);
+    }
+    views->array = (thaw_row_array){top, views->x, D};
+    views->rows = thaw_rows_of_array(&views->array, n * n_views, views->label);
+}
+
+/* An epoch looks at one view of each row: where they are the same, nothing else happens than without
+ * views. */
+static void test_views(void **state) {
+    (void)state;
+    thaw_arena arena = {0};
+    toy t, same, other;
+    make_toy(&t, 90, 12, 3, 0.8f, false, 1);
+    make_views(&same, &t, 3, 0);
+    make_views(&other, &t, 3, 0.7f);
+    thaw_train_job job = job_on(&t, 3);
+    thaw_head plain, head, again;
+    thaw_train_result result;
+    assert_int_equal(thaw_train(&job, &arena, &plain, &result, NULL), THAW_OK);
+    job.views = &same.rows;
+    job.n_views = 3;
+    assert_int_equal(thaw_train(&job, &arena, &head, &result, NULL), THAW_OK);
+    same_head(&plain, &head);
+    job.views = &other.rows;
+    assert_int_equal(thaw_train(&job, &arena, &head, &result, NULL), THAW_OK);
+    assert_int_equal(thaw_train(&job, &arena, &again, &result, NULL), THAW_OK);
+    same_head(&head, &again);
+    assert_memory_not_equal(plain.params, head.params, (size_t)plain.n_params * sizeof(float));
+    job.options.solver = THAW_SOLVER_LBFGS;
+    assert_int_equal(thaw_train(&job, &arena, &head, &result, NULL), THAW_OK);
+    job.views = &same.rows; /* Three times the same sum, over three times the rows. */
+    assert_int_equal(thaw_train(&job, &arena, &again, &result, NULL), THAW_OK);
+    assert_memory_not_equal(again.params, head.params, (size_t)head.n_params * sizeof(float));
+    job.views = NULL;
+    assert_int_equal(thaw_train(&job, &arena, &plain, &result, NULL), THAW_OK);
+    for (int64_t i = 0; i < plain.n_params; i++)
+        assert_true(fabsf(plain.params[i] - again.params[i]) <=
+                    1e-4f * (1 + fabsf(plain.params[i])));
+    thaw_arena_free(&t.arena);
+    thaw_arena_free(&same.arena);
+    thaw_arena_free(&other.arena);
+    thaw_arena_free(&arena);
+}
+
 /* ---- learning ------------------------------------------------------------------------------- */
 
 typedef struct learn_case {
@@ -539,6 +594,7 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_views),
         cmocka_unit_test(test_learns_separable_data),
         cmocka_unit_test(test_constant_features),
         cmocka_unit_test(test_gradient),

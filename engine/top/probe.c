@@ -14,6 +14,8 @@ static const int64_t most_iterations = 1000;
 
 typedef struct probe {
     const thaw_train_job *job;
+    const thaw_rows
+        *rows; /* What the objective sums over: the training rows, or all their views. */
     const float *class_weight; /* [K]; NULL: ones. */
     thaw_head *head;
     double norm; /* The sum of the rows' weights. */
@@ -40,7 +42,7 @@ double thaw_probe_l2(int64_t i, int64_t n) {
 /* ---- rows ----------------------------------------------------------------------------------- */
 
 static thaw_status gather(probe *p, int64_t first, int64_t M, float *x, thaw_error *err) {
-    const thaw_rows *rows = p->job->train;
+    const thaw_rows *rows = p->rows;
     for (int64_t m = 0; m < M; m++)
         p->index[m] = first + m;
     THAW_TRY(rows->gather(rows->ctx, p->index, M, x, err));
@@ -50,7 +52,7 @@ static thaw_status gather(probe *p, int64_t first, int64_t M, float *x, thaw_err
 
 /* Holds all rows in memory if they may take it. */
 static thaw_status hold_rows(probe *p, thaw_error *err) {
-    int64_t n = p->job->train->n, D = p->job->train->D;
+    int64_t n = p->rows->n, D = p->rows->D;
     if ((size_t)n > p->job->memory_bytes / sizeof(float) / (size_t)D) return THAW_OK;
     p->all = thaw_arena_array(&p->arena, (size_t)n * (size_t)D, sizeof(float));
     for (int64_t first = 0; p->all && first < n; first += CHUNK)
@@ -59,7 +61,7 @@ static thaw_status hold_rows(probe *p, thaw_error *err) {
 }
 
 static thaw_status rows_from(probe *p, int64_t first, int64_t M, const float **x, thaw_error *err) {
-    *x = p->all ? p->all + first * p->job->train->D : p->x;
+    *x = p->all ? p->all + first * p->rows->D : p->x;
     return p->all ? THAW_OK : gather(p, first, M, p->x, err);
 }
 
@@ -124,7 +126,7 @@ static thaw_status add_rows_wide(probe *p, int64_t M, const float *x, const int3
 
 static thaw_status evaluate(void *ctx, const double *at, double *f, double *g, thaw_error *err) {
     probe *p = ctx;
-    int64_t n = p->job->train->n, n_weights = p->head->layers[0].D * p->job->K;
+    int64_t n = p->rows->n, n_weights = p->head->layers[0].D * p->job->K;
     double loss = 0, norm2 = 0;
     p->n_right = 0;
     for (int64_t i = 0; i < p->head->n_params; i++) {
@@ -138,8 +140,8 @@ static thaw_status evaluate(void *ctx, const double *at, double *f, double *g, t
             return thaw_fail(err, THAW_ERR_INTERRUPTED,
                              "stopped by a signal while solving the head");
         THAW_TRY(rows_from(p, first, M, &x, err));
-        THAW_TRY((p->in_double ? add_rows_wide : add_rows)(p, M, x, p->job->train->label + first,
-                                                           at, &loss, g, err));
+        THAW_TRY((p->in_double ? add_rows_wide : add_rows)(p, M, x, p->rows->label + first, at,
+                                                           &loss, g, err));
     }
     for (int64_t i = 0; i < n_weights; i++) {
         norm2 += at[i] * at[i];
@@ -193,7 +195,7 @@ static thaw_status measure(probe *p, thaw_epoch *epoch, thaw_train_result *resul
     THAW_TRY(evaluate(p, p->at, &f, p->spare, err));
     result->passes++;
     epoch->train_loss = p->mean_loss;
-    epoch->train_top1 = (double)p->n_right / (double)p->job->train->n;
+    epoch->train_top1 = (double)p->n_right / (double)p->rows->n;
     return validate(p, epoch, err);
 }
 
@@ -207,7 +209,7 @@ static thaw_status walk(probe *p, thaw_train_result *result, thaw_error *err) {
     for (int64_t i = 0; i < thaw_train_epochs(&job->options); i++) {
         double start = thaw_now_s();
         thaw_epoch epoch = {.epoch = i + 1};
-        p->l2 = job->options.l2_path ? thaw_probe_l2(i, job->train->n) : job->options.weight_decay;
+        p->l2 = job->options.l2_path ? thaw_probe_l2(i, p->rows->n) : job->options.weight_decay;
         epoch.l2 = p->l2;
         THAW_TRY(search(p, false, &epoch, result, err));
         THAW_TRY(measure(p, &epoch, result, err));
@@ -234,7 +236,7 @@ static thaw_status finish(probe *p, thaw_train_result *result, thaw_error *err) 
 }
 
 static thaw_status set_up(probe *p, thaw_error *err) {
-    const thaw_rows *train = p->job->train;
+    const thaw_rows *train = p->rows;
     size_t D = (size_t)train->D, K = (size_t)p->job->K, P = (size_t)p->head->n_params;
     p->index = thaw_arena_array(&p->arena, CHUNK, sizeof *p->index);
     p->x = thaw_arena_array(&p->arena, CHUNK * D, sizeof(float));
@@ -255,7 +257,10 @@ static thaw_status set_up(probe *p, thaw_error *err) {
 
 thaw_status thaw__probe(const thaw_train_job *job, const float *class_weight, thaw_head *head,
                         thaw_train_result *result, thaw_error *err) {
-    probe p = {.job = job, .class_weight = class_weight, .head = head};
+    probe p = {.job = job,
+               .rows = job->views ? job->views : job->train,
+               .class_weight = class_weight,
+               .head = head};
     thaw_status status = set_up(&p, err);
     if (status == THAW_OK) status = walk(&p, result, err);
     if (status == THAW_OK) status = finish(&p, result, err);

@@ -150,6 +150,7 @@ static thaw_status check_job(const thaw_train_job *job, thaw_error *err) {
                          "there is nothing to train on: %lld rows, %lld classes",
                          (long long)job->train->n, (long long)job->K);
     THAW_TRY(check_rows("training", job->train, job->train->D, job->K, err));
+    if (job->views) THAW_TRY(check_rows("views'", job->views, job->train->D, job->K, err));
     if (!has_validation(job)) return THAW_OK;
     return check_rows("validation", job->validation, job->train->D, job->K, err);
 }
@@ -236,6 +237,10 @@ static thaw_status move_to_device(trainer *t, thaw_error *err) {
     const thaw_train_job *job = t->job;
     const thaw_backend *backend = job->backend;
     if (!backend || !backend->kernels->head || t->head->n_layers > 1) return THAW_OK;
+    if (job->views) {
+        snprintf(t->note, sizeof t->note, "the head is trained on the CPU: its rows have views");
+        return THAW_OK;
+    }
     const thaw_train_options *o = &job->options;
     thaw_head_problem problem = {
         .n = job->train->n,
@@ -278,10 +283,17 @@ static thaw_status kernel_status(int code, thaw_error *err) {
     return thaw_fail(err, THAW_ERR_BACKEND, "a kernel of the head failed with code %d", code);
 }
 
-/* M rows, scaled, into x and label. */
-static thaw_status load_batch(trainer *t, const int64_t *rows, int64_t M, thaw_error *err) {
-    const thaw_rows *train = t->job->train;
-    THAW_TRY(train->gather(train->ctx, rows, M, t->x, err));
+/* M rows, or one of the views of each, scaled, into x and label. */
+static thaw_status load_batch(trainer *t, const int64_t *rows, int64_t M, thaw_rng *choice,
+                              thaw_error *err) {
+    const thaw_rows *train = t->job->train, *views = t->job->views;
+    uint32_t n_views = (uint32_t)t->job->n_views;
+    for (int64_t m = 0; m < M && views; m++)
+        t->index[m] = rows[m] * n_views + thaw_rng_below(choice, n_views);
+    if (views)
+        THAW_TRY(views->gather(views->ctx, t->index, M, t->x, err));
+    else
+        THAW_TRY(train->gather(train->ctx, rows, M, t->x, err));
     thaw_head_scale(t->head, M, t->x);
     for (int64_t m = 0; m < M; m++)
         t->label[m] = train->label[rows[m]];
@@ -389,13 +401,14 @@ static thaw_status epoch_on_device(trainer *t, thaw_epoch *epoch, thaw_error *er
 static thaw_status train_epoch(trainer *t, thaw_epoch *epoch, thaw_error *err) {
     int64_t n = t->job->train->n, batch = t->job->options.batch;
     thaw_rng rng = thaw_rng_open(t->job->options.seed, THAW_RNG_SHUFFLE, (uint64_t)epoch->epoch);
+    thaw_rng choice = thaw_rng_open(t->job->options.seed, THAW_RNG_CHOICE, (uint64_t)epoch->epoch);
     thaw_rng_permutation(&rng, n, t->order);
     t->epoch_loss = t->epoch_weight = 0;
     t->epoch_right = 0;
     if (t->on_device) THAW_TRY(epoch_on_device(t, epoch, err));
     for (int64_t start = 0; start < n && !t->on_device; start += batch) {
         int64_t M = n - start < batch ? n - start : batch;
-        THAW_TRY(load_batch(t, t->order + start, M, err));
+        THAW_TRY(load_batch(t, t->order + start, M, &choice, err));
         epoch->lr = thaw_schedule_lr(&t->schedule, t->step);
         THAW_TRY(kernel_status(step_batch(t, M, epoch->lr), err));
     }

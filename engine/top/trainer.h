@@ -95,8 +95,12 @@ typedef struct thaw_train_job {
     bool tf32;           /* The device's products may round their factors to 10 bits of mantissa. */
     size_t memory_bytes; /* THAW_SOLVER_LBFGS: what scaled rows may take of the host's memory. */
     thaw_train_options options;
-    int64_t K;                   /* Classes; labels are 0 .. K-1. */
-    const thaw_rows *train;      /* At least one row. */
+    int64_t K;              /* Classes; labels are 0 .. K-1. */
+    const thaw_rows *train; /* At least one row. */
+    /* NULL, or n_views rows for each training row, which begin at row * n_views: an epoch takes one of
+     * them, drawn by seed, and L-BFGS takes all. Then the CPU trains. */
+    const thaw_rows *views;
+    int64_t n_views;
     const thaw_rows *validation; /* NULL, or n = 0: none. */
     /* NULL, or called after each epoch; non-zero stops. */
     int (*on_epoch)(void *ctx, const thaw_epoch *epoch);

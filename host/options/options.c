@@ -77,6 +77,9 @@ static const thaw__option table[] = {
     {.key = "batch", .used_by = INSPECT | TRAIN | EVAL | PREDICT, INTEGER(batch), .fallback = "32",
      RANGE(1, 4096),
      .help = "Pictures that go through the frozen layers at once."},
+    {.key = "views", .used_by = TRAIN, INTEGER(views.n), .fallback = "1", RANGE(1, 256),
+     .help = "Versions of each training picture that are kept, the first as it is, the others cropped, "
+             "mirrored, turned and coloured as [views] says; an epoch looks at one of each."},
     {.key = "device", .used_by = COMPUTING, DEVICE(device), AUTO,
      .help = "Where to compute."},
     {.key = "precision", .used_by = INSPECT | TRAIN | EVAL | CACHE,
@@ -133,6 +136,19 @@ static const thaw__option table[] = {
      .help = "See image.scale; one number for all channels, or one for each."},
     {.key = "image.std", .used_by = PIXELS, CHANNELS(image.std), AUTO, RANGE(1e-6, 1e3),
      .help = "See image.scale; one number for all channels, or one for each."},
+
+    {.key = "views.crop", .used_by = TRAIN, NUMBER(views.ranges.crop), .fallback = "0.5",
+     RANGE(0.05, 1),
+     .help = "Least share of a picture's area that a view shows; 1 crops none."},
+    {.key = "views.flip", .used_by = TRAIN, SWITCH(views.ranges.flip), .fallback = "true",
+     .help = "Mirror half of the views, left to right."},
+    {.key = "views.rotate", .used_by = TRAIN, NUMBER(views.ranges.rotate), .fallback = "0",
+     RANGE(0, 180), .help = "Degrees by which views are turned at most, either way."},
+    {.key = "views.colour", .used_by = TRAIN, NUMBER(views.ranges.colour), .fallback = "0.2",
+     RANGE(0, 1),
+     .help = "By how much brightness, contrast and saturation of views vary at most, as a share."},
+    {.key = "views.show", .used_by = TRAIN, PATH(views.show), .fallback = "",
+     .help = "JPEG file that gets some training pictures with their views, as the network sees them."},
 
     {.key = "cache.dir", .used_by = COMPUTING, PATH(cache.dir), AUTO, .none = true,
      .help = "Folder that keeps the activations; auto is thaw in $XDG_CACHE_HOME or ~/.cache, "

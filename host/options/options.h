@@ -20,10 +20,11 @@
 #include "log.h"
 #include "picture/image.h"
 #include "picture/preset.h"
+#include "picture/view.h"
 #include "status.h"
 #include "top/trainer.h"
 
-enum { THAW_OPTIONS_MAX = 64 }; /* Room for rows in the table. */
+enum { THAW_OPTIONS_MAX = 80 }; /* Room for rows in the table. */
 
 /* What an option holds that was given as "auto", which leaves the choice to the program: a value of
  * its C type that means nothing else. NaN is a number's, NULL a text's. */
@@ -110,6 +111,11 @@ typedef struct thaw_options {
         double scale;
         thaw_opt_channels mean, std;
     } image;
+    struct {
+        int64_t n;
+        thaw_view_ranges ranges;
+        const char *show;
+    } views;
     struct {
         const char *dir; /* "": none. */
         int64_t memory_bytes, device_bytes, pinned_bytes;

@@ -29,6 +29,7 @@ struct thaw_decoder {
     thaw_image_budget *budget;     /* NULL: nobody shares. */
     const volatile int *stop;      /* NULL: never. */
     const thaw_geometry *geometry; /* Of the picture at work. NULL: all of it is wanted. */
+    const thaw_view *view;         /* Of it; NULL: as it is. */
     uint8_t background;            /* Grey on which transparent pixels are laid. */
     int64_t most_pixels;           /* That a picture may have: 2^28; fuzzers have no time for it. */
 
@@ -40,7 +41,8 @@ struct thaw_decoder {
 
     uint8_t *small; /* What the resize leaves, where the result needs turning. */
     float *scratch;
-    size_t rgb_bytes, small_bytes, scratch_bytes;
+    uint8_t *seen; /* Of a view: u8 RGB as it is shown, and as much to work with. */
+    size_t rgb_bytes, small_bytes, scratch_bytes, seen_bytes;
     size_t borrowed; /* From the budget. */
     thaw_cached_axis x, y;
 };

@@ -1,10 +1,13 @@
 #include "decoder.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <jpeglib.h>
+
+#include "view.h"
 
 enum {
     MOST_PIXELS = 1 << 28,
@@ -49,6 +52,7 @@ void thaw_decoder_free(thaw_decoder *decoder) {
     free(decoder->rgb);
     free(decoder->small);
     free(decoder->scratch);
+    free(decoder->seen);
     free(decoder);
 }
 
@@ -166,6 +170,22 @@ static void place(const thaw_geometry *g, int width, int height, span *x, span *
     y->first = round_half_even(y->out - g->height);
 }
 
+/* One axis of a crop: the whole is resized so that the crop becomes n pixels. */
+static span place_crop(int in, double first, double length, int n) {
+    span s = {.out = (int)lrint(fmin((double)n * in / length, INT32_MAX / 4)), .n = n};
+    if (s.out < n) s.out = n;
+    s.first = (int)lrint(first * s.out / in);
+    if (s.first > s.out - n) s.first = s.out - n;
+    return s;
+}
+
+static void place_view(const thaw_view *view, const thaw_geometry *g, int width, int height,
+                       span *x, span *y) {
+    thaw_box box = thaw_view_box(view, width, height, (double)g->width / g->height);
+    *x = place_crop(width, box.x, box.width, g->width);
+    *y = place_crop(height, box.y, box.height, g->height);
+}
+
 static thaw_status prepare_axis(thaw_cached_axis *cached, int in, span s, bool flip,
                                 thaw_filter filter, thaw_error *err) {
     int first = flip ? s.out - s.first - s.n : s.first;
@@ -187,30 +207,39 @@ static thaw_status prepare_axis(thaw_cached_axis *cached, int in, span s, bool f
 static thaw_status prepare_axes(thaw_decoder *d, const thaw_geometry *g, thaw_error *err) {
     span x, y;
     thaw_turn t = d->turn;
-    place(g, t.swap ? d->height : d->width, t.swap ? d->width : d->height, &x, &y);
+    int width = t.swap ? d->height : d->width, height = t.swap ? d->width : d->height;
+    if (d->view && d->view->crop)
+        place_view(d->view, g, width, height, &x, &y);
+    else
+        place(g, width, height, &x, &y);
     THAW_TRY(prepare_axis(&d->x, d->width, t.swap ? y : x, t.flip_x, g->filter, err));
     return prepare_axis(&d->y, d->height, t.swap ? x : y, t.flip_y, g->filter, err);
+}
+
+/* RGB as it is asked for; returns where the next one goes. */
+static uint8_t *put_pixel(const thaw_geometry *g, const uint8_t *p, uint8_t *out) {
+    int first = g->order == THAW_ORDER_BGR ? 2 : 0;
+    if (g->channels == 1) {
+        *out = (uint8_t)((p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16);
+        return out + 1;
+    }
+    out[0] = p[first];
+    out[1] = p[1];
+    out[2] = p[2 - first];
+    return out + 3;
 }
 
 /* The small stored picture to the shown one, in the channel order that is asked for. */
 static void put_out(const thaw_decoder *d, const thaw_geometry *g, uint8_t *out) {
     thaw_turn t = d->turn;
     int stored_width = d->x.n, stored_height = d->y.n;
-    int first = g->order == THAW_ORDER_BGR ? 2 : 0;
     for (int y = 0; y < g->height; y++) {
         for (int x = 0; x < g->width; x++) {
             int sx = t.swap ? y : x, sy = t.swap ? x : y;
             if (t.flip_x) sx = stored_width - 1 - sx;
             if (t.flip_y) sy = stored_height - 1 - sy;
-            const uint8_t *p = d->small + 3 * ((size_t)sy * (size_t)stored_width + (size_t)sx);
-            if (g->channels == 1) {
-                *out++ = (uint8_t)((p[0] * 19595 + p[1] * 38470 + p[2] * 7471 + 0x8000) >> 16);
-            } else {
-                out[0] = p[first];
-                out[1] = p[1];
-                out[2] = p[2 - first];
-                out += 3;
-            }
+            out =
+                put_pixel(g, d->small + 3 * ((size_t)sy * (size_t)stored_width + (size_t)sx), out);
         }
     }
 }
@@ -228,6 +257,21 @@ static thaw_status finish(thaw_decoder *d, const uint8_t *rgb, const thaw_geomet
     thaw_resize(rgb, 3 * (size_t)d->n_columns, d->first_column, 0, &d->x.axis, &d->y.axis,
                 d->scratch, straight ? out : d->small);
     if (!straight) put_out(d, g, out);
+    return THAW_OK;
+}
+
+/* The same for a view: what a person would see of it, changed, and then as it is asked for. */
+static thaw_status finish_view(thaw_decoder *d, const thaw_geometry *g, uint8_t *out,
+                               thaw_error *err) {
+    thaw_geometry shown = *g;
+    size_t n = (size_t)g->width * (size_t)g->height;
+    shown.channels = 3;
+    shown.order = THAW_ORDER_RGB;
+    THAW_TRY(reserve((void **)&d->seen, &d->seen_bytes, 6 * n, err));
+    THAW_TRY(finish(d, d->rgb, &shown, d->seen, err));
+    thaw_view_finish(d->view, g->width, g->height, d->seen, d->seen + 3 * n);
+    for (size_t i = 0; i < n; i++)
+        out = put_pixel(g, d->seen + 3 * i, out);
     return THAW_OK;
 }
 
@@ -286,12 +330,21 @@ static thaw_status decode(thaw_decoder *d, const uint8_t *bytes, size_t n, const
     return refuse_format(bytes, n, err);
 }
 
+thaw_status thaw_image_decode_view(thaw_decoder *d, const void *bytes, size_t n,
+                                   const thaw_geometry *g, const thaw_view *view, uint8_t *out,
+                                   thaw_error *err) {
+    d->view = view;
+    thaw_status status = decode(d, bytes, n, g, g->background, err);
+    if (status == THAW_OK)
+        status = view ? finish_view(d, g, out, err) : finish(d, d->rgb, g, out, err);
+    picture_close(d);
+    d->view = NULL;
+    return status;
+}
+
 thaw_status thaw_image_decode(thaw_decoder *d, const void *bytes, size_t n, const thaw_geometry *g,
                               uint8_t *out, thaw_error *err) {
-    thaw_status status = decode(d, bytes, n, g, g->background, err);
-    if (status == THAW_OK) status = finish(d, d->rgb, g, out, err);
-    picture_close(d);
-    return status;
+    return thaw_image_decode_view(d, bytes, n, g, NULL, out, err);
 }
 
 /* ---- for tests ----------------------------------------------------------------------------- */

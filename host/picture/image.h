@@ -48,6 +48,8 @@ typedef struct thaw_geometry {
     uint8_t background; /* Grey on which transparent pixels are laid. */
 } thaw_geometry;
 
+typedef struct thaw_view thaw_view; /* view.h */
+
 /* What one thread needs: memory that grows to the largest usual picture and is used again. */
 typedef struct thaw_decoder thaw_decoder;
 thaw_status thaw_decoder_create(thaw_decoder **decoder, thaw_error *err);
@@ -71,6 +73,11 @@ void thaw_decoder_share(thaw_decoder *decoder, thaw_image_budget *budget, const 
  * ERR_INTERRUPTED. out is undefined then. */
 thaw_status thaw_image_decode(thaw_decoder *decoder, const void *bytes, size_t n,
                               const thaw_geometry *geometry, uint8_t *out, thaw_error *err);
+
+/* The same of a view of the picture; NULL: of the picture as it is. */
+thaw_status thaw_image_decode_view(thaw_decoder *decoder, const void *bytes, size_t n,
+                                   const thaw_geometry *geometry, const thaw_view *view,
+                                   uint8_t *out, thaw_error *err);
 
 /* The steps of the above, for tests. Pixels are u8 RGB, rows dense. */
 typedef struct thaw_pixels {

@@ -7,17 +7,21 @@
 #include "others.h"
 #include "pipeline.h"
 
-/* What the pipeline's ends need. */
+/* What the pipeline's ends need. An item is a view of a picture: view * dataset->n + picture, as keys
+ * has them. */
 typedef struct extractor {
     const thaw_dataset *dataset;
+    const thaw_view_ranges *views;
+    size_t *items; /* [n_items] All that are wanted, pictures as they are first. */
+    size_t n_items;
     thaw_cache *cache;
     thaw_log *log;
     size_t D;
     thaw_extraction *result;
     thaw_hash *keys;     /* [batch] */
     const char **reason; /* [dataset->n] NULL: none. */
-    bool again;          /* Pictures of others.mine go in, and not all. */
-    size_t next;         /* Picture, or entry of others.mine, that goes in next. */
+    bool again;          /* Items of others.mine go in, and not all. */
+    size_t next;         /* Entry of items, or of others.mine, that goes in next. */
     thaw_arena arena;
 
     pthread_mutex_t mutex; /* Guards what others wait for, and the result's hits. */
@@ -30,17 +34,21 @@ static thaw_status no_memory(const extractor *e, thaw_error *err) {
 
 /* ---- the pipeline's ends ------------------------------------------------------------------- */
 
-/* The dataset's number of what went in as the i-th. */
-static size_t number_of(const extractor *e, size_t i) {
-    return e->again ? e->others.mine[i] : i;
+/* What went in as the i-th. */
+static size_t item_of(const extractor *e, size_t i) {
+    return e->again ? e->others.mine[i] : e->items[i];
+}
+
+static size_t picture_of(const extractor *e, size_t item) {
+    return item % e->dataset->n;
 }
 
 static thaw_status next_path(void *ctx, char path[PATH_MAX], thaw_error *err) {
     (void)err;
     extractor *e = ctx;
     path[0] = '\0';
-    if (e->next < (e->again ? e->others.n_mine : e->dataset->n))
-        thaw_dataset_path(e->dataset, number_of(e, e->next++), path);
+    if (e->next < (e->again ? e->others.n_mine : e->n_items))
+        thaw_dataset_path(e->dataset, picture_of(e, item_of(e, e->next++)), path);
     return THAW_OK;
 }
 
@@ -51,31 +59,40 @@ static void count_hits(extractor *e, size_t n) {
     thaw_log_progress_add(e->log, n);
 }
 
-static void put_off(extractor *e, size_t picture) {
+static void put_off(extractor *e, size_t item) {
     pthread_mutex_lock(&e->mutex);
-    e->others.waiting[e->others.n_waiting++] = picture;
+    e->others.waiting[e->others.n_waiting++] = item;
     pthread_mutex_unlock(&e->mutex);
 }
 
-/* Whether the picture is in the cache, or will be soon. */
+/* Whether the item is in the cache, or will be soon. */
 static bool need_not_go(void *ctx, size_t i, thaw_hash hash) {
     extractor *e = ctx;
-    size_t picture = number_of(e, i);
-    e->result->keys[picture] = hash;
-    thaw_cache_claim claim = thaw_cache_claim_record(e->cache, hash);
+    size_t item = item_of(e, i);
+    thaw_hash *key = &e->result->keys[item];
+    *key = thaw_view_key(e->views, hash, (int64_t)(item / e->dataset->n));
+    thaw_cache_claim claim = thaw_cache_claim_record(e->cache, *key);
     if (claim == THAW_CLAIM_KEPT)
         count_hits(e, 1);
     else if (claim == THAW_CLAIM_OTHERS && !e->others.impatient)
-        put_off(e, picture);
+        put_off(e, item);
     else
         return false;
     return true;
 }
 
+static bool choose_view(void *ctx, size_t i, thaw_hash hash, thaw_view *view) {
+    const extractor *e = ctx;
+    int64_t k = (int64_t)(item_of(e, i) / e->dataset->n);
+    if (k > 0) *view = thaw_view_draw(e->views, hash, k);
+    return k > 0;
+}
+
 static thaw_status reject(extractor *e, const thaw_piped *piped, thaw_error *err) {
-    size_t picture = number_of(e, piped->i);
+    size_t item = item_of(e, piped->i), picture = picture_of(e, item);
     const char *reason = piped->problem;
-    thaw_cache_release(e->cache, piped->hash);
+    thaw_cache_release(e->cache, e->result->keys[item]);
+    if (e->result->rejected[picture]) return THAW_OK; /* In another view. */
     e->result->rejected[picture] = true;
     e->result->n_rejected++;
     e->reason[picture] = thaw_arena_string(&e->result->arena, reason, strlen(reason));
@@ -93,7 +110,7 @@ static thaw_status keep(void *ctx, size_t n, const thaw_piped *pictures, float *
             continue;
         }
         if (good != k) memmove(features + good * D, features + k * D, D * sizeof *features);
-        e->keys[good++] = pictures[k].hash;
+        e->keys[good++] = e->result->keys[item_of(e, pictures[k].i)];
     }
     THAW_TRY(thaw_cache_append(e->cache, e->keys, good, features, err));
     e->result->misses += good;
@@ -103,17 +120,25 @@ static thaw_status keep(void *ctx, size_t n, const thaw_piped *pictures, float *
 
 /* ---- the whole ----------------------------------------------------------------------------- */
 
-static thaw_status allocate(extractor *e, size_t batch, thaw_error *err) {
+static thaw_status allocate(extractor *e, const thaw_extract_options *options, thaw_error *err) {
     thaw_extraction *x = e->result;
     x->n = e->dataset->n;
-    x->keys = thaw_arena_array(&x->arena, x->n, sizeof *x->keys);
+    x->n_views = options->n_views > 1 ? (size_t)options->n_views : 1;
+    size_t all = x->n * x->n_views; /* At most. */
+    x->keys = thaw_arena_array(&x->arena, x->n, x->n_views * sizeof *x->keys);
     x->rejected = thaw_arena_array(&x->arena, x->n, sizeof *x->rejected);
+    e->items = thaw_arena_array(&e->arena, x->n, x->n_views * sizeof *e->items);
     e->reason = thaw_arena_array(&e->arena, x->n, sizeof *e->reason);
-    e->keys = thaw_arena_array(&e->arena, batch, sizeof *e->keys);
-    e->others.waiting = thaw_arena_array(&e->arena, x->n, sizeof *e->others.waiting);
-    e->others.mine = thaw_arena_array(&e->arena, x->n, sizeof *e->others.mine);
-    bool good = x->keys && x->rejected && e->reason && e->keys && e->others.waiting;
-    return good && e->others.mine ? THAW_OK : no_memory(e, err);
+    e->keys = thaw_arena_array(&e->arena, (size_t)options->batch, sizeof *e->keys);
+    e->others.waiting = thaw_arena_array(&e->arena, all, sizeof *e->others.waiting);
+    e->others.mine = thaw_arena_array(&e->arena, all, sizeof *e->others.mine);
+    if (!x->keys || !x->rejected || !e->items || !e->reason || !e->keys || !e->others.waiting ||
+        !e->others.mine)
+        return no_memory(e, err);
+    for (size_t item = 0; item < all; item++)
+        if (item < x->n || e->dataset->split[item % x->n] == THAW_SPLIT_TRAIN)
+            e->items[e->n_items++] = item;
+    return THAW_OK;
 }
 
 static thaw_status run_once(extractor *e, const thaw_pipeline *pipeline, thaw_error *err) {
@@ -130,7 +155,8 @@ static thaw_status run_rounds(extractor *e, thaw_pipeline *pipeline, thaw_error 
     enum { PATIENCE_S = 60 }; /* A batch takes seconds where it takes long. */
     thaw_extraction *x = e->result;
     e->others.patience_s = PATIENCE_S;
-    pipeline->source = (thaw_picture_source){next_path, need_not_go, e, x->n};
+    pipeline->source = (thaw_picture_source){
+        .next = next_path, .skip = need_not_go, .view = choose_view, .ctx = e, .most = e->n_items};
     pipeline->sink = (thaw_picture_sink){keep, e};
     thaw_status status = run_once(e, pipeline, err);
     while (status == THAW_OK && e->others.n_waiting) {
@@ -143,12 +169,12 @@ static thaw_status run_rounds(extractor *e, thaw_pipeline *pipeline, thaw_error 
     return thaw_fail(err, status,
                      "stopped by a signal after %zu of %zu pictures; what was computed is in the "
                      "cache and the next run goes on from there",
-                     x->hits + x->misses + x->n_rejected, x->n);
+                     x->hits + x->misses + x->n_rejected, e->n_items);
 }
 
 static thaw_status run(extractor *e, thaw_pipeline *pipeline, thaw_error *err) {
     double start = thaw_now_s();
-    thaw_log_progress_begin(e->log, "pictures to features", "images", e->result->n);
+    thaw_log_progress_begin(e->log, "pictures to features", "images", e->n_items);
     thaw_status status = run_rounds(e, pipeline, err);
     thaw_log_progress_end(e->log);
     e->result->seconds = thaw_now_s() - start;
@@ -187,6 +213,7 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
                          thaw_error *err) {
     *extraction = (thaw_extraction){0};
     extractor e = {.dataset = dataset,
+                   .views = &options->views,
                    .cache = cache,
                    .log = log,
                    .D = (size_t)network->n_features,
@@ -198,7 +225,7 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
                               .stop = options->stop,
                               .log = log};
     pthread_mutex_init(&e.mutex, NULL);
-    thaw_status status = allocate(&e, (size_t)options->batch, err);
+    thaw_status status = allocate(&e, options, err);
     if (status == THAW_OK) status = run(&e, &pipeline, err);
     if (status == THAW_OK) status = report_rejected(&e, options, err);
     pthread_mutex_destroy(&e.mutex);

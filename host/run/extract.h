@@ -1,4 +1,5 @@
-/* The features of a dataset's pictures, in a cache: computed where they are not there yet.
+/* The features of a dataset's pictures, and of views of those to train on, in a cache: computed where
+ * they are not there yet.
  *
  * Memory does not grow with the number of pictures beyond a record of some bytes for each.
  */
@@ -10,11 +11,13 @@
 #include "file.h"
 #include "log.h"
 #include "model/network.h"
+#include "picture/view.h"
 
 typedef struct thaw_extraction {
-    thaw_hash *keys; /* [n] Record key of each picture of the dataset. */
+    thaw_hash *keys; /* [n_views, n] Record keys of each picture of the dataset and of its views; of
+                      * what is not trained on only the first, which is the picture as it is. */
     bool *rejected;  /* [n] Unreadable: there is no record. */
-    size_t n, n_rejected, hits, misses;
+    size_t n, n_views, n_rejected, hits, misses;
     double seconds;         /* Wall time of the whole. */
     double plan_seconds;    /* Of which planning the trunk; 0 when all were hits. */
     thaw_rejected *reasons; /* [n_rejected], in the dataset's order. */
@@ -24,6 +27,8 @@ typedef struct thaw_extraction {
 typedef struct thaw_extract_options {
     int64_t batch;
     thaw_dtype compute;
+    int64_t n_views; /* Of each picture to train on, itself included; 0: one. */
+    thaw_view_ranges views;
     thaw_opt_limit max_bad;    /* More rejected pictures stop the run. */
     const char *rejected_path; /* Table of them, written whatever the outcome; NULL: none. */
     const volatile int *stop;  /* Becomes non-zero: stop soon with ERR_INTERRUPTED. NULL: never. */

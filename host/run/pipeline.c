@@ -173,9 +173,13 @@ static bool produce_one(pipeline *p, reader *r, size_t i, size_t slot) {
         return true;
     }
     if (source->skip && !take_slot(p, &slot)) return false;
+    thaw_view view;
+    bool changed =
+        status == THAW_OK && source->view && source->view(source->ctx, i, picture.hash, &view);
     if (status == THAW_OK)
-        status = thaw_image_decode(r->decoder, bytes, n, &p->spec->network->preprocess.geometry,
-                                   p->pixels + slot * p->image_bytes, &why);
+        status =
+            thaw_image_decode_view(r->decoder, bytes, n, &p->spec->network->preprocess.geometry,
+                                   changed ? &view : NULL, p->pixels + slot * p->image_bytes, &why);
     return put_picture(p, slot, r->path, picture, status, &why);
 }
 

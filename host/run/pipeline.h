@@ -13,6 +13,7 @@
 #include "hash.h"
 #include "log.h"
 #include "model/network.h"
+#include "picture/view.h"
 
 /* Where pictures come from. */
 typedef struct thaw_picture_source {
@@ -23,6 +24,9 @@ typedef struct thaw_picture_source {
      * through the trunk. Asked by several threads at once, for pictures in any order. NULL: all of
      * them go, and come out in the order in which they came. */
     bool (*skip)(void *ctx, size_t i, thaw_hash hash);
+    /* NULL: pictures as they are. Fills in as which view of it the i-th picture, whose file's bytes
+     * hash to `hash`, goes through the trunk; false: as it is. Asked as skip is, after it. */
+    bool (*view)(void *ctx, size_t i, thaw_hash hash, thaw_view *view);
     void *ctx;
     size_t most; /* There are no more than so many; SIZE_MAX: nobody knows. */
 } thaw_picture_source;

@@ -6,9 +6,11 @@
 #include "session.h"
 #include "top/head.h"
 
-/* Readable pictures in the dataset's order. */
+/* Readable pictures in the dataset's order. Rows point into it: it stays where it is. */
 typedef struct thaw_split_rows {
     thaw_rows rows;
+    thaw_rows views;         /* [rows.n * n_views] each picture's, itself first. */
+    int64_t n_views;         /* 1: as they are. */
     size_t *picture;         /* [rows.n] which of the dataset's each row is. */
     thaw_features *features; /* NULL: there are none. */
     size_t n_rejected;

@@ -149,6 +149,8 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
     THAW_TRY(open_cache(s, network, err));
     thaw_extract_options options = {.batch = s->options->batch,
                                     .compute = s->compute,
+                                    .n_views = s->options->views.n,
+                                    .views = s->options->views.ranges,
                                     .max_bad = s->options->data.max_bad,
                                     .rejected_path = rejected_path,
                                     .stop = s->stop};

@@ -8,6 +8,7 @@
 #include "epoch_log.h"
 #include "model/bundle.h"
 #include "predictions.h"
+#include "report/sheet.h"
 #include "run_folder.h"
 #include "session.h"
 
@@ -84,10 +85,48 @@ static thaw_status check_solver(const thaw_options *o, thaw_error *err) {
     return THAW_OK;
 }
 
+/* What says how views differ is for nothing where there are none, and views for nothing where they do
+ * not differ. */
+static thaw_status check_views(const thaw_options *o, thaw_error *err) {
+    static const char *const ranges[] = {"views.crop", "views.flip", "views.rotate", "views.colour",
+                                         "views.show"};
+    for (size_t i = 0; o->views.n == 1 && i < sizeof ranges / sizeof *ranges; i++)
+        if (!thaw_options_has_default(o, ranges[i]))
+            return thaw_fail(err, THAW_ERR_USAGE,
+                             "%s has no part where views = 1: give more views, or leave it out",
+                             ranges[i]);
+    if (o->views.n > 1 && thaw_views_are_still(&o->views.ranges))
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "views = %lld, and nothing in which they differ: give views.crop, "
+                         "views.flip, views.rotate or views.colour",
+                         (long long)o->views.n);
+    return THAW_OK;
+}
+
+/* Training pictures from all over the dataset, with their views. */
+static thaw_status show_views(run *r, thaw_error *err) {
+    const thaw_split_rows *train = &r->splits[THAW_SPLIT_TRAIN];
+    size_t n = (size_t)train->rows.n, shown = n < THAW_SHEET_ROWS ? n : THAW_SHEET_ROWS;
+    const char *paths[THAW_SHEET_ROWS];
+    for (size_t k = 0; k < shown; k++) {
+        char path[PATH_MAX];
+        thaw_dataset_path(&r->session.dataset, train->picture[k * n / shown], path);
+        paths[k] = thaw_arena_string(&r->arena, path, strlen(path));
+        if (!paths[k]) return no_memory(err);
+    }
+    thaw_sheet sheet = {.paths = paths,
+                        .n_pictures = shown,
+                        .n_views = r->options->views.n,
+                        .ranges = &r->options->views.ranges,
+                        .seen = &r->network.preprocess.geometry};
+    return thaw_sheet_write(&sheet, r->options->views.show, err);
+}
+
 static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(thaw_options_require(r->options, "model", err));
     THAW_TRY(thaw_options_require(r->options, "out", err));
     THAW_TRY(check_solver(r->options, err));
+    THAW_TRY(check_views(r->options, err));
     THAW_TRY(thaw_network_open(&r->network, r->options, err));
     say_network(r);
     thaw_dataset_spec spec = {.stop = r->session.stop};
@@ -98,7 +137,8 @@ static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(thaw_session_extract(&r->session, &r->network, &spec, rejected, err));
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         THAW_TRY(thaw_split_rows_open(&r->splits[s], &r->session, &r->network, (thaw_split)s, err));
-    return check_classes(r, err);
+    THAW_TRY(check_classes(r, err));
+    return *r->options->views.show ? show_views(r, err) : THAW_OK;
 }
 
 /* ---- to a head ----------------------------------------------------------------------------- */
@@ -158,6 +198,8 @@ static thaw_status train_head(run *r, thaw_error *err) {
         .options = r->training,
         .K = (int64_t)r->session.dataset.n_classes,
         .train = &r->splits[THAW_SPLIT_TRAIN].rows,
+        .views = r->options->views.n > 1 ? &r->splits[THAW_SPLIT_TRAIN].views : NULL,
+        .n_views = r->options->views.n,
         .validation = &r->splits[THAW_SPLIT_VALIDATION].rows,
         .memory_bytes = r->session.memory.left,
         .on_epoch = on_epoch,

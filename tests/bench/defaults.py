@@ -24,7 +24,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEMO = {"set": "demo8", "train": 60, "test": 30, "side": 160, "seed": 2026}
-SETTINGS = ["", "--epochs=15", "--epochs=60", "--epochs=100", "--head.optimizer=adamw", "--head.solver=lbfgs"]
+SETTINGS = ["", "--epochs=15", "--epochs=60", "--epochs=100", "--head.optimizer=adamw", "--head.solver=lbfgs", "--views=10"]
 SEEDS = range(1, 6)
 
 
