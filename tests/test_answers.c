@@ -152,6 +152,7 @@ static void views_are_kept(void **state) {
     };
     size_t n = 0, n_before;
     uint8_t *model = NULL, *before;
+    char records[64];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         program p = {0};
         program_expect_ok(&p,
@@ -160,6 +161,8 @@ static void views_are_kept(void **state) {
                           "--out=viewed %s",
                           rows[i].options);
         expect_counts(&p, rows[i].hits, rows[i].misses);
+        snprintf(records, sizeof records, " MB for %u pictures (", rows[i].hits + rows[i].misses);
+        program_expect_text(&p, p.err, records);
         program_free(&p);
         before = model, n_before = n;
         model = test_read("viewed/model.onnx", &n);

@@ -68,7 +68,9 @@ static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw
     if (root) THAW_TRY(say_foreign(s, root, err));
     if (root) THAW_TRY(thaw_cache_explain(&spec, why, sizeof why, &n_differences, err));
     THAW_TRY(thaw_cache_open(&s->cache, &spec, err));
-    thaw_storage_say(s->options, s->cache, root, s->dataset.n, &s->log);
+    size_t views = thaw_dataset_count(&s->dataset, THAW_SPLIT_TRAIN);
+    views *= (size_t)s->options->views.n - 1;
+    thaw_storage_say(s->options, s->cache, root, s->dataset.n + views, &s->log);
     /* One changed setting is usually meant; that everything is computed again should not surprise.
      */
     if (n_differences > 0 && n_differences <= 3 && thaw_cache_measure(s->cache).records == 0) {
