@@ -95,8 +95,10 @@ static void put_head(FILE *out, const thaw_report *r) {
 }
 
 static void put_bar(FILE *out, const char *what, double seconds, double most, const char *kind) {
-    fprintf(out, "<tr><td>%s<td><div class=\"bar %s\" style=\"width:%.2f%%\"></div><td>%.2f s\n",
-            what, kind, most > 0 ? fmax(100 * seconds / most, 0.4) : 0, seconds);
+    enum { LONG = 100 };
+    fprintf(out, "<tr><td>%s<td><div class=\"bar %s\" style=\"width:%.2f%%\"></div><td>%.*f s\n",
+            what, kind, most > 0 ? fmax(100 * seconds / most, 0.4) : 0, seconds < LONG ? 2 : 0,
+            seconds);
 }
 
 static void put_cost(FILE *out, const thaw_report *r) {
