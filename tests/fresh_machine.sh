@@ -4,7 +4,7 @@
 #
 #   tests/fresh_machine.sh [bookworm|trixie] [ARGUMENT OF ctest...]
 #
-# Without arguments for ctest all tests run; .ci/run gives some and says so. The bare root is kept in
+# Without arguments for ctest all tests run; .ci/run gives some and says so. THAW_CMAKE is taken along. The bare root is kept in
 # build-fresh/, which git ignores, and unpacked anew for each run. Needs root, mmdebstrap and what
 # apt and pip reach from here; the machine's certificates and the settings of both are copied in.
 set -euo pipefail
@@ -59,12 +59,13 @@ settings=$(env | grep -E '^(PIP_|SSL_CERT_|REQUESTS_CA_|CURL_CA_|https?_proxy|HT
 inside() {
     # shellcheck disable=SC2086
     chroot "$bare" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CI=true $settings \
+        ${THAW_CMAKE:+"THAW_CMAKE=$THAW_CMAKE"} \
         bash -c 'cd /root/thaw && "$@"' inside "$@"
 }
 
 start=$(date +%s)
 inside ./thaw demo
 say "$release: ./thaw demo took $(($(date +%s) - start)) s from a bare root to its results"
-[ $# -eq 0 ] || say "$release: not all tests follow, but those of 'ctest $*'"
+[ $# -eq 0 ] || say "$release: not all tests follow, but those of 'ctest $*' ${THAW_CMAKE:-}"
 inside ./thaw test "$@"
 say "$release: ./thaw test passed${*:+ what 'ctest $*' chooses}; $(($(date +%s) - start)) s in all"
