@@ -63,9 +63,11 @@ static const char *explain(int code) {
 /* ---- a source and a sink --------------------------------------------------------------------- */
 
 /* The dataset's pictures; every `bad`-th is no picture, picture fails_at ends it with an error, and
- * picture stops_at is to be decoded when everything is to stop. The sink checks that they come in order, and stops or fails when so many have come. */
+ * picture stops_at is to be decoded when everything is to stop. The sink checks that they come in
+ * order, and stops or fails when so many have come. */
 typedef struct ends {
     size_t next, bad, fails_at, stops_at;       /* 0: never. */
+    size_t most;                                /* 0: nobody knows. */
     size_t come, n_bad, stop_at, sink_fails_at; /* 0: never. */
     volatile int stop;
 } ends;
@@ -101,13 +103,14 @@ static thaw_status take(void *ctx, size_t n, const thaw_piped *pictures, float *
 }
 
 static thaw_status run(ends *e, thaw_pipeline_result *result) {
-    thaw_pipeline pipeline = {.network = &network,
-                              .backend = &backend,
-                              .batch = BATCH,
-                              .compute = THAW_F32,
-                              .source = {.next = next_path, .ctx = e, .most = SIZE_MAX},
-                              .sink = {take, e},
-                              .stop = &e->stop};
+    thaw_pipeline pipeline = {
+        .network = &network,
+        .backend = &backend,
+        .batch = BATCH,
+        .compute = THAW_F32,
+        .source = {.next = next_path, .ctx = e, .most = e->most ? e->most : SIZE_MAX},
+        .sink = {take, e},
+        .stop = &e->stop};
     err = (thaw_error){0};
     return thaw_pipeline_run(&pipeline, result, &err);
 }
@@ -197,7 +200,8 @@ static void a_source_or_a_sink_that_fails_ends_it(void **state) {
 static void a_stop_is_heard(void **state) {
     (void)state;
     thaw_pipeline_result result;
-    ends before = {.stop = 1}, amid = {.stop_at = 9}, last = {.stop_at = PICTURES};
+    ends before = {.stop = 1}, amid = {.stop_at = 9},
+         last = {.stop_at = PICTURES, .most = PICTURES};
     ends decoding = {.stops_at = 3};
     assert_int_equal(run(&before, &result), THAW_ERR_INTERRUPTED);
     assert_int_equal(before.come, 0);

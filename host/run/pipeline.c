@@ -121,6 +121,7 @@ static bool take_picture(pipeline *p, reader *r, size_t *i, size_t *slot) {
         else
             p->ended = may_go_on(p); /* A source that waits for more ends early to stop. */
         if (any) *i = p->asked++;
+        if (p->asked == source->most) p->ended = true; /* A stop from now on stops nothing. */
         if (!any && ordered) give_slot_back(p);
     }
     pthread_mutex_unlock(&p->asking);
