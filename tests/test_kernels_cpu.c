@@ -57,6 +57,11 @@ static const test_case cases[] = {
     {"conv 3x3 s2 3->17", CONV, 2, 11, 13, 3, 17, 1, SQUARE(3, 2, 1)},
     {"conv 3x3 s2 3->24 relu", CONV, 1, 15, 9, 3, 24, 1, SQUARE(3, 2, 1), RELU},
     {"conv 7x7 s2 3->16 relu", CONV, 1, 21, 21, 3, 16, 1, SQUARE(7, 2, 3), RELU},
+    /* One column out of one channel: oneDNN 3.7's brgemm is wrong there. */
+    {"conv 7x7 1->72 one column", CONV, 2, 14, 6, 1, 72, 1, .window = {7, 7, 1, 2, 1, 1, 2, 0, 2, 2}},
+    {"conv 5x6 1->31 one column", CONV, 1, 13, 7, 1, 31, 1, .window = {5, 6, 1, 2, 1, 1, 2, 0, 2, 0}},
+    {"conv 3x5 1->30 one column", CONV, 1, 13, 4, 1, 30, 1, .window = {3, 5, 1, 3, 1, 1, 1, 1, 2, 2},
+     RELU},
     {"conv 1x1 24->144 relu6", CONV, 2, 7, 5, 24, 144, 1, SQUARE(1, 1, 0), RELU6},
     {"conv 1x1 144->24", CONV, 2, 7, 5, 144, 24, 1, SQUARE(1, 1, 0)},
     {"conv 1x1 17->3 no bias", CONV, 3, 5, 5, 17, 3, 1, SQUARE(1, 1, 0), .no_bias = true},

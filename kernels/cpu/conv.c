@@ -6,6 +6,8 @@
  * no third stream of bytes is read. Deterministic: oneDNN's forward passes split work by output,
  * never by reduction over threads.
  */
+#include <string.h>
+
 #include "onednn.h"
 #include "status.h"
 
@@ -65,6 +67,19 @@ static int make_desc(const cpu_builder *builder, const layer_mds *mds, dnnl_prim
         attr);
 }
 
+/* oneDNN 3.7's brgemm computes a single channel wrongly where the output is one column wide and the
+ * stride across is larger than the one down: then another of its implementations is taken. */
+static int pass_over_brgemm(const thaw_step *step, dnnl_primitive_desc_t desc) {
+    const thaw_conv_shape *c = &step->conv;
+    if (step->kind == THAW_STEP_dense || c->C > 1 || c->Q > 1 || c->window.stride_w == 1) return 0;
+    for (;;) {
+        const char *name = "";
+        dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, (void *)&name);
+        if (strncmp(name, "brg", 3) != 0) return 0;
+        CPU_TRY(dnnl_primitive_desc_next_impl(desc));
+    }
+}
+
 /* The call that computes, once its descriptor has chosen the layouts. */
 static int add_layer(cpu_builder *builder, const layer_mds *mds, const cpu_source *source,
                      dnnl_primitive_desc_t desc) {
@@ -104,7 +119,8 @@ int cpu_conv_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw
     dnnl_primitive_attr_destroy(attr);
     if (code) return cpu_refuse(&builder, code, "this shape");
     cpu_source source;
-    code = take_layouts(&builder, &mds, desc, &source);
+    code = pass_over_brgemm(step, desc);
+    if (!code) code = take_layouts(&builder, &mds, desc, &source);
     if (code) {
         dnnl_primitive_desc_destroy(desc);
         return code;
