@@ -9,6 +9,9 @@ enum { HISTORY = 10 };
  * left. */
 static const double enough_descent = 1e-4, enough_slope = 0.9;
 
+/* Differences of the function below this part of it may be rounding. */
+static const double hidden = 1e-9;
+
 typedef struct search {
     const thaw_lbfgs *problem;
     thaw_lbfgs_result *result;
@@ -109,7 +112,7 @@ static double between(const point *low, const point *high) {
 /* Whether the point lies low enough: Wolfe's first condition. Where rounding hides what the function
  * falls by, the slope says the same of a parabola (Hager and Zhang 2005). */
 static bool is_low(const point *start, const point *p) {
-    static const double hidden = 1e-9, least_fall = 0.1;
+    static const double least_fall = 0.1;
     if (p->f <= start->f + enough_descent * p->a * start->slope) return true;
     return p->f <= start->f + hidden * fabs(start->f) &&
            p->slope <= (2 * least_fall - 1) * start->slope;
@@ -126,7 +129,7 @@ static thaw_status search_line(search *s, const point *start, double a, point *e
     for (int k = 0; k < MOST_LOOKS; k++) {
         point p;
         THAW_TRY(look(s, a, &p, err));
-        if (!is_low(start, &p) || (low.a > 0 && p.f > low.f + fabs(low.f) * 1e-9)) {
+        if (!is_low(start, &p) || (low.a > 0 && p.f > low.f + hidden * fabs(low.f))) {
             high = p;
             enclosed = true;
         } else if (fabs(p.slope) <= -enough_slope * start->slope) {

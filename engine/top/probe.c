@@ -14,8 +14,7 @@ static const int64_t most_iterations = 1000;
 
 typedef struct probe {
     const thaw_train_job *job;
-    const thaw_rows
-        *rows; /* What the objective sums over: the training rows, or all their views. */
+    const thaw_rows *rows;     /* To sum over: the training rows, or all their views. */
     const float *class_weight; /* [K]; NULL: ones. */
     thaw_head *head;
     double norm; /* The sum of the rows' weights. */
