@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "blas.h"
+#include "library.h"
 
 namespace thaw {
 
@@ -21,10 +22,8 @@ struct blas {
 };
 
 static bool find(blas *b) {
-    static const char *const names[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so"};
-    for (const char *name : names) {
-        if ((b->library = dlopen(name, RTLD_NOW | RTLD_LOCAL))) break;
-    }
+    static const char *const names[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so", NULL};
+    b->library = open_library(names);
     if (!b->library) return false;
     *(void **)&b->create = dlsym(b->library, "cublasCreate_v2");
     *(void **)&b->destroy = dlsym(b->library, "cublasDestroy_v2");
@@ -41,7 +40,10 @@ int blas_open(cudaStream_t stream, bool tf32, blas **handle, thaw_error *err) {
     blas *b = (blas *)calloc(1, sizeof *b);
     if (!b || !find(b)) {
         blas_close(b);
-        thaw_fail(err, THAW_ERR_UNSUPPORTED, "cuBLAS (libcublas.so.13 or .12) was not found");
+        thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                  "cuBLAS (libcublas.so.13 or .12) was not found: neither by the loader "
+                  "(LD_LIBRARY_PATH) nor beside the program, in /usr/local/cuda or in a Python's "
+                  "package nvidia-cublas");
         return (int)cudaErrorInvalidValue;
     }
     int code = (int)cudaMalloc(&b->workspace, WORKSPACE_BYTES);
@@ -51,14 +53,13 @@ int blas_open(cudaStream_t stream, bool tf32, blas **handle, thaw_error *err) {
     if (!code && tf32) code = b->set_math_mode(b->handle, TF32_TENSOR_OP_MATH);
     if (code) {
         blas_close(b);
-        thaw_fail(err, THAW_ERR_BACKEND, "cuBLAS did not start: code %d", code);
+        thaw_fail(err, THAW_ERR_UNSUPPORTED, "cuBLAS did not start: code %d", code);
         return code;
     }
     *handle = b;
     return 0;
 }
 
-/* The library stays: closing it while a context lives is more than it promises to survive. */
 void blas_close(blas *b) {
     if (b && b->handle) b->destroy(b->handle);
     if (b) cudaFree(b->workspace);

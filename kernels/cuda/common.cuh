@@ -69,6 +69,7 @@ __device__ inline void with_activation(thaw_act act, float a, float b, F f) {
         case THAW_ACT_NONE:
             return f([](float x) { return x; });
         case THAW_ACT_CLIP:
+            if (b == INFINITY) return f([=](float x) { return fmaxf(x, a); });
             return f([=](float x) { return fminf(fmaxf(x, a), b); });
         case THAW_ACT_LEAKY_RELU:
             return f([=](float x) { return x < 0 ? a * x : x; });
@@ -98,7 +99,6 @@ struct float8 {
     float v[8];
 };
 
-/* From global or shared memory, aligned to 16 bytes. */
 template <class T>
 __device__ inline float8 unpack8(T type, const uint4 &bits) {
     float8 x;
@@ -123,7 +123,7 @@ __device__ inline packed8<T> load_packed8(const T *from, bool valid) {
     packed8<T> x;
 #pragma unroll
     for (unsigned i = 0; i < sizeof(T) / 2; i++)
-        x.bits[i] = valid ? ((const uint4 *)from)[i] : make_uint4(0, 0, 0, 0);
+        x.bits[i] = valid ? load_16((const uint4 *)from + i) : make_uint4(0, 0, 0, 0);
     return x;
 }
 
@@ -140,24 +140,39 @@ __device__ inline float8 unpack8(float, const packed8<float> &x) {
 }
 
 template <class T>
-__device__ inline float8 load8(const T *from) {
-    return unpack8(T{}, *(const uint4 *)from);
+__device__ inline packed8<T> pack8(T type, const float8 &x) {
+    return {{make_uint4(from_float2(type, x.v[0], x.v[1]), from_float2(type, x.v[2], x.v[3]),
+                        from_float2(type, x.v[4], x.v[5]), from_float2(type, x.v[6], x.v[7]))}};
 }
 
-__device__ inline float8 load8(const float *from) {
-    float4 lo = *(const float4 *)from, hi = *(const float4 *)(from + 4);
-    return {{lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w}};
+__device__ inline packed8<float> pack8(float, const float8 &x) {
+    return {{make_uint4(__float_as_uint(x.v[0]), __float_as_uint(x.v[1]), __float_as_uint(x.v[2]),
+                        __float_as_uint(x.v[3])),
+             make_uint4(__float_as_uint(x.v[4]), __float_as_uint(x.v[5]), __float_as_uint(x.v[6]),
+                        __float_as_uint(x.v[7]))}};
+}
+
+/* Global memory, aligned to 16 bytes. */
+template <class T>
+__device__ inline float8 load8(const T *from) {
+    return unpack8(T{}, load_packed8(from, true));
 }
 
 template <class T>
 __device__ inline void store8(T *to, const float8 &x) {
-    *(uint4 *)to = make_uint4(from_float2(T{}, x.v[0], x.v[1]), from_float2(T{}, x.v[2], x.v[3]),
-                              from_float2(T{}, x.v[4], x.v[5]), from_float2(T{}, x.v[6], x.v[7]));
+    packed8<T> packed = pack8(T{}, x);
+#pragma unroll
+    for (unsigned i = 0; i < sizeof(T) / 2; i++)
+        store_16((uint4 *)to + i, packed.bits[i]);
 }
 
-__device__ inline void store8(float *to, const float8 &x) {
-    *(float4 *)to = make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);
-    *(float4 *)(to + 4) = make_float4(x.v[4], x.v[5], x.v[6], x.v[7]);
+/* Shared memory, aligned to 16 bytes. */
+template <class T>
+__device__ inline void store8_shared(T *to, const float8 &x) {
+    packed8<T> packed = pack8(T{}, x);
+#pragma unroll
+    for (unsigned i = 0; i < sizeof(T) / 2; i++)
+        ((uint4 *)to)[i] = packed.bits[i];
 }
 
 __device__ inline void add8(float8 &x, const float8 &y) {
@@ -173,19 +188,23 @@ __device__ inline void add_products8(float8 &sum, const float8 &x, const float8 
         sum.v[i] += x.v[i] * y.v[i];
 }
 
-__device__ inline void activate8(thaw_act act, float a, float b, float8 &x) {
-    with_activation(act, a, b, [&](auto function) {
+template <class F>
+__device__ inline void apply8(F function, float8 &x) {
 #pragma unroll
-        for (int i = 0; i < 8; i++)
-            x.v[i] = function(x.v[i]);
-    });
+    for (int i = 0; i < 8; i++)
+        x.v[i] = function(x.v[i]);
 }
 
-/* How many of the eight channels from c on are channels; the others are padding: zero. */
-__device__ inline void zero_padding(float8 &x, int64_t c, int64_t C) {
+__device__ inline void activate8(thaw_act act, float a, float b, float8 &x) {
+    with_activation(act, a, b, [&](auto function) { apply8(function, x); });
+}
+
+/* Eight channels, of which `channels` are left; what is behind them is padding: zero. */
+__device__ inline void zero_padding(float8 &x, int channels) {
+    if (channels >= 8) return;
 #pragma unroll
     for (int i = 0; i < 8; i++) {
-        if (c + i >= C) x.v[i] = 0;
+        if (i >= channels) x.v[i] = 0;
     }
 }
 

@@ -1,8 +1,8 @@
 /* Convolution and dense layers as an implicit GEMM on tensor cores.
  *
- *     y[n,p,q,k] = act(b[k] + sum over r,s,c of x[n, p stride + r dilation - pad, ..., c]
- * w[k,c,r,s]
- *                      + residual)                          residual before or after act
+ *     y[n,p,q,k] = act(b[k] + residual
+ *                      + sum over r,s,c of x[n, p stride + r dilation - pad, ..., c] w[k,c,r,s])
+ *                                                           or the residual after act
  *
  * The matrix product has M = N P Q rows (pixels), K columns (filters) and sums over taps and
  * channels; x's matrix is never formed. x, residual, y: NHWC, channels padded to 8; w: packed by
@@ -170,6 +170,7 @@ template <class T, class B, bool POINTWISE>
 __device__ inline void sum_async(const conv_params &p, block_work<B> &work,
                                  float (&sum)[B::MI][B::NI][4]) {
     constexpr int AHEAD = B::TILE.stages - 1;
+    if (work.range.begin == work.range.end) return; /* A split without a share. */
     int copied = work.range.begin;
     for (int i = 0; i < AHEAD; i++, copied++) {
         if (copied < work.range.end) copy_stage<B, POINTWISE>(p, work, copied, i);
@@ -239,6 +240,7 @@ __device__ inline void put(const block_work<B> &work, int stage, const vectors_i
 template <class T, class B, bool POINTWISE>
 __device__ inline void sum_registers(const conv_params &p, block_work<B> &work,
                                      float (&sum)[B::MI][B::NI][4]) {
+    if (work.range.begin == work.range.end) return; /* A split without a share. */
     vectors_in_registers<B> v;
     fetch<B, POINTWISE>(p, work, work.range.begin, v);
     put(work, 0, v);
@@ -329,7 +331,7 @@ __global__ void __launch_bounds__(CONV_THREADS, 2) conv_kernel(const conv_params
         work.cursor = cursor_at<T, B>(p, work.range.begin, tile.n, work.at.thread);
 
         float sum[B::MI][B::NI][4];
-        int64_t k0 = (int64_t)tile.n * B::TILE.n;
+        int k0 = tile.n * B::TILE.n;
         start_sum<B>(split == 0 ? p.bias + k0 : nullptr, work.at, sum);
         if constexpr (ARCH >= 80) {
             sum_async<T, B, POINTWISE>(p, work, sum);
@@ -356,7 +358,7 @@ static conv_params make_params(const thaw_cuda_conv &c, conv_tile tile, const co
     p.bias = c.bias;
     p.partial = (float4 *)c.workspace;
     p.counters = c.counters;
-    p.out = {c.y, c.residual, size.M, s.K, padded_channels(s.K), c.residual_place, c.act, c.a, c.b};
+    p.out = output_of(c, size.M);
     p.by_q = make_divisor((uint32_t)s.Q);
     p.by_p = make_divisor((uint32_t)s.P);
     p.H = (int)s.H;
@@ -392,12 +394,13 @@ static int launch_conv(thaw_cuda_launch *launch, const thaw_cuda_conv &c, int sm
     conv_size size = size_of_conv(c.shape, tile, VECTOR<T>);
     conv_params p = make_params(c, tile, size, VECTOR<T>);
     dim3 grid((unsigned)((int64_t)size.m_tiles * size.n_tiles), (unsigned)p.splits);
+    int64_t longest = ceil_div(size.iterations, p.splits);
     const thaw_window &win = c.shape.window;
     bool pointwise = win.R == 1 && win.S == 1 && win.pad_top == 0 && win.pad_left == 0 &&
                      win.pad_bottom == 0 && win.pad_right == 0;
     return launch_kernel(launch, names[VARIANT],
                          pointwise ? conv_kernel<T, VARIANT, true> : conv_kernel<T, VARIANT, false>,
-                         grid, CONV_THREADS, (size_t)tile.shared_bytes(), p);
+                         grid, CONV_THREADS, (size_t)tile.shared_bytes(longest), p);
 }
 
 }  // namespace thaw

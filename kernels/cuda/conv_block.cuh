@@ -19,9 +19,6 @@ struct block_shape {
     static constexpr conv_tile TILE = tile_of(VARIANT, ARCH);
     static constexpr int MI = TILE.warp_m() / 16, NI = TILE.warp_n() / 8;
     static constexpr int STEPS = TILE.vectors / 2;
-    static constexpr int EPILOGUE_ROW = epilogue_row(TILE.warp_n());
-    static_assert(4 * 16 * EPILOGUE_ROW * 4 <= TILE.shared_bytes(),
-                  "the epilogue reuses the tiles");
 };
 
 /* Where this thread stands in its block. */
@@ -99,45 +96,72 @@ __device__ inline void start_sum(const float *bias, const thread_place &at,
 
 /* ---- sums to memory ------------------------------------------------------------------------- */
 
-/* Reads eight floats, aligned to 16 bytes, in two halves. Lanes 4 to 7 of eight take the upper half
- * first: eight lanes then read 128 different bytes of 32 banks in each of the two loads. */
-__device__ inline float8 load8_staggered(const float *row, int lane) {
-    int first = lane / 4 % 2;
-    float4 one = *(const float4 *)(row + 4 * first);
-    float4 two = *(const float4 *)(row + 4 * (1 - first));
-    float4 lo = first ? two : one, hi = first ? one : two;
-    return {{lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w}};
-}
+/* 16 rows of a warp's sums on their way through shared memory, so that each lane gets 8 channels of
+ * a pixel. */
+template <class B>
+struct warp_rows {
+    static constexpr int ROW = B::TILE.epilogue_row(), GROUPS = B::TILE.warp_n() / 8,
+                         EACH = 32 / GROUPS;
+    static_assert(GROUPS == 4 || GROUPS == 8, "epilogue_swap is made for these");
+    float *put_at, *get_at; /* This lane's row to write, and its group to read. */
+    int lane, get_swap;
 
-/* Writes the block's tile, whose first pixel and filter are m0 and k0. The sums of a warp go
- * through its own part of shared memory, 16 pixels at a time, so that each lane gets 8 channels of
- * a pixel and writes them in whole vectors. All of the block must be done with shared memory
- * before. */
-template <class T, class B>
-__device__ inline void write_tile(const output_params &p, int64_t m0, int64_t k0,
-                                  const thread_place &at, uint8_t *shared,
-                                  const float (&sum)[B::MI][B::NI][4]) {
-    constexpr int ROW = B::EPILOGUE_ROW, GROUPS = B::TILE.warp_n() / 8, ROWS = 32 / GROUPS;
-    float *mine = (float *)shared + at.thread / 32 * 16 * ROW;
-    m0 += at.warp_m * B::TILE.warp_m();
-    k0 += at.warp_n * B::TILE.warp_n() + at.lane % GROUPS * 8;
-#pragma unroll
-    for (int i = 0; i < B::MI; i++) {
-        float *row = mine + at.lane / 4 * ROW + at.lane % 4 * 2;
+    __device__ warp_rows(float *rows, int lane_number) : lane(lane_number) {
+        int row = lane / GROUPS, group = lane % GROUPS;
+        put_at = rows + lane / 4 * ROW;
+        get_at = rows + row * ROW + group * 8;
+        get_swap = epilogue_swap(row, group, GROUPS);
+    }
+    __device__ void put(const float (&sum)[B::NI][4]) const {
 #pragma unroll
         for (int j = 0; j < B::NI; j++) {
-            *(float2 *)(row + j * 8) = make_float2(sum[i][j][0], sum[i][j][1]);
-            *(float2 *)(row + 8 * ROW + j * 8) = make_float2(sum[i][j][2], sum[i][j][3]);
+            float *to = put_at + j * 8 + (lane % 4 * 2 ^ epilogue_swap(lane / 4, j, GROUPS));
+            *(float2 *)to = make_float2(sum[j][0], sum[j][1]);
+            *(float2 *)(to + 8 * ROW) = make_float2(sum[j][2], sum[j][3]);
         }
-        __syncwarp(); /* The other lanes' sums are there. */
-#pragma unroll
-        for (int r = at.lane / GROUPS; r < 16; r += ROWS) {
-            int64_t m = m0 + i * 16 + r;
-            float8 x = load8_staggered(mine + r * ROW + at.lane % GROUPS * 8, at.lane);
-            if (m < p.M && k0 < p.Kp) write8<T>(p, m, k0, x);
-        }
-        __syncwarp(); /* All have read before the next 16 rows overwrite. */
     }
+    /* Of row lane / GROUPS + r EACH, which is odd where the first is. */
+    __device__ float8 get(int r) const {
+        const float *row = get_at + r * EACH * ROW;
+        float4 lo = *(const float4 *)(row + get_swap), hi = *(const float4 *)(row + (4 ^ get_swap));
+        return {{lo.x, lo.y, lo.z, lo.w, hi.x, hi.y, hi.z, hi.w}};
+    }
+};
+
+/* Writes the block's tile, whose first pixel and filter are m0 and k0, 16 pixels of each warp at a
+ * time; what is added to them is on its way meanwhile. All of the block must be done with shared
+ * memory before. */
+template <class T, class B>
+__device__ inline void write_tile(const output_params &p, int64_t m0, int k0,
+                                  const thread_place &at, uint8_t *shared,
+                                  const float (&sum)[B::MI][B::NI][4]) {
+    using R = warp_rows<B>;
+    constexpr int N = 16 / R::EACH;
+    const R rows((float *)shared + at.thread / 32 * 16 * R::ROW, at.lane);
+    m0 += at.warp_m * B::TILE.warp_m() + at.lane / R::GROUPS;
+    k0 += at.warp_n * B::TILE.warp_n() + at.lane % R::GROUPS * 8;
+    const int left = k0 < p.Kp ? (int)min((int64_t)B::TILE.m, p.M - m0) : 0; /* Pixels, from m0. */
+    const int64_t first = m0 * p.Kp + k0;
+    with_activation(p.act, p.a, p.b, [&](auto act) {
+#pragma unroll
+        for (int i = 0; i < B::MI; i++) {
+            packed8<T> residual[N];
+#pragma unroll
+            for (int r = 0; r < N; r++) {
+                int m = i * 16 + r * R::EACH;
+                residual[r] = residual8<T>(p, first + m * p.Kp, m < left);
+            }
+            rows.put(sum[i]);
+            __syncwarp(); /* The other lanes' sums are there. */
+#pragma unroll
+            for (int r = 0; r < N; r++) {
+                int m = i * 16 + r * R::EACH;
+                float8 x = rows.get(r);
+                if (m < left) finish8<T>(p, act, first + m * p.Kp, p.K - k0, x, residual[r]);
+            }
+            __syncwarp(); /* All have read before the next 16 rows overwrite. */
+        }
+    });
 }
 
 }  // namespace thaw

@@ -22,11 +22,26 @@ struct conv_tile {
     THAW_PURE int stage_vectors() const {
         return (m + n) * vectors;
     }
-    /* The stages; after the sum the epilogue uses the same memory, see epilogue_floats. */
-    THAW_PURE int shared_bytes() const {
-        return stages * stage_vectors() * 16;
+    /* A warp hands 16 rows of sums at a time through shared memory, each row this many floats: the
+     * eight more put the rows that a quarter of the warp writes into different banks. */
+    THAW_PURE int epilogue_row() const {
+        return warp_n() + 8;
+    }
+    /* As many stages as a sum of so many iterations fills: a short one leaves room for more blocks.
+     * After the sum the epilogue of the four warps uses the same memory. */
+    THAW_PURE int shared_bytes(int64_t iterations) const {
+        int used = (int)(iterations < stages ? iterations : stages) * stage_vectors() * 16;
+        int epilogue = 4 * 16 * epilogue_row() * 4;
+        return used > epilogue ? used : epilogue;
     }
 };
+
+/* The epilogue's rows in shared memory are groups of 8 floats. Eight lanes read a half of 8 groups at
+ * once: 4 groups' first halves are in 16 different banks, and so that the other 4 are in the other
+ * 16 (the next row's, where a row has 4 groups), theirs are swapped: places differ by this bit. */
+THAW_PURE int epilogue_swap(int row, int group, int groups) {
+    return (groups == 4 ? row : group / 4) % 2 * 4;
+}
 
 enum { CONV_WIDE, CONV_NARROW, CONV_SMALL, CONV_VARIANTS };
 enum { CONV_THREADS = 128 };
@@ -47,12 +62,6 @@ THAW_PURE conv_tile tile_of(int variant, int sm) {
            : sm >= 86 ? sm86[variant]
            : sm >= 80 ? sm80[variant]
                       : sm75[variant];
-}
-
-/* A warp hands 16 rows of sums at a time through shared memory, each row this many floats: the
- * eight more put the rows that a quarter of the warp writes into different banks. */
-THAW_PURE int epilogue_row(int warp_n) {
-    return warp_n + 8;
 }
 
 /* The problem as the kernel sees it. */

@@ -138,8 +138,7 @@ static int launch_depthwise(thaw_cuda_launch *launch, const thaw_cuda_depthwise 
     p.x = d.x;
     p.w = d.w;
     p.bias = d.bias;
-    p.out = {d.y, d.residual, s.N * s.P * s.Q, s.C, padded_channels(s.C), d.residual_place, d.act,
-             d.a, d.b};
+    p.out = output_of(d, s.N * s.P * s.Q);
     p.cut = cut_depthwise(s, DTYPE<T>);
     p.H = (int)s.H;
     p.W = (int)s.W;

@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(ELEMENT_THREADS) element_kernel(const element_
         x.v[e] = f;
     }
     activate8(p.act, p.a, p.b, x);
-    zero_padding(x, (int64_t)v * 8, p.C);
+    zero_padding(x, (int)p.C - (int)v * 8);
     store8((T *)p.y + at * 8, x);
 }
 

@@ -10,24 +10,46 @@ namespace thaw {
 struct output_params {
     void *y;              /* [M,Kp] */
     const void *residual; /* [M,Kp]; may be y. */
-    int64_t M, K, Kp;
+    int64_t M;
+    int K, Kp;
     thaw_cuda_residual residual_place;
     thaw_act act;
     float a, b;
 };
 
-/* Eight sums become eight channels of one pixel. Padding channels become zero. */
+/* Of a thaw_cuda_conv or a thaw_cuda_depthwise with so many output pixels. */
+template <class C>
+output_params output_of(const C &c, int64_t pixels) {
+    int64_t K = c.shape.K;
+    return {c.y,   c.residual, pixels, (int)K, (int)padded_channels(K), c.residual_place,
+            c.act, c.a,        c.b};
+}
+
+/* Eight sums become eight channels of a pixel, the element `at` of y on, of which `channels` are
+ * left: padding channels become zero. */
+template <class T, class F>
+__device__ inline void finish8(const output_params &p, F act, int64_t at, int channels, float8 x,
+                               const packed8<T> &residual) {
+    if (p.residual_place == THAW_RESIDUAL_BEFORE_ACT) add8(x, unpack8(T{}, residual));
+    apply8(act, x);
+    if (p.residual_place == THAW_RESIDUAL_AFTER_ACT) add8(x, unpack8(T{}, residual));
+    zero_padding(x, channels);
+    store8((T *)p.y + at, x);
+}
+
+/* What finish8 adds, or anything where nothing is added or !valid. */
 template <class T>
-__device__ inline void write8(const output_params &p, int64_t m, int64_t k, float8 x) {
-    T *y = (T *)p.y + m * p.Kp + k;
-    float8 residual = {};
-    if (p.residual_place != THAW_NO_RESIDUAL)
-        residual = load8((const T *)p.residual + m * p.Kp + k);
-    if (p.residual_place == THAW_RESIDUAL_BEFORE_ACT) add8(x, residual);
-    activate8(p.act, p.a, p.b, x);
-    if (p.residual_place == THAW_RESIDUAL_AFTER_ACT) add8(x, residual);
-    zero_padding(x, k, p.K);
-    store8(y, x);
+__device__ inline packed8<T> residual8(const output_params &p, int64_t at, bool valid) {
+    return load_packed8((const T *)p.residual + at, valid && p.residual_place != THAW_NO_RESIDUAL);
+}
+
+/* Eight sums of pixel m, channels k to k + 7. */
+template <class T>
+__device__ inline void write8(const output_params &p, int64_t m, int k, const float8 &x) {
+    int64_t at = m * p.Kp + k;
+    packed8<T> residual = residual8<T>(p, at, true);
+    with_activation(p.act, p.a, p.b,
+                    [&](auto act) { finish8<T>(p, act, at, p.K - k, x, residual); });
 }
 
 }  // namespace thaw

@@ -100,7 +100,7 @@ __device__ inline void second_layer(const gate_params &p, int64_t n0, int images
                 sum.v[e] += one.v[e] * h;
         }
         activate8(p.act2, p.act2_a, p.act2_b, sum);
-        zero_padding(sum, c, p.C);
+        zero_padding(sum, (int)p.C - c);
         store8((T *)p.y + (n0 + i) * p.Cp + c, sum);
     }
 }
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(GATE_THREADS, 1) gate_kernel(const gate_params
     for (int at = (int)threadIdx.x * 8; at < IMAGES * p.Cp; at += GATE_THREADS * 8) {
         float8 x = {}; /* Images behind the last one are zeros. */
         if (at < images * p.Cp) x = load8((const T *)p.x + n0 * p.Cp + at);
-        store8(mean + at, x);
+        store8_shared(mean + at, x);
     }
     __syncthreads(); /* All means are there. */
     first_layer<IMAGES>(p, mean, hidden);

@@ -214,6 +214,16 @@ static int launch_step(device_head *h, thaw_error *err) {
     return code;
 }
 
+/* The first launch of a kernel loads its code, and cuBLAS chooses a kernel of its own: neither is
+ * allowed in a capture. So a step goes before, on the first row, and what it leaves is written over
+ * by start(). */
+static int rehearse_step(device_head *h, thaw_error *err) {
+    void *first_row = h->rows.on_device > 0 ? h->x : h->x_far;
+    int code = explain((int)cudaMemset(first_row, 0, row_bytes(*h)), {}, err);
+    if (!code) code = launch_step(h, err);
+    return code ? code : explain(device_memory.wait(h->stream), {}, err);
+}
+
 static int record_step(device_head *h, thaw_error *err) {
     int code = device_memory.record(h->stream);
     if (code) return explain(code, {}, err);
@@ -224,7 +234,7 @@ static int record_step(device_head *h, thaw_error *err) {
 
 /* ---- the slots ------------------------------------------------------------------------------ */
 
-static int fill(device_head *h, const float *w, const float *b) {
+static int fill(device_head *h) {
     const thaw_head_problem &p = h->p;
     size_t n = (size_t)p.n, D = (size_t)p.D, K = (size_t)p.K, B = (size_t)p.batch;
     size_t steps = (size_t)h->steps, n_w = (size_t)(h->Dp * h->Kp);
@@ -249,13 +259,21 @@ static int fill(device_head *h, const float *w, const float *b) {
     h->scalars = take<thaw_cuda_step>(steps, &code);
     h->cursor = take<thaw_cuda_cursor>(1, &code);
     h->epoch = take<thaw_cuda_epoch>(1, &code);
-    if (!code) code = put_weights(h, w, b);
     /* The feature that is always 1: gather writes only the D before it. */
     std::vector<float> z(B * (size_t)h->Dp);
     for (size_t row = 0; row < B; row++)
         z[row * (size_t)h->Dp + D] = 1;
     if (!code)
         code = (int)cudaMemcpy(h->z, z.data(), z.size() * sizeof(float), cudaMemcpyHostToDevice);
+    return code;
+}
+
+/* As before the first step: its weights, and moments that have seen nothing. */
+static int start(device_head *h, const float *w, const float *b) {
+    size_t bytes = (size_t)(h->Dp * h->Kp) * sizeof(float);
+    int code = put_weights(h, w, b);
+    if (!code) code = (int)cudaMemset(h->m, 0, bytes);
+    if (!code) code = (int)cudaMemset(h->v, 0, bytes);
     return code;
 }
 
@@ -300,7 +318,7 @@ static int head_create(void *stream, const thaw_head_problem *problem, const flo
     h->stream = (cudaStream_t)stream;
     int code = blas_open(h->stream, problem->tf32, &h->products, err);
     if (!code) {
-        code = fill(h, w, b);
+        code = fill(h);
         if (code) {
             thaw_fail(err, THAW_ERR_NOMEM,
                       "training on the GPU needs room for a head of %lld x %lld weights: %s",
@@ -309,6 +327,8 @@ static int head_create(void *stream, const thaw_head_problem *problem, const flo
         }
     }
     if (!code) code = take_rows(h, err);
+    if (!code) code = rehearse_step(h, err);
+    if (!code) code = explain(start(h, w, b), {}, err);
     if (!code) code = record_step(h, err);
     if (code) {
         head_destroy(h);

@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(NORM_WARPS * 32)
         float8 f = load8(row + c), g = load8(gamma + c), b = load8(beta + c);
         for (int e = 0; e < 8; e++)
             f.v[e] = (f.v[e] - mean) * scale * g.v[e] + b.v[e];
-        zero_padding(f, c, C);
+        zero_padding(f, (int)(C - c));
         store8(y + m * Cp + c, f);
     }
 }

@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(POOL_THREADS) pool_kernel(const pool_params p)
             v *= scale;
     }
     /* Zeros of x stay zeros, but for a window that lies outside of x. */
-    zero_padding(sum, c, p.C);
+    zero_padding(sum, (int)(p.C - c));
     store8((T *)p.y + i * 8, sum);
 }
 

@@ -152,8 +152,13 @@ __device__ inline float2 to_float2(bf16_t, uint32_t pair) {
 }
 
 /* Rounds to nearest, ties to even. Half: what is too large becomes infinity. */
+template <int A = ARCH>
 __device__ inline uint32_t from_float2(half_t, float lo, float hi) {
     uint32_t pair;
+    if constexpr (A >= 80) {
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;\n" : "=r"(pair) : "f"(hi), "f"(lo));
+        return pair;
+    }
     asm("{.reg .b16 lo, hi;\n cvt.rn.f16.f32 lo, %1;\n cvt.rn.f16.f32 hi, %2;\n"
         " mov.b32 %0, {lo, hi};}\n"
         : "=r"(pair)
@@ -203,7 +208,23 @@ __device__ inline uint32_t max2(float, uint32_t a, uint32_t b) {
     return __float_as_uint(fmaxf(__uint_as_float(a), __uint_as_float(b)));
 }
 
-/* ---- loads ---------------------------------------------------------------------------------- */
+/* ---- loads and stores of global memory: 16 bytes, aligned to 16 ------------------------------ */
+
+/* Left alone, the compiler splits such accesses where it finds use for the parts. What is loaded is
+ * not written by this kernel before, but by what depends on the load. */
+__device__ inline uint4 load_16(const void *global) {
+    uint4 v;
+    asm("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];\n"
+        : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+        : "l"(global));
+    return v;
+}
+
+__device__ inline void store_16(void *global, uint4 v) {
+    asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};\n" ::"l"(global), "r"(v.x), "r"(v.y),
+                 "r"(v.z), "r"(v.w)
+                 : "memory");
+}
 
 /* 16 bytes that this kernel reads once and nothing writes meanwhile: they pass by L1. */
 __device__ inline uint4 load_once(const void *global) {

@@ -73,19 +73,21 @@ __device__ inline float8 depthwise8(const separable_params &p, int n, int h, int
         }
     }
     activate8(p.act1, p.act1_a, p.act1_b, sum);
-    zero_padding(sum, c, p.C);
+    zero_padding(sum, (int)(p.C - c));
     return sum;
 }
 
 /* Puts eight channels into the tile: one vector of half precision, two of float. */
 template <class B>
 __device__ inline void put8(uint4 *tile, int row, int first, half_t, const float8 &z) {
-    store8((half_t *)(tile + row * B::TILE.vectors + swizzle(row, first, B::TILE.vectors)), z);
+    store8_shared((half_t *)(tile + row * B::TILE.vectors + swizzle(row, first, B::TILE.vectors)),
+                  z);
 }
 
 template <class B>
 __device__ inline void put8(uint4 *tile, int row, int first, bf16_t, const float8 &z) {
-    store8((bf16_t *)(tile + row * B::TILE.vectors + swizzle(row, first, B::TILE.vectors)), z);
+    store8_shared((bf16_t *)(tile + row * B::TILE.vectors + swizzle(row, first, B::TILE.vectors)),
+                  z);
 }
 
 template <class B>
@@ -176,8 +178,7 @@ static separable_params make_params(const thaw_cuda_separable &s, conv_tile tile
     p.act1_a = d.a;
     p.act1_b = d.b;
     conv_size size = size_of_conv(c.shape, tile, vector);
-    p.out = {c.y,   c.residual, size.M, c.shape.K, padded_channels(c.shape.K), c.residual_place,
-             c.act, c.a,        c.b};
+    p.out = output_of(c, size.M);
     p.by_q = make_divisor((uint32_t)d.shape.Q);
     p.by_p = make_divisor((uint32_t)d.shape.P);
     p.H = (int)d.shape.H;
@@ -203,8 +204,7 @@ static int launch_separable(thaw_cuda_launch *launch, const thaw_cuda_separable 
     conv_tile tile = tile_of(VARIANT, sm);
     separable_params p = make_params(s, tile, VECTOR<T>);
     conv_size size = size_of_conv(s.pointwise.shape, tile, VECTOR<T>);
-    int epilogue = 4 * 16 * epilogue_row(tile.warp_n()) * (int)sizeof(float);
-    int bytes = std::max(SEPARABLE_STAGES * tile.stage_vectors() * 16, epilogue);
+    int bytes = tile.shared_bytes(SEPARABLE_STAGES);
     return launch_kernel(launch, names[VARIANT], separable_kernel<T, VARIANT>,
                          dim3((unsigned)size.m_tiles, (unsigned)size.n_tiles), CONV_THREADS,
                          (size_t)bytes, p);
@@ -237,6 +237,8 @@ bool cuda_separable_pays(const thaw_conv_shape *depthwise, const thaw_conv_shape
                          thaw_dtype dtype, const thaw_cuda_device *device) {
     const double APART = 0.85, TOGETHER = 0.7, LAUNCH_US = 2.5;
     const thaw_conv_shape &d = *depthwise, &c = *pointwise;
+    /* Where memory is fast, the loop over taps is the limit: the kernels apart were faster. */
+    if (device->gbytes > 1000) return false;
     int n = tile_of(c.K > 64 ? CONV_WIDE : CONV_NARROW, device->sm).n;
     if (c.K > n || d.window.R * d.window.S > 25) return false;
     double each = (double)thaw_dtype_bytes(dtype), rate = device->gbytes * 1e3;

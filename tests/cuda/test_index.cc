@@ -89,20 +89,23 @@ static void swizzled_tiles() {
 /* The epilogue writes 8 bytes a lane (16 lanes a phase) and reads 16 bytes a lane (8 a phase). */
 static void epilogue_banks() {
     for (int warp_n : {32, 64}) {
-        int row = epilogue_row(warp_n);
-        for (int half = 0; half < 2; half++) {
+        int row = conv_tile{2 * warp_n, 2 * warp_n, 4, 2}.epilogue_row(), groups = warp_n / 8;
+        for (int phase = 0; phase < 2 * groups; phase++) {
+            int half = phase % 2, group = phase / 2;
             std::set<int> banks;
             for (int lane = half * 16; lane < half * 16 + 16; lane++)
-                banks.insert((lane / 4 * row + lane % 4 * 2) % 32);
+                banks.insert((lane / 4 * row + group * 8 +
+                              (lane % 4 * 2 ^ epilogue_swap(lane / 4, group, groups))) %
+                             32);
             if (banks.size() != 16) return fail("write, rows of %d floats", row);
         }
-        int groups = warp_n / 8;
         for (int first = 0; first < 32; first += 8) {
             for (int load = 0; load < 2; load++) {
                 std::set<int> banks;
                 for (int lane = first; lane < first + 8; lane++) {
-                    int upper = lane / 4 % 2 ^ load;
-                    banks.insert((lane / groups * row + lane % groups * 8 + upper * 4) % 32);
+                    int swap = epilogue_swap(lane / groups, lane % groups, groups);
+                    banks.insert((lane / groups * row + lane % groups * 8 + (4 * load ^ swap)) %
+                                 32);
                 }
                 if (banks.size() != 8) return fail("read, rows of %d floats, lane %d", row, first);
             }
@@ -212,7 +215,11 @@ static void packing() {
             for (bool one : seen) {
                 if (!one) return fail("sm_%d variant %d leaves places out", sm, variant);
             }
-            if (tile.shared_bytes() > (sm == 75 ? 32 : sm == 80 ? 80 : sm < 90 ? 48 : 110) * 1024)
+            if (tile.shared_bytes(tile.stages) > (sm == 75   ? 32
+                                                  : sm == 80 ? 80
+                                                  : sm < 90  ? 48
+                                                             : 110) *
+                                                     1024)
                 return fail("sm_%d variant %d: two blocks do not fit", sm, variant);
         }
     }

@@ -15,7 +15,7 @@ struct blas {
 int blas_open(cudaStream_t stream, bool tf32, blas **handle, thaw_error *err) {
     *handle = nullptr;
     if (cudaError_t failure = simt::injected_failure()) {
-        thaw_fail(err, THAW_ERR_BACKEND, "cuBLAS did not start: code %d", (int)failure);
+        thaw_fail(err, THAW_ERR_UNSUPPORTED, "cuBLAS did not start: code %d", (int)failure);
         return (int)failure;
     }
     *handle = new blas{stream, tf32 && THAW_SIMT_ARCH >= 800};

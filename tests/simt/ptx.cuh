@@ -93,6 +93,14 @@ inline uint4 load_once(const void *global) {
     return *(const uint4 *)global;
 }
 
+inline uint4 load_16(const void *global) {
+    return *(const uint4 *)global;
+}
+
+inline void store_16(void *global, uint4 v) {
+    *(uint4 *)global = v;
+}
+
 }  // namespace thaw
 
 #endif

@@ -6,7 +6,7 @@
  * Every distinct convolution of ResNet-50 and MobileNetV2 in half precision, summed in float, at
  * --batch; then again at --large those that the memory's bandwidth bounds: depthwise and 1x1 layers
  * which move more than twice the L2 cache (0: none). Of our implicit GEMM the cost model's first
- * six candidates are timed; the best one counts, and the model's own choice is shown. Each result
+ * ten candidates are timed; the best one counts, and the model's own choice is shown. Each result
  * is compared with the formula before it is timed, cuDNN's as well. Times are medians of nine
  * samples, in which the contenders take turns; see timing.h. --only: layers whose line begins so.
  * --seconds: what is not begun by then is left out, and said to be.
@@ -230,7 +230,12 @@ static void keep(bench *b, const layer &l, long N, const layer_result &r) {
     std::string none = b->device.cudnn ? "" : b->cudnn_trouble;
     *to += ", \"cudnn_apart\": " + time_json(r.apart, none.empty() ? r.apart_trouble : none);
     *to += ", \"cudnn_fused\": " + time_json(r.fused, none.empty() ? r.fused_trouble : none);
-    add(to, ", \"cudnn_over_ours\": %.4g", x.ratio);
+    add(to, ", \"cudnn_over_ours\": %.4g, \"candidates\": [", x.ratio);
+    for (const candidate &c : r.candidates) {
+        add(to, "%s{\"kernel\": %s, \"expected_us\": %.4g, \"us\": %.4g}",
+            &c == &r.candidates[0] ? "" : ", ", quoted(c.kernel).c_str(), c.expected_us, c.us);
+    }
+    *to += "]";
     if (!r.failure.empty()) *to += ", \"failure\": " + quoted(r.failure);
     *to += "}";
 

@@ -7,6 +7,7 @@
 #include <cublas_v2.h>
 #include <dlfcn.h>
 
+#include "library.h"
 #include "on_device.h"
 
 typedef cublasStatus_t (*create_function)(cublasHandle_t *);
@@ -19,11 +20,8 @@ typedef cublasStatus_t (*product_function)(cublasHandle_t, cublasOperation_t, cu
                                            cublasComputeType_t, cublasGemmAlgo_t);
 
 static void *open_library() {
-    for (const char *name : {"libcublas.so.13", "libcublas.so.12", "libcublas.so.11"}) {
-        void *library = dlopen(name, RTLD_NOW | RTLD_GLOBAL);
-        if (library) return library;
-    }
-    return nullptr;
+    const char *const names[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so.11", nullptr};
+    return thaw::open_library(names);
 }
 
 /* Median of 7 groups of products; 0 when a call fails. */
@@ -55,7 +53,7 @@ static double time_products(cudaStream_t stream, cublasHandle_t handle, product_
 double cublas_product_ms(cudaStream_t stream, int n, std::string *trouble) {
     void *library = open_library();
     if (!library) {
-        *trouble = std::string("cuBLAS is not installed: ") + dlerror();
+        *trouble = "cuBLAS is not installed";
         return 0;
     }
     create_function create = (create_function)dlsym(library, "cublasCreate_v2");

@@ -2,6 +2,8 @@
  * its older one (every algorithm), each as a plan that the benchmark verifies and times. */
 #include "peers.h"
 
+#include "library.h"
+
 #include <dlfcn.h>
 
 #include <chrono>
@@ -56,9 +58,9 @@ static std::string words(const char *what, cudnnStatus_t status) {
 }
 
 std::string cudnn_open(cudaStream_t stream) {
-    void *library = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_GLOBAL);
-    if (!library) library = dlopen("libcudnn.so.8", RTLD_NOW | RTLD_GLOBAL);
-    if (!library) return std::string("cuDNN is not installed: ") + dlerror();
+    const char *const names[] = {"libcudnn.so.9", "libcudnn.so.8", nullptr};
+    void *library = thaw::open_library(names);
+    if (!library) return "cuDNN is not installed";
 #define X(name)                                          \
     api.name = (decltype(&::name))dlsym(library, #name); \
     if (!api.name) return "this cuDNN lacks the function " #name;

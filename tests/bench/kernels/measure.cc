@@ -278,7 +278,7 @@ static std::string choice_name(const thaw_cuda_conv_choice &choice) {
 
 /* The best of the cost model's first few, and its very first. */
 static void measure_conv(operands &o, layer_result *r) {
-    const int CANDIDATES = 6;
+    const int CANDIDATES = 10;
     thaw_cuda_reason reason;
     const char *why = cuda_conv_refuses(&o.shape, THAW_F16, &o.device.facts, &reason);
     if (why) throw trouble{why};
@@ -288,6 +288,7 @@ static void measure_conv(operands &o, layer_result *r) {
         try {
             std::string name = choice_name(choices[i]);
             contender_ptr c = try_out(o, name, MOST_NMSE, conv_launch(o, choices[i]));
+            r->candidates.push_back({name, choices[i].expected_us, c->median()});
             if (i == 0) r->model_kernel = name;
             if (faster(c, r->ours)) {
                 if (r->ours && r->ours->name == r->model_kernel) r->model = std::move(r->ours);

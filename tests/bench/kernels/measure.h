@@ -3,6 +3,8 @@
 #define THAW_BENCH_MEASURE_H
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "layers.h"
 #include "timing.h"
@@ -14,11 +16,18 @@ struct bench_device {
     bool cudnn;
 };
 
+/* One of the implicit GEMM's variants: what the cost model says, and what three samples said. */
+struct candidate {
+    std::string kernel;
+    double expected_us, us;
+};
+
 struct layer_result {
     double flops, bytes; /* bytes: input, weights, output and residual once. */
     std::string kernel, model_kernel;
     std::unique_ptr<contender> ours, model;  /* model: the cost model's choice; NULL: it is ours. */
     std::unique_ptr<contender> apart, fused; /* cuDNN's, or NULL: */
+    std::vector<candidate> candidates;
     std::string apart_trouble, fused_trouble;
     std::string failure; /* One of our variants gave a wrong result, or failed. */
 
