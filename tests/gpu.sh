@@ -30,6 +30,7 @@ else
 fi
 device=${THAW_DEVICE:-cuda}
 threads=$(nproc)
+beside=$(((threads + 2) / 2)) # Test programs at once.
 model=${THAW_KIT_MODEL:-$more/models/mobilenet_v2.onnx}
 pictures=${THAW_KIT_DATA:-$more/data/oxford12}
 base=$root/datasets/flower_or_not.onnx
@@ -107,7 +108,7 @@ part_tests() {
     local program name status passed=0 skipped=0 wrong=0
     for program in "$tests"/*_gpu; do
         [ -x "$program" ] || skip "no test programs in $tests; build them where nvcc is installed"
-        room_for 4
+        room_for "$beside"
         name=$(basename "$program")
         (ours timeout --foreground $((limit - 10)) "$program" >"$work/$name.log" 2>&1; echo $? >"$work/$name.rc") &
     done
@@ -258,11 +259,13 @@ part_sanitizer() {
     for tool in memcheck racecheck synccheck initcheck; do
         while IFS='|' read -r program cases type; do
             [ -x "$tests/$program" ] || continue
-            room_for 4
+            room_for "$beside"
             log=$work/$tool-$n
             n=$((n + 1))
             echo "$tool $program '$cases' $type" >"$log.what"
-            (ours timeout 60 "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 3 \
+            # What has not begun by then is out of time, so that the others are told of.
+            [ $((limit - SECONDS)) -gt 15 ] || continue
+            (ours timeout $((limit - SECONDS - 8)) "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 3 \
                 "$tests/$program" "$cases" "$type" >"$log.log" 2>&1; echo $? >"$log.rc") &
         done < <(small_cases)
     done
@@ -463,7 +466,7 @@ fi
 # ---- the whole -----------------------------------------------------------------------------------
 
 # What each part may take, in seconds; the whole has its own end.
-parts="tests:80 features:40 training:50 determinism:40 kernels:100 trunk:45 pipeline:30 sanitizer:70 peer_head:35 job:60 peer_trunk:150"
+parts="tests:80 features:40 training:50 determinism:40 kernels:100 trunk:45 pipeline:30 peer_head:35 job:60 sanitizer:80 peer_trunk:150"
 end=$((SECONDS + ${THAW_SECONDS:-470}))
 wrong=0
 mkdir -p "$out" || exit 1

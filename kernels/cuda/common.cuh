@@ -35,6 +35,11 @@ int launch_kernel(thaw_cuda_launch *launch, const char *name, void (*kernel)(Par
     config.blockDim = dim3(threads, 1, 1);
     config.dynamicSmemBytes = shared_bytes;
     config.stream = launch->stream;
+    cudaLaunchAttribute beside = {};
+    beside.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    beside.val.programmaticStreamSerializationAllowed = 1;
+    config.attrs = &beside;
+    config.numAttrs = launch->overlap ? 1 : 0;
     return (int)cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 

@@ -13,12 +13,14 @@
 
 namespace thaw {
 
-/* The block's 2 x 2 warps, each with mi x ni products of 16 x 8. */
+/* The block's warps, each with MI x NI products of 16 x 8. BUFFERS: fragments are loaded a step
+ * ahead, where few warps share a scheduler; with four of them another has its own meanwhile. */
 template <int VARIANT>
 struct block_shape {
     static constexpr conv_tile TILE = tile_of(VARIANT, ARCH);
     static constexpr int MI = TILE.warp_m() / 16, NI = TILE.warp_n() / 8;
-    static constexpr int STEPS = TILE.vectors / 2;
+    static constexpr int STEPS = TILE.vectors / 2, THREADS = TILE.threads();
+    static constexpr int BUFFERS = TILE.warps() == 4 ? 2 : 1;
 };
 
 /* Where this thread stands in its block. */
@@ -26,9 +28,10 @@ struct thread_place {
     int thread, lane, warp_m, warp_n;
 };
 
+template <class B>
 __device__ inline thread_place place_of_thread() {
     int thread = (int)threadIdx.x, warp = thread / 32;
-    return {thread, thread % 32, warp / 2, warp % 2};
+    return {thread, thread % 32, warp / B::TILE.warps_n, warp % B::TILE.warps_n};
 }
 
 /* One step's factors in registers. */

@@ -3,9 +3,11 @@
  * its weights.
  *
  * The cost model, after CUTLASS's heuristics and the rules in conv_tile.h: a launch takes the
- * longer of its products and its bytes, and a constant. Products: whole rounds ("waves") of blocks
- * at two blocks a multiprocessor, padding computed like the rest. Bytes: x, w, y and the residual
- * once. Splits add their parts' way to L2 and back. It needs to rank, not to predict.
+ * longer of its products and its bytes, and a constant. Products: whole rounds ("waves") of blocks,
+ * as many at once as fit, padding computed like the rest. Bytes: x, w and y once. Splits add their
+ * parts' way to memory and back. On the H200 that its constants come from it is 16 % off (root mean
+ * square of 333 candidates), and what it likes best takes 1.02 times as long as what is best
+ * (geometric mean of 61 layers).
  */
 #include <stdio.h>
 
@@ -31,6 +33,9 @@ static const char *limits_exceeded(const thaw_conv_shape &s, thaw_cuda_reason *r
     if (pixels > MOST)
         return because(reason, "it has %lld output pixels, at most %lld are possible", pixels,
                        MOST);
+    long long blocks = ceil_div(pixels, 64) * ceil_div(s.K, 64); /* Of the smallest tiles. */
+    if (blocks > MOST)
+        return because(reason, "it has %lld tiles, at most %lld are possible", blocks, MOST);
     /* 16-byte vectors of float, the largest type; pads reach one picture's height beyond. */
     long long vectors = (s.N + 1) * (s.H + s.window.R * s.window.dilation_h) *
                         (s.W + s.window.S * s.window.dilation_w) * padded_channels(s.C) / 4;
@@ -63,38 +68,60 @@ static const char *refuses(const thaw_conv_shape &s, thaw_dtype dtype,
 
 /* ---- which ---------------------------------------------------------------------------------- */
 
-/* The share of the tensor cores' rate that the main loop reaches once it runs: docs of CUTLASS and
- * the published profiler runs; to be replaced by our own measurements, GPU by GPU. */
+/* The share of the tensor cores' rate that the main loop reaches when nothing else is missing. Of
+ * sm_90 fitted to 333 measured candidates (H200, tests/bench/results); mma.sync gets 0.6 of that
+ * rate there. The others' are from docs of CUTLASS and published profiler runs, measured by nobody
+ * here. */
 static double efficiency(int variant, int sm) {
-    static const double old[] = {0.92, 0.90, 0.75}, hopper[] = {0.60, 0.50, 0.38};
-    return sm >= 80 && sm != 86 && sm != 89 ? hopper[variant] : old[variant];
+    static const double sm90[] = {0.37, 0.27, 0.60}, sm80[] = {0.62, 0.45, 0.75},
+                        others[] = {0.92, 0.90, 0.75};
+    return sm >= 90 ? sm90[variant] : sm == 80 ? sm80[variant] : others[variant];
+}
+
+/* Blocks that a multiprocessor holds at once: by registers (tests/cuda/budgets.txt, and what the
+ * compiler leaves of them), by shared memory, of which a block takes another KiB. */
+static int blocks_at_once(int variant, int sm, int64_t iterations) {
+    static const int by_registers[] = {2, 3, 4};
+    int all = (sm >= 90 ? 228 : sm >= 86 ? 100 : sm >= 80 ? 164 : 64) * 1024;
+    int by_memory = all / (tile_of(variant, sm).shared_bytes(iterations) + 1024);
+    return std::max(1, std::min(by_registers[variant], by_memory));
+}
+
+/* On a multiprocessor, a round of blocks takes the longer of what they need of its tensor cores and
+ * issue slots, and of one block's own way through: first loads, an iteration after the other, the
+ * epilogue. The constants are of the same fit. */
+static double round_us(conv_tile tile, int variant, const thaw_cuda_device &device, double flops,
+                       double iterations, double blocks) {
+    const double FIXED_US[] = {1.6, 0.9, 0.36}, WAY_US = 1.2, VECTOR_US = 0.1;
+    double rate = device.tflops * 1e6 * efficiency(variant, device.sm) / device.n_sm;
+    return std::max(blocks * (flops / rate + FIXED_US[variant]),
+                    WAY_US + FIXED_US[variant] + VECTOR_US * tile.vectors * iterations);
 }
 
 static double expected_us(const thaw_conv_shape &s, thaw_dtype dtype,
                           const thaw_cuda_device &device, int variant, int splits) {
-    const double LAUNCH_US = 2.5, SPLIT_US = 2, L2_SPEEDUP = 3;
-    const int BLOCKS_PER_SM = 2;
+    const double LAUNCH_US = 2, SPLIT_US = 4, COPY = 0.58;
     conv_tile tile = tile_of(variant, device.sm);
     int64_t bytes_each = (int64_t)thaw_dtype_bytes(dtype), vector = 16 / bytes_each;
     conv_size size = size_of_conv(s, tile, vector);
-    double tiles = (double)size.m_tiles * size.n_tiles, blocks = tiles * splits;
-    double slots = (double)device.n_sm * BLOCKS_PER_SM;
-    double iterations = (double)ceil_div(size.iterations, splits);
-    double flops = 2.0 * tile.m * tile.n * tile.vectors * (double)vector * iterations;
-    double rate = device.tflops * 1e6 * (dtype == THAW_F32 ? 0.5 : 1) *
-                  efficiency(variant, device.sm) / slots;
-    /* A block that has a multiprocessor to itself gets more than half of it. */
-    double alone = blocks <= device.n_sm ? 1.5 : 1;
+    int64_t iterations = ceil_div(size.iterations, splits);
+    int64_t blocks = (int64_t)size.m_tiles * size.n_tiles * splits;
+    int64_t at_once = blocks_at_once(variant, device.sm, iterations);
+    int64_t rounds = ceil_div(blocks, device.n_sm * at_once);
+    /* tf32 has half the rate. */
+    double flops = 2.0 * tile.m * tile.n * tile.vectors * (double)(vector * iterations) *
+                   (dtype == THAW_F32 ? 2 : 1);
     double products =
-        std::max(1.0, (double)ceil_div((int64_t)blocks, (int64_t)slots)) * flops / (rate * alone);
+        (double)rounds * round_us(tile, variant, device, flops, (double)iterations,
+                                  (double)std::min(at_once, ceil_div(blocks, device.n_sm)));
     double bytes = ((double)(s.N * s.H * s.W * padded_channels(s.C)) +
                     (double)(size.M * padded_channels(s.K)) +
                     (double)(s.K * (s.C / s.G) * s.window.R * s.window.S)) *
                    (double)bytes_each;
-    double memory = bytes / (device.gbytes * 0.85e3);
-    double shares = splits == 1 ? 0
-                                : SPLIT_US + 2 * blocks * tile.m * tile.n * 4.0 /
-                                                 (device.gbytes * 1e3 * L2_SPEEDUP);
+    double memory = bytes / (device.gbytes * COPY * 1e3);
+    double shares =
+        splits == 1 ? 0
+                    : SPLIT_US + 2 * (double)blocks * tile.m * tile.n * 4.0 / (device.gbytes * 1e3);
     return LAUNCH_US + std::max(products, memory) + shares;
 }
 

@@ -8,16 +8,22 @@
 
 namespace thaw {
 
-/* A block computes m pixels x n output channels with 2 x 2 warps; an iteration adds `vectors` of 16
- * bytes for each pixel and filter, out of `stages` buffers. */
+/* A block computes m pixels x n output channels with 2 x warps_n warps; an iteration adds `vectors`
+ * of 16 bytes for each pixel and filter, out of `stages` buffers. */
 struct conv_tile {
-    int m, n, vectors, stages;
+    int m, n, vectors, stages, warps_n;
 
+    THAW_PURE int warps() const {
+        return 2 * warps_n;
+    }
+    THAW_PURE int threads() const {
+        return 32 * warps();
+    }
     THAW_PURE int warp_m() const {
         return m / 2;
     }
     THAW_PURE int warp_n() const {
-        return n / 2;
+        return n / warps_n;
     }
     THAW_PURE int stage_vectors() const {
         return (m + n) * vectors;
@@ -28,10 +34,10 @@ struct conv_tile {
         return warp_n() + 8;
     }
     /* As many stages as a sum of so many iterations fills: a short one leaves room for more blocks.
-     * After the sum the epilogue of the four warps uses the same memory. */
+     * After the sum the warps' epilogues use the same memory. */
     THAW_PURE int shared_bytes(int64_t iterations) const {
         int used = (int)(iterations < stages ? iterations : stages) * stage_vectors() * 16;
-        int epilogue = 4 * 16 * epilogue_row() * 4;
+        int epilogue = warps() * 16 * epilogue_row() * 4;
         return used > epilogue ? used : epilogue;
     }
 };
@@ -44,7 +50,6 @@ THAW_PURE int epilogue_swap(int row, int group, int groups) {
 }
 
 enum { CONV_WIDE, CONV_NARROW, CONV_SMALL, CONV_VARIANTS };
-enum { CONV_THREADS = 128 };
 
 /* Wide: the most products for each byte of shared memory. Narrow: 64 output channels, where wide
  * would compute on padding (1.8 times slower there, docs of CUTLASS's profiler runs on sm_86).
@@ -52,12 +57,13 @@ enum { CONV_THREADS = 128 };
  *
  * Two blocks must fit in a multiprocessor: 48 KiB each on sm_86 and 89 (a fourth stage costs 8 to
  * 12 % there, since it leaves room for one block only), 32 KiB on sm_75, 80 KiB on sm_80, 110 KiB
- * on sm_90, where wide tiles of 8 vectors spill. */
+ * on sm_90. There wide tiles have eight warps of 64 x 32: four of 64 x 64 (230 registers) left two
+ * warps to a scheduler, which found one ready in 27 % of its cycles (H200, 64->256 channels). */
 THAW_PURE conv_tile tile_of(int variant, int sm) {
-    constexpr conv_tile sm75[] = {{128, 128, 4, 2}, {128, 64, 4, 2}, {64, 64, 4, 2}};
-    constexpr conv_tile sm80[] = {{128, 128, 4, 4}, {128, 64, 8, 3}, {64, 64, 8, 4}};
-    constexpr conv_tile sm86[] = {{128, 128, 4, 3}, {128, 64, 4, 3}, {64, 64, 4, 4}};
-    constexpr conv_tile sm90[] = {{128, 128, 4, 5}, {128, 64, 8, 4}, {64, 64, 8, 4}};
+    constexpr conv_tile sm75[] = {{128, 128, 4, 2, 2}, {128, 64, 4, 2, 2}, {64, 64, 4, 2, 2}};
+    constexpr conv_tile sm80[] = {{128, 128, 4, 4, 2}, {128, 64, 8, 3, 2}, {64, 64, 8, 4, 2}};
+    constexpr conv_tile sm86[] = {{128, 128, 4, 3, 2}, {128, 64, 4, 3, 2}, {64, 64, 4, 4, 2}};
+    constexpr conv_tile sm90[] = {{128, 128, 4, 5, 4}, {128, 64, 8, 4, 2}, {64, 64, 8, 4, 2}};
     return sm >= 90   ? sm90[variant]
            : sm >= 86 ? sm86[variant]
            : sm >= 80 ? sm80[variant]

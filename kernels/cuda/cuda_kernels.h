@@ -16,7 +16,8 @@
 #include "kernels.h"
 
 struct thaw_cuda_launch {
-    cudaStream_t stream; /* Set by the caller. */
+    cudaStream_t stream; /* Set by the caller, */
+    bool overlap;        /* as this: kernels may be launched while the one before them runs. */
     const char *kernel;  /* The rest: the last launch, for messages. */
     unsigned grid[3], threads;
     size_t shared_bytes;

@@ -8,17 +8,19 @@
  *
  * The kernel moves 4 bytes for every 9 products or so: memory is the limit, and each x should come
  * from DRAM once. A thread keeps 8 channels (16 bytes) of 4 neighbouring outputs in registers (2 in
- * float) and reads a row of x at a time, all of its loads under way at once, for all of them; the
- * block is a patch of rows and columns whose overlaps are in L1. 3x3, 5x5 and 7x7 at strides 1 and
- * 2 are compiled with a row's taps unrolled; one general kernel takes every other size, stride and
- * dilation.
+ * float) and reads a row of x at a time, all of its loads under way at once, for all of them.
+ * 3x3, 5x5 and 7x7 at strides 1 and 2 are compiled with a row's taps unrolled; one general kernel
+ * takes every other size, stride and dilation.
  *
- * Measured: on no GPU yet. By count, an output vector of a 3x3 costs 144 bytes from L1, half of
- * them weights, and 32 from DRAM: an SM's L1 gives 128 bytes a clock, so DRAM stays the limit; a
- * 7x7 costs 672 bytes, below what an A10G's DRAM share leaves time for (900), above an H100's
- * (270). Rejected: all rows unrolled (code of 5 times the size, registers spill); strips of 8
- * (spill at 5x5 and 7x7, and 3x3 does not need them); weights in half precision (unpacking them
- * costs as much as the products); two rows of outputs a thread (spills at 5x5).
+ * On an H200 instructions are the limit, not bytes (half to 0.9 of a copy's rate): 4 output vectors of a 3x3 take 288 products,
+ * 144 conversions, 152 instructions on their way out and 36 loads. A 7x7 costs 672 bytes a vector
+ * from L1, below what an A10G's DRAM share leaves time for (900), above an H100's (270). Rejected:
+ * testing columns only where a strip touches the edge (warps that have such a strip run both:
+ * 54 -> 70 us at 32 channels of 112 x 112); blocks as patches of vectors, strips and
+ * rows, powers of two (a third of the lanes idle at 144 channels: 89 us instead of 55);
+ * all rows unrolled (code of 5 times the size, registers spill); strips of 8 (spill at 5x5 and
+ * 7x7, and 3x3 does not need them); weights in half precision (unpacking them costs as much as the
+ * products); two rows of outputs a thread (spills at 5x5).
  */
 #include <cuda_runtime.h>
 #include <stdio.h>
@@ -48,11 +50,11 @@ __device__ inline void add_row(const depthwise_params &p, const T *row, const fl
     packed8<T> x[COLUMNS];
 #pragma unroll
     for (int j = 0; j < COLUMNS; j++)
-        x[j] = load_packed8(row + (int64_t)j * p.vectors * 8, w0 + j >= 0 && w0 + j < p.W);
+        x[j] = load_packed8(row + j * p.vectors * 8, w0 + j >= 0 && w0 + j < p.W);
     float8 w[R];
 #pragma unroll
     for (int s = 0; s < R; s++)
-        w[s] = load8(taps + (int64_t)s * p.vectors * 8);
+        w[s] = load8(taps + s * p.vectors * 8);
 #pragma unroll
     for (int j = 0; j < COLUMNS; j++) {
         float8 one = unpack8(T{}, x[j]);
@@ -65,46 +67,46 @@ __device__ inline void add_row(const depthwise_params &p, const T *row, const fl
 }
 
 /* Blocks that share a multiprocessor: more where a row of taps needs fewer registers. */
-constexpr int depthwise_blocks_of(int R) {
-    return R == 3 ? 4 : 3;
+constexpr int depthwise_blocks_of(int R, int stride) {
+    return R == 3 ? 4 : R == 7 && stride == 2 ? 2 : 3;
 }
 
-/* Grid: patches of channels, columns, rows and images. Block: a patch. Thread: 8 channels of STRIP
- * outputs side by side, in `walk` rows. */
+/* Grid and block: all threads in a row. Thread: 8 channels of STRIP outputs side by side, in `walk`
+ * rows. */
 template <class T, int R, int STRIDE, int STRIP>
-__global__ void __launch_bounds__(DEPTHWISE_THREADS, depthwise_blocks_of(R))
+__global__ void __launch_bounds__(DEPTHWISE_THREADS, depthwise_blocks_of(R, STRIDE))
     depthwise_kernel(const depthwise_params p) {
-    depthwise_place at = place_of_depthwise(p.cut, blockIdx.x, (int)threadIdx.x);
+    begin_kernel();
+    int64_t thread = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (thread >= p.cut.threads) return;
+    depthwise_place at = place_of_depthwise(p.cut, (uint32_t)thread);
     const int c = at.vector * 8, q0 = at.strip * STRIP, w0 = q0 * STRIDE - p.pad_left;
-    if (at.vector >= p.vectors || q0 >= p.Q) return;
-    for (int i = 0, row = at.p; i < p.cut.block.walk && row < p.P; i++, row += p.cut.block.rows) {
-        float8 sum[STRIP];
+    const int end = min(at.p + p.cut.walk, p.P), Cp = p.vectors * 8;
+    for (int row = at.p; row < end; row++) {
+        float8 sum[STRIP], bias = load8(p.bias + c);
 #pragma unroll
         for (int j = 0; j < STRIP; j++)
-            sum[j] = load8(p.bias + c);
+            sum[j] = bias;
 #pragma unroll 1
         for (int r = 0; r < R; r++) {
             int h = row * STRIDE - p.pad_top + r;
             if (h < 0 || h >= p.H) continue;
-            int64_t first = (((int64_t)at.n * p.H + h) * p.W + w0) * p.vectors * 8 + c;
-            add_row<T, R, STRIDE>(p, (const T *)p.x + first,
-                                  p.w + (int64_t)r * R * p.vectors * 8 + c, w0, sum);
+            const T *x = (const T *)p.x + (((int64_t)at.n * p.H + h) * p.W + w0) * Cp + c;
+            add_row<T, R, STRIDE>(p, x, p.w + r * R * Cp + c, w0, sum);
         }
-        int64_t m = ((int64_t)at.n * p.P + row) * p.Q + q0;
-#pragma unroll
-        for (int j = 0; j < STRIP; j++) {
-            if (q0 + j < p.Q) write8<T>(p.out, m + j, c, sum[j]);
-        }
+        write_strip<T>(p.out, (((int64_t)at.n * p.P + row) * p.Q + q0) * Cp + c, c, p.Q - q0, sum);
     }
 }
 
 /* The same for any size, stride and dilation: strips of one output, taps in loops. */
 template <class T>
 __global__ void __launch_bounds__(DEPTHWISE_THREADS, 4) depthwise_any(const depthwise_params p) {
-    depthwise_place at = place_of_depthwise(p.cut, blockIdx.x, (int)threadIdx.x);
+    begin_kernel();
+    int64_t thread = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (thread >= p.cut.threads) return;
+    depthwise_place at = place_of_depthwise(p.cut, (uint32_t)thread);
     const int c = at.vector * 8, w0 = at.strip * p.stride_w - p.pad_left;
-    if (at.vector >= p.vectors || at.strip >= p.Q) return;
-    for (int i = 0, row = at.p; i < p.cut.block.walk && row < p.P; i++, row += p.cut.block.rows) {
+    for (int row = at.p; row < min(at.p + p.cut.walk, p.P); row++) {
         float8 sum = load8(p.bias + c);
         for (int r = 0; r < p.R; r++) {
             int h = row * p.stride_h - p.pad_top + r * p.dilation_h;
@@ -157,10 +159,9 @@ static int launch_depthwise(thaw_cuda_launch *launch, const thaw_cuda_depthwise 
                   : win.R == 3 ? kernel_of<T, 3>(win.stride_h)
                   : win.R == 5 ? kernel_of<T, 5>(win.stride_h)
                                : kernel_of<T, 7>(win.stride_h);
-    const depthwise_block &b = p.cut.block;
+    int block = depthwise_block(p.cut);
     return launch_kernel(launch, any ? "depthwise_any" : "depthwise", kernel,
-                         dim3((unsigned)p.cut.blocks), (unsigned)(b.vectors * b.strips * b.rows), 0,
-                         p);
+                         dim3((unsigned)ceil_div(p.cut.threads, block)), (unsigned)block, 0, p);
 }
 
 }  // namespace thaw
@@ -176,13 +177,14 @@ const char *cuda_depthwise_refuses(const thaw_conv_shape *s, thaw_cuda_reason *r
             (long long)s->C, (long long)s->G, (long long)s->K);
         return reason->text;
     }
-    int64_t vectors = padded_channels(s->C) / 8;
-    int64_t strips = ceil_div(s->Q, depthwise_strip(s->window, THAW_F32)); /* The shortest ones. */
-    depthwise_block b = choose_depthwise_block(s->N, vectors, strips, s->P);
-    long long blocks = depthwise_blocks(b, s->N, vectors, strips, s->P), most = (1ll << 31) - 1;
-    if (blocks > most || s->N * s->P > most || s->H * s->W > most) {
+    /* Strips of float are the shortest; a row of x is reached by 32 bits from its first column. */
+    long long threads = cut_depthwise(*s, THAW_F32).threads, most = (1ll << 31) - 1;
+    long long row = (s->W + s->window.S * s->window.dilation_w) * padded_channels(s->C);
+    long long taps = s->window.R * s->window.S * padded_channels(s->C);
+    if (threads > most || s->N * s->P > most || s->H * s->W > most || row > most || taps > most) {
         snprintf(reason->text, sizeof reason->text,
-                 "it needs %lld blocks, at most %lld are possible", blocks, most);
+                 "it needs %lld threads and %lld weights, at most %lld are possible", threads, taps,
+                 most);
         return reason->text;
     }
     return NULL;

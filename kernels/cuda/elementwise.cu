@@ -6,7 +6,7 @@
  * x0, y: NHWC, channels padded to 8. x1: the same shape, or [N,1,1,C] (a squeeze-excite gate),
  * [N,H,W,1] or [N,1,1,1], each padded to 8 channels. scale, shift: float [Cp]. Arithmetic in float.
  * Memory-bound: a thread moves 16 bytes an operand. ONNX Add, Mul (opset 14), with broadcasting.
- * Measured: on no GPU yet.
+ * Measured: as part of a whole only.
  */
 #include <cuda_runtime.h>
 
@@ -49,6 +49,7 @@ __device__ inline float8 operand8(const element_params &p, uint32_t i, uint32_t 
 /* Grid and block: all vectors of y in a row. Thread: 8 channels of one pixel. */
 template <class T, element_op OP>
 __global__ void __launch_bounds__(ELEMENT_THREADS) element_kernel(const element_params p) {
+    begin_kernel();
     int64_t at = (int64_t)blockIdx.x * ELEMENT_THREADS + threadIdx.x;
     if (at >= p.total) return;
     uint32_t i = (uint32_t)at, pixel = divide(i, p.by_vectors), v = i - pixel * p.by_vectors.d;

@@ -52,6 +52,22 @@ __device__ inline void write8(const output_params &p, int64_t m, int k, const fl
                     [&](auto act) { finish8<T>(p, act, at, p.K - k, x, residual); });
 }
 
+/* Neighbouring outputs, eight sums each, the first at the element `at` of y and channel k; those
+ * from `count` on are left out. */
+template <class T, int N>
+__device__ inline void write_strip(const output_params &p, int64_t at, int k, int count,
+                                   const float8 (&sum)[N]) {
+    packed8<T> residual[N];
+#pragma unroll
+    for (int j = 0; j < N; j++)
+        residual[j] = residual8<T>(p, at + j * p.Kp, j < count);
+    with_activation(p.act, p.a, p.b, [&](auto act) {
+#pragma unroll
+        for (int j = 0; j < N; j++)
+            if (j < count) finish8<T>(p, act, at + j * p.Kp, p.K - k, sum[j], residual[j]);
+    });
+}
+
 }  // namespace thaw
 
 #endif

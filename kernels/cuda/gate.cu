@@ -9,7 +9,7 @@
  * Sums in float, in a fixed order.
  *
  * Apart, the layers are two launches of a few microseconds for next to no work; here a block reads
- * all weights (8 C M bytes, from L2) for 1 or 4 images. Measured: on no GPU yet. Rejected: a warp
+ * all weights (8 C M bytes, from L2) for 1 or 4 images. Measured: as part of a whole only. Rejected: a warp
  * an output in the second layer (M is 4 to 64: most lanes would idle); a grid over outputs (the
  * hidden layer would be computed again in each block, or go through memory and a second launch).
  */
@@ -108,6 +108,7 @@ __device__ inline void second_layer(const gate_params &p, int64_t n0, int images
 /* Grid: IMAGES images a block; shared: their means [IMAGES][Cp] and hidden layers [IMAGES][M]. */
 template <class T, int IMAGES>
 __global__ void __launch_bounds__(GATE_THREADS, 1) gate_kernel(const gate_params p) {
+    begin_kernel();
     float *mean = (float *)shared_memory(), *hidden = mean + IMAGES * p.Cp;
     const int64_t n0 = (int64_t)blockIdx.x * IMAGES;
     const int images = p.N - n0 < IMAGES ? (int)(p.N - n0) : IMAGES;

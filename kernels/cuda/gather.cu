@@ -6,7 +6,7 @@
  * can be replayed. Without scaling and conversion the bits are copied. Memory-bound: 16-byte
  * accesses where the rows are aligned, else the widest that fit. Rows that device memory does not
  * hold lie in page-locked memory of the host, which the same loads reach over the bus: an epoch
- * needs each once, so nothing is gained by copying them first. Measured: on no GPU yet.
+ * needs each once, so nothing is gained by copying them first. Measured: as part of a whole only.
  */
 #include <cuda_runtime.h>
 
@@ -67,6 +67,7 @@ __device__ inline V load_piece(const V *from) {
  * that their loads wait together. */
 template <class V>
 __global__ void __launch_bounds__(GATHER_THREADS) gather_copy_kernel(const gather_params p) {
+    begin_kernel();
     int64_t m = (int64_t)blockIdx.x * (GATHER_THREADS >> p.shift) + (threadIdx.x >> p.shift);
     int lanes = 1 << p.shift, lane = (int)threadIdx.x & (lanes - 1);
     int64_t row = row_of(p, m);
@@ -93,6 +94,7 @@ __global__ void __launch_bounds__(GATHER_THREADS) gather_copy_kernel(const gathe
  * aligned. */
 template <class T, class U, int EACH>
 __global__ void __launch_bounds__(GATHER_THREADS) gather_scale_kernel(const gather_params p) {
+    begin_kernel();
     int64_t m = (int64_t)blockIdx.x * (GATHER_THREADS >> p.shift) + (threadIdx.x >> p.shift);
     int lanes = 1 << p.shift, lane = (int)threadIdx.x & (lanes - 1);
     int64_t row = row_of(p, m);

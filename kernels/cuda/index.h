@@ -52,15 +52,27 @@ struct tile_place {
 };
 
 /* Blocks that run at the same time share tiles of x in L2: all columns (output channels) of a row
- * of tiles come one after the other, eight columns at a time when there are more. */
-THAW_PURE tile_place place_of_block(int64_t block, int m_tiles, int n_tiles) {
-    const int WIDE = 8;
-    int64_t full = (int64_t)(n_tiles / WIDE) * WIDE * m_tiles;
-    int first =
-        block < full ? (int)(block / ((int64_t)WIDE * m_tiles)) * WIDE : n_tiles / WIDE * WIDE;
-    int width = n_tiles - first < WIDE ? n_tiles - first : WIDE;
-    int64_t rest = block - (int64_t)first * m_tiles;
-    return {(int)(rest / width), first + (int)(rest % width)};
+ * of tiles come one after the other, eight columns at a time when there are more: a band. The last
+ * band has fewer. m_tiles * n_tiles < 2^31, and so is a band. */
+struct block_order {
+    int bands; /* Whole ones. */
+    divisor by_band, by_last;
+};
+
+constexpr uint32_t BAND = 8;
+
+THAW_PURE block_order make_block_order(int m_tiles, int n_tiles) {
+    return {n_tiles / (int)BAND, make_divisor(n_tiles >= (int)BAND ? BAND * (uint32_t)m_tiles : 1),
+            make_divisor((uint32_t)n_tiles % BAND ? (uint32_t)n_tiles % BAND : BAND)};
+}
+
+THAW_PURE tile_place place_of_block(uint32_t block, const block_order &order) {
+    int band = order.bands ? (int)divide(block, order.by_band) : 0;
+    if (band > order.bands) band = order.bands;
+    uint32_t rest = block - (uint32_t)band * order.by_band.d;
+    uint32_t width = band < order.bands ? BAND : order.by_last.d;
+    uint32_t m = band < order.bands ? rest / BAND : divide(rest, order.by_last);
+    return {(int)m, band * (int)BAND + (int)(rest - m * width)};
 }
 
 /* The share of block `split` of `splits` in `n` iterations: balanced, in order, none left out. */
@@ -69,6 +81,7 @@ struct iteration_range {
 };
 
 THAW_PURE iteration_range split_range(int n, int splits, int split) {
+    if (splits == 1) return {0, n};
     return {(int)((int64_t)n * split / splits), (int)((int64_t)n * (split + 1) / splits)};
 }
 
@@ -93,6 +106,7 @@ struct tap_place {
 };
 
 THAW_PURE tap_place place_of_iteration(int iteration, int R, int S) {
+    if (iteration == 0) return {0, 0, 0};
     return {iteration / (R * S), iteration / S % R, iteration % S};
 }
 

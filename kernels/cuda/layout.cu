@@ -9,7 +9,7 @@
  *
  * All but the first two take x and y NHWC with channels padded to 8, of one type. Memory-bound: a
  * thread moves 16 bytes where offsets are multiples of 8 channels, single elements elsewhere.
- * Measured: on no GPU yet.
+ * Measured: as part of a whole only.
  */
 #include <cuda_runtime.h>
 #include <stdio.h>
@@ -35,6 +35,7 @@ template <class T>
 __global__ void __launch_bounds__(LAYOUT_THREADS)
     import_kernel(const uint8_t *pixels, const float *scale, const float *shift, T *y,
                   int64_t total, int64_t C, divisor by_vectors) {
+    begin_kernel();
     int64_t i = thread_number();
     if (i >= total) return;
     uint32_t pixel = divide((uint32_t)i, by_vectors);
@@ -51,6 +52,7 @@ __global__ void __launch_bounds__(LAYOUT_THREADS)
 template <class T>
 __global__ void __launch_bounds__(LAYOUT_THREADS)
     export_vectors_kernel(const T *x, float *y, int64_t total) {
+    begin_kernel();
     int64_t i = thread_number();
     if (i < total) store8(y + i * 8, load8(x + i * 8));
 }
@@ -59,6 +61,7 @@ __global__ void __launch_bounds__(LAYOUT_THREADS)
 template <class T>
 __global__ void __launch_bounds__(LAYOUT_THREADS)
     export_kernel(const T *x, float *y, int64_t total, int64_t C, int64_t Cp) {
+    begin_kernel();
     for (int64_t i = thread_number(); i < total; i += (int64_t)gridDim.x * LAYOUT_THREADS) {
         int64_t pixel = i / C;
         y[i] = value(x[pixel * Cp + i - pixel * C]);
@@ -70,6 +73,7 @@ template <class T>
 __global__ void __launch_bounds__(LAYOUT_THREADS)
     channel_vectors_kernel(const T *x, T *y, int64_t total, int64_t x_row, int64_t y_row,
                            divisor by_count) {
+    begin_kernel();
     int64_t i = thread_number();
     if (i >= total) return;
     int64_t pixel = divide((uint32_t)i, by_count), v = i - pixel * by_count.d;
@@ -82,6 +86,7 @@ template <class T>
 __global__ void __launch_bounds__(LAYOUT_THREADS)
     channel_kernel(const T *x, T *y, int64_t total, int64_t x_row, int64_t y_row, int64_t count,
                    int64_t real, int64_t groups, int64_t each) {
+    begin_kernel();
     int64_t n = (int64_t)gridDim.x * LAYOUT_THREADS;
     for (int64_t i = thread_number(); i < total; i += n) {
         int64_t pixel = i / count, c = i - pixel * count;
@@ -96,6 +101,7 @@ template <class T>
 __global__ void __launch_bounds__(LAYOUT_THREADS)
     pad_kernel(const T *x, T *y, int64_t total, int H, int W, int top, int left, divisor by_vectors,
                divisor by_W, divisor by_H) {
+    begin_kernel();
     int64_t i = thread_number();
     if (i >= total) return;
     uint32_t pixel = divide((uint32_t)i, by_vectors), row = divide(pixel, by_W);
@@ -113,6 +119,7 @@ template <class T>
 __global__ void __launch_bounds__(LAYOUT_THREADS)
     flatten_kernel(const T *x, T *y, int64_t total, int64_t pixels, int64_t C, int64_t Cp,
                    int64_t row) {
+    begin_kernel();
     for (int64_t i = thread_number(); i < total; i += (int64_t)gridDim.x * LAYOUT_THREADS) {
         int64_t n = i / row, at = i - n * row, c = at / pixels;
         T v = {};

@@ -9,7 +9,7 @@
  * graph of a step can be replayed. Rates and decay may differ from segment to segment of the arena:
  * biases without decay, heads that are trained side by side. A copy of the weights in half
  * precision is written along for the next step's product. Memory-bound: 28 bytes a value and step
- * (AdamW), in accesses of 16. Measured: on no GPU yet. Rejected: a launch for each tensor; moments
+ * (AdamW), in accesses of 16. Measured: as part of a whole only. Rejected: a launch for each tensor; moments
  * in half precision.
  */
 #include <cuda_runtime.h>
@@ -83,6 +83,7 @@ __device__ inline void store4(T *to, int64_t i, int64_t n, const float (&x)[4]) 
  */
 template <optimizer_kind KIND, class C>
 __global__ void __launch_bounds__(OPTIMIZER_THREADS) optimizer_kernel(const thaw_cuda_optimizer p) {
+    begin_kernel();
     int64_t step = p.cursor ? p.cursor->step : 0;
     if (blockIdx.x == 0 && threadIdx.x == 0 && p.cursor) p.cursor->next = step + 1;
     int64_t i = ((int64_t)blockIdx.x * OPTIMIZER_THREADS + threadIdx.x) * OPTIMIZER_EACH;

@@ -5,7 +5,7 @@
  *
  * x, y: NHWC, channels padded to 8. Sums in float; the order of a sum depends on the shape alone.
  * Memory-bound: windows overlap in L1 and L2. ONNX MaxPool, AveragePool (opset 22) and
- * GlobalAveragePool (opset 1). Measured: on no GPU yet.
+ * GlobalAveragePool (opset 1). Measured: as part of a whole only.
  */
 #include <cuda_runtime.h>
 #include <math.h>
@@ -34,6 +34,7 @@ enum { POOL_AHEAD = 4 }; /* Loads of a row that are under way at once. */
  * window. */
 template <class T, bool MAX>
 __global__ void __launch_bounds__(POOL_THREADS) pool_kernel(const pool_params p) {
+    begin_kernel();
     int64_t i = (int64_t)blockIdx.x * POOL_THREADS + threadIdx.x;
     if (i >= p.total) return;
     uint32_t pixel = divide((uint32_t)i, p.by_vectors), row = divide(pixel, p.by_Q);
@@ -97,6 +98,7 @@ THAW_PURE int vectors_of_mean(int64_t N, int64_t vectors) {
 template <class T>
 __global__ void __launch_bounds__(MEAN_THREADS)
     global_mean_kernel(const T *x, T *y, int64_t pixels, int vectors, int each) {
+    begin_kernel();
     float8 *sums = (float8 *)shared_memory(); /* [lanes][each] */
     const int chunks = (vectors + each - 1) / each, lanes = MEAN_THREADS / each;
     const int64_t n = blockIdx.x / (unsigned)chunks;

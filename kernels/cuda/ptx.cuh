@@ -29,6 +29,20 @@ __device__ inline uint32_t shared_address(const void *shared) {
     return (uint32_t)__cvta_generic_to_shared(shared);
 }
 
+/* ---- kernels that are launched while the one before them still runs: sm_90 and newer --------- */
+
+/* The first statement of every kernel: the next kernel of the stream may be launched, and this one
+ * goes on when those before it have ended and their results can be read. So launches, and what a
+ * block does before, overlap; that all threads wait makes it safe for the kernels behind them, too.
+ * PTX ISA 7.8, griddepcontrol. */
+template <int A = ARCH>
+__device__ inline void begin_kernel() {
+    if constexpr (A >= 90) {
+        asm volatile("griddepcontrol.launch_dependents;\n" ::: "memory");
+        asm volatile("griddepcontrol.wait;\n" ::: "memory");
+    }
+}
+
 /* ---- copies from global to shared memory that go on in the background: sm_80 and newer ----- */
 
 /* 16 bytes, or zeros when !valid; then `global` is not read. Both are aligned to 16 bytes. Lands

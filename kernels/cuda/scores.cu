@@ -6,7 +6,7 @@
  *
  * logits: float [M][K] with any row stride. Integer atomics, so the counts do not depend on an
  * order. A row that holds a NaN is wrong, whatever else it holds, and chooses no class: as
- * thaw_metrics_add, whose twin this is. A warp a row. Measured: on no GPU yet.
+ * thaw_metrics_add, whose twin this is. A warp a row. Measured: as part of a whole only.
  */
 #include <cuda_runtime.h>
 
@@ -47,6 +47,7 @@ __device__ inline void count_row(const thaw_cuda_scores &p, int64_t label, bool 
 
 /* Grid: 4 rows a block. Warp: a row. Lane: every 32nd class. */
 __global__ void __launch_bounds__(SCORE_WARPS * 32) scores_kernel(const thaw_cuda_scores p) {
+    begin_kernel();
     int64_t m = (int64_t)blockIdx.x * SCORE_WARPS + threadIdx.x / 32;
     int lane = (int)threadIdx.x % 32;
     if (m >= p.M) return;

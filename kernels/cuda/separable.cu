@@ -11,7 +11,8 @@
  *
  * It pays where one column of tiles holds all output channels, or z would be computed again for
  * each column, and where memory is the limit: see cuda_separable_pays. Qararyah et al. 2024 (arXiv
- * 2404.19331) measured up to 3.7 times cuDNN's speed for such pairs. Measured: on no GPU yet.
+ * 2404.19331) measured up to 3.7 times cuDNN's speed for such pairs. Measured: not apart from
+ * the rest.
  * Rejected: taps as template parameters (six kernels more a type; the loop waits for memory
  * anyhow).
  */
@@ -102,7 +103,7 @@ template <class T, class B>
 __device__ inline void fill_z(const separable_params &p, int m_tile, int slice, int thread,
                               uint4 *tile) {
     constexpr int EACH = 8 / VECTOR<T>, GROUPS = B::TILE.vectors / EACH; /* Of 8 channels, a row. */
-    for (int i = thread; i < B::TILE.m * GROUPS; i += CONV_THREADS) {
+    for (int i = thread; i < B::TILE.m * GROUPS; i += B::THREADS) {
         int row = i / GROUPS, group = i % GROUPS;
         uint32_t m = (uint32_t)(m_tile * B::TILE.m + row);
         int64_t c = (int64_t)(slice * GROUPS + group) * 8;
@@ -119,10 +120,10 @@ __device__ inline void fill_z(const separable_params &p, int m_tile, int slice, 
 /* The 1x1's weights of one slice. */
 template <class B>
 __device__ inline void copy_w(const uint4 *from, uint4 *tile, int thread) {
-    constexpr int COUNT = B::TILE.n * B::TILE.vectors / CONV_THREADS;
+    constexpr int COUNT = B::TILE.n * B::TILE.vectors / B::THREADS;
 #pragma unroll
     for (int i = 0; i < COUNT; i++) {
-        int at = i * CONV_THREADS + thread;
+        int at = i * B::THREADS + thread;
         if constexpr (ARCH >= 80) {
             cp_async_16_once(tile + at, from + at);
         } else {
@@ -132,13 +133,16 @@ __device__ inline void copy_w(const uint4 *from, uint4 *tile, int thread) {
     if constexpr (ARCH >= 80) cp_async_commit();
 }
 
-/* Grid: tiles of pixels, x columns of tiles. Block: 4 warps, 2 x 2, on one tile. */
+/* Grid: tiles of pixels, x columns of tiles. Block: its warps, on one tile. */
 template <class T, int VARIANT>
-__global__ void __launch_bounds__(CONV_THREADS, 2) separable_kernel(const separable_params p) {
+__global__ void __launch_bounds__(block_shape<VARIANT>::THREADS,
+                                  256 / block_shape<VARIANT>::THREADS)
+    separable_kernel(const separable_params p) {
+    begin_kernel();
     if constexpr (ARCH >= 80 || std::is_same<T, half_t>::value) {
         using B = block_shape<VARIANT>;
         uint8_t *shared = shared_memory();
-        thread_place at = place_of_thread();
+        thread_place at = place_of_thread<B>();
         int m_tile = (int)blockIdx.x, n_tile = (int)blockIdx.y;
         constexpr int W_VECTORS = B::TILE.n * B::TILE.vectors;
         const uint4 *w = p.w2 + (int64_t)n_tile * p.iterations * W_VECTORS;
@@ -206,8 +210,8 @@ static int launch_separable(thaw_cuda_launch *launch, const thaw_cuda_separable 
     conv_size size = size_of_conv(s.pointwise.shape, tile, VECTOR<T>);
     int bytes = tile.shared_bytes(SEPARABLE_STAGES);
     return launch_kernel(launch, names[VARIANT], separable_kernel<T, VARIANT>,
-                         dim3((unsigned)size.m_tiles, (unsigned)size.n_tiles), CONV_THREADS,
-                         (size_t)bytes, p);
+                         dim3((unsigned)size.m_tiles, (unsigned)size.n_tiles),
+                         (unsigned)tile.threads(), (size_t)bytes, p);
 }
 
 }  // namespace thaw
@@ -237,7 +241,8 @@ bool cuda_separable_pays(const thaw_conv_shape *depthwise, const thaw_conv_shape
                          thaw_dtype dtype, const thaw_cuda_device *device) {
     const double APART = 0.85, TOGETHER = 0.7, LAUNCH_US = 2.5;
     const thaw_conv_shape &d = *depthwise, &c = *pointwise;
-    /* Where memory is fast, the loop over taps is the limit: the kernels apart were faster. */
+    /* Where memory is fast the loop over taps is the limit, by count 5 to 8 clocks a vector: twice
+     * what depthwise.cu takes. */
     if (device->gbytes > 1000) return false;
     int n = tile_of(c.K > 64 ? CONV_WIDE : CONV_NARROW, device->sm).n;
     if (c.K > n || d.window.R * d.window.S > 25) return false;

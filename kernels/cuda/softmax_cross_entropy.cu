@@ -13,7 +13,7 @@
  * row and two walks; the first keeps maximum and sum at once (Milakov and Gimelshein 2018), the
  * second hits L1 or L2. It moves 16 bytes at a time where all rows are aligned. Rejected: a scalar
  * head and tail for rows that are not, since a row's bits would depend on its place; the caller
- * rounds ld up. Measured: on no GPU yet.
+ * rounds ld up. Measured: as part of a whole only.
  */
 #include <cuda_runtime.h>
 
@@ -77,6 +77,7 @@ __device__ inline void write_row(const thaw_cuda_loss &p, const row_target &t, f
 /* Grid: 4 rows a block. Warp: a row. Lane: every 32nd class, EACH of them in registers. */
 template <class U, int EACH>
 __global__ void __launch_bounds__(ROW_WARPS * 32) loss_kernel(const thaw_cuda_loss p) {
+    begin_kernel();
     int64_t m = (int64_t)blockIdx.x * ROW_WARPS + threadIdx.x / 32;
     int lane = (int)threadIdx.x % 32, K = (int)p.K;
     if (m >= p.M) return;
@@ -198,6 +199,7 @@ __device__ inline row_sums sum_row(const thaw_cuda_loss &p, const row_target &t,
 /* Grid: rows. Block: a row. Thread: every 256th EACH classes. */
 template <class U, int EACH>
 __global__ void __launch_bounds__(WIDE_THREADS) loss_wide_kernel(const thaw_cuda_loss p) {
+    begin_kernel();
     float *shared = (float *)shared_memory();
     int64_t m = blockIdx.x;
     const float *z = p.logits + m * p.logits_ld;

@@ -6,7 +6,7 @@
  *
  * dy: [M,K] in any storage type with any row stride, summed in float; the others in double. The
  * order depends on the number of rows alone. Many rows are split among blocks, whose parts the last
- * one of them adds up in the order of the splits, whichever that is. Measured: on no GPU yet.
+ * one of them adds up in the order of the splits, whichever that is. Measured: as part of a whole only.
  * Rejected: float atomics, whose sums differ from run to run; a second kernel for the parts.
  */
 #include <cuda_runtime.h>
@@ -52,6 +52,7 @@ __device__ inline bool is_last_block(const column_params &p, int tile, uint32_t 
  * 16th of the rows. Lane: a column. */
 template <class T>
 __global__ void __launch_bounds__(COLUMN_THREADS) column_sum_kernel(const column_params p) {
+    begin_kernel();
     float *shared = (float *)shared_memory(); /* [COLUMN_WARPS][32] */
     int tile = (int)blockIdx.x % p.tiles, split = (int)blockIdx.x / p.tiles;
     int64_t k = (int64_t)tile * COLUMNS + threadIdx.x % 32;
@@ -90,6 +91,7 @@ struct epoch_params {
 
 /* One block. Thread: every 1024th loss. */
 __global__ void __launch_bounds__(EPOCH_THREADS) epoch_sum_kernel(const epoch_params p) {
+    begin_kernel();
     double *shared = (double *)shared_memory();
     double loss = 0, weight = 0, correct = 0;
     for (int64_t i = threadIdx.x; i < p.n; i += EPOCH_THREADS) {
@@ -114,6 +116,7 @@ struct weight_params {
 
 /* Grid: steps. Block: a step. Thread: every 256th of its rows. In double, as the trainer does. */
 __global__ void __launch_bounds__(WEIGHT_WARPS * 32) batch_weights_kernel(const weight_params p) {
+    begin_kernel();
     double *shared = (double *)shared_memory(), sum = 0;
     int64_t first = (int64_t)blockIdx.x * p.M;
     int64_t end = first + p.M < p.order.n ? first + p.M : p.order.n;

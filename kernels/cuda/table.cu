@@ -113,9 +113,10 @@ static void step_release(thaw_step *step) {
 
 /* ---- running -------------------------------------------------------------------------------- */
 
-static thaw_cuda_launch launch_on(const thaw_run_context *context) {
+static thaw_cuda_launch launch_on(const thaw_step *step, const thaw_run_context *context) {
     thaw_cuda_launch launch = {};
     launch.stream = (cudaStream_t)context->stream;
+    launch.overlap = state_of(step)->sm >= 90;
     return launch;
 }
 
@@ -146,7 +147,7 @@ static int import_run(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *y = step->out;
     const step_state *state = state_of(step);
     if (!state->needed) return 0;
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     return finish(cuda_import(&launch, y->N, y->H, y->W, y->C, y->dtype, context->pixels,
                               (const float *)state->constants[0],
                               (const float *)state->constants[1], y->data),
@@ -161,7 +162,7 @@ static int export_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_e
 
 static int export_run(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *x = step->in[0];
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     return finish(
         cuda_export(&launch, x->N, x->H, x->W, x->C, x->dtype, x->data, context->features), launch,
         context);
@@ -343,7 +344,7 @@ static int conv_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_err
 static int conv_run(const thaw_step *step, const thaw_run_context *context) {
     const step_state *state = state_of(step);
     const void *x = step->in[0]->data, *residual = step->in[step->n_in - 1]->data;
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     if (state->is_stem) {
         if (!state->needed) return 0; /* The pool behind it has taken it along. */
         thaw_cuda_stem s = state->stem;
@@ -411,7 +412,7 @@ static int pool_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_err
 
 static int pool_run(const thaw_step *step, const thaw_run_context *context) {
     const step_state *state = state_of(step);
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     if (!state->is_stem) {
         return finish(
             cuda_pool(&launch, &step->pool, step->out->dtype, step->in[0]->data, step->out->data),
@@ -425,7 +426,7 @@ static int pool_run(const thaw_step *step, const thaw_run_context *context) {
 
 static int global_mean_run(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *x = step->in[0];
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     return finish(
         cuda_global_mean(&launch, x->N, x->H, x->W, x->C, x->dtype, x->data, step->out->data),
         launch, context);
@@ -470,19 +471,19 @@ static int binary_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_e
 }
 
 static int act_run(const thaw_step *step, const thaw_run_context *context) {
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     thaw_cuda_elementwise p = elements_of(step);
     return finish(cuda_act(&launch, &p), launch, context);
 }
 
 static int add_run(const thaw_step *step, const thaw_run_context *context) {
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     thaw_cuda_elementwise p = elements_of(step);
     return finish(cuda_add(&launch, &p), launch, context);
 }
 
 static int mul_run(const thaw_step *step, const thaw_run_context *context) {
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     thaw_cuda_elementwise p = elements_of(step);
     return finish(cuda_mul(&launch, &p), launch, context);
 }
@@ -500,7 +501,7 @@ static int scaled_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_e
 }
 
 static int affine_run(const thaw_step *step, const thaw_run_context *context) {
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     thaw_cuda_elementwise p = elements_of(step);
     p.scale = (const float *)state_of(step)->constants[0];
     p.shift = (const float *)state_of(step)->constants[1];
@@ -510,7 +511,7 @@ static int affine_run(const thaw_step *step, const thaw_run_context *context) {
 static int layer_norm_run(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *y = step->out;
     const step_state *state = state_of(step);
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     return finish(cuda_layer_norm(&launch, y->N * y->H * y->W, y->C, step->epsilon, y->dtype,
                                   step->in[0]->data, (const float *)state->constants[0],
                                   (const float *)state->constants[1], y->data),
@@ -522,7 +523,7 @@ static int concat_run(const thaw_step *step, const thaw_run_context *context) {
     int64_t to = 0;
     for (int i = 0; i < step->n_in; i++) {
         const thaw_port *x = step->in[i];
-        thaw_cuda_launch launch = launch_on(context);
+        thaw_cuda_launch launch = launch_on(step, context);
         int code = cuda_channels(&launch, y->N * y->H * y->W, x->C, 0, y->C, to, x->C, y->dtype,
                                  x->data, y->data);
         if (code) return finish(code, launch, context);
@@ -533,7 +534,7 @@ static int concat_run(const thaw_step *step, const thaw_run_context *context) {
 
 static int pad_run(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *x = step->in[0];
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     return finish(cuda_pad(&launch, x->N, x->H, x->W, x->C, &step->conv.window, x->dtype, x->data,
                            step->out->data),
                   launch, context);
@@ -541,7 +542,7 @@ static int pad_run(const thaw_step *step, const thaw_run_context *context) {
 
 static int flatten_run(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *x = step->in[0];
-    thaw_cuda_launch launch = launch_on(context);
+    thaw_cuda_launch launch = launch_on(step, context);
     return finish(cuda_flatten(&launch, x->N, x->H, x->W, x->C, x->dtype, x->data, step->out->data),
                   launch, context);
 }

@@ -75,7 +75,7 @@ static void swizzled_tiles() {
             }
         }
         /* Copies: thread t writes vector t % vectors of row t / vectors. */
-        for (int first = 0; first < CONV_THREADS; first += 8) {
+        for (int first = 0; first < 128; first += 8) {
             int places[8];
             for (int i = 0; i < 8; i++) {
                 int row = (first + i) / vectors;
@@ -89,7 +89,7 @@ static void swizzled_tiles() {
 /* The epilogue writes 8 bytes a lane (16 lanes a phase) and reads 16 bytes a lane (8 a phase). */
 static void epilogue_banks() {
     for (int warp_n : {32, 64}) {
-        int row = conv_tile{2 * warp_n, 2 * warp_n, 4, 2}.epilogue_row(), groups = warp_n / 8;
+        int row = conv_tile{2 * warp_n, 2 * warp_n, 4, 2, 2}.epilogue_row(), groups = warp_n / 8;
         for (int phase = 0; phase < 2 * groups; phase++) {
             int half = phase % 2, group = phase / 2;
             std::set<int> banks;
@@ -117,8 +117,9 @@ static void blocks_and_splits() {
     for (int m = 1; m < 12; m++) {
         for (int n = 1; n < 36; n++) {
             std::set<std::pair<int, int>> seen;
+            block_order order = make_block_order(m, n);
             for (int b = 0; b < m * n; b++) {
-                tile_place at = place_of_block(b, m, n);
+                tile_place at = place_of_block((uint32_t)b, order);
                 if (at.m < 0 || at.m >= m || at.n < 0 || at.n >= n)
                     return fail("block %d of %d x %d tiles is at %d,%d", b, m, n, at.m, at.n);
                 seen.insert({at.m, at.n});
@@ -126,8 +127,12 @@ static void blocks_and_splits() {
             if ((int)seen.size() != m * n) return fail("%d x %d tiles: some are left out", m, n);
         }
     }
-    tile_place far = place_of_block((1ll << 40) - 1, 1 << 30, 1 << 10);
-    if (far.m != (1 << 30) - 1 || far.n != (1 << 10) - 1) fail("2^40 blocks overflow");
+    /* Nearly 2^31 blocks: in one band of all columns, in whole bands, in whole ones and a rest. */
+    for (int n : {1, 7, 8, 16, 1000, 1 << 20, (1 << 20) + 3}) {
+        int m = INT32_MAX / n;
+        tile_place far = place_of_block((uint32_t)m * (uint32_t)n - 1, make_block_order(m, n));
+        if (far.m != m - 1 || far.n != n - 1) fail("%d x %d tiles overflow", m, n);
+    }
     for (int n = 1; n < 70; n++) {
         for (int splits = 1; splits <= n; splits++) {
             int end = 0;
@@ -254,23 +259,20 @@ static void limits() {
     if (!cuda_depthwise_refuses(&s, &reason)) fail("2^46 pixels of depthwise are taken");
 }
 
-/* All threads of all blocks together reach each strip of each row once. */
+/* All threads together reach each strip of each row once. */
 static void check_cut(const thaw_conv_shape &s, thaw_dtype dtype) {
     depthwise_cut cut = cut_depthwise(s, dtype);
-    const depthwise_block &b = cut.block;
     int64_t vectors = padded_channels(s.C) / 8;
     int64_t strips = ceil_div(s.Q, depthwise_strip(s.window, dtype));
-    int threads = b.vectors * b.strips * b.rows;
-    if (threads > DEPTHWISE_THREADS || threads % 32 != 0)
-        return fail("a block of %d vectors, %d strips, %d rows", b.vectors, b.strips, b.rows);
+    int block = depthwise_block(cut);
+    if (block > DEPTHWISE_THREADS || block % 32 != 0) return fail("a block of %d threads", block);
     std::vector<uint8_t> reached((size_t)(s.N * s.P * strips * vectors));
-    for (int64_t block = 0; block < cut.blocks; block++) {
-        for (int t = 0; t < threads; t++) {
-            depthwise_place at = place_of_depthwise(cut, (uint32_t)block, t);
-            if (at.vector >= vectors || at.strip >= strips) continue;
-            for (int i = 0, p = at.p; i < b.walk && p < s.P; i++, p += b.rows)
-                reached[(size_t)(((at.n * s.P + p) * strips + at.strip) * vectors + at.vector)]++;
-        }
+    for (int64_t thread = 0; thread < cut.threads; thread++) {
+        depthwise_place at = place_of_depthwise(cut, (uint32_t)thread);
+        if (at.n >= s.N || at.vector >= vectors || at.strip >= strips)
+            return fail("thread %lld is outside", (long long)thread);
+        for (int p = at.p; p < at.p + cut.walk && p < s.P; p++)
+            reached[(size_t)(((at.n * s.P + p) * strips + at.strip) * vectors + at.vector)]++;
     }
     for (uint8_t times : reached) {
         if (times != 1)
@@ -279,7 +281,7 @@ static void check_cut(const thaw_conv_shape &s, thaw_dtype dtype) {
     }
 }
 
-/* Sizes around those of blocks, and some so large that blocks walk. */
+/* Sizes around those of strips and walks, and some so large that threads walk. */
 static void depthwise_cuts() {
     const thaw_window window = {3, 3, 1, 1, 1, 1, 1, 1, 1, 1};
     for (int64_t C : {8, 24, 40, 64, 72, 120})
@@ -288,11 +290,11 @@ static void depthwise_cuts() {
                 check_cut({2, P, Q, C, P, Q, C, C, window}, THAW_F16);
     bool walks = false;
     for (int64_t P : {20, 34, 56}) {
-        thaw_conv_shape s = {300, P, 40, 64, P, 40, 64, 64, window};
-        walks |= cut_depthwise(s, THAW_F16).block.walk == 4;
+        thaw_conv_shape s = {1500, P, 40, 64, P, 40, 64, 64, window};
+        walks |= cut_depthwise(s, THAW_F16).walk == 4;
         check_cut(s, THAW_F16);
     }
-    if (!walks) fail("no block walks");
+    if (!walks) fail("no thread walks");
 }
 
 /* Conversions of the host against a search over all 16-bit values. */

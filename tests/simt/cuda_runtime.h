@@ -238,8 +238,13 @@ struct cudaFuncAttributes {
     size_t localSizeBytes;
 };
 
+enum { cudaLaunchAttributeProgrammaticStreamSerialization = 6 };
+
 struct cudaLaunchAttribute {
     int id;
+    struct {
+        int programmaticStreamSerializationAllowed;
+    } val;
 };
 
 struct cudaLaunchConfig_t {
