@@ -42,9 +42,10 @@ struct conv_tile {
     }
 };
 
-/* The epilogue's rows in shared memory are groups of 8 floats. Eight lanes read a half of 8 groups at
- * once: 4 groups' first halves are in 16 different banks, and so that the other 4 are in the other
- * 16 (the next row's, where a row has 4 groups), theirs are swapped: places differ by this bit. */
+/* The epilogue's rows in shared memory are groups of 8 floats. Eight lanes read a half of 8 groups
+ * at once: 4 groups' first halves are in 16 different banks, and so that the other 4 are in the
+ * other 16 (the next row's, where a row has 4 groups), theirs are swapped: places differ by this
+ * bit. */
 THAW_PURE int epilogue_swap(int row, int group, int groups) {
     return (groups == 4 ? row : group / 4) % 2 * 4;
 }

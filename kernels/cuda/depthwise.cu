@@ -12,15 +12,15 @@
  * 3x3, 5x5 and 7x7 at strides 1 and 2 are compiled with a row's taps unrolled; one general kernel
  * takes every other size, stride and dilation.
  *
- * On an H200 instructions are the limit, not bytes (half to 0.9 of a copy's rate): 4 output vectors of a 3x3 take 288 products,
- * 144 conversions, 152 instructions on their way out and 36 loads. A 7x7 costs 672 bytes a vector
- * from L1, below what an A10G's DRAM share leaves time for (900), above an H100's (270). Rejected:
- * testing columns only where a strip touches the edge (warps that have such a strip run both:
- * 54 -> 70 us at 32 channels of 112 x 112); blocks as patches of vectors, strips and
- * rows, powers of two (a third of the lanes idle at 144 channels: 89 us instead of 55);
- * all rows unrolled (code of 5 times the size, registers spill); strips of 8 (spill at 5x5 and
- * 7x7, and 3x3 does not need them); weights in half precision (unpacking them costs as much as the
- * products); two rows of outputs a thread (spills at 5x5).
+ * On an H200 instructions are the limit, not bytes (half to 0.9 of a copy's rate): 4 output vectors
+ * of a 3x3 take 288 products, 144 conversions, 152 instructions on their way out and 36 loads. A
+ * 7x7 costs 672 bytes a vector from L1, below what an A10G's DRAM share leaves time for (900),
+ * above an H100's (270). Rejected: testing columns only where a strip touches the edge (warps that
+ * have such a strip run both: 54 -> 70 us at 32 channels of 112 x 112); blocks as patches of
+ * vectors, strips and rows, powers of two (a third of the lanes idle at 144 channels: 89 us instead
+ * of 55); all rows unrolled (code of 5 times the size, registers spill); strips of 8 (spill at 5x5
+ * and 7x7, and 3x3 does not need them); weights in half precision (unpacking them costs as much as
+ * the products); two rows of outputs a thread (spills at 5x5).
  */
 #include <cuda_runtime.h>
 #include <stdio.h>

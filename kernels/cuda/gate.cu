@@ -9,9 +9,10 @@
  * Sums in float, in a fixed order.
  *
  * Apart, the layers are two launches of a few microseconds for next to no work; here a block reads
- * all weights (8 C M bytes, from L2) for 1 or 4 images. Measured: as part of a whole only. Rejected: a warp
- * an output in the second layer (M is 4 to 64: most lanes would idle); a grid over outputs (the
- * hidden layer would be computed again in each block, or go through memory and a second launch).
+ * all weights (8 C M bytes, from L2) for 1 or 4 images. Measured: as part of a whole only.
+ * Rejected: a warp an output in the second layer (M is 4 to 64: most lanes would idle); a grid over
+ * outputs (the hidden layer would be computed again in each block, or go through memory and a
+ * second launch).
  */
 #include <assert.h>
 #include <cuda_runtime.h>

@@ -5,16 +5,16 @@
  *     dw[Dp,Kp] = z^T dlogits              w = optimizer(w, dw)
  *
  * The bias is the weight of a feature that is always 1: its row stands behind those of the D
- * features, so it comes with the same two products, and weight decay ends where it begins. Dp is
- * D + 1 rounded up to 8, Kp is K rounded up to 8, so that every row begins at 32 bytes and tensor
+ * features, so it comes with the same two products, and weight decay ends where it begins. Dp is D
+ * + 1 rounded up to 8, Kp is K rounded up to 8, so that every row begins at 32 bytes and tensor
  * cores take all of it; what is between stays zero. A step is gather, product, loss, product,
  * optimizer: five launches, captured once as a graph and replayed; what changes from step to step
  * lies in device memory (thaw_cuda_cursor). Per epoch the order and the steps' learning rates go
  * up, and one small struct and the weights come down. Everything is float; products round their
  * factors to tf32 where the caller allows it: 256 x 2048 x 102 makes few tiles with one long sum
  * each, over which float units alone would take longer than over all launches (an estimate). Sums
- * in cuBLAS's order, which for one shape on one device is always the same. Measured on an H200: 28 us a
- * step, 10 of them in the first product and the sum of its parts.
+ * in cuBLAS's order, which for one shape on one device is always the same. Measured on an H200: 28
+ * us a step, 10 of them in the first product and the sum of its parts.
  */
 #include <cuda_runtime.h>
 #include <math.h>

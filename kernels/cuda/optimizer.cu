@@ -9,8 +9,8 @@
  * graph of a step can be replayed. Rates and decay may differ from segment to segment of the arena:
  * biases without decay, heads that are trained side by side. A copy of the weights in half
  * precision is written along for the next step's product. Memory-bound: 28 bytes a value and step
- * (AdamW), in accesses of 16. Measured: as part of a whole only. Rejected: a launch for each tensor; moments
- * in half precision.
+ * (AdamW), in accesses of 16. Measured: as part of a whole only. Rejected: a launch for each
+ * tensor; moments in half precision.
  */
 #include <cuda_runtime.h>
 

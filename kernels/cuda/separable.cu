@@ -11,9 +11,8 @@
  *
  * It pays where one column of tiles holds all output channels, or z would be computed again for
  * each column, and where memory is the limit: see cuda_separable_pays. Qararyah et al. 2024 (arXiv
- * 2404.19331) measured up to 3.7 times cuDNN's speed for such pairs. Measured: not apart from
- * the rest.
- * Rejected: taps as template parameters (six kernels more a type; the loop waits for memory
+ * 2404.19331) measured up to 3.7 times cuDNN's speed for such pairs. Measured: not apart from the
+ * rest. Rejected: taps as template parameters (six kernels more a type; the loop waits for memory
  * anyhow).
  */
 #include <cuda_runtime.h>

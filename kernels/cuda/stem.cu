@@ -17,10 +17,11 @@
  * by S. Weights lie in the order in which lanes read them and come through L1, where all blocks of
  * a multiprocessor find them; 11x11 in float would not fit in shared memory.
  *
- * Measured on an H200: ResNet-50's first layer 141 us for 64 pictures in fp16, cuDNN 314. Rejected: rows padded to whole steps and read by ldmatrix (aligned for
- * even strides only); wider loads of pixels (rows of 3-byte pixels start anywhere; a warp reads 96
- * bytes in a row with three byte loads, which meet as many cache lines as words would); 2 channels
- * for grey images (one more instance of everything).
+ * Measured on an H200: ResNet-50's first layer 141 us for 64 pictures in fp16, cuDNN 314. Rejected:
+ * rows padded to whole steps and read by ldmatrix (aligned for even strides only); wider loads of
+ * pixels (rows of 3-byte pixels start anywhere; a warp reads 96 bytes in a row with three byte
+ * loads, which meet as many cache lines as words would); 2 channels for grey images (one more
+ * instance of everything).
  */
 #include <assert.h>
 #include <cuda_runtime.h>

@@ -6,8 +6,8 @@
  *
  * dy: [M,K] in any storage type with any row stride, summed in float; the others in double. The
  * order depends on the number of rows alone. Many rows are split among blocks, whose parts the last
- * one of them adds up in the order of the splits, whichever that is. Measured: as part of a whole only.
- * Rejected: float atomics, whose sums differ from run to run; a second kernel for the parts.
+ * one of them adds up in the order of the splits, whichever that is. Measured: as part of a whole
+ * only. Rejected: float atomics, whose sums differ from run to run; a second kernel for the parts.
  */
 #include <cuda_runtime.h>
 

@@ -90,7 +90,8 @@ inline uint32_t max2(float, uint32_t a, uint32_t b) {
 }
 
 /* Here a kernel begins when the one before has ended. */
-inline void begin_kernel() {}
+inline void begin_kernel() {
+}
 
 inline uint4 load_once(const void *global) {
     return *(const uint4 *)global;
