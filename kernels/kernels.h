@@ -290,7 +290,8 @@ typedef struct thaw_step_plan {
     char kernel[64];    /* "": nothing. */
     char why[64];       /* Why this one. */
     double expected_us; /* The cost model's guess, or measured. */
-    double limit_us;    /* What its products and its bytes take at the device's peak rates. */
+    double products_us; /* At the device's peak rate for them, */
+    double bytes_us;    /* at that of its memory, each once. The longer is the limit. */
 } thaw_step_plan;
 
 /* ---- a device's memory ---------------------------------------------------------------------- */
@@ -362,8 +363,12 @@ extern const thaw_kernels thaw_cpu_kernels;
 /* Our own CUDA kernels. Linked where thaw_gpu_kernels points to it. */
 extern const thaw_kernels thaw_cuda_kernels;
 
-/* The GPU's table, or NULL in a build without one: with_cuda.c or without_cuda.c. */
+/* The same for the GPUs of gpu_models.h, by their number there: plans are made, nothing is run. */
+extern const thaw_kernels thaw_cuda_model_kernels;
+
+/* The GPU's tables, or NULL in a build without one: with_cuda.c or without_cuda.c. */
 extern const thaw_kernels *const thaw_gpu_kernels;
+extern const thaw_kernels *const thaw_gpu_model_kernels;
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,9 @@
 /* What `thaw inspect` prints of a model, to the letter; and that names of a file can neither steer a
  * terminal nor fake a line. */
+#include "gpu_models.h"
 #include "onnx_testing.h"
 #include "program.h"
+#include "trunk/backend.h"
 
 static tempdir place;
 
@@ -138,8 +140,50 @@ static void names_steer_no_terminal(void **state) {
     program_free(&p);
 }
 
+/* Microseconds that the plan of m.onnx expects of a GPU that is not there. */
+static double expected_us(const char *gpu) {
+    program p = {0};
+    double us = 0;
+    program_expect_ok(&p, "inspect m.onnx --plan --device=cuda:%s --precision=fp16 --batch=256",
+                      gpu);
+    program_expect_text(&p, p.out, "stem, tile");
+    program_expect_text(&p, p.out, "implicit GEMM");
+    const char *sum = strstr(p.out, "\nexpected ");
+    if (!sum || sscanf(sum, "\nexpected %lf us for 256 pictures", &us) != 1 || !(us > 0))
+        fail_msg("no sum for %s in:\n%s", gpu, p.out);
+    program_free(&p);
+    return us;
+}
+
+static void a_plan_needs_no_gpu(void **state) {
+    (void)state;
+    program p = {0};
+    thaw_backend backend;
+    thaw_error err = {0};
+    put_model("mobilenetv2_17_bn", NULL);
+    if (!thaw_gpu_model_kernels) {
+        program_run(&p, "inspect m.onnx --plan --device=cuda:a10g");
+        program_expect_text(&p, program_refusal(&p, 1), "this build has no CUDA kernels");
+        program_free(&p);
+        return;
+    }
+#define X(name, ...) (void)expected_us(name);
+    THAW_GPU_MODEL_LIST(X)
+#undef X
+    assert_true(expected_us("h100") < expected_us("A10G"));
+    assert_true(expected_us("a10g") < expected_us("t4"));
+    /* It multiplies no bf16, which is known without it. */
+    program_run(&p, "inspect m.onnx --plan --device=cuda:t4 --precision=bf16");
+    program_expect_text(&p, program_refusal(&p, 1), "this GPU has no bf16 instructions; use fp16");
+    program_free(&p);
+    /* What computes takes none of them. */
+    assert_int_equal(thaw_backend_open(&backend, "cuda:a10g", 1, &err), THAW_ERR_USAGE);
+    assert_non_null(strstr(err.text, "for inspect --plan alone"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_plan_needs_no_gpu),
         cmocka_unit_test(a_model_is_told_to_the_letter),
         cmocka_unit_test(names_steer_no_terminal),
     };

@@ -19,11 +19,15 @@ typedef struct thaw_backend {
     char note[THAW_BACKEND_TEXT]; /* Why `auto` is not what it could be; "" otherwise. */
 } thaw_backend;
 
-enum { THAW_DEVICE_CPU = -1, THAW_DEVICES_MAX = 64 };
+enum { THAW_DEVICE_CPU = -1, THAW_DEVICES_MAX = 64, THAW_DEVICE_MODEL = 1000 };
 
-/* True when text names a device, in any case: cpu, cuda, which is cuda:0, or cuda:N. *index receives
- * N, below THAW_DEVICES_MAX, or THAW_DEVICE_CPU. */
+/* True when text names a device, in any case: cpu, cuda, which is cuda:0, cuda:N, or cuda:NAME of a
+ * GPU in gpu_models.h. *index receives N, below THAW_DEVICES_MAX, or THAW_DEVICE_CPU, or
+ * THAW_DEVICE_MODEL + the number there. */
 bool thaw_device_parse(const char *text, int *index);
+
+/* Whether it is one of gpu_models.h: thaw_backend_open_model takes it, thaw_backend_open does not. */
+bool thaw_device_is_model(const char *text);
 
 /* device: what thaw_device_parse takes, or auto: the first GPU that answers, else the CPU with a note
  * that says why. threads: 0 for all that this process may run on. The caller closes.
@@ -31,6 +35,11 @@ bool thaw_device_parse(const char *text, int *index);
  * such number; ERR_BACKEND: it does not answer. */
 thaw_status thaw_backend_open(thaw_backend *backend, const char *device, int threads,
                               thaw_error *err);
+
+/* A GPU of gpu_models.h, to make plans for: nothing can be computed on it. The caller closes.
+ * ERR_UNSUPPORTED: this build has no CUDA kernels. */
+thaw_status thaw_backend_open_model(thaw_backend *backend, const char *device, thaw_error *err);
+
 void thaw_backend_close(thaw_backend *backend); /* All zero: nothing. */
 
 /* The processor's memory and oneDNN, with so many threads; 0: all that this process may run on. The

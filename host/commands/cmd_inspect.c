@@ -63,8 +63,8 @@ static void print_cut(thaw_model *m, const thaw_cuts *cuts, const thaw_cut *cut)
 static void print_plan(const thaw_trunk *trunk) {
     thaw_trunk_size size = thaw_trunk_measure(trunk);
     double expected = 0, limit = 0;
-    printf("\n  step  %-48s %-34s %-26s %11s %9s\n", "", "kernel", "why", "expected, us",
-           "limit, us");
+    printf("\n  step  %-48s %-34s %-26s %12s %12s %9s\n", "", "kernel", "why", "expected, us",
+           "products, us", "bytes, us");
     for (int i = 0; i < size.n_steps; i++) {
         char text[128];
         thaw_step_plan plan;
@@ -74,10 +74,11 @@ static void print_plan(const thaw_trunk *trunk) {
             continue;
         }
         printf("  %4d  %-48.48s %-34s %-26s", i, text, plan.kernel, plan.why);
-        if (plan.kernel[0]) printf(" %12.1f %9.1f", plan.expected_us, plan.limit_us);
+        if (plan.kernel[0])
+            printf(" %12.1f %12.1f %9.1f", plan.expected_us, plan.products_us, plan.bytes_us);
         putchar('\n');
         expected += plan.expected_us;
-        limit += plan.limit_us;
+        limit += plan.products_us > plan.bytes_us ? plan.products_us : plan.bytes_us;
     }
     if (limit > 0)
         printf(
@@ -100,7 +101,9 @@ static thaw_status explain(const thaw_network *network, const thaw_options *opti
     thaw_arena arena = {0};
     thaw_dtype compute;
     thaw_trunk *trunk = NULL;
-    THAW_TRY(thaw_device_open(options, &backend, err));
+    bool model = !thaw_is_auto(options->device) && thaw_device_is_model(options->device);
+    THAW_TRY(model ? thaw_backend_open_model(&backend, options->device, err)
+                   : thaw_device_open(options, &backend, err));
     if (backend.note[0]) printf("\n%s\n", backend.note);
     thaw_status status = thaw_device_tune(options, &backend, &arena, err);
     if (status == THAW_OK) status = thaw_precision_asked(options, &backend, &compute, err);

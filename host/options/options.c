@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gpu_models.h"
 #include "onnx/architectures.h"
 #include "option_types.h"
 #include "text.h"
@@ -38,6 +39,7 @@ static const char DEFAULT_SOURCE[] = "default";
 
 /* A name in a help sentence. */
 #define WORD(name) " " #name
+#define GPU_NAME(name, ...) " cuda:" name
 
 /* Who uses a row. */
 enum {
@@ -235,7 +237,8 @@ static const thaw__option table[] = {
     {.key = "inspect.plan", .used_by = INSPECT, SWITCH(inspect.plan), .fallback = "false",
      .aliases = "plan",
      .help = "Let inspect tell what each step of the frozen part runs on the device, and how fast it "
-             "could be."},
+             "could be. The device may be a GPU that is not here, by its data sheet:" THAW_GPU_MODEL_LIST(
+                 GPU_NAME) "."},
 
     {.key = "new.arch", .used_by = NEW, TEXT(new_network.arch), .fallback = "", .aliases = "arch",
      .help = "What new writes, one of" THAW_ARCHITECTURE_LIST(WORD) "."},

@@ -17,6 +17,7 @@ struct tuning_table;
 
 struct open_device {
     int index;
+    bool modelled; /* There is no such device: plans are made, nothing is kept or run. */
     char name[64], described[80]; /* "NVIDIA A10G", and with its number. */
     thaw_cuda_device facts;
     tuning_table *tuning; /* NULL: kernels are chosen by the cost model. */
@@ -26,6 +27,9 @@ struct open_device {
 int device_open(int index, int threads, void **device, void **stream, thaw_error *err);
 void device_close(void *device, void *stream);
 extern const thaw_memory device_memory;
+
+/* The backend's table; table.cu. */
+thaw_kernels make_cuda_table();
 
 /* Of head.cu. */
 extern const thaw_head_slots device_head_slots;

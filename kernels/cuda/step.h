@@ -10,9 +10,10 @@ namespace thaw {
 /* In the plan's arena. */
 struct step_state {
     int sm;
+    bool modelled; /* As the device is. */
     bool needed;  /* Somebody reads the output as a tensor. */
     size_t bytes; /* What the output takes if it is needed. */
-    bool is_import, is_stem, is_depthwise, is_separable, is_dense, is_gate;
+    bool is_import, is_stem, is_depthwise, is_separable, is_dense, is_gate, is_gemm;
     thaw_cuda_conv conv;
     thaw_cuda_gate gate;
     thaw_cuda_depthwise depthwise;

@@ -65,6 +65,7 @@ static int begin(thaw_step *step, const thaw_plan_context *plan, thaw_error *err
         return (int)cudaErrorMemoryAllocation;
     }
     (*state)->sm = ((const open_device *)plan->device)->facts.sm;
+    (*state)->modelled = ((const open_device *)plan->device)->modelled;
     (*state)->step = step;
     step->state = *state;
     y->layout = *state;
@@ -95,6 +96,7 @@ static int begin_reading(thaw_step *step, const thaw_plan_context *plan, thaw_er
 /* bytes of the host's memory, as the step's i-th constant. */
 static int keep(const thaw_step *step, int i, const void *from, size_t bytes, thaw_error *err) {
     void **to = &state_of(step)->constants[i];
+    if (state_of(step)->modelled) return 0;
     int code = device_memory.alloc(bytes, to);
     if (code) return not_kept(step, err, bytes, code);
     if (bytes == 0) return 0;
@@ -230,6 +232,7 @@ static bool prepare_depthwise(thaw_step *step, int *code, thaw_error *err) {
 /* Packs the weights for a variant of the implicit GEMM. */
 static int pack_gemm(thaw_step *step, int sm, thaw_cuda_conv_choice choice, thaw_error *err) {
     step_state *state = state_of(step);
+    state->is_gemm = true;
     thaw_cuda_conv *c = &state->conv;
     c->shape = shape_of(step);
     c->dtype = step->out->dtype;
@@ -566,7 +569,7 @@ static const char *explain(int code) {
     return cudaGetErrorString((cudaError_t)code);
 }
 
-static thaw_kernels make_table() {
+thaw_kernels make_cuda_table() {
     thaw_kernels t = {};
     t.name = "cuda";
     t.open = device_open;
@@ -600,4 +603,4 @@ static thaw_kernels make_table() {
 
 }  // namespace thaw
 
-extern "C" const thaw_kernels thaw_cuda_kernels = thaw::make_table();
+extern "C" const thaw_kernels thaw_cuda_kernels = thaw::make_cuda_table();
