@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fold.h"
 #include "ops.h"
 #include "text.h"
 #include "utf8.h"
@@ -90,8 +91,36 @@ int64_t thaw_node_params(const thaw_graph *graph, const thaw_node *node) {
     return n;
 }
 
+/* For each value whether it is a constant, or will be: made of constants, or of a shape alone. */
+static thaw_status find_constants(const thaw_graph *graph, bool **constant, thaw_error *err) {
+    bool *is = *constant = thaw_arena_array(graph->arena, (size_t)graph->n_values, sizeof *is);
+    if (!is) return thaw_fail_memory(err, "for the graph");
+    for (int i = 0; i < graph->n_values; i++)
+        is[i] = graph->values[i].data != NULL;
+    for (int i = 0; i < graph->n_nodes; i++) {
+        const thaw_node *node = &graph->nodes[i];
+        bool all = true;
+        for (int k = 0; k < node->n_in; k++)
+            all &= node->in[k] < 0 || is[node->in[k]];
+        all |= node->op == &thaw_op_Shape;
+        for (int k = 0; k < node->n_out; k++)
+            if (node->out[k] >= 0) is[node->out[k]] = all;
+    }
+    return THAW_OK;
+}
+
+/* Whether there is a row for the node, or one for its kind on constants, which all its inputs are. */
+static bool is_known(const thaw_node *node, const bool *constant) {
+    if (node->op) return true;
+    for (int k = 0; k < node->n_in; k++)
+        if (node->in[k] >= 0 && !constant[node->in[k]]) return false;
+    return thaw__fold_find(node->type) != NULL;
+}
+
 /* Lists the operators that have no row, each with its count and one node's name. */
 static thaw_status check_operators(const thaw_graph *graph, thaw_error *err) {
+    bool *constant;
+    THAW_TRY(find_constants(graph, &constant, err));
     enum { MOST = 12 };
     struct {
         const thaw_node *first;
@@ -100,7 +129,7 @@ static thaw_status check_operators(const thaw_graph *graph, thaw_error *err) {
     int n = 0, others = 0;
     for (int i = 0; i < graph->n_nodes; i++) {
         const thaw_node *node = &graph->nodes[i];
-        if (node->op) continue;
+        if (is_known(node, constant)) continue;
         int k = 0;
         while (k < n && strcmp(missing[k].first->type, node->type) != 0)
             k++;
@@ -197,11 +226,33 @@ thaw_status thaw_graph_set_output(thaw_graph *graph, int value, thaw_error *err)
     return THAW_OK;
 }
 
+/* Standardised weights take four times theirs; a few bytes that tell to make more are an attack. */
+static size_t room_for_constants(const thaw_graph *graph) {
+    const size_t LEAST = (size_t)64 << 20, TIMES = 16;
+    size_t bytes = 0;
+    for (int i = 0; i < graph->n_values; i++) {
+        const thaw_value *v = &graph->values[i];
+        if (v->data) bytes += (size_t)thaw_value_elements(v) * thaw_dtype_bytes(v->dtype);
+    }
+    return LEAST + TIMES * bytes;
+}
+
+/* The shapes of a node's outputs, or their data where it depends on nothing but constants. */
+static thaw_status infer_node(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    bool done;
+    THAW_TRY(thaw__fold_node(graph, node, &done, err));
+    if (done) return THAW_OK;
+    if (node->op) return node->op->infer(graph, node, err);
+    return thaw_fail(err, THAW_ERR_UNSUPPORTED, "%s (%s): Thaw computes this from constants only",
+                     node->name, node->type);
+}
+
 thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err) {
     THAW_TRY(check_operators(graph, err));
+    graph->fold_room = room_for_constants(graph);
     for (int i = 0; i < graph->n_nodes; i++) {
         thaw_node *node = &graph->nodes[i];
-        THAW_TRY(node->op->infer(graph, node, err));
+        THAW_TRY(infer_node(graph, node, err));
         thaw_value *out = thaw_node_out(graph, node, 0);
         if (out && out->rank < 0)
             return thaw_fail(err, THAW_ERR_SHAPE, "%s (%s): the output's size is not known",

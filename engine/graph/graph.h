@@ -58,6 +58,7 @@ typedef struct thaw_graph {
     bool input_nhwc;     /* The file's input is N,H,W,C (TensorFlow). */
     int64_t opset;       /* Of the default domain. */
     int64_t fixed_batch; /* The batch size that the file fixes; 0: free. */
+    size_t fold_room;    /* Bytes that may still be computed from constants; see fold.h. */
 } thaw_graph;
 
 /* Infers all shapes, folds constants, marks live nodes and aliases. Fails on an operator without a

@@ -8,28 +8,15 @@ static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *
     thaw_value *y = thaw__op_begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     int64_t axis = thaw_node_int(node, "axis", 1), sum = 0;
-    bool constant = thaw__op_is_ints(x) && x->rank == 1;
     if (axis < 0) axis += x->rank;
     if (axis < 0 || axis >= x->rank) return thaw__op_misfit(graph, node, err);
     for (int i = 0; i < node->n_in; i++) {
         const thaw_value *in = thaw_node_in(graph, node, i);
-        if (!in || in->rank != x->rank || constant != thaw__op_is_ints(in) ||
-            (!constant && in->data))
-            return thaw__op_misfit(graph, node, err);
+        if (!in || in->rank != x->rank || in->data) return thaw__op_misfit(graph, node, err);
         for (int k = 0; k < x->rank; k++)
             if (k != axis && in->dims[k] != x->dims[k]) return thaw__op_misfit(graph, node, err);
         if (__builtin_add_overflow(sum, in->dims[axis], &sum))
             return thaw__op_misfit(graph, node, err);
-    }
-    if (constant) {
-        int64_t *out;
-        THAW_TRY(thaw__op_make_ints(graph, node, 1, sum, &out, err));
-        for (int i = 0; i < node->n_in; i++) {
-            const thaw_value *in = thaw_node_in(graph, node, i);
-            memcpy(out, in->data, (size_t)in->dims[0] * sizeof *out);
-            out += in->dims[0];
-        }
-        return THAW_OK;
     }
     if (axis != 1 || (x->rank != 4 && x->rank != 2) || x->nhwc)
         return thaw__op_refuse(node, err, "only feature maps are joined, along their channels");

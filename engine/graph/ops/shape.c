@@ -50,55 +50,17 @@ static thaw_status infer_shape(thaw_graph *graph, thaw_node *node, thaw_error *e
 
 const thaw_op thaw_op_Shape = {.type = "Shape", .infer = infer_shape};
 
+/* Of constants they are fold.h's. */
 static thaw_status infer_gather(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = thaw__op_begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
-    thaw_value *index = thaw_node_in(graph, node, 1);
-    if (!y) return THAW_ERR_SHAPE;
-    if (!thaw__op_is_ints(x) || !thaw__op_is_ints(index) || x->rank != 1 || index->rank > 1)
-        return thaw__op_refuse(node, err, "picks from a tensor that is computed from the image");
-    int64_t n = thaw_value_elements(index);
-    int64_t *out;
-    THAW_TRY(thaw__op_make_ints(graph, node, index->rank, n, &out, err));
-    for (int64_t i = 0; i < n; i++) {
-        int64_t at = ((const int64_t *)index->data)[i];
-        if (at < 0) at += x->dims[0];
-        if (at < 0 || at >= x->dims[0]) return thaw__op_misfit(graph, node, err);
-        out[i] = ((const int64_t *)x->data)[at];
-    }
-    return THAW_OK;
+    (void)graph;
+    return thaw__op_refuse(node, err, "picks from a tensor that is computed from the image");
 }
 
 const thaw_op thaw_op_Gather = {.type = "Gather", .infer = infer_gather};
 
 static thaw_status infer_slice(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = thaw__op_begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
-    if (!y) return THAW_ERR_SHAPE;
-    int64_t bound[2];
-    for (int i = 0; i < 2; i++) {
-        const thaw_attr *attr = thaw_node_attr(node, i ? "ends" : "starts");
-        const thaw_value *in = thaw_node_in(graph, node, 1 + i);
-        if (attr && attr->n == 1 && attr->ints)
-            bound[i] = attr->ints[0];
-        else if (thaw__op_is_ints(in) && thaw_value_elements(in) == 1)
-            bound[i] = *(const int64_t *)in->data;
-        else
-            return thaw__op_refuse(node, err, "slices along more than one axis");
-    }
-    const thaw_value *steps = thaw_node_in(graph, node, 4);
-    if (!thaw__op_is_ints(x) || x->rank != 1 ||
-        (steps && (!thaw__op_is_ints(steps) || thaw_value_elements(steps) != 1 ||
-                   *(const int64_t *)steps->data != 1)))
-        return thaw__op_refuse(node, err, "slices a tensor that is computed from the image");
-    int64_t n = x->dims[0];
-    for (int i = 0; i < 2; i++) {
-        if (bound[i] < 0) bound[i] += n;
-        bound[i] = bound[i] < 0 ? 0 : bound[i] > n ? n : bound[i];
-    }
-    int64_t count = bound[1] > bound[0] ? bound[1] - bound[0] : 0;
-    int64_t *out;
-    THAW_TRY(thaw__op_make_ints(graph, node, 1, count, &out, err));
-    memcpy(out, (const int64_t *)x->data + bound[0], (size_t)count * sizeof *out);
-    return THAW_OK;
+    (void)graph;
+    return thaw__op_refuse(node, err, "slices a tensor that is computed from the image");
 }
 
 const thaw_op thaw_op_Slice = {.type = "Slice", .infer = infer_slice};
