@@ -26,11 +26,12 @@ typedef struct test_case {
     const char *name;
     thaw_step_kind kind;
     int64_t N, H, W, C;
-    int64_t K, G;       /* conv, dense; concat: channels of the second input. */
+    int64_t K, G;       /* conv, dense; concat: channels of the second input; slice: K of them. */
     thaw_window window; /* conv, pool, pad; strides and dilations of 0 mean 1. */
     thaw_epilogue epilogue;
     bool max, count_include_pad, ceil, no_bias;
     int64_t bH, bW, bC; /* add, mul: the second operand; 0: as the first. */
+    int64_t first;      /* slice: the first of its channels. */
 } test_case;
 
 /* One case a line; what a row does not name is 0. */
@@ -155,6 +156,14 @@ static const test_case cases[] = {
     {"concat 16 + 32", THAW_STEP_concat, 2, 5, 3, 16, 32},
     {"concat 17 + 3", THAW_STEP_concat, 2, 5, 3, 17, 3},
     {"concat 1 + 24", THAW_STEP_concat, 1, 4, 4, 1, 24},
+
+    {"slice 16 of 48", THAW_STEP_slice, 2, 5, 3, 48, 16, .first = 16},
+    {"slice 32 of 48, the last", THAW_STEP_slice, 1, 5, 3, 48, 32, .first = 16},
+    {"slice 8 of 24", THAW_STEP_slice, 1, 5, 3, 24, 8, .first = 8},
+    {"slice 5 of 17", THAW_STEP_slice, 2, 5, 3, 17, 5, .first = 11},
+    {"slice 1 of 3", THAW_STEP_slice, 1, 4, 4, 3, 1, .first = 2},
+    {"slice 16 of 33", THAW_STEP_slice, 1, 2, 2, 33, 16, .first = 16},
+    {"slice a vector", THAW_STEP_slice, 3, 1, 1, 24, 7, .first = 10},
 
     {"pad 1230", THAW_STEP_pad, 2, 5, 3, 17, .window = {1, 1, 1, 1, 1, 1, 1, 2, 3, 0}},
     {"pad 1111", THAW_STEP_pad, 1, 4, 4, 3, .window = SQUARE(1, 1, 1)},
@@ -341,6 +350,11 @@ static void add_operation(program *p, int x, bool blocked) {
             step = add_step(p, t->kind, H, W, C + t->K);
             ref_concat(vx, 0, vy);
             ref_concat(vb, C, vy);
+            break;
+        case THAW_STEP_slice:
+            step = add_step(p, t->kind, H, W, t->K);
+            step->first = t->first;
+            ref_slice(vx, t->first, vy);
             break;
         case THAW_STEP_pad:
             step =

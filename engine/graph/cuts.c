@@ -41,8 +41,13 @@ static thaw_status find_places(thaw_graph *graph, thaw_cuts *cuts, thaw_error *e
             const thaw_value *in = thaw_node_in(graph, node, k);
             if (in && !in->data && --left[in->root] == 0) pending--;
         }
-        pending++;
-        if (pending == 1) add_cut(graph, cuts, node->out[0], i);
+        int made = node->out[0];
+        for (int k = 0; k < node->n_out; k++) {
+            if (node->out[k] < 0 || graph->values[node->out[k]].n_uses == 0) continue;
+            pending++;
+            made = node->out[k];
+        }
+        if (pending == 1) add_cut(graph, cuts, made, i);
     }
     return THAW_OK;
 }
@@ -379,6 +384,9 @@ thaw_status thaw_cut_hash(const thaw_graph *graph, const thaw_cut *cut, bool poo
                 h = thaw_hash_bytes(h, &id, sizeof id);
         }
         number[node->out[0]] = next++;
+        for (int k = 1; k < node->n_out; k++)
+            if (node->out[k] >= 0 && graph->values[node->out[k]].n_uses > 0)
+                number[node->out[k]] = next++;
     }
     if (pooled) {
         h = mix_text(h, "GlobalAveragePool");

@@ -247,6 +247,16 @@ static thaw_status infer_node(thaw_graph *graph, thaw_node *node, thaw_error *er
                      node->name, node->type);
 }
 
+/* An output that the rule left without a shape is one that nobody may read. */
+static thaw_status check_output(const thaw_node *node, const thaw_value *out, thaw_error *err) {
+    if (!out || out->data || out->rank < 0 || is_computable(out)) return THAW_OK;
+    char shape[128];
+    thaw_value_shape_text(out, shape, sizeof shape);
+    return thaw_fail(err, THAW_ERR_SHAPE,
+                     "%s (%s): makes a tensor of %s, which is empty or too large", node->name,
+                     node->type, shape);
+}
+
 thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err) {
     THAW_TRY(check_operators(graph, err));
     graph->fold_room = room_for_constants(graph);
@@ -257,13 +267,8 @@ thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err) {
         if (out && out->rank < 0)
             return thaw_fail(err, THAW_ERR_SHAPE, "%s (%s): the output's size is not known",
                              node->name, node->type);
-        if (out && !out->data && !is_computable(out)) {
-            char shape[128];
-            thaw_value_shape_text(out, shape, sizeof shape);
-            return thaw_fail(err, THAW_ERR_SHAPE,
-                             "%s (%s): makes a tensor of %s, which is empty or too large",
-                             node->name, node->type, shape);
-        }
+        for (int k = 0; k < node->n_out; k++)
+            THAW_TRY(check_output(node, thaw_node_out(graph, node, k), err));
         if (node->alias) out->root = graph->values[node->in[0]].root;
     }
     return thaw_graph_set_output(graph, graph->output, err);

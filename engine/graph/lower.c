@@ -8,10 +8,10 @@ static thaw_status no_memory(thaw_error *err) {
     return thaw_fail_memory(err, "to plan the trunk");
 }
 
-/* Every node makes at most two steps: a pool whose pads become pixels. */
+/* Every node makes at most two steps, as a pool whose pads become pixels, or one an output. */
 static thaw_status take_arrays(thaw_lowering *l, thaw_error *err) {
     const thaw_graph *g = l->graph;
-    size_t n = (size_t)g->n_values, most = 2 * (size_t)g->n_nodes + 4;
+    size_t n = (size_t)g->n_values, most = (size_t)g->n_nodes + n + 4;
     l->marks = thaw_arena_alloc(l->arena, (size_t)g->n_nodes + 1);
     l->uses = thaw_arena_array(l->arena, n, sizeof *l->uses);
     l->lowered = thaw_arena_array(l->arena, n, sizeof *l->lowered);

@@ -60,6 +60,7 @@ const thaw_op *const *thaw_op_table(int *n);
     X(Sigmoid)            \
     X(Slice)              \
     X(Softmax)            \
+    X(Split)              \
     X(Squeeze)            \
     X(Sub)                \
     X(Tanh)               \

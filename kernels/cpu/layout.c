@@ -90,21 +90,53 @@ int cpu_pad_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_
     return cpu_set_output(&builder, y);
 }
 
+/* The usual layout that the first input has; NHWC if it has another one. */
+static int usual_tag(cpu_builder *builder, dnnl_format_tag_t *tag) {
+    static const dnnl_format_tag_t blocked[] = {dnnl_nChw16c, dnnl_nChw8c};
+    const thaw_port *x = builder->step->in[0];
+    *tag = dnnl_nhwc;
+    for (int i = 0; i < 2 && *tag == dnnl_nhwc; i++) {
+        cpu_md candidate;
+        CPU_TRY(cpu_port_md(builder, x, cpu_type(x->dtype), blocked[i], &candidate));
+        if (dnnl_memory_desc_equal(candidate, cpu_layout(x))) *tag = blocked[i];
+    }
+    return 0;
+}
+
 /* The layout of the whole: the first part's, where it is one of the usual ones. oneDNN 3.2's own
  * choice for parts that lie differently can have channels before images, and its reference eltwise,
  * which AVX falls back to, takes that for images before channels. */
 static int joined_md(cpu_builder *builder, cpu_md *md) {
-    static const dnnl_format_tag_t usual[] = {dnnl_nChw16c, dnnl_nChw8c, dnnl_nhwc};
-    enum { LAST = sizeof usual / sizeof usual[0] - 1 };
-    const thaw_step *step = builder->step;
-    dnnl_data_type_t type = cpu_type(step->in[0]->dtype);
-    int i = 0;
-    for (; i < LAST; i++) {
-        cpu_md candidate;
-        CPU_TRY(cpu_port_md(builder, step->in[0], type, usual[i], &candidate));
-        if (dnnl_memory_desc_equal(candidate, cpu_layout(step->in[0]))) break;
-    }
-    return cpu_port_md(builder, step->out, cpu_type(step->out->dtype), usual[i], md);
+    const thaw_port *y = builder->step->out;
+    dnnl_format_tag_t tag;
+    CPU_TRY(usual_tag(builder, &tag));
+    return cpu_port_md(builder, y, cpu_type(y->dtype), tag, md);
+}
+
+/* A part of a blocked layout begins and ends with a block; where the channels do not, x is brought
+ * to NHWC before. */
+int cpu_slice_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
+    cpu_builder builder;
+    CPU_TRY(cpu_begin(&builder, step, plan, err));
+    const thaw_port *x = step->in[0], *y = step->out;
+    dnnl_format_tag_t tag;
+    CPU_TRY(usual_tag(&builder, &tag));
+    if (step->first % 16 != 0 || y->C % 16 != 0) tag = dnnl_nhwc;
+    const dnnl_dims_t size = {y->N, y->C, y->H, y->W}, from = {0, step->first, 0, 0};
+    cpu_md whole, part, out;
+    cpu_source source;
+    CPU_TRY(cpu_port_md(&builder, x, cpu_type(x->dtype), tag, &whole));
+    CPU_TRY(cpu_source_in(&builder, x, whole, &source));
+    CPU_TRY(cpu_part_md(&builder, whole, size, from, &part));
+    CPU_TRY(cpu_port_md(&builder, y, cpu_type(y->dtype), tag, &out));
+    dnnl_primitive_desc_t desc;
+    cpu_call *call;
+    CPU_TRY(cpu_copy_desc(&builder, part, out, &desc));
+    CPU_TRY(cpu_add_call(&builder, desc, &call));
+    source.md = part; /* The same memory, seen as the part. */
+    CPU_TRY(cpu_bind_source(&builder, call, DNNL_ARG_FROM, &source));
+    CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_TO, y, out));
+    return cpu_set_output(&builder, out);
 }
 
 static int concat_desc(cpu_builder *builder, cpu_md y, dnnl_primitive_desc_t *desc) {

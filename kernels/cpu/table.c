@@ -76,6 +76,7 @@ const thaw_kernels thaw_cpu_kernels = {
             ONEDNN(affine),
             ONEDNN(layer_norm),
             ONEDNN(concat),
+            ONEDNN(slice),
             ONEDNN(pad),
             ONEDNN(flatten),
         },

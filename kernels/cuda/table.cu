@@ -535,6 +535,14 @@ static int concat_run(const thaw_step *step, const thaw_run_context *context) {
     return 0;
 }
 
+static int slice_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *x = step->in[0], *y = step->out;
+    thaw_cuda_launch launch = launch_on(step, context);
+    return finish(cuda_channels(&launch, y->N * y->H * y->W, x->C, step->first, y->C, 0, y->C,
+                                y->dtype, x->data, y->data),
+                  launch, context);
+}
+
 static int pad_run(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *x = step->in[0];
     thaw_cuda_launch launch = launch_on(step, context);
@@ -594,6 +602,7 @@ thaw_kernels make_cuda_table() {
     t.trunk[THAW_STEP_affine] = {scaled_prepare, affine_run, step_release};
     t.trunk[THAW_STEP_layer_norm] = {scaled_prepare, layer_norm_run, step_release};
     t.trunk[THAW_STEP_concat] = {begin_reading, concat_run, nullptr};
+    t.trunk[THAW_STEP_slice] = {begin_reading, slice_run, nullptr};
     t.trunk[THAW_STEP_pad] = {begin_reading, pad_run, nullptr};
     t.trunk[THAW_STEP_flatten] = {begin_reading, flatten_run, nullptr};
     t.head = &device_head_slots;

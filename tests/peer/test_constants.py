@@ -175,7 +175,7 @@ def run_alone(node, constants, opset, look):
 
 
 def rows_of_the_table():
-    text = (ROOT / "engine/graph/fold.c").read_text()
+    text = (ROOT / "engine/graph/ops/fold.c").read_text()
     table = text[text.index("static const thaw_fold table[]") :]
     return set(re.findall(r'^ *\{"(\w+)",', table[: table.index("};")], re.M))
 

@@ -50,20 +50,13 @@ static thaw_status infer_shape(thaw_graph *graph, thaw_node *node, thaw_error *e
 
 const thaw_op thaw_op_Shape = {.type = "Shape", .infer = infer_shape};
 
-/* Of constants they are fold.h's. */
+/* Of constants it is fold.h's. */
 static thaw_status infer_gather(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     (void)graph;
     return thaw__op_refuse(node, err, "picks from a tensor that is computed from the image");
 }
 
 const thaw_op thaw_op_Gather = {.type = "Gather", .infer = infer_gather};
-
-static thaw_status infer_slice(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    (void)graph;
-    return thaw__op_refuse(node, err, "slices a tensor that is computed from the image");
-}
-
-const thaw_op thaw_op_Slice = {.type = "Slice", .infer = infer_slice};
 
 /* The output is the input under another name. */
 static thaw_status infer_same(thaw_graph *graph, thaw_node *node, thaw_error *err) {

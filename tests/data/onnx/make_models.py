@@ -677,6 +677,61 @@ def concat_layouts():
     emit("concat_layouts", n.model(y), y)
 
 
+def computed_constants():
+    """What PyTorch leaves to be computed though it depends on no pixel: F.pad's list, and weights
+    that are standardised."""
+    reseed(23)
+    n = Net(13)
+    ints = lambda *v: n.const(np.array(v, np.int64))  # noqa: E731
+    given = ints(1, 2, 0, 1)  # left, right, top, bottom
+    zero = numpy_helper.from_array(np.zeros(1, np.int64))
+    zeros = n.op("ConstantOfShape", n.op("Sub", ints(8), n.op("Shape", given)), value=zero)
+    pairs = n.op("Reshape", n.op("Concat", given, zeros, axis=0), ints(-1, 2))
+    turned = n.op("Slice", pairs, ints(-1), ints(-(2**63) + 1), ints(0), ints(-1))
+    pads = n.op("Cast", n.op("Reshape", n.op("Transpose", turned, perm=[1, 0]), ints(-1)), to=T.INT64)
+    x = n.op("Pad", "x", pads)
+    w = n.weights(12, 3, 3, 3)
+    mean = n.op("ReduceMean", w, axes=[1, 2, 3], keepdims=1)
+    away = n.op("Sub", w, mean)
+    spread = n.op("ReduceMean", n.op("Mul", away, away), axes=[1, 2, 3], keepdims=1)
+    scale = n.op("Sqrt", n.op("Add", spread, n.const(np.float32(1e-4))))
+    y = n.op("Conv", x, n.op("Div", away, scale), n.vector(12), kernel_shape=[3, 3])
+    emit("computed_constants", n.model(y), y)
+
+
+def parts():
+    """Channels taken apart, in blocks and across them, as every opset writes it down."""
+    reseed(22)
+    n = Net(13)
+    ints = lambda *v: n.const(np.array(v, np.int64))  # noqa: E731
+
+    def split(x, *more, n_out, **attrs):
+        first = n.op("Split", x, *more, n_out=n_out, **attrs)
+        return [first] + [f"{first}_{i}" for i in range(1, n_out)]
+
+    x = n.op("Relu", n.conv("x", 3, 48, pads=[1] * 4))
+    a, b = split(x, ints(16, 32), n_out=2, axis=1)  # whole blocks
+    c, _, d = split(b, ints(5, 16, 11), n_out=3, axis=-3)  # and not; one that nobody reads
+    e = n.op("Slice", x, ints(-7), ints(2**62), ints(1))
+    f = n.op("Slice", x, ints(0, 8, 0), ints(2**31, 25, 12), ints(0, 1, 2), ints(1, 1, 1))
+    y = n.op("Concat", n.op("Mul", a, n.op("Sigmoid", a)), c, d, e, n.op("Add", f, f), axis=1)
+    u, v = split(n.conv(y, 56, 14, r=1), n_out=2, axis=1)  # equal parts
+    flat, _ = n.head(n.op("Add", u, v), 7)
+    g = n.op("Slice", flat, ints(2), ints(-1), ints(1))  # of a vector
+    emit("parts", n.model(n.gemm(g, 4, 5)), g)
+    n = Net(9)  # with attributes
+    x = n.conv("x", 3, 10, r=1)
+    a, b = split(x, n_out=2, axis=1, split=[3, 7])
+    y = n.op("Concat", n.op("Slice", b, starts=[2], ends=[100], axes=[1]), a, axis=1)
+    emit("parts_9", n.model(y), y)
+    n = Net(18)  # the last part is smaller
+    x = n.conv("x", 3, 11, r=1)
+    a, b, c = split(x, n_out=3, axis=1, num_outputs=3)
+    y = n.op("Add", a, b)
+    y = n.op("Concat", y, c, axis=1)
+    emit("parts_18", n.model(y), y)
+
+
 def retyped(model, kind):
     """The model with all its floats of another type."""
     m = onnx.ModelProto()
@@ -782,7 +837,7 @@ def heads():
 
 
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
-          storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, types_throughout, heads]
+          storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, parts, computed_constants, types_throughout, heads]
 
 
 def main():

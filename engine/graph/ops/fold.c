@@ -1,9 +1,9 @@
-#include "fold.h"
+#include "graph/fold.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "ops/rules.h"
+#include "rules.h"
 
 /* ---- one element ---------------------------------------------------------------------------- */
 
