@@ -141,6 +141,7 @@ typedef struct thaw_port {
     X(layer_norm, "each pixel's channels at mean 0 and variance 1, * scale[c] + shift[c]")        \
     X(concat, "inputs one after the other along C")                                               \
     X(slice, "y = C of x's channels, from `first` on")                                            \
+    X(shuffle, "channel i of y is channel i % groups * (C / groups) + i / groups of x")           \
     X(pad, "x inside a border of zeros: the pads of conv.window")                                 \
     X(flatten, "y[n, (c*H + h)*W + w] = x[n,h,w,c]: ONNX's order, which is NCHW's")
 
@@ -176,6 +177,7 @@ typedef struct thaw_step {
     const float *scale, *shift; /* import, affine, layer_norm: C of each. */
     float epsilon;              /* layer_norm: added to the variance. */
     int64_t first;              /* slice: its first channel. */
+    int64_t groups;             /* shuffle: from so many groups of channels one each in turn. */
 
     bool in_place;          /* Set by prepare: out must share the memory of the last input. */
     size_t workspace_bytes; /* Set by prepare: needed in run only, shared by all steps. */

@@ -183,6 +183,11 @@ static inline void ref_slice(const ref_tensor *x, int64_t from, ref_tensor *y) {
     *ref_at(y, n, p, q, k) = *ref_at(x, n, p, q, from + k);
 }
 
+static inline void ref_shuffle(const ref_tensor *x, int64_t groups, ref_tensor *y) {
+    REF_EACH(y)
+    *ref_at(y, n, p, q, k) = *ref_at(x, n, p, q, k % groups * (x->C / groups) + k / groups);
+}
+
 static inline void ref_pad(const ref_tensor *x, const thaw_window *border, ref_tensor *y) {
     REF_EACH(y)
     *ref_at(y, n, p, q, k) = ref_padded(x, n, p - border->pad_top, q - border->pad_left, k);

@@ -26,7 +26,8 @@ typedef struct test_case {
     const char *name;
     thaw_step_kind kind;
     int64_t N, H, W, C;
-    int64_t K, G;       /* conv, dense; concat: channels of the second input; slice: K of them. */
+    int64_t K, G;       /* conv, dense; concat: channels of the second input; slice: K of them;
+                         * shuffle: G groups. */
     thaw_window window; /* conv, pool, pad; strides and dilations of 0 mean 1. */
     thaw_epilogue epilogue;
     bool max, count_include_pad, ceil, no_bias;
@@ -164,6 +165,13 @@ static const test_case cases[] = {
     {"slice 1 of 3", THAW_STEP_slice, 1, 4, 4, 3, 1, .first = 2},
     {"slice 16 of 33", THAW_STEP_slice, 1, 2, 2, 33, 16, .first = 16},
     {"slice a vector", THAW_STEP_slice, 3, 1, 1, 24, 7, .first = 10},
+
+    {"shuffle 24 of 2", THAW_STEP_shuffle, 2, 5, 3, 24, .G = 2},
+    {"shuffle 48 of 3", THAW_STEP_shuffle, 1, 5, 3, 48, .G = 3},
+    {"shuffle 15 of 5", THAW_STEP_shuffle, 2, 4, 1, 15, .G = 5},
+    {"shuffle 116 of 2", THAW_STEP_shuffle, 1, 3, 3, 116, .G = 2},
+    {"shuffle 7 of 7", THAW_STEP_shuffle, 1, 2, 2, 7, .G = 7},
+    {"shuffle 15 of 5, larger", THAW_STEP_shuffle, 2, 15, 8, 15, .G = 5},
 
     {"pad 1230", THAW_STEP_pad, 2, 5, 3, 17, .window = {1, 1, 1, 1, 1, 1, 1, 2, 3, 0}},
     {"pad 1111", THAW_STEP_pad, 1, 4, 4, 3, .window = SQUARE(1, 1, 1)},
@@ -355,6 +363,11 @@ static void add_operation(program *p, int x, bool blocked) {
             step = add_step(p, t->kind, H, W, t->K);
             step->first = t->first;
             ref_slice(vx, t->first, vy);
+            break;
+        case THAW_STEP_shuffle:
+            step = add_step(p, t->kind, H, W, C);
+            step->groups = t->G;
+            ref_shuffle(vx, t->G, vy);
             break;
         case THAW_STEP_pad:
             step =

@@ -100,6 +100,7 @@ static const model_row models[] = {
     {"resnet_13_bn", 15, 13},
     {"resnet_17", 14, 12},
     {"resnet_9", 14, 12},
+    {"shuffles", 7, 6},
     {"se_gate", 5, 4},
     {"silu", 7, 6},
     {"squeeze_11", 6, 4},
@@ -447,6 +448,22 @@ static void pad_otherwise(Onnx__ModelProto *m) {
     pads[2]++;
 }
 
+/* As many groups as a group had channels: all shapes of maps stay. */
+static void shuffle_otherwise(Onnx__ModelProto *m) {
+    int n = 0;
+    for (size_t i = 0; i < m->graph->n_initializer; i++) {
+        ProtobufCBinaryData *raw = &m->graph->initializer[i]->raw_data;
+        int64_t dims[5];
+        if (raw->len != sizeof dims) continue;
+        memcpy(dims, raw->data, sizeof dims);
+        int64_t groups = dims[1];
+        dims[1] = dims[2], dims[2] = groups;
+        memcpy(raw->data, dims, sizeof dims);
+        n++;
+    }
+    assert_int_equal(n, 2);
+}
+
 static void hashes_name_functions(void **state) {
     (void)state;
     static const char *const files[] = {"resnet_17", "mobilenetv2_13", "densenet_13"};
@@ -461,6 +478,8 @@ static void hashes_name_functions(void **state) {
         assert_false(thaw_hash_equal(plain, hash_after(file, pad_otherwise, false)));
         assert_false(thaw_hash_equal(plain, hash_after(file, NULL, true)));
     }
+    assert_false(thaw_hash_equal(hash_after("shuffles", NULL, false),
+                                 hash_after("shuffles", shuffle_otherwise, false)));
     /* The same weights for pictures of another size are another function. */
     thaw_hash small = hash_after("nhwc", NULL, false), other = hash_after("ir3", NULL, false);
     assert_false(thaw_hash_equal(small, other));

@@ -342,9 +342,10 @@ static thaw_hash mix_attrs(thaw_hash h, const thaw_graph *graph, const thaw_node
     return h;
 }
 
-/* A Reshape is what it makes, in whatever way its file says so. */
+/* A Reshape is what it makes, in whatever way its file says so; a shuffle is also its groups. */
 static thaw_hash mix_reshape(thaw_hash h, const thaw_graph *graph, const thaw_node *node) {
-    const thaw_value *y = thaw_node_out(graph, node, 0);
+    const thaw_value *y = thaw_node_out(graph, node, 0), *x = thaw_node_in(graph, node, 0);
+    if (x->rank == 5) h = thaw_hash_bytes(h, x->dims, (size_t)x->rank * sizeof *x->dims);
     return thaw_hash_bytes(h, y->dims, (size_t)y->rank * sizeof *y->dims);
 }
 

@@ -139,6 +139,32 @@ int cpu_slice_prepare(thaw_step *step, const thaw_plan_context *plan, struct tha
     return cpu_set_output(&builder, out);
 }
 
+/* oneDNN counts the channels of a group, which it transposes with the groups. */
+int cpu_shuffle_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
+    cpu_builder builder;
+    CPU_TRY(cpu_begin(&builder, step, plan, err));
+    const thaw_port *x = step->in[0], *y = step->out;
+    dnnl_format_tag_t tag;
+    cpu_md md, out;
+    cpu_source source;
+    CPU_TRY(usual_tag(&builder, &tag));
+    CPU_TRY(cpu_port_md(&builder, x, cpu_type(x->dtype), tag, &md));
+    CPU_TRY(cpu_port_md(&builder, y, cpu_type(y->dtype), tag, &out));
+    CPU_TRY(cpu_source_in(&builder, x, md, &source));
+    dnnl_primitive_attr_t attr;
+    dnnl_primitive_desc_t desc;
+    CPU_TRY(cpu_attributes(NULL, &attr));
+    int code = (int)dnnl_shuffle_forward_primitive_desc_create(
+        &desc, builder.engine, dnnl_forward_inference, md, out, 1, x->C / step->groups, attr);
+    dnnl_primitive_attr_destroy(attr);
+    if (code) return cpu_refuse(&builder, code, "this shuffle");
+    cpu_call *call;
+    CPU_TRY(cpu_add_call(&builder, desc, &call));
+    CPU_TRY(cpu_bind_source(&builder, call, DNNL_ARG_SRC, &source));
+    CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_DST, y, out));
+    return cpu_set_output(&builder, out);
+}
+
 static int concat_desc(cpu_builder *builder, cpu_md y, dnnl_primitive_desc_t *desc) {
     const thaw_step *step = builder->step;
     cpu_md *mds = thaw_arena_array(builder->plan->arena, (size_t)step->n_in, sizeof *mds);

@@ -77,6 +77,7 @@ const thaw_kernels thaw_cpu_kernels = {
             ONEDNN(layer_norm),
             ONEDNN(concat),
             ONEDNN(slice),
+            ONEDNN(shuffle),
             ONEDNN(pad),
             ONEDNN(flatten),
         },

@@ -543,6 +543,14 @@ static int slice_run(const thaw_step *step, const thaw_run_context *context) {
                   launch, context);
 }
 
+static int shuffle_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *y = step->out;
+    thaw_cuda_launch launch = launch_on(step, context);
+    return finish(cuda_shuffle(&launch, y->N * y->H * y->W, y->C, step->groups, y->dtype,
+                               step->in[0]->data, y->data),
+                  launch, context);
+}
+
 static int pad_run(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *x = step->in[0];
     thaw_cuda_launch launch = launch_on(step, context);
@@ -603,6 +611,7 @@ thaw_kernels make_cuda_table() {
     t.trunk[THAW_STEP_layer_norm] = {scaled_prepare, layer_norm_run, step_release};
     t.trunk[THAW_STEP_concat] = {begin_reading, concat_run, nullptr};
     t.trunk[THAW_STEP_slice] = {begin_reading, slice_run, nullptr};
+    t.trunk[THAW_STEP_shuffle] = {begin_reading, shuffle_run, nullptr};
     t.trunk[THAW_STEP_pad] = {begin_reading, pad_run, nullptr};
     t.trunk[THAW_STEP_flatten] = {begin_reading, flatten_run, nullptr};
     t.head = &device_head_slots;

@@ -303,6 +303,34 @@ class Graph:
         c = sum(p.c for p in parts)
         return self.add("Concat", *parts, like=Value("", c, x.h, x.w), axis=self.pick([1, -3]))
 
+    def part(self, x):
+        """Some of the channels, in whole blocks of 16 or not; joined again with what was in front."""
+        first = int(self.random.integers(0, x.c))
+        if x.c > 16 and self.chance(0.4):
+            first -= first % 16
+        size = int(self.random.integers(1, x.c - first + 1))
+        ends = first + size if first + size < x.c or self.chance(0.5) else 2**62
+        y = self.slice(x, first, ends, size)
+        if first == 0 or self.chance(0.5):
+            return y
+        z = self.slice(x, 0, first, first)
+        return self.add("Concat", y, z, like=Value("", first + size, x.h, x.w), axis=1)
+
+    def shuffle(self, x):
+        """From so many groups of channels one each in turn."""
+        groups = self.pick([g for g in range(1, x.c + 1) if x.c % g == 0])
+        ints = lambda *numbers: self.net.const(np.array(numbers, np.int64))  # noqa: E731
+        y = self.add("Reshape", x, ints(-1, groups, x.c // groups, x.h, x.w))
+        y = self.add("Transpose", y, perm=[0, 2, 1, 3, 4])
+        return self.add("Reshape", y, ints(-1, x.c, x.h, x.w), like=x)
+
+    def slice(self, x, starts, ends, size):
+        like, where = Value("", size, x.h, x.w), {"starts": [starts], "ends": [ends], "axes": [1]}
+        if self.opset < 10:
+            return self.add("Slice", x, like=like, **where)
+        ints = [self.net.const(np.array(numbers, np.int64)) for numbers in where.values()]
+        return self.add("Slice", x, *ints, like=like)
+
     def add_last(self, *words, **kind):
         """As add, of a tensor whose channels are last."""
         y = self.add(*words, **kind)
@@ -347,7 +375,7 @@ class Graph:
         if self.chance(0.35):
             return self.maybe_act(self.conv(x), 0.5)
         return self.pick([self.binary, self.binary, self.broadcast, self.constant, self.gate, self.residual,
-                          self.concat, self.pool, self.act, self.pad, self.norm, self.pixelwise,
+                          self.concat, self.part, self.shuffle, self.pool, self.act, self.pad, self.norm, self.pixelwise,
                           lambda v: self.add("Identity", v)])(x)
 
     def build(self):

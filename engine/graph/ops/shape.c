@@ -101,6 +101,18 @@ static bool is_vector(const thaw_value *v) {
     return v->rank >= 2;
 }
 
+/* Whether `groups`, N,G,C/G,H,W, is the map N,C,H,W: the first step of a channel shuffle. */
+static bool is_grouping(const thaw_value *map, const thaw_value *groups) {
+    const int64_t *a = map->dims, *b = groups->dims;
+    return map->rank == 4 && groups->rank == 5 && !map->nhwc && a[0] == THAW_BATCH &&
+           b[0] == THAW_BATCH && b[1] * b[2] == a[1] && b[3] == a[2] && b[4] == a[3];
+}
+
+/* Whether channels in groups have been transposed: then their memory is still as it was. */
+static bool is_swapped(const thaw_graph *graph, const thaw_value *groups) {
+    return groups->producer >= 0 && graph->nodes[groups->producer].op == &thaw_op_Transpose;
+}
+
 /* Same elements, other dimensions. What lies in N,C,H,W order stays there, so it is an alias if
  * there is no picture (H = W = 1), or if nothing changes. */
 static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, const int64_t *dims,
@@ -111,6 +123,16 @@ static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, cons
     if (x->data) {
         y->data = x->data;
         return THAW_OK;
+    }
+    if (is_grouping(x, y)) {
+        node->alias = true;
+        return THAW_OK;
+    }
+    if (x->rank == 5) {
+        node->alias = !is_swapped(graph, x);
+        return is_grouping(y, x)
+                   ? THAW_OK
+                   : thaw__op_refuse(node, err, "makes another map of channels in groups");
     }
     bool vector_in = is_vector(x), vector_out = is_vector(y);
     bool keeps_batch = rank >= 1 && y->dims[0] == THAW_BATCH && (!x->nhwc || vector_in);
@@ -127,6 +149,16 @@ static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, cons
 static thaw_status lower_flatten(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     return thaw__lower_step_for(l, THAW_STEP_flatten, node, 1) ? THAW_OK
                                                                : thaw__lower_no_memory(node, err);
+}
+
+/* The last step of a channel shuffle is all of it: its groups are now the third dimension. */
+static thaw_status lower_reshape(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    const thaw_value *x = thaw__lower_value(l, node, 0);
+    if (x->rank != 5) return lower_flatten(l, node, err);
+    thaw_step *step = thaw__lower_step_for(l, THAW_STEP_shuffle, node, 1);
+    if (!step) return thaw__lower_no_memory(node, err);
+    step->groups = x->dims[2];
+    return THAW_OK;
 }
 
 static thaw_status infer_reshape(thaw_graph *graph, thaw_node *node, thaw_error *err) {
@@ -159,7 +191,7 @@ static thaw_status infer_reshape(thaw_graph *graph, thaw_node *node, thaw_error 
     return reshape_to(graph, node, rank, dims, err);
 }
 
-const thaw_op thaw_op_Reshape = {.type = "Reshape", .infer = infer_reshape, .lower = lower_flatten};
+const thaw_op thaw_op_Reshape = {.type = "Reshape", .infer = infer_reshape, .lower = lower_reshape};
 
 static thaw_status infer_flatten(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0);
@@ -218,14 +250,29 @@ static thaw_status infer_unsqueeze(thaw_graph *graph, thaw_node *node, thaw_erro
 
 const thaw_op thaw_op_Unsqueeze = {.type = "Unsqueeze", .infer = infer_unsqueeze};
 
-/* The one transpose that is understood: a TensorFlow picture, N,H,W,C -> N,C,H,W. Pixels are NHWC
- * in memory here anyway, so it costs nothing. */
+/* The heart of a channel shuffle, which the Reshape behind it makes: N,G,C/G,H,W -> N,C/G,G,H,W. */
+static bool is_shuffle(const thaw_value *x, const thaw_attr *perm) {
+    static const int64_t swap[] = {0, 2, 1, 3, 4};
+    return x->rank == 5 && !x->data && perm && perm->n == 5 && perm->ints &&
+           memcmp(perm->ints, swap, sizeof swap) == 0;
+}
+
+/* Two transposes are understood. One is a TensorFlow picture's, N,H,W,C -> N,C,H,W: pixels are NHWC
+ * in memory here anyway, so it costs nothing. The other is a shuffle. */
 static thaw_status infer_transpose(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *y = thaw__op_begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     static const int64_t to_nchw[] = {0, 3, 1, 2}, to_nhwc[] = {0, 2, 3, 1};
     const int64_t *wanted = x->nhwc ? to_nchw : to_nhwc;
     const thaw_attr *perm = thaw_node_attr(node, "perm");
+    if (is_shuffle(x, perm)) {
+        const int64_t swapped[] = {x->dims[0], x->dims[2], x->dims[1], x->dims[3], x->dims[4]};
+        thaw__op_set_shape(y, THAW_F32, 5, swapped);
+        node->alias = true;
+        return !is_swapped(graph, x)
+                   ? THAW_OK
+                   : thaw__op_refuse(node, err, "transposes channels in groups once more");
+    }
     if (x->rank != 4 || x->data || !perm || perm->n != 4 || !perm->ints ||
         memcmp(perm->ints, wanted, sizeof to_nchw) != 0)
         return thaw__op_refuse(

@@ -699,6 +699,24 @@ def computed_constants():
     emit("computed_constants", n.model(y), y)
 
 
+def shuffles():
+    """ShuffleNet's: two halves, of which one passes by, and what was joined shuffled."""
+    reseed(24)
+    n = Net(13)
+    ints = lambda *v: n.const(np.array(v, np.int64))  # noqa: E731
+
+    def shuffle(x, groups, each, size):
+        y = n.op("Reshape", x, ints(-1, groups, each, size, size))
+        return n.op("Reshape", n.op("Transpose", y, perm=[0, 2, 1, 3, 4]), ints(-1, groups * each, size, size))
+
+    x = shuffle(n.op("Relu", n.conv("x", 3, 24, pads=[1] * 4)), 2, 12, 12)
+    a = n.op("Split", x, ints(12, 12), n_out=2, axis=1)
+    y = n.op("Relu", n.conv(f"{a}_1", 12, 12, r=1))
+    y = shuffle(n.op("Concat", a, n.conv(y, 12, 6, group=3, pads=[1] * 4), axis=1), 3, 6, 12)
+    y = n.op("Add", y, n.op("Sigmoid", y))
+    emit("shuffles", n.model(y), y)
+
+
 def parts():
     """Channels taken apart, in blocks and across them, as every opset writes it down."""
     reseed(22)
@@ -837,7 +855,7 @@ def heads():
 
 
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
-          storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, parts, computed_constants, types_throughout, heads]
+          storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads]
 
 
 def main():
