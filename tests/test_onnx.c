@@ -108,6 +108,7 @@ static const model_row models[] = {
     {"squeezenet_13", 13, 9},
     {"typed_fields", 6, 4},
     {"types", 2, 1},
+    {"transform_input", 4, 3},
     {"two_outputs", 7, 5},
     {"uint8_nhwc", 6, 4},
     {"vector_arithmetic", 15, 13},

@@ -48,6 +48,8 @@ bool thaw__lower_is_taken(const thaw_lowering *l, const thaw_port *port) {
 static void port_from_value(const thaw_lowering *l, const thaw_value *v, thaw_port *port) {
     const int64_t *d = v->dims;
     *port = (thaw_port){.N = l->batch, .H = 1, .W = 1, .C = d[1]};
+    if (v->rank == 3) /* One channel: see Gather. */
+        *port = (thaw_port){.N = l->batch, .C = 1, .H = d[1], .W = d[2]};
     if (v->rank == 4 && v->nhwc)
         *port = (thaw_port){.N = l->batch, .H = d[1], .W = d[2], .C = d[3]};
     if (v->rank == 4 && !v->nhwc)

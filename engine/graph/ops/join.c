@@ -159,3 +159,32 @@ static thaw_status lower_slice(thaw_lowering *l, const thaw_node *node, thaw_err
 }
 
 const thaw_op thaw_op_Slice = {.type = "Slice", .infer = infer_slice, .lower = lower_slice};
+
+/* Which channel of a map the node takes; -1: anything else. */
+static int64_t gathered_channel(const thaw_graph *graph, const thaw_node *node) {
+    const thaw_value *x = thaw_node_in(graph, node, 0), *index = thaw_node_in(graph, node, 1);
+    if (x->rank != 4 || x->nhwc || !thaw__op_is_ints(index) || index->rank != 0) return -1;
+    if (thaw__fold_axis(thaw_node_int(node, "axis", 0), x->rank) != 1) return -1;
+    int64_t at = *(const int64_t *)index->data, C = x->dims[1];
+    if (at < 0) at += C;
+    return at < C ? at : -1;
+}
+
+/* x[:, c], one channel of a map as N,H,W: what torchvision's transform_input is made of. */
+static thaw_status infer_gather(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    thaw_value *y = thaw__op_begin(graph, node, err);
+    if (!y) return THAW_ERR_SHAPE;
+    const thaw_value *x = thaw_node_in(graph, node, 0);
+    if (x->data || gathered_channel(graph, node) < 0)
+        return thaw__op_refuse(node, err,
+                               "takes something else of a feature map than one of its channels");
+    const int64_t dims[] = {x->dims[0], x->dims[2], x->dims[3]};
+    thaw__op_set_shape(y, THAW_F32, 3, dims);
+    return THAW_OK;
+}
+
+static thaw_status lower_gather(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    return take_part(l, node, 0, gathered_channel(l->graph, node), err);
+}
+
+const thaw_op thaw_op_Gather = {.type = "Gather", .infer = infer_gather, .lower = lower_gather};

@@ -50,14 +50,6 @@ static thaw_status infer_shape(thaw_graph *graph, thaw_node *node, thaw_error *e
 
 const thaw_op thaw_op_Shape = {.type = "Shape", .infer = infer_shape};
 
-/* Of constants it is fold.h's. */
-static thaw_status infer_gather(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    (void)graph;
-    return thaw__op_refuse(node, err, "picks from a tensor that is computed from the image");
-}
-
-const thaw_op thaw_op_Gather = {.type = "Gather", .infer = infer_gather};
-
 /* The output is the input under another name. */
 static thaw_status infer_same(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *y = thaw__op_begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
@@ -108,6 +100,13 @@ static bool is_grouping(const thaw_value *map, const thaw_value *groups) {
            b[0] == THAW_BATCH && b[1] * b[2] == a[1] && b[3] == a[2] && b[4] == a[3];
 }
 
+/* Whether `map`, N,1,H,W, is the one channel N,H,W that a Gather took. */
+static bool is_plane(const thaw_value *plane, const thaw_value *map) {
+    const int64_t *a = plane->dims, *b = map->dims;
+    return plane->rank == 3 && map->rank == 4 && !plane->nhwc && a[0] == THAW_BATCH &&
+           b[0] == THAW_BATCH && b[1] == 1 && b[2] == a[1] && b[3] == a[2];
+}
+
 /* Whether channels in groups have been transposed: then their memory is still as it was. */
 static bool is_swapped(const thaw_graph *graph, const thaw_value *groups) {
     return groups->producer >= 0 && graph->nodes[groups->producer].op == &thaw_op_Transpose;
@@ -125,6 +124,10 @@ static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, cons
         return THAW_OK;
     }
     if (is_grouping(x, y)) {
+        node->alias = true;
+        return THAW_OK;
+    }
+    if (is_plane(x, y)) {
         node->alias = true;
         return THAW_OK;
     }

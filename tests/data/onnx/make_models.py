@@ -737,6 +737,14 @@ def parts():
     flat, _ = n.head(n.op("Add", u, v), 7)
     g = n.op("Slice", flat, ints(2), ints(-1), ints(1))  # of a vector
     emit("parts", n.model(n.gemm(g, 4, 5)), g)
+    n = Net(13, size=9)  # torchvision's transform_input, and a last channel
+    planes = []
+    for channel in (0, 1, -1):
+        plane = n.op("Unsqueeze", n.op("Gather", "x", n.const(np.int64(channel)), axis=1), ints(1))
+        plane = n.op("Mul", plane, n.const(np.float32(0.4 + channel / 9)))
+        planes.append(n.op("Add", plane, n.const(np.float32(channel / 7))))
+    y = n.op("Relu", n.conv(n.op("Concat", *planes, axis=1), 3, 6))
+    emit("transform_input", n.model(y), y)
     n = Net(9)  # with attributes
     x = n.conv("x", 3, 10, r=1)
     a, b = split(x, n_out=2, axis=1, split=[3, 7])
