@@ -65,15 +65,14 @@ void thaw__fold_next(thaw_fold_walk *walk);
 
 /* ---- the families: ops/fold_*.c ------------------------------------------------------------- */
 
-#define THAW_FOLD_FUNCTIONS(X)                                                                     \
-    X(unary)                                                                                       \
-    X(binary)                                                                                      \
-    X(many)                                                                                        \
-    X(mean)                                                                                        \
-    X(where) X(clip) X(cast) X(same) X(concat) X(constant_of_shape) X(expand) X(flatten) X(gather) \
-        X(pad) X(range) X(size) X(slice) X(split) X(tile) X(transpose) X(reduce_max) X(reduce_min) \
-            X(reduce_mean) X(reduce_sum) X(reduce_prod) X(reduce_l1) X(reduce_l2)                  \
-                X(reduce_sum_square) X(matmul) X(batch_norm)
+/* clang-format off */
+#define THAW_FOLD_FUNCTIONS(X) \
+    X(unary) X(binary) X(many) X(mean) X(where) X(clip) X(cast) X(same) \
+    X(concat) X(constant_of_shape) X(expand) X(flatten) X(gather) X(pad) X(range) X(size) \
+    X(slice) X(split) X(tile) X(transpose) \
+    X(reduce_max) X(reduce_min) X(reduce_mean) X(reduce_sum) X(reduce_prod) X(reduce_l1) \
+    X(reduce_l2) X(reduce_sum_square) X(matmul) X(batch_norm)
+/* clang-format on */
 #define X(name) thaw_fold_function thaw__fold_##name;
 THAW_FOLD_FUNCTIONS(X)
 #undef X

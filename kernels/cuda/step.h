@@ -11,8 +11,8 @@ namespace thaw {
 struct step_state {
     int sm;
     bool modelled; /* As the device is. */
-    bool needed;  /* Somebody reads the output as a tensor. */
-    size_t bytes; /* What the output takes if it is needed. */
+    bool needed;   /* Somebody reads the output as a tensor. */
+    size_t bytes;  /* What the output takes if it is needed. */
     bool is_import, is_stem, is_depthwise, is_separable, is_dense, is_gate, is_gemm;
     thaw_cuda_conv conv;
     thaw_cuda_gate gate;

@@ -71,30 +71,42 @@ thaw_status thaw__fold_cast(thaw_graph *graph, thaw_node *node, thaw_error *err)
     return THAW_OK;
 }
 
-/* Bounds as attributes until opset 10, as inputs since; either may be absent. */
+/* The i-th bound of a Clip: an attribute until opset 10, an input since; either may be absent. */
+static bool read_bound(const thaw_graph *graph, const thaw_node *node, int i, double *real,
+                       int64_t *whole) {
+    const thaw_value *x = thaw_node_in(graph, node, 0), *in = thaw_node_in(graph, node, 1 + i);
+    *real = thaw_node_float(node, i ? "max" : "min", i ? INFINITY : -INFINITY);
+    *whole = i ? INT64_MAX : INT64_MIN;
+    if (!in) return true;
+    if (in->dtype != x->dtype || thaw_value_elements(in) != 1) return false;
+    if (x->dtype == THAW_F32)
+        *real = *(const float *)in->data;
+    else
+        *whole = *(const int64_t *)in->data;
+    return *whole != THAW_BATCH;
+}
+
 thaw_status thaw__fold_clip(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     const thaw_value *x = thaw_node_in(graph, node, 0);
-    double bound[2] = {thaw_node_float(node, "min", -INFINITY),
-                       thaw_node_float(node, "max", INFINITY)};
-    bool real = x->dtype == THAW_F32;
-    for (int i = 0; i < 2; i++) {
-        const thaw_value *in = thaw_node_in(graph, node, 1 + i);
-        if (!in) continue;
-        if (in->dtype != x->dtype || thaw_value_elements(in) != 1)
-            return thaw__op_misfit(graph, node, err);
-        bound[i] = real ? *(const float *)in->data : (double)*(const int64_t *)in->data;
-    }
+    double real[2];
+    int64_t whole[2];
     void *y;
+    for (int i = 0; i < 2; i++) {
+        if (!read_bound(graph, node, i, &real[i], &whole[i]))
+            return thaw__op_misfit(graph, node, err);
+    }
     THAW_TRY(thaw__fold_make(graph, node, 0, x->dtype, x->rank, x->dims, &y, err));
     for (int64_t i = 0, n = thaw_value_elements(x); i < n; i++) {
-        double f = real ? ((const float *)x->data)[i] : (double)((const int64_t *)x->data)[i];
-        if (!real && ((const int64_t *)x->data)[i] == THAW_BATCH) return no_result(node, err);
-        f = f < bound[0] ? bound[0] : f;
-        f = f > bound[1] ? bound[1] : f;
-        if (real)
-            ((float *)y)[i] = (float)f;
-        else
-            ((int64_t *)y)[i] = (int64_t)f;
+        if (x->dtype == THAW_F32) {
+            double f = ((const float *)x->data)[i];
+            f = f < real[0] ? real[0] : f;
+            ((float *)y)[i] = (float)(f > real[1] ? real[1] : f);
+            continue;
+        }
+        int64_t w = ((const int64_t *)x->data)[i];
+        if (w == THAW_BATCH) return no_result(node, err);
+        w = w < whole[0] ? whole[0] : w;
+        ((int64_t *)y)[i] = w > whole[1] ? whole[1] : w;
     }
     return THAW_OK;
 }
@@ -145,33 +157,26 @@ static thaw_status combine(thaw_graph *graph, thaw_node *node, const thaw_value 
     return THAW_OK;
 }
 
-/* Pow's exponent may be of another type than its base. */
-static thaw_status to_type_of(thaw_graph *graph, const thaw_value *a, const thaw_value *b,
-                              thaw_value *converted) {
-    *converted = *b;
-    if (a->dtype == b->dtype) return THAW_OK;
-    int64_t n = thaw_value_elements(b);
-    float *y = thaw_arena_array(graph->arena, (size_t)n + 1, sizeof(int64_t));
-    if (!y) return THAW_ERR_NOMEM;
-    for (int64_t i = 0; i < n; i++) {
-        if (a->dtype == THAW_F32)
-            y[i] = (float)((const int64_t *)b->data)[i];
-        else
-            ((int64_t *)y)[i] = (int64_t)((const float *)b->data)[i];
-    }
-    converted->data = y;
-    converted->dtype = a->dtype;
+/* Pow's exponent may be a whole number where its base is real. */
+static thaw_status real_exponent(thaw_graph *graph, const thaw_node *node, thaw_value *exponent,
+                                 thaw_error *err) {
+    int64_t n = thaw_value_elements(exponent);
+    float *y = thaw_arena_array(graph->arena, (size_t)n + 1, sizeof *y);
+    if (!y) return thaw_fail_memory(err, "for %s (Pow)", node->name);
+    for (int64_t i = 0; i < n; i++)
+        y[i] = (float)((const int64_t *)exponent->data)[i];
+    exponent->data = y;
+    exponent->dtype = THAW_F32;
     return THAW_OK;
 }
 
 thaw_status thaw__fold_binary(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    const thaw_value *a = thaw_node_in(graph, node, 0), *b = thaw_node_in(graph, node, 1);
-    if (!b) return thaw__op_misfit(graph, node, err);
-    if (strcmp(node->type, "Pow") != 0) return combine(graph, node, a, b, err);
-    thaw_value exponent;
-    if (to_type_of(graph, a, b, &exponent) != THAW_OK)
-        return thaw_fail_memory(err, "for %s (Pow)", node->name);
-    return combine(graph, node, a, &exponent, err);
+    const thaw_value *a = thaw_node_in(graph, node, 0), *in = thaw_node_in(graph, node, 1);
+    if (!in) return thaw__op_misfit(graph, node, err);
+    thaw_value b = *in;
+    if (strcmp(node->type, "Pow") == 0 && a->dtype == THAW_F32 && b.dtype == THAW_I64)
+        THAW_TRY(real_exponent(graph, node, &b, err));
+    return combine(graph, node, a, &b, err);
 }
 
 /* Max, Min, Sum: of one input or more, from the left. */

@@ -327,7 +327,8 @@ thaw_status thaw__fold_range(thaw_graph *graph, thaw_node *node, thaw_error *err
         if (v[0]->dtype == THAW_F32)
             ((float *)y)[i] = (float)(limit[0] + (double)i * limit[2]);
         else
-            ((int64_t *)y)[i] = *(const int64_t *)v[0]->data + i * *(const int64_t *)v[2]->data;
+            ((int64_t *)y)[i] = (int64_t)(*(const uint64_t *)v[0]->data +
+                                          (uint64_t)i * *(const uint64_t *)v[2]->data);
     }
     return THAW_OK;
 }

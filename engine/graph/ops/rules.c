@@ -53,7 +53,7 @@ thaw_value *thaw__op_begin_pixelwise(thaw_graph *graph, thaw_node *node, thaw_er
 void thaw__op_set_shape(thaw_value *y, thaw_dtype dtype, int rank, const int64_t *dims) {
     y->dtype = dtype;
     y->rank = rank;
-    memmove(y->dims, dims, (size_t)rank * sizeof *dims);
+    if (rank > 0) memmove(y->dims, dims, (size_t)rank * sizeof *dims); /* A scalar has none. */
 }
 
 bool thaw__op_is_ints(const thaw_value *v) {

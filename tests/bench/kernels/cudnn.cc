@@ -2,12 +2,12 @@
  * its older one (every algorithm), each as a plan that the benchmark verifies and times. */
 #include "peers.h"
 
-#include "library.h"
-
 #include <dlfcn.h>
 
 #include <chrono>
 #include <memory>
+
+#include "library.h"
 
 #if __has_include(<cudnn.h>)
 #include <cudnn.h>
