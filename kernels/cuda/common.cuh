@@ -74,7 +74,6 @@ __device__ inline void with_activation(thaw_act act, float a, float b, F f) {
         case THAW_ACT_NONE:
             return f([](float x) { return x; });
         case THAW_ACT_CLIP:
-            if (b == INFINITY) return f([=](float x) { return fmaxf(x, a); });
             return f([=](float x) { return fminf(fmaxf(x, a), b); });
         case THAW_ACT_LEAKY_RELU:
             return f([=](float x) { return x < 0 ? a * x : x; });
@@ -202,6 +201,27 @@ __device__ inline void apply8(F function, float8 &x) {
 
 __device__ inline void activate8(thaw_act act, float a, float b, float8 &x) {
     with_activation(act, a, b, [&](auto function) { apply8(function, x); });
+}
+
+/* Any activation, chosen anew for each eight values. */
+struct any_activation {
+    thaw_act act;
+    float a, b;
+};
+
+__device__ inline void apply8(any_activation any, float8 &x) {
+    activate8(any.act, any.a, any.b, x);
+}
+
+/* As with_activation, for what is large: code of its own for the usual ones alone, since each is a
+ * copy of everything. */
+template <class F>
+__device__ inline void with_usual_activation(thaw_act act, float a, float b, F f) {
+    if (act == THAW_ACT_NONE) return f([](float x) { return x; });
+    if (act == THAW_ACT_CLIP && b == INFINITY) return f([=](float x) { return fmaxf(x, a); });
+    if (act == THAW_ACT_CLIP) return f([=](float x) { return fminf(fmaxf(x, a), b); });
+    if (act == THAW_ACT_SILU) return f([](float x) { return x * sigmoid(x); });
+    f(any_activation{act, a, b});
 }
 
 /* Eight channels, of which `channels` are left; what is behind them is padding: zero. */

@@ -145,7 +145,7 @@ __device__ inline void write_tile(const output_params &p, int64_t m0, int k0,
     k0 += at.warp_n * B::TILE.warp_n() + at.lane % R::GROUPS * 8;
     const int left = k0 < p.Kp ? (int)min((int64_t)B::TILE.m, p.M - m0) : 0; /* Pixels, from m0. */
     const int64_t first = m0 * p.Kp + k0;
-    with_activation(p.act, p.a, p.b, [&](auto act) {
+    with_usual_activation(p.act, p.a, p.b, [&](auto act) {
 #pragma unroll
         for (int i = 0; i < B::MI; i++) {
             packed8<T> residual[N];

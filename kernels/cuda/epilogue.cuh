@@ -48,8 +48,8 @@ template <class T>
 __device__ inline void write8(const output_params &p, int64_t m, int k, const float8 &x) {
     int64_t at = m * p.Kp + k;
     packed8<T> residual = residual8<T>(p, at, true);
-    with_activation(p.act, p.a, p.b,
-                    [&](auto act) { finish8<T>(p, act, at, p.K - k, x, residual); });
+    with_usual_activation(p.act, p.a, p.b,
+                          [&](auto act) { finish8<T>(p, act, at, p.K - k, x, residual); });
 }
 
 /* Neighbouring outputs, eight sums each, the first at the element `at` of y and channel k; those
@@ -61,7 +61,7 @@ __device__ inline void write_strip(const output_params &p, int64_t at, int k, in
 #pragma unroll
     for (int j = 0; j < N; j++)
         residual[j] = residual8<T>(p, at + j * p.Kp, j < count);
-    with_activation(p.act, p.a, p.b, [&](auto act) {
+    with_usual_activation(p.act, p.a, p.b, [&](auto act) {
 #pragma unroll
         for (int j = 0; j < N; j++)
             if (j < count) finish8<T>(p, act, at + j * p.Kp, p.K - k, sum[j], residual[j]);
