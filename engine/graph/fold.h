@@ -26,9 +26,6 @@ typedef struct thaw_fold {
 /* The row for an operator; NULL: it is not computed on constants. */
 const thaw_fold *thaw__fold_find(const char *type);
 
-/* All rows. */
-const thaw_fold *thaw__fold_table(int *n);
-
 /* Computes the node if it has a row and all its inputs are constants: *done. */
 thaw_status thaw__fold_node(thaw_graph *graph, thaw_node *node, bool *done, thaw_error *err);
 

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "graph/fold.h"
 #include "graph/lowering.h"
 #include "rules.h"
 
@@ -191,16 +192,10 @@ const thaw_op thaw_op_Erf = {.type = "Erf", .infer = thaw__op_infer_unary, .lowe
 
 /* ---- two operands --------------------------------------------------------------------------- */
 
-/* Numpy's broadcast of two shapes, aligned at the right. */
 static bool broadcast(const thaw_value *a, const thaw_value *b, thaw_value *y) {
-    int rank = a->rank > b->rank ? a->rank : b->rank;
     int64_t dims[THAW_MAX_RANK];
-    for (int i = 0; i < rank; i++) {
-        int ia = i - (rank - a->rank), ib = i - (rank - b->rank);
-        int64_t da = ia >= 0 ? a->dims[ia] : 1, db = ib >= 0 ? b->dims[ib] : 1;
-        if (da != db && da != 1 && db != 1) return false;
-        dims[i] = da == 1 ? db : da;
-    }
+    int rank = thaw__fold_broadcast(a->rank, a->dims, b->rank, b->dims, dims);
+    if (rank < 0) return false;
     thaw__op_set_shape(y, THAW_F32, rank, dims);
     return true;
 }

@@ -247,11 +247,6 @@ static const thaw_fold table[] = {
     {"Xor", TEST(NULL, xor_whole)},
 };
 
-const thaw_fold *thaw__fold_table(int *n) {
-    *n = (int)(sizeof table / sizeof *table);
-    return table;
-}
-
 const thaw_fold *thaw__fold_find(const char *type) {
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(table[i].type, type) == 0) return &table[i];
