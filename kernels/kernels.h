@@ -129,6 +129,7 @@ typedef struct thaw_port {
 /* What every slot of the trunk means. x, y are ports; "+ epilogue" is thaw_epilogue. */
 #define THAW_STEP_LIST(X)                                                                         \
     X(import, "u8 NHWC pixels (caller's memory) -> y = x * scale[c] + shift[c]")                  \
+    X(load, "y = float NHWC, plain, which the caller has put there")                              \
     X(export, "y (caller's memory, float NHWC, plain) = x")                                       \
     X(conv, "convolution, + epilogue; w[K,C/G,R,S], b[K] or NULL")                                \
     X(dense, "y[n,k] = b[k] + sum over c of x[n,c] w[k,c], + epilogue; w as for conv, R = S = 1") \
@@ -138,6 +139,7 @@ typedef struct thaw_port {
     X(add, "y = x0 + x1, + activation; x1 may be [N,1,1,C] or [N,H,W,1] or [N,1,1,1]")            \
     X(mul, "y = x0 * x1, + activation; shapes as for add")                                        \
     X(affine, "y = x * scale[c] + shift[c], + activation: a BN that no conv precedes")            \
+    X(batch_norm, "affine of each channel at mean 0 and variance 1 over the batch; trained only") \
     X(layer_norm, "each pixel's channels at mean 0 and variance 1, * scale[c] + shift[c]")        \
     X(concat, "inputs one after the other along C")                                               \
     X(slice, "y = C of x's channels, from `first` on")                                            \
@@ -179,9 +181,18 @@ typedef struct thaw_step {
     int64_t first;              /* slice: its first channel. */
     int64_t groups;             /* shuffle: from so many groups of channels one each in turn. */
 
+    /* Training only; see thaw_backward_slot. */
+    thaw_port *kept; /* What backward wants to know of run; bytes: set by prepare. */
+    thaw_port *dy;   /* The gradient of what stands before the activation. */
+    thaw_port **dx;  /* [n_in] NULL: not needed. */
+    float *dw, *db, *dscale, *dshift; /* NULL: not trained. */
+    const float *mean, *var;          /* batch_norm outside of training: C of each; */
+    float *batch_mean, *batch_var;    /* in training: receive the batch's, which backward reads. */
+
     bool in_place;          /* Set by prepare: out must share the memory of the last input. */
     size_t workspace_bytes; /* Set by prepare: needed in run only, shared by all steps. */
     void *state;            /* The backend's own. */
+    void *backward_state;
 } thaw_step;
 
 struct thaw_arena;
@@ -191,14 +202,17 @@ struct thaw_error;
 typedef struct thaw_plan_context {
     struct thaw_arena *arena; /* The plan's: states and packed weights live here. */
     void *device;             /* The backend's, from open. */
+    bool training;            /* w, b, scale and shift change where they lie: see pack. */
+    const thaw_step *leader;  /* NULL, or the same step of another program, which packs for both. */
 } thaw_plan_context;
 
 /* What run is given. */
 typedef struct thaw_run_context {
-    void *stream;           /* The backend's; NULL on the CPU. */
-    void *workspace;        /* max of workspace_bytes, aligned to 64. */
-    const uint8_t *pixels;  /* import reads: N,H,W,C; on a device, in its memory. */
-    float *features;        /* export writes: N,H,W,C; on a device, in its memory. */
+    void *stream;          /* The backend's; NULL on the CPU. */
+    void *workspace;       /* max of workspace_bytes, aligned to 64. */
+    const uint8_t *pixels; /* import reads: N,H,W,C; on a device, in its memory. */
+    float *features;       /* export writes: N,H,W,C; on a device, in its memory. */
+    bool training;         /* batch_norm: the batch's own statistics; else scale and shift alone. */
     struct thaw_error *err; /* NULL, or where run may say which kernel failed. */
 } thaw_run_context;
 
@@ -208,6 +222,57 @@ typedef struct thaw_trunk_slot {
     int (*run)(const thaw_step *step, const thaw_run_context *context);
     void (*release)(thaw_step *step); /* May be NULL: nothing outside the arena is held. */
 } thaw_trunk_slot;
+
+/* ---- gradients ------------------------------------------------------------------------------ */
+
+/* The backward pass of a step. With L the loss, g[p] = dL/dp of each number p, in the layout and
+ * shape of p's port:
+ *   dy    given, of the step's sum before its epilogue's activation; other steps may read it too
+ *   dx[i] written, of in[i]; another port than dy. NULL: not needed
+ *   dw, db, dscale, dshift  written, in the order of w, b, scale, shift. NULL: not trained
+ * dx[i] lies as in[i] does. Sums have one order, whatever the threads. The activation is a step
+ * `act` of its own here, which reads in[0] or out, as thaw_act_needs_input says, and whose dx[0] may
+ * be dy.
+ * add: dx[i] is needed only where in[i] is smaller than out, or lies otherwise; elsewhere it is dy.
+ */
+typedef struct thaw_backward_slot {
+    bool reads_in, reads_out; /* Which values of the forward pass must still be there. */
+    /* As thaw_trunk_slot's, once `in`, `out`, `dy` and `dx` have layouts. */
+    int (*prepare)(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err);
+    int (*run)(const thaw_step *step, const thaw_run_context *context);
+} thaw_backward_slot;
+
+/* Whether the derivative of the activation is told by its output alone. */
+static inline bool thaw_act_needs_input(const thaw_epilogue *e) {
+    switch (e->act) {
+        case THAW_ACT_NONE:
+        case THAW_ACT_CLIP:
+        case THAW_ACT_SIGMOID:
+        case THAW_ACT_HARD_SIGMOID:
+        case THAW_ACT_TANH:
+            return false;
+        case THAW_ACT_LEAKY_RELU:
+            return e->a < 0;
+        case THAW_ACT_SILU:
+        case THAW_ACT_HARD_SWISH:
+        case THAW_ACT_GELU:
+            return true;
+    }
+    return true;
+}
+
+typedef struct thaw_training_slots {
+    thaw_backward_slot backward[THAW_N_STEP_KINDS]; /* prepare NULL: no gradient. */
+    /* Takes over the weights of the moment, for this step and those that it leads. */
+    int (*pack)(const thaw_step *step, void *stream);
+    /* Whether values lie the same way in both ports. */
+    bool (*alike)(const thaw_port *a, const thaw_port *b);
+    /* to += x, n floats. */
+    int (*add_to)(size_t n, const float *x, float *to);
+    /* Calls work(context, i) for i = 0 .. n - 1, side by side where there are processors, each with
+     * one thread: prepare of steps that are to run so must be called so. */
+    void (*side_by_side)(int n, void (*work)(void *context, int i), void *context);
+} thaw_training_slots;
 
 /* ---- the top ------------------------------------------------------------------------------- */
 
@@ -357,6 +422,7 @@ typedef struct thaw_kernels {
      * path, whose folder exists. NULL: there is nothing to choose from. Returns 0, or a code with a
      * sentence in err. */
     int (*tune)(void *device, const char *path, struct thaw_error *err);
+    const thaw_training_slots *training; /* NULL: only heads are trained. */
     thaw_trunk_slot trunk[THAW_N_STEP_KINDS];
     thaw_top_slots top;
 } thaw_kernels;

@@ -156,6 +156,23 @@ static inline void ref_affine(const ref_tensor *x, const float *scale, const flo
     *ref_at(y, n, p, q, k) = *ref_at(x, n, p, q, k) * scale[k] + shift[k];
 }
 
+/* With these statistics of each channel; mean NULL: the batch's own. */
+static inline void ref_batch_norm(const ref_tensor *x, const float *scale, const float *shift,
+                                  const float *mean, const float *var, double epsilon,
+                                  ref_tensor *y) {
+    double n = (double)(x->N * x->H * x->W);
+    for (int64_t c = 0; c < x->C; c++) {
+        double m = 0, v = 0;
+        for (int64_t i = c; i < ref_size(x); i += x->C)
+            m += x->v[i] / n;
+        for (int64_t i = c; i < ref_size(x); i += x->C)
+            v += (x->v[i] - m) * (x->v[i] - m) / n;
+        if (mean) m = mean[c], v = var[c];
+        for (int64_t i = c; i < ref_size(x); i += x->C)
+            y->v[i] = (x->v[i] - m) / sqrt(v + epsilon) * scale[c] + shift[c];
+    }
+}
+
 /* Over the channels of each pixel. */
 static inline void ref_layer_norm(const ref_tensor *x, const float *scale, const float *shift,
                                   double epsilon, ref_tensor *y) {

@@ -379,6 +379,28 @@ static void read_table(const char *path, int *rows, int *right) {
     fclose(file);
 }
 
+/* Two tables with the same rows and words, and numbers that differ in their last digit at most: eval
+ * takes logarithms of scores, training has logits. */
+static void expect_same_answers(const char *a, const char *b) {
+    FILE *files[2] = {fopen(a, "r"), fopen(b, "r")};
+    assert_true(files[0] && files[1]);
+    char lines[2][PATH_MAX];
+    while (fgets(lines[0], PATH_MAX, files[0])) {
+        assert_non_null(fgets(lines[1], PATH_MAX, files[1]));
+        for (int column = 0; column < 2; column++) {
+            char *last[2] = {strrchr(lines[0], ','), strrchr(lines[1], ',')};
+            assert_true(last[0] && last[1]);
+            double difference = strtod(last[0] + 1, NULL) - strtod(last[1] + 1, NULL);
+            assert_true(fabs(difference) < 2e-6);
+            *last[0] = *last[1] = '\0';
+        }
+        assert_string_equal(lines[0], lines[1]);
+    }
+    assert_null(fgets(lines[1], PATH_MAX, files[1]));
+    fclose(files[0]);
+    fclose(files[1]);
+}
+
 static void tables_say_what_the_metrics_say(void **state) {
     (void)state;
     program p = {0};
@@ -387,7 +409,7 @@ static void tables_say_what_the_metrics_say(void **state) {
     assert_int_equal(rows, CLASSES * TEST);
     assert_float_equal(number_in("run1/metrics.json", "top1"), (double)right / rows, 1e-6);
     program_expect_ok(&p, "eval run1 pics --cache.dir=cache --csv=eval.csv");
-    expect_equal_files("run1/predictions.csv", "eval.csv");
+    expect_same_answers("run1/predictions.csv", "eval.csv");
     program_free(&p);
     size_t n;
     char *page = (char *)test_read("run1/report.html", &n);

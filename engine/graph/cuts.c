@@ -259,44 +259,11 @@ thaw_status thaw_cuts_select(const thaw_graph *graph, const thaw_cuts *cuts, con
         nearest.best ? "\"" : "", cuts->n);
 }
 
-/* Nodes of one operator without a gradient. */
-typedef struct lacking {
-    const thaw_node *first;
-    int count;
-} lacking;
-
-/* The operators without a gradient from node `from` to node `to`, in the order in which they appear.
- * Returns how many. */
-static int count_lacking(const thaw_graph *graph, int from, int to, lacking *kinds) {
-    int n = 0;
-    for (int i = from; i <= to; i++) {
-        const thaw_node *node = &graph->nodes[i];
-        if (!runs(node) || node->op->backward) continue;
-        int k = 0;
-        while (k < n && kinds[k].first->op != node->op)
-            k++;
-        if (k == n) kinds[n++] = (lacking){.first = node};
-        kinds[k].count++;
-    }
-    return n;
-}
-
-thaw_status thaw_cut_trainable(const thaw_graph *graph, const thaw_cuts *cuts, const thaw_cut *cut,
-                               thaw_error *err) {
+bool thaw_cut_trains(const thaw_graph *graph, const thaw_cuts *cuts, const thaw_cut *cut) {
     int head = cuts->cuts[cuts->last].node;
-    bool weighted = false;
     for (int i = cut->node + 1; i <= head; i++)
-        weighted |= runs(&graph->nodes[i]) && thaw_node_params(graph, &graph->nodes[i]) > 0;
-    if (!weighted) return THAW_OK;
-    thaw_text list = {0};
-    lacking kinds[THAW_OP_COUNT];
-    int n = count_lacking(graph, cut->node + 1, head, kinds);
-    for (int i = 0; i < n; i++)
-        thaw_text_add(&list, "%s%s (%d)", i ? ", " : "", kinds[i].first->type, kinds[i].count);
-    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                     "freeze = %d (%s): training above this cut needs gradients that Thaw does not "
-                     "have yet: %s; use freeze = last",
-                     cut->index, cut->name, list.text);
+        if (runs(&graph->nodes[i]) && thaw_node_params(graph, &graph->nodes[i]) > 0) return true;
+    return false;
 }
 
 bool thaw_cut_is_map(const thaw_graph *graph, const thaw_cut *cut) {

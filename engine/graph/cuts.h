@@ -42,10 +42,8 @@ thaw_status thaw_cuts_set_head(const thaw_graph *graph, thaw_cuts *cuts, const c
 thaw_status thaw_cuts_select(const thaw_graph *graph, const thaw_cuts *cuts, const char *freeze,
                              const thaw_cut **cut, thaw_error *err);
 
-/* OK when training above this cut is possible: only the head has weights there. Else
- * ERR_UNSUPPORTED naming the operators above it that have no gradient yet. */
-thaw_status thaw_cut_trainable(const thaw_graph *graph, const thaw_cuts *cuts, const thaw_cut *cut,
-                               thaw_error *err);
+/* Whether layers with weights lie between the cut and the head: then they can be trained, too. */
+bool thaw_cut_trains(const thaw_graph *graph, const thaw_cuts *cuts, const thaw_cut *cut);
 
 /* Content hash of the sub-graph below the cut: operators, attributes, wiring and weights, without
  * names. pooled: a global mean follows. Two files with the same frozen function mostly agree. */

@@ -11,7 +11,7 @@ static thaw_status no_memory(thaw_error *err) {
 /* Every node makes at most two steps, as a pool whose pads become pixels, or one an output. */
 static thaw_status take_arrays(thaw_lowering *l, thaw_error *err) {
     const thaw_graph *g = l->graph;
-    size_t n = (size_t)g->n_values, most = (size_t)g->n_nodes + n + 4;
+    size_t n = (size_t)g->n_values, most = (size_t)g->n_nodes + n + THAW_TOP_MORE;
     l->marks = thaw_arena_alloc(l->arena, (size_t)g->n_nodes + 1);
     l->uses = thaw_arena_array(l->arena, n, sizeof *l->uses);
     l->lowered = thaw_arena_array(l->arena, n, sizeof *l->lowered);
@@ -23,8 +23,11 @@ static thaw_status take_arrays(thaw_lowering *l, thaw_error *err) {
     l->folded = thaw_arena_array(l->arena, most, sizeof *l->folded);
     l->program.steps = thaw_arena_array(l->arena, most, sizeof *l->program.steps);
     l->program.ports = thaw_arena_array(l->arena, most, sizeof *l->program.ports);
-    bool all = l->marks && l->uses && l->lowered && l->reader && l->step && l->port &&
-               l->last_read && l->taken && l->folded && l->program.steps && l->program.ports;
+    if (l->training)
+        l->program.origins = thaw_arena_array(l->arena, most, sizeof *l->program.origins);
+    bool all = l->marks && (l->program.origins || !l->training) && l->uses && l->lowered &&
+               l->reader && l->step && l->port && l->last_read && l->taken && l->folded &&
+               l->program.steps && l->program.ports;
     if (!all) return no_memory(err);
     for (size_t i = 0; i < n; i++)
         l->step[i] = l->reader[i] = -1;
@@ -82,16 +85,23 @@ static thaw_port *end_with(thaw_lowering *l, thaw_step_kind kind, thaw_port *fro
     return step->out;
 }
 
+static void leave_out_dropped(thaw_program *p) {
+    int kept = 0;
+    for (int i = 0; i < p->n_steps; i++) {
+        if (!p->steps[i].out) continue;
+        if (p->origins) p->origins[kept] = p->origins[i];
+        p->steps[kept++] = p->steps[i];
+    }
+    p->n_steps = kept;
+}
+
 static thaw_status finish(thaw_lowering *l, int value, bool pooled, thaw_error *err) {
     thaw_program *p = &l->program;
     thaw_port *from = l->port[value];
     if (pooled) from = end_with(l, THAW_STEP_global_mean, from);
     if (from) from = end_with(l, THAW_STEP_export, from);
     if (!from) return no_memory(err);
-    int kept = 0;
-    for (int i = 0; i < p->n_steps; i++)
-        if (p->steps[i].out) p->steps[kept++] = p->steps[i];
-    p->n_steps = kept;
+    leave_out_dropped(p);
     return THAW_OK;
 }
 
@@ -105,6 +115,36 @@ thaw_status thaw_lower(const thaw_graph *graph, int value, bool pooled, int64_t 
     THAW_TRY(import_pixels(&l, scale, shift, err));
     THAW_TRY(lower_nodes(&l, err));
     THAW_TRY(finish(&l, value, pooled, err));
+    *program = l.program;
+    return THAW_OK;
+}
+
+/* What lies below `to` and not below `from`. */
+static thaw_status mark_between(thaw_lowering *l, int from, int to, thaw_error *err) {
+    const thaw_graph *g = l->graph;
+    uint8_t *below = thaw_arena_alloc(l->arena, (size_t)g->n_nodes + 1);
+    if (!below) return no_memory(err);
+    thaw_graph_mark_below(g, from, below);
+    thaw_graph_mark_below(g, to, l->marks);
+    for (int i = 0; i < g->n_nodes; i++)
+        l->marks[i] &= !below[i];
+    return THAW_OK;
+}
+
+thaw_status thaw_lower_top(const thaw_graph *graph, int from, int to, int batch_norms_from,
+                           int64_t batch, thaw_arena *arena, thaw_program *program,
+                           thaw_error *err) {
+    thaw_lowering l = {.graph = graph,
+                       .arena = arena,
+                       .batch = batch,
+                       .training = true,
+                       .batch_norms_from = batch_norms_from};
+    THAW_TRY(take_arrays(&l, err));
+    THAW_TRY(mark_between(&l, from, to, err));
+    count_readers(&l, to);
+    if (!thaw__lower_step(&l, THAW_STEP_load, "features", from, 0)) return no_memory(err);
+    THAW_TRY(lower_nodes(&l, err));
+    leave_out_dropped(&l.program);
     *program = l.program;
     return THAW_OK;
 }

@@ -4,11 +4,27 @@
 
 #include "graph.h"
 
+/* Where numbers of a step come from: an input of a node, as the step has them or, for the K x C
+ * weights of a dense layer, transposed. */
+typedef struct thaw_origin {
+    bool known; /* Otherwise: from nowhere that could be trained. */
+    bool transposed;
+    int node, input;
+} thaw_origin;
+
+/* Of one step, for training. norm: the BatchNormalization that is part of it; -1: none. A
+ * convolution's weights and bias are then those before it. */
+typedef struct thaw_step_origins {
+    thaw_origin w, b, scale, shift;
+    int norm;
+} thaw_step_origins;
+
 typedef struct thaw_program {
-    thaw_step *steps; /* steps[0] is the import, the last is the export. */
+    thaw_step *steps; /* steps[0] is the import, the last is the export; of a top see below. */
     int n_steps;
     thaw_port *ports;
     int n_ports;
+    thaw_step_origins *origins; /* [n_steps] NULL: of a trunk. */
 } thaw_program;
 
 /* The program that computes `value` (pooled: its mean over the picture) for `batch` images, with
@@ -16,6 +32,17 @@ typedef struct thaw_program {
 thaw_status thaw_lower(const thaw_graph *graph, int value, bool pooled, int64_t batch,
                        const float *scale, const float *shift, thaw_arena *arena,
                        thaw_program *program, thaw_error *err);
+
+/* The program of what lies between two values, to be trained: steps[0] loads `from`, the last makes
+ * `to`, and there is room for THAW_TOP_MORE steps and ports behind it. Nothing melts whose gradient
+ * needs what melting hides: activations that can be told from their output stay in epilogues, sums
+ * are steps. A BN behind a convolution stays a part of it (origins.norm, the step's own w and b are
+ * as before it), but for those from node batch_norms_from on, which are steps. to == from: the load
+ * alone. */
+enum { THAW_TOP_MORE = 8 };
+thaw_status thaw_lower_top(const thaw_graph *graph, int from, int to, int batch_norms_from,
+                           int64_t batch, thaw_arena *arena, thaw_program *program,
+                           thaw_error *err);
 
 /* Sets the types of all factors and ports for a trunk of precision `compute`.
  *

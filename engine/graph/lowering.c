@@ -64,6 +64,7 @@ thaw_step *thaw__lower_step(thaw_lowering *l, thaw_step_kind kind, const char *n
     *step = (thaw_step){.kind = kind, .name = name, .n_in = n_in, .out = port};
     step->in = thaw_arena_array(l->arena, (size_t)n_in + 1, sizeof *step->in); /* + a residual */
     if (!step->in) return NULL;
+    if (p->origins) p->origins[p->n_steps] = (thaw_step_origins){.norm = -1};
     l->last_read[p->n_ports++] = -1;
     p->n_steps++;
     if (out < 0) return step;
@@ -111,6 +112,10 @@ void thaw__lower_done(thaw_lowering *l, const thaw_node *node) {
         const thaw_value *in = thaw_node_in(l->graph, node, k);
         if (in && !in->data) l->lowered[in->root]++;
     }
+}
+
+thaw_step_origins *thaw__lower_origins(thaw_lowering *l, const thaw_step *step) {
+    return l->program.origins ? &l->program.origins[thaw__lower_number(l, step)] : NULL;
 }
 
 /* ---- constants: scales and shifts ---------------------------------------------------------- */
@@ -165,7 +170,7 @@ thaw_status thaw__lower_affine(thaw_lowering *l, const thaw_node *node, int i, c
                                const double *shift, thaw_error *err) {
     thaw_step *made_by = thaw__lower_producer(l, node, i);
     int64_t C = thaw__lower_port(l, node, i)->C;
-    if (made_by && thaw__lower_is_plain(made_by)) {
+    if (made_by && thaw__lower_is_plain(made_by) && !l->training) {
         if (made_by->kind == THAW_STEP_conv || made_by->kind == THAW_STEP_dense) {
             thaw__lower_melt(l, node, i);
             return fold_into_weights(l, made_by, scale, shift, node, err);

@@ -13,6 +13,8 @@ typedef struct thaw_lowering {
     const thaw_graph *graph;
     thaw_arena *arena; /* The plan's: fused weights live here. */
     int64_t batch;
+    bool training;        /* See thaw_lower_top. */
+    int batch_norms_from; /* Training: the first node whose BN takes the batch's statistics. */
     thaw_program program;
     uint8_t *marks; /* For each node: below the cut, and not melted into an earlier one's step. */
 
@@ -82,6 +84,9 @@ void thaw__lower_drop(thaw_step *step);
 /* The node is in the program: its inputs have one reader less to come. The walk calls it for each
  * node, and who melts a later node for that. */
 void thaw__lower_done(thaw_lowering *l, const thaw_node *node);
+
+/* Training: where the step's numbers come from; a trunk has nowhere to write it. */
+thaw_step_origins *thaw__lower_origins(thaw_lowering *l, const thaw_step *step);
 
 /* ---- constants ----------------------------------------------------------------------------- */
 

@@ -13,8 +13,6 @@ typedef struct thaw_op {
     thaw_status (*infer)(thaw_graph *graph, thaw_node *node, thaw_error *err);
     /* Appends the node to a trunk program. NULL: only constants and aliases go through here. */
     thaw_status (*lower)(struct thaw_lowering *lowering, const thaw_node *node, thaw_error *err);
-    /* Gradient for training above a cut; NULL: the node can only be frozen. */
-    thaw_status (*backward)(struct thaw_lowering *lowering, const thaw_node *node, thaw_error *err);
     uint32_t params; /* Bit i: input i is trained when it is constant. */
     int64_t (*flop)(const thaw_graph *graph, const thaw_node *node); /* NULL: one an output. */
     thaw_epilogue act; /* An activation: which, with its parameters where the node has none. */

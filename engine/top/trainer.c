@@ -493,9 +493,10 @@ thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *
     THAW_TRY(check_job(job, err));
     THAW_TRY(set_up(&t, arena, err));
     result->n_constant = head->n_constant;
+    if (job->untrained) return THAW_OK;
     if (job->options.solver == THAW_SOLVER_LBFGS) {
         THAW_TRY(thaw__probe(job, t.class_weight, head, result, err));
-        thaw_head_fold(head);
+        if (!job->unfolded) thaw_head_fold(head);
         return THAW_OK;
     }
     thaw_status status = move_to_device(&t, err);
@@ -505,7 +506,7 @@ thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *
     result->tiers = t.tiers;
     if (status != THAW_OK && status != THAW_ERR_INTERRUPTED) return status;
     memcpy(head->params, t.best, (size_t)head->n_params * sizeof(float));
-    thaw_head_fold(head);
+    if (!job->unfolded) thaw_head_fold(head);
     return status;
 }
 

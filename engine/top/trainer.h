@@ -105,6 +105,8 @@ typedef struct thaw_train_job {
     /* NULL, or called after each epoch; non-zero stops. */
     int (*on_epoch)(void *ctx, const thaw_epoch *epoch);
     void *ctx;
+    bool unfolded;            /* Leaves the head's scale beside its weights. */
+    bool untrained;           /* Sets the head's scale and its first values alone. */
     const volatile int *stop; /* Becomes non-zero: stop soon. NULL: never. Epochs ask on_epoch. */
 } thaw_train_job;
 

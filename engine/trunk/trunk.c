@@ -76,7 +76,11 @@ static thaw_status run_steps(thaw_trunk *trunk, void *stream, const uint8_t *pix
                              float *features, thaw_error *err) {
     const thaw_kernels *kernels = trunk->backend->kernels;
     thaw_error detail = {0};
-    thaw_run_context context = {stream, trunk->workspace, pixels, features, &detail};
+    thaw_run_context context = {.stream = stream,
+                                .workspace = trunk->workspace,
+                                .pixels = pixels,
+                                .features = features,
+                                .err = &detail};
     for (int i = 0; i < trunk->program.n_steps; i++) {
         const thaw_step *step = &trunk->program.steps[i];
         int code = kernels->trunk[step->kind].run(step, &context);
@@ -132,7 +136,7 @@ static thaw_status queue_batch(thaw_trunk *trunk, lane *l, int64_t n, const uint
 /* ---- planning ------------------------------------------------------------------------------ */
 
 static thaw_status prepare_steps(thaw_trunk *trunk, thaw_error *err) {
-    thaw_plan_context context = {&trunk->arena, trunk->backend->device};
+    thaw_plan_context context = {.arena = &trunk->arena, .device = trunk->backend->device};
     const thaw_kernels *kernels = trunk->backend->kernels;
     size_t before = trunk->arena.used_bytes;
     for (int i = 0; i < trunk->program.n_steps; i++) {

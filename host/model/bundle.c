@@ -253,9 +253,9 @@ static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, t
     thaw_status status = preprocess_line(spec, &preprocess, err);
     if (status == THAW_OK) status = labels_line(spec, &labels, err);
     thaw_metadata metadata[] = {{"thaw.preprocess", preprocess}, {"thaw.labels", labels}};
-    thaw_new_head head = {spec->network->pooled, spec->layers, spec->n_layers, metadata, 2};
+    thaw_new_head head = {spec->network->head_pooled, spec->layers, spec->n_layers, metadata, 2};
     if (status == THAW_OK)
-        status = thaw_onnx_write(&spec->network->model, spec->network->cut, &head, path, err);
+        status = thaw_onnx_write(&spec->network->model, spec->network->head_cut, &head, path, err);
     free(preprocess);
     free(labels);
     return status;

@@ -7,19 +7,61 @@
 
 /* ---- the cut ------------------------------------------------------------------------------- */
 
+/* The lowest cut above this one from which everything can be trained. */
+static const thaw_cut *nearest_trainable(const thaw_network *n) {
+    const thaw_cuts *cuts = &n->cuts;
+    for (int i = n->cut->index + 1; i < cuts->last; i++)
+        if (thaw_cut_trains(&n->model.graph, cuts, &cuts->cuts[i]) &&
+            thaw_top_check(&n->model.graph, cuts->cuts[i].value, n->head_cut->value,
+                           &thaw_cpu_kernels, NULL) == THAW_OK)
+            return &cuts->cuts[i];
+    return n->head_cut;
+}
+
+/* What is trained above the cut, and how. */
+static thaw_status choose_recipe(thaw_network *n, const char *freeze, int recipe, thaw_error *err) {
+    bool between =
+        n->cut->index < n->cuts.last && thaw_cut_trains(&n->model.graph, &n->cuts, n->cut);
+    n->head_cut = n->cut->index > n->cuts.last ? n->cut : &n->cuts.cuts[n->cuts.last];
+    n->recipe = between ? THAW_RECIPE_LP_FT : THAW_RECIPE_HEAD;
+    if (!thaw_is_auto((unsigned)recipe)) {
+        if (between && recipe == THAW_RECIPE_HEAD)
+            return thaw_fail(err, THAW_ERR_USAGE,
+                             "recipe = head trains nothing but the head, and freeze = %s leaves "
+                             "layers below it to be trained: take freeze = last, or another recipe",
+                             freeze);
+        if (!between && recipe != THAW_RECIPE_HEAD)
+            return thaw_fail(err, THAW_ERR_USAGE,
+                             "freeze = %s leaves nothing but the head to be trained, which recipe "
+                             "= head does: freeze less (thaw inspect lists the cuts), or leave "
+                             "recipe out",
+                             freeze);
+        n->recipe = (thaw_recipe)recipe;
+    }
+    if (n->recipe == THAW_RECIPE_HEAD) return THAW_OK;
+    thaw_error why = {0};
+    if (thaw_top_check(&n->model.graph, n->cut->value, n->head_cut->value, &thaw_cpu_kernels,
+                       &why) == THAW_OK)
+        return THAW_OK;
+    const thaw_cut *nearest = nearest_trainable(n);
+    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                     "freeze = %s: %.600s; the nearest cut above which everything can be trained "
+                     "is %d (%s)",
+                     freeze, why.text, nearest->index, nearest->name);
+}
+
 static thaw_status choose_cut(thaw_network *network, const char *head, const char *freeze,
-                              thaw_error *err) {
+                              int recipe, thaw_error *err) {
     thaw_graph *graph = &network->model.graph;
     THAW_TRY(thaw_cuts_find(graph, &network->cuts, err));
     THAW_TRY(thaw_cuts_set_head(graph, &network->cuts, head, err));
     THAW_TRY(thaw_cuts_select(graph, &network->cuts, freeze, &network->cut, err));
-    THAW_TRY(thaw_cut_trainable(graph, &network->cuts, network->cut, err));
-    /* Only the head is trained, so everything below it is frozen, also what lies between the named
-     * cut and the head: it has no weights, and less is left to keep. */
-    if (network->cut->index < network->cuts.last)
-        network->cut = &network->cuts.cuts[network->cuts.last];
+    THAW_TRY(choose_recipe(network, freeze, recipe, err));
+    /* What lies between the named cut and the head has no weights then, and less is left to keep. */
+    if (network->recipe == THAW_RECIPE_HEAD) network->cut = network->head_cut;
+    network->head_pooled = thaw_cut_is_map(graph, network->head_cut);
+    network->pooled = network->recipe == THAW_RECIPE_HEAD && network->head_pooled;
     const thaw_value *value = &graph->values[network->cut->value];
-    network->pooled = thaw_cut_is_map(graph, network->cut);
     network->n_features = network->pooled ? thaw_value_channels(value) : network->cut->elements;
     return thaw_cut_hash(graph, network->cut, network->pooled, &network->trunk_hash, err);
 }
@@ -87,7 +129,7 @@ thaw_status thaw_network_open(thaw_network *network, const thaw_options *options
                          (long long)network->model.height);
     if (!thaw_is_auto(options->output))
         THAW_TRY(thaw_model_choose_output(&network->model, options->output, err));
-    THAW_TRY(choose_cut(network, options->head.at, options->freeze, err));
+    THAW_TRY(choose_cut(network, options->head.at, options->freeze, (int)options->recipe, err));
     THAW_TRY(take_notes(network, options, err));
     return thaw_preprocess_choose(&network->model, options, &network->preprocess,
                                   network->preprocess_reason, sizeof network->preprocess_reason,
@@ -106,7 +148,7 @@ thaw_status thaw_network_open_bundle(thaw_network *network, const char *path,
                          "%d x %d x %d",
                          path, (long long)network->model.width, (long long)network->model.height,
                          (long long)network->model.channels, g->width, g->height, g->channels);
-    return choose_cut(network, NULL, "last", err);
+    return choose_cut(network, NULL, "last", THAW_AUTO_CHOICE, err);
 }
 
 void thaw_network_close(thaw_network *network) {

@@ -4,6 +4,7 @@
 
 #include "onnx/onnx_read.h"
 #include "preprocess.h"
+#include "top/tune.h"
 #include "trunk/trunk.h"
 
 enum { THAW_NETWORK_NOTES = 3 };
@@ -12,8 +13,12 @@ typedef struct thaw_network {
     thaw_model model;
     thaw_cuts cuts;
     const thaw_cut *cut; /* What lies below is frozen. */
-    bool pooled;         /* The tensor at the cut is a feature map: its mean is what is kept. */
-    int64_t n_features;  /* Of one image, as kept. */
+    const thaw_cut
+        *head_cut;      /* What the new head reads: the same, or what is trained lies between. */
+    thaw_recipe recipe; /* How that is trained; THAW_RECIPE_HEAD: nothing lies between. */
+    bool pooled;        /* What is kept is the mean over the feature map at the cut. */
+    bool head_pooled;   /* The head reads the mean over a feature map. */
+    int64_t n_features; /* Of one image, as kept. */
     thaw_preprocess preprocess;
     char preprocess_reason[256];
     const char *head; /* One sentence: what was taken for the old head. */

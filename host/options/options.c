@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "gpu_models.h"
 #include "onnx/architectures.h"
@@ -36,6 +37,7 @@ static const char DEFAULT_SOURCE[] = "default";
 #define AUTO .fallback = "auto", .automatic = true
 #define RANGE(low, high) .range = &(const thaw_range){low, high}
 #define TRAIN_RANGE(field) .range = &thaw_train_legal.field
+#define TUNE_RANGE(field) .range = &thaw_tune_legal.field
 
 /* A name in a help sentence. */
 #define WORD(name) " " #name
@@ -63,6 +65,10 @@ static const thaw__option table[] = {
     {.key = "freeze", .used_by = TRAIN | CACHE, TEXT(freeze), .fallback = "last",
      .help = "Up to which cut the network stays as it is: last (only the new head is trained), "
              "none, or a cut's index or name from `thaw inspect`."},
+    {.key = "recipe", .used_by = TRAIN, CHOICE(recipe, thaw_recipe, THAW_RECIPE_LIST), AUTO,
+     .help = "How what lies above freeze is trained: head; lp_ft, the head first, then everything; "
+             "gradual, a stage more at a time; joint, all at once. auto is head with freeze = last "
+             "and lp_ft below it. [top] has the options of all but head."},
     {.key = "output", .used_by = INSPECT | TRAIN | CACHE, TEXT(output), AUTO,
      .help = "Which of the model's outputs counts, by name; auto is the one that most of the network "
              "lies below."},
@@ -234,6 +240,54 @@ static const thaw__option table[] = {
      .help = "On a GPU, lets the head's products round their factors to 10 bits of mantissa: faster, "
              "and below what the seed changes."},
 
+    {.key = "top.norm", .used_by = TRAIN, CHOICE(top.norm, thaw_norm, THAW_NORM_LIST),
+     .fallback = "frozen",
+     .help = "BN above freeze: frozen keeps it, affine trains its scale and shift, full takes the "
+             "batch's statistics besides."},
+    {.key = "top.epochs", .used_by = TRAIN, INTEGER(top.epochs), AUTO, TUNE_RANGE(epochs),
+     .help = "Passes over the training pictures once the head is trained; auto is 15, or what makes "
+             "150 steps if that is more."},
+    {.key = "top.lr", .used_by = TRAIN, NUMBER(top.lr), AUTO, TUNE_RANGE(lr),
+     .help = "Learning rate at its highest; auto is what was measured to be good for the optimizer."},
+    {.key = "top.stage_factor", .used_by = TRAIN, NUMBER(top.stage_factor), AUTO,
+     TUNE_RANGE(stage_factor),
+     .help = "A stage's rate is that of the stage above it times this; auto is 1, with recipe = "
+             "gradual 0.38."},
+    {.key = "top.optimizer", .used_by = TRAIN,
+     CHOICE(top.optimizer, thaw_optimizer, THAW_OPTIMIZER_LIST), .fallback = "sgd",
+     .help = "What moves the weights."},
+    {.key = "top.momentum", .used_by = TRAIN, NUMBER(top.momentum), .fallback = "0.9",
+     TUNE_RANGE(momentum),
+     .help = "Momentum of sgd."},
+    {.key = "top.weight_decay", .used_by = TRAIN, NUMBER(top.weight_decay), AUTO,
+     TUNE_RANGE(weight_decay),
+     .help = "Pull of the weights towards zero; biases and what normalises are left alone. auto is "
+             "1e-4, with adamw 0.01."},
+    {.key = "top.batch", .used_by = TRAIN, INTEGER(top.batch), .fallback = "64", TUNE_RANGE(batch),
+     .help = "Pictures in a training step. They go through a few at a time, so that memory does not "
+             "grow with it."},
+    {.key = "top.schedule", .used_by = TRAIN,
+     CHOICE(top.schedule, thaw_schedule_kind, THAW_SCHEDULE_LIST), .fallback = "cosine",
+     .help = "How the learning rate falls."},
+    {.key = "top.warmup", .used_by = TRAIN, NUMBER(top.warmup), .fallback = "1",
+     TUNE_RANGE(warmup),
+     .help = "Epochs in which the learning rate rises from zero."},
+    {.key = "top.clip", .used_by = TRAIN, NUMBER(top.clip), .fallback = "0", TUNE_RANGE(clip),
+     .help = "Longest gradient of a step, by its L2 norm; 0 allows any."},
+    {.key = "top.ema", .used_by = TRAIN, NUMBER(top.ema), .fallback = "0", TUNE_RANGE(ema),
+     .help = "Weight of the past in a running average of the weights, which is then what is kept, "
+             "such as 0.99; 0 keeps the weights themselves."},
+    {.key = "top.mixup", .used_by = TRAIN, NUMBER(top.mixup), .fallback = "0", TUNE_RANGE(mixup),
+     .help = "Mixes pairs of pictures, as they are at the cut, and their labels, in shares drawn from "
+             "Beta(a, a) with this a; 0 mixes none."},
+    {.key = "top.sampling", .used_by = TRAIN,
+     CHOICE(top.sampling, thaw_sampling, THAW_SAMPLING_LIST), .fallback = "all",
+     .help = "all: each picture once an epoch; balanced: as many draws, each of a class that is as "
+             "likely as the others."},
+    {.key = "top.patience", .used_by = TRAIN, INTEGER(top.patience), .fallback = "0",
+     TUNE_RANGE(patience),
+     .help = "As head.patience, while everything is trained."},
+
     {.key = "inspect.plan", .used_by = INSPECT, SWITCH(inspect.plan), .fallback = "false",
      .aliases = "plan",
      .help = "Let inspect tell what each step of the frozen part runs on the device, and how fast it "
@@ -373,7 +427,9 @@ bool thaw_options_is_set(const thaw_options *options, const char *key) {
 bool thaw_options_has_default(const thaw_options *options, const char *key) {
     const thaw__option *row = thaw__options_find(key);
     assert(row);
-    return strcmp(options->origin[row - table].text, row->fallback) == 0;
+    const char *text = options->origin[row - table].text;
+    bool both_auto = row->automatic && strcasecmp(text, "auto") == 0;
+    return strcmp(text, row->fallback) == 0 || (both_auto && strcmp(row->fallback, "auto") == 0);
 }
 
 size_t thaw_options_count(void) {

@@ -22,9 +22,9 @@
 #include "picture/preset.h"
 #include "picture/view.h"
 #include "status.h"
-#include "top/trainer.h"
+#include "top/tune.h"
 
-enum { THAW_OPTIONS_MAX = 80 }; /* Room for rows in the table. */
+enum { THAW_OPTIONS_MAX = 112 }; /* Room for rows in the table. */
 
 /* What an option holds that was given as "auto", which leaves the choice to the program: a value of
  * its C type that means nothing else. NaN is a number's, NULL a text's. */
@@ -89,6 +89,7 @@ typedef struct thaw_opt_origin {
  * say what each means, in which unit and within which range, and which can be auto. */
 typedef struct thaw_options {
     const char *model, *out, *freeze, *output;
+    thaw_recipe recipe;
     thaw_preset preprocess;
     int64_t seed, epochs, batch;
     const char *device; /* As thaw_backend_open takes it. */
@@ -139,6 +140,14 @@ typedef struct thaw_options {
         int64_t patience;
         bool tf32;
     } head;
+    struct {
+        thaw_norm norm;
+        thaw_optimizer optimizer;
+        int64_t epochs, batch, patience;
+        double lr, momentum, weight_decay, stage_factor, warmup, clip, ema, mixup;
+        thaw_schedule_kind schedule;
+        thaw_sampling sampling;
+    } top;
     struct {
         bool plan;
     } inspect;

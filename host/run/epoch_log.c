@@ -16,8 +16,12 @@ thaw_status thaw_epoch_log_open(thaw_epoch_log *l, const char *path,
                                 const thaw_train_options *options, thaw_log *log, thaw_arena *arena,
                                 thaw_error *err) {
     int64_t wanted = thaw_train_epochs(options);
-    *l = (thaw_epoch_log){
-        .options = options, .wanted = wanted, .path = path, .written = true, .log = log};
+    *l = (thaw_epoch_log){.options = options,
+                          .patience = "head.patience",
+                          .wanted = wanted,
+                          .path = path,
+                          .written = true,
+                          .log = log};
     l->epochs = thaw_arena_array(arena, (size_t)wanted, sizeof *l->epochs);
     if (!l->epochs) return thaw_fail_memory(err, "for %lld epochs", (long long)wanted);
     l->lines = fopen(path, "we");
@@ -105,8 +109,8 @@ static void explain_epoch(const thaw_epoch_log *l, const thaw_epoch *kept, char 
     else
         snprintf(text, size,
                  "the last one, since late epochs answer best where that was measured; validation "
-                 "loss was lowest in epoch %lld, %.4f against %.4f (head.patience keeps that one)",
-                 (long long)best->epoch, best->validation_loss, kept->validation_loss);
+                 "loss was lowest in epoch %lld, %.4f against %.4f (%s keeps that one)",
+                 (long long)best->epoch, best->validation_loss, kept->validation_loss, l->patience);
 }
 
 static void explain_penalty(const thaw_epoch_log *l, const thaw_epoch *kept, char *text,

@@ -10,11 +10,12 @@
 
 typedef struct thaw_epoch_log {
     const thaw_train_options *options;
-    thaw_epoch *epochs; /* [n] */
-    int64_t n, wanted;  /* So far; at most. */
-    int64_t said;       /* The last that was shown. */
-    char kept[320];     /* After finish: which is kept and why, a sentence. */
-    FILE *lines;        /* NULL: closed. */
+    const char *patience; /* The option that keeps the best epoch. */
+    thaw_epoch *epochs;   /* [n] */
+    int64_t n, wanted;    /* So far; at most. */
+    int64_t said;         /* The last that was shown. */
+    char kept[320];       /* After finish: which is kept and why, a sentence. */
+    FILE *lines;          /* NULL: closed. */
     const char *path;
     bool written; /* All of them, so far. */
     thaw_log *log;

@@ -11,6 +11,7 @@
 #include "report/sheet.h"
 #include "run_folder.h"
 #include "session.h"
+#include "train_top.h"
 
 /* Everything that a run holds; close_run frees it in one place. */
 typedef struct run {
@@ -22,13 +23,19 @@ typedef struct run {
     thaw_split_rows splits[THAW_SPLIT_COUNT];
     thaw_head head;
     thaw_train_options training;
-    thaw_train_result result;
+    thaw_train_result result; /* Of the head; with a top, of all. */
+    thaw_top_run top;
     thaw_metrics metrics[THAW_SPLIT_COUNT];
-    thaw_results measured; /* On the split of the headline figures. */
-    thaw_epoch_log epochs;
+    thaw_results measured;              /* On the split of the headline figures. */
+    thaw_epoch_log epochs, head_epochs; /* The second: of a head that is trained before the rest. */
     double start, train_seconds;
     thaw_arena arena;
 } run;
+
+/* Whether more than the head is trained. */
+static bool has_top(const run *r) {
+    return r->network.recipe != THAW_RECIPE_HEAD;
+}
 
 static thaw_status no_memory(thaw_error *err) {
     return thaw_fail_memory(err, "for the run's results");
@@ -128,6 +135,7 @@ static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(check_solver(r->options, err));
     THAW_TRY(check_views(r->options, err));
     THAW_TRY(thaw_network_open(&r->network, r->options, err));
+    if (!has_top(r)) THAW_TRY(thaw_train_top_check(r->options, err));
     say_network(r);
     thaw_dataset_spec spec = {.stop = r->session.stop};
     THAW_TRY(thaw_dataset_spec_from_options(r->options, &spec, &r->arena, err));
@@ -165,9 +173,14 @@ static thaw_train_options train_options(const thaw_options *o, int64_t n, bool v
     return t;
 }
 
+/* Where the head's epochs go. */
+static thaw_epoch_log *head_log(run *r) {
+    return has_top(r) ? &r->head_epochs : &r->epochs;
+}
+
 static int on_epoch(void *ctx, const thaw_epoch *e) {
     run *r = ctx;
-    thaw_epoch_log_add(&r->epochs, e);
+    thaw_epoch_log_add(head_log(r), e);
     return *r->session.stop;
 }
 
@@ -181,12 +194,31 @@ static void say_constant(run *r) {
             n == D ? ": nothing can be learnt from them; look at preprocess and freeze" : "");
 }
 
+/* The head, then everything above the cut. */
+static thaw_status train_above(run *r, const thaw_train_job *head, thaw_error *err) {
+    char *path = in_folder(r, "epochs.jsonl");
+    if (!path) return no_memory(err);
+    double start = thaw_now_s();
+    THAW_TRY(
+        thaw_train_top_begin(&r->top, &r->session, &r->network, r->splits, head, &r->arena, err));
+    THAW_TRY(thaw_tune_head(&r->top.job, &r->arena, &r->head, &r->result, err));
+    if (r->head_epochs.n > 0) /* joint: it has no training of its own. */
+        THAW_TRY(thaw_epoch_log_finish(&r->head_epochs, &r->result.kept, err));
+    thaw_epoch_log_close(&r->head_epochs);
+    THAW_TRY(thaw_train_top(&r->top, &r->epochs, path, &r->arena, &r->head, err));
+    r->train_seconds = thaw_now_s() - start;
+    r->result.passes += r->top.result.epochs_run;
+    r->result.epochs_run = r->top.result.epochs_run;
+    r->result.kept = r->top.result.kept;
+    return THAW_OK;
+}
+
 static thaw_status train_head(run *r, thaw_error *err) {
     r->training = train_options(r->options, r->splits[THAW_SPLIT_TRAIN].rows.n,
                                 r->splits[THAW_SPLIT_VALIDATION].rows.n > 0);
-    char *path = in_folder(r, "epochs.jsonl");
+    char *path = in_folder(r, has_top(r) ? "head_epochs.jsonl" : "epochs.jsonl");
     if (!path) return no_memory(err);
-    THAW_TRY(thaw_epoch_log_open(&r->epochs, path, &r->training, &r->session.log, &r->arena, err));
+    THAW_TRY(thaw_epoch_log_open(head_log(r), path, &r->training, &r->session.log, &r->arena, err));
     int64_t device_bytes = r->options->cache.device_bytes;
     int64_t pinned_bytes = r->options->cache.pinned_bytes;
     thaw_train_job job = {
@@ -206,6 +238,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
         .ctx = r,
         .stop = r->session.stop};
     double start = thaw_now_s();
+    if (has_top(r)) return train_above(r, &job, err);
     THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
     r->train_seconds = thaw_now_s() - start;
     say_constant(r);
@@ -233,10 +266,14 @@ static thaw_predictions predictions(const run *r) {
 
 static thaw_status evaluate(run *r, thaw_error *err) {
     enum { BATCH = 256 };
-    for (int s = 0; s < THAW_SPLIT_COUNT; s++)
-        if (r->splits[s].rows.n)
-            THAW_TRY(thaw_evaluate(&r->head, &r->session.backend.kernels->top, &r->splits[s].rows,
-                                   BATCH, &r->arena, &r->metrics[s], err));
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
+        thaw_rows rows = r->splits[s].rows;
+        if (!rows.n) continue;
+        if (has_top(r))
+            THAW_TRY(thaw_train_top_rows(&r->top, &r->splits[s].rows, &r->arena, &rows, err));
+        THAW_TRY(thaw_evaluate(&r->head, &r->session.backend.kernels->top, &rows, BATCH, &r->arena,
+                               &r->metrics[s], err));
+    }
     r->measured = (thaw_results){.metrics = r->metrics[measured_on(r)],
                                  .classes = r->session.dataset.class_name};
     THAW_TRY(thaw_results_finish(&r->measured, &r->arena, err));
@@ -274,6 +311,12 @@ static void put_metrics(const run *r, thaw_json *json) {
     json_t *epochs = thaw_json_object(json, json->root, "epochs");
     thaw_json_integer(json, epochs, "run", r->result.epochs_run);
     thaw_json_integer(json, epochs, "kept", r->result.kept.epoch);
+    if (has_top(r)) {
+        json_t *top = thaw_json_object(json, json->root, "top");
+        thaw_json_integer(json, top, "parameters", r->top.result.n_params);
+        thaw_json_real(json, top, "images_per_second", r->top.result.rows_per_second);
+        thaw_json_integer(json, top, "bytes", (int64_t)r->top.result.bytes);
+    }
     json_t *seconds = thaw_json_object(json, json->root, "seconds");
     thaw_json_real(json, seconds, "extract", x->seconds);
     thaw_json_real(json, seconds, "train", r->train_seconds);
@@ -359,7 +402,7 @@ static thaw_status write_report(run *r, const thaw_json *json, thaw_error *err) 
                           .metrics = json->root,
                           .epochs = r->epochs.epochs,
                           .n_epochs = r->epochs.n,
-                          .penalties = r->options->head.solver == THAW_SOLVER_LBFGS,
+                          .penalties = !has_top(r) && r->options->head.solver == THAW_SOLVER_LBFGS,
                           .passes = r->result.passes,
                           .kept = r->epochs.kept,
                           .model = r->network.model.path,
@@ -422,6 +465,8 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
 
 static void close_run(run *r) {
     thaw_epoch_log_close(&r->epochs);
+    thaw_epoch_log_close(&r->head_epochs);
+    thaw_train_top_close(&r->top);
     bool any_rejected = r->session.extraction.n_rejected > 0;
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         thaw_split_rows_close(&r->splits[s]);

@@ -3,7 +3,7 @@
  * conv:  y[n,k,p,q] = act(b[k] + sum over c,r,s of x w + residual);  dense: the same without space.
  * Accumulates in float whatever the factors' type; an input of another type is converted first. The
  * residual is oneDNN's `sum` post-operation: the output is written over the residual's memory, so
- * no third stream of bytes is read. Deterministic: oneDNN's forward passes split work by output,
+ * no third stream of bytes is read. Deterministic: its forward passes split work by output,
  * never by reduction over threads.
  */
 #include <string.h>
@@ -135,4 +135,150 @@ int cpu_conv_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw
 
 int cpu_dense_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
     return cpu_conv_prepare(step, plan, err);
+}
+
+/* ---- gradients ------------------------------------------------------------------------------- */
+
+/* dx = dy convolved with the filters turned round; dw, db: sums over images and pixels. Both are
+ * oneDNN's, in the layouts that it likes best; with one thread their sums have one order. */
+
+/* What oneDNN wants to know of the forward pass. */
+static int make_hint(const cpu_builder *builder, const layer_mds *mds,
+                     dnnl_primitive_desc_t *hint) {
+    const thaw_step *step = builder->step;
+    const thaw_window *win = &step->conv.window;
+    if (step->kind == THAW_STEP_dense)
+        return (int)dnnl_inner_product_forward_primitive_desc_create(
+            hint, builder->engine, dnnl_forward_training, mds->x, mds->w, NULL, mds->y, NULL);
+    return (int)dnnl_convolution_forward_primitive_desc_create(
+        hint, builder->engine, dnnl_forward_training, dnnl_convolution_direct, mds->x, mds->w, NULL,
+        mds->y, (dnnl_dims_t){win->stride_h, win->stride_w},
+        (dnnl_dims_t){win->dilation_h - 1, win->dilation_w - 1},
+        (dnnl_dims_t){win->pad_top, win->pad_left}, (dnnl_dims_t){win->pad_bottom, win->pad_right},
+        NULL);
+}
+
+static int make_gradient_desc(const cpu_builder *builder, const layer_mds *mds, bool weights,
+                              dnnl_primitive_desc_t hint, dnnl_primitive_attr_t attr,
+                              dnnl_primitive_desc_t *desc) {
+    const thaw_step *step = builder->step;
+    const thaw_window *win = &step->conv.window;
+    dnnl_engine_t engine = builder->engine;
+    cpu_md b = step->db ? mds->b : NULL;
+    const dnnl_dims_t strides = {win->stride_h, win->stride_w};
+    const dnnl_dims_t gaps = {win->dilation_h - 1, win->dilation_w - 1};
+    const dnnl_dims_t near = {win->pad_top, win->pad_left}, far = {win->pad_bottom, win->pad_right};
+    if (step->kind == THAW_STEP_dense && weights)
+        return (int)dnnl_inner_product_backward_weights_primitive_desc_create(
+            desc, engine, mds->x, mds->w, b, mds->y, hint, attr);
+    if (step->kind == THAW_STEP_dense)
+        return (int)dnnl_inner_product_backward_data_primitive_desc_create(
+            desc, engine, mds->x, mds->w, mds->y, hint, attr);
+    if (weights)
+        return (int)dnnl_convolution_backward_weights_primitive_desc_create(
+            desc, engine, dnnl_convolution_direct, mds->x, mds->w, b, mds->y, strides, gaps, near,
+            far, hint, attr);
+    return (int)dnnl_convolution_backward_data_primitive_desc_create(
+        desc, engine, dnnl_convolution_direct, mds->x, mds->w, mds->y, strides, gaps, near, far,
+        hint, attr);
+}
+
+/* The descriptor of one of the two passes, and the layouts that it has chosen. */
+static int choose_gradient(cpu_builder *builder, bool weights, layer_mds *mds,
+                           dnnl_primitive_desc_t *desc) {
+    CPU_TRY(make_mds(builder, mds));
+    const thaw_step *step = builder->step;
+    if (step->kind == THAW_STEP_conv) {
+        CPU_TRY(cpu_port_md(builder, step->in[0], dnnl_f32, dnnl_format_tag_any, &mds->x));
+        CPU_TRY(cpu_port_md(builder, step->out, dnnl_f32, dnnl_format_tag_any, &mds->y));
+    }
+    dnnl_primitive_desc_t hint;
+    dnnl_primitive_attr_t attr;
+    int code = make_hint(builder, mds, &hint);
+    if (code) return cpu_refuse(builder, code, "this shape");
+    code = cpu_attributes(NULL, &attr);
+    if (!code) {
+        code = make_gradient_desc(builder, mds, weights, hint, attr, desc);
+        dnnl_primitive_attr_destroy(attr);
+    }
+    dnnl_primitive_desc_destroy(hint);
+    if (code) return cpu_refuse(builder, code, "the gradient of this shape");
+    code = cpu_chosen_md(builder, *desc, weights ? dnnl_query_src_md : dnnl_query_diff_src_md,
+                         &mds->x);
+    if (!code)
+        code = cpu_chosen_md(builder, *desc,
+                             weights ? dnnl_query_diff_weights_md : dnnl_query_weights_md, &mds->w);
+    if (!code) code = cpu_chosen_md(builder, *desc, dnnl_query_diff_dst_md, &mds->y);
+    if (code) dnnl_primitive_desc_destroy(*desc);
+    return code;
+}
+
+/* A port as the primitive of a dense layer sees it: N,C in rows; a convolution's is as chosen. */
+static int source_rows(cpu_builder *builder, const thaw_port *port, cpu_md md, cpu_source *source) {
+    cpu_md want = md;
+    if (builder->step->kind == THAW_STEP_dense)
+        CPU_TRY(cpu_port_md(builder, port, dnnl_f32, dnnl_nchw, &want));
+    CPU_TRY(cpu_source_in(builder, port, want, source));
+    source->md = md;
+    return 0;
+}
+
+static int add_data_gradient(cpu_builder *builder) {
+    const thaw_step *step = builder->step;
+    layer_mds mds;
+    dnnl_primitive_desc_t desc;
+    CPU_TRY(choose_gradient(builder, false, &mds, &desc));
+    cpu_source dy;
+    cpu_target dx = {.port = step->dx[0], .want = cpu_layout(step->dx[0]), .md = mds.x};
+    int code = source_rows(builder, step->dy, mds.y, &dy);
+    cpu_md rows = mds.x;
+    /* Rows N,C are the same memory as N,C,1,1. */
+    if (!code && step->kind == THAW_STEP_dense)
+        code = cpu_port_md(builder, step->dx[0], dnnl_f32, dnnl_nchw, &dx.md);
+    if (!code) code = cpu_target_open(builder, &dx);
+    if (code) {
+        dnnl_primitive_desc_destroy(desc);
+        return code;
+    }
+    cpu_call *call;
+    CPU_TRY(cpu_add_call(builder, desc, &call));
+    CPU_TRY(cpu_bind_source(builder, call, DNNL_ARG_DIFF_DST, &dy));
+    CPU_TRY(cpu_bind_constant(builder, call, DNNL_ARG_WEIGHTS, step->w, mds.w_plain, mds.w));
+    cpu_target seen = dx;
+    seen.md = seen.want = rows;
+    if (step->kind != THAW_STEP_dense) seen.want = dx.want;
+    CPU_TRY(cpu_bind_target(builder, call, DNNL_ARG_DIFF_SRC, &seen));
+    return cpu_target_close(builder, &dx);
+}
+
+static int add_weight_gradient(cpu_builder *builder) {
+    const thaw_step *step = builder->step;
+    layer_mds mds;
+    dnnl_primitive_desc_t desc;
+    CPU_TRY(choose_gradient(builder, true, &mds, &desc));
+    cpu_source x, dy;
+    cpu_target dw = {.memory = step->dw, .want = mds.w_plain, .md = mds.w};
+    cpu_target db = {.memory = step->db, .want = mds.b, .md = mds.b};
+    int code = source_rows(builder, step->in[0], mds.x, &x);
+    if (!code) code = source_rows(builder, step->dy, mds.y, &dy);
+    if (!code) code = cpu_target_open(builder, &dw);
+    if (code) {
+        dnnl_primitive_desc_destroy(desc);
+        return code;
+    }
+    cpu_call *call;
+    CPU_TRY(cpu_add_call(builder, desc, &call));
+    CPU_TRY(cpu_bind_source(builder, call, DNNL_ARG_SRC, &x));
+    CPU_TRY(cpu_bind_source(builder, call, DNNL_ARG_DIFF_DST, &dy));
+    CPU_TRY(cpu_bind_target(builder, call, DNNL_ARG_DIFF_WEIGHTS, &dw));
+    if (step->db) CPU_TRY(cpu_bind_target(builder, call, DNNL_ARG_DIFF_BIAS, &db));
+    return cpu_target_close(builder, &dw);
+}
+
+int cpu_conv_backward_prepare(thaw_step *step, const thaw_plan_context *plan,
+                              struct thaw_error *err) {
+    cpu_builder builder;
+    CPU_TRY(cpu_begin_backward(&builder, step, plan, err));
+    if (step->dw) CPU_TRY(add_weight_gradient(&builder));
+    return step->dx[0] ? add_data_gradient(&builder) : 0;
 }

@@ -193,3 +193,126 @@ int cpu_concat_prepare(thaw_step *step, const thaw_plan_context *plan, struct th
     CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_DST, step->out, y));
     return cpu_set_output(&builder, y);
 }
+
+/* ---- training -------------------------------------------------------------------------------- */
+
+int cpu_load_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
+    return cpu_import_prepare(step, plan, err);
+}
+
+int cpu_concat_backward_prepare(thaw_step *step, const thaw_plan_context *plan,
+                                struct thaw_error *err) {
+    cpu_builder builder;
+    CPU_TRY(cpu_begin_backward(&builder, step, plan, err));
+    const thaw_port *dy = step->dy;
+    dnnl_format_tag_t tag;
+    CPU_TRY(usual_tag(&builder, &tag));
+    /* A part of a blocked layout begins and ends with a block. */
+    for (int i = 0; i < step->n_in; i++)
+        if (step->in[i]->C % 16 != 0) tag = dnnl_nhwc;
+    cpu_md whole;
+    cpu_source source;
+    CPU_TRY(cpu_port_md(&builder, dy, dnnl_f32, tag, &whole));
+    CPU_TRY(cpu_source_in(&builder, dy, whole, &source));
+    int64_t first = 0;
+    for (int i = 0; i < step->n_in; first += step->in[i++]->C) {
+        const thaw_port *dx = step->dx[i];
+        if (!dx) continue;
+        const dnnl_dims_t size = {dx->N, dx->C, dx->H, dx->W}, from = {0, first, 0, 0};
+        CPU_TRY(cpu_part_md(&builder, whole, size, from, &source.md));
+        dnnl_primitive_desc_t desc;
+        cpu_call *call;
+        CPU_TRY(cpu_copy_desc(&builder, source.md, cpu_layout(dx), &desc));
+        CPU_TRY(cpu_add_call(&builder, desc, &call));
+        CPU_TRY(cpu_bind_source(&builder, call, DNNL_ARG_FROM, &source));
+        CPU_TRY(cpu_bind_port(&builder, call, DNNL_ARG_TO, dx));
+    }
+    return 0;
+}
+
+/* Zeros, and dy in its channels; by way of NHWC, of which any channels are a part. */
+int cpu_slice_backward_prepare(thaw_step *step, const thaw_plan_context *plan,
+                               struct thaw_error *err) {
+    cpu_builder builder;
+    CPU_TRY(cpu_begin_backward(&builder, step, plan, err));
+    const thaw_port *dx = step->dx[0], *dy = step->dy;
+    cpu_md rows, part, own = cpu_layout(dx);
+    const dnnl_dims_t size = {dy->N, dy->C, dy->H, dy->W}, from = {0, step->first, 0, 0};
+    CPU_TRY(cpu_port_md(&builder, dx, dnnl_f32, dnnl_nhwc, &rows));
+    CPU_TRY(cpu_part_md(&builder, rows, size, from, &part));
+    cpu_target target = {.port = dx, .want = own, .md = rows};
+    CPU_TRY(cpu_target_open(&builder, &target));
+    builder.state->clear_bytes = dnnl_memory_desc_get_size(rows);
+    builder.state->clear_offset = target.reordered ? target.offset : SIZE_MAX;
+    dnnl_primitive_desc_t desc;
+    cpu_call *call;
+    CPU_TRY(cpu_copy_desc(&builder, cpu_layout(dy), part, &desc));
+    CPU_TRY(cpu_add_call(&builder, desc, &call));
+    CPU_TRY(cpu_bind_port(&builder, call, DNNL_ARG_FROM, dy));
+    cpu_target seen = target;
+    seen.md = part;
+    if (!target.reordered) seen.want = part;
+    CPU_TRY(cpu_bind_target(&builder, call, DNNL_ARG_TO, &seen));
+    return cpu_target_close(&builder, &target);
+}
+
+int cpu_slice_backward(const thaw_step *step, const thaw_run_context *context) {
+    const cpu_state *state = step->backward_state;
+    char *rows = state->clear_offset == SIZE_MAX ? step->dx[0]->data
+                                                 : (char *)context->workspace + state->clear_offset;
+    memset(rows, 0, state->clear_bytes);
+    return cpu_run_backward(step, context);
+}
+
+/* The way back: groups and the channels of a group change places. */
+int cpu_shuffle_backward_prepare(thaw_step *step, const thaw_plan_context *plan,
+                                 struct thaw_error *err) {
+    cpu_builder builder;
+    CPU_TRY(cpu_begin_backward(&builder, step, plan, err));
+    const thaw_port *dx = step->dx[0], *dy = step->dy;
+    cpu_md rows;
+    cpu_source source;
+    CPU_TRY(cpu_port_md(&builder, dy, dnnl_f32, dnnl_nhwc, &rows));
+    CPU_TRY(cpu_source_in(&builder, dy, rows, &source));
+    cpu_target target = {.port = dx, .want = cpu_layout(dx), .md = rows};
+    CPU_TRY(cpu_target_open(&builder, &target));
+    dnnl_primitive_attr_t attr;
+    dnnl_primitive_desc_t desc;
+    CPU_TRY(cpu_attributes(NULL, &attr));
+    int code = (int)dnnl_shuffle_forward_primitive_desc_create(
+        &desc, builder.engine, dnnl_forward_inference, rows, rows, 1, step->groups, attr);
+    dnnl_primitive_attr_destroy(attr);
+    if (code) return cpu_refuse(&builder, code, "this shuffle's gradient");
+    cpu_call *call;
+    CPU_TRY(cpu_add_call(&builder, desc, &call));
+    CPU_TRY(cpu_bind_source(&builder, call, DNNL_ARG_SRC, &source));
+    CPU_TRY(cpu_bind_target(&builder, call, DNNL_ARG_DST, &target));
+    return cpu_target_close(&builder, &target);
+}
+
+int cpu_pad_backward_prepare(thaw_step *step, const thaw_plan_context *plan,
+                             struct thaw_error *err) {
+    cpu_builder builder;
+    CPU_TRY(cpu_begin_backward(&builder, step, plan, err));
+    const thaw_port *dx = step->dx[0];
+    const thaw_window *w = &step->conv.window;
+    const dnnl_dims_t size = {dx->N, dx->C, dx->H, dx->W}, from = {0, 0, w->pad_top, w->pad_left};
+    cpu_md inner;
+    CPU_TRY(cpu_part_md(&builder, cpu_layout(step->dy), size, from, &inner));
+    dnnl_primitive_desc_t desc;
+    cpu_call *call;
+    CPU_TRY(cpu_copy_desc(&builder, inner, cpu_layout(dx), &desc));
+    CPU_TRY(cpu_add_call(&builder, desc, &call));
+    CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_FROM, step->dy, inner));
+    return cpu_bind_port(&builder, call, DNNL_ARG_TO, dx);
+}
+
+int cpu_flatten_backward_prepare(thaw_step *step, const thaw_plan_context *plan,
+                                 struct thaw_error *err) {
+    cpu_builder builder;
+    CPU_TRY(cpu_begin_backward(&builder, step, plan, err));
+    const thaw_port *dx = step->dx[0];
+    cpu_md plain;
+    CPU_TRY(cpu_port_md(&builder, dx, dnnl_f32, dnnl_nchw, &plain));
+    return add_copy(&builder, step->dy, plain, dx, cpu_layout(dx));
+}

@@ -18,6 +18,17 @@ int cpu_begin(cpu_builder *builder, thaw_step *step, const thaw_plan_context *pl
     builder->state = thaw_arena_alloc(plan->arena, sizeof(cpu_state));
     if (!builder->state) return cpu_refuse(builder, dnnl_out_of_memory, "the step's state");
     step->state = builder->state;
+    if (plan->leader) builder->leader = plan->leader->state;
+    return 0;
+}
+
+int cpu_begin_backward(cpu_builder *builder, thaw_step *step, const thaw_plan_context *plan,
+                       struct thaw_error *err) {
+    void *forward = step->state;
+    CPU_TRY(cpu_begin(builder, step, plan, err));
+    step->backward_state = builder->state;
+    step->state = forward;
+    if (plan->leader) builder->leader = plan->leader->backward_state;
     return 0;
 }
 
@@ -32,13 +43,15 @@ static int bind(cpu_builder *builder, cpu_call *call, cpu_arg arg, cpu_md md) {
 
 /* Takes n bytes of the step's workspace. */
 static size_t reserve(cpu_builder *builder, size_t n) {
-    size_t offset = builder->step->workspace_bytes;
-    builder->step->workspace_bytes += (n + 63) / 64 * 64;
+    size_t offset = builder->workspace;
+    builder->workspace += (n + 63) / 64 * 64;
+    if (builder->workspace > builder->step->workspace_bytes)
+        builder->step->workspace_bytes = builder->workspace;
     return offset;
 }
 
 int cpu_add_call(cpu_builder *builder, dnnl_primitive_desc_t desc, cpu_call **out) {
-    enum { OTHERS = 6 }; /* Output, weights, bias, scale, shift, scratchpad. */
+    enum { OTHERS = 9 }; /* A layer norm's gradient has most. */
     cpu_call *call = &builder->state->calls[builder->state->n_calls];
     cpu_md scratch = NULL;
     call->capacity = builder->step->n_in + OTHERS;
@@ -164,8 +177,38 @@ static int reorder_now(cpu_builder *builder, cpu_md from, void *source, cpu_md t
     return code ? cpu_refuse(builder, code, "to pack the weights") : 0;
 }
 
+/* Values that change: read where they are, or packed again each time. */
+static int bind_changing(cpu_builder *builder, cpu_call *call, int index, const float *values,
+                         cpu_md from, cpu_md to) {
+    cpu_arg arg = {index, CPU_BIND_CONSTANT, .constant = (void *)values};
+    if (dnnl_memory_desc_equal(from, to)) return bind(builder, call, arg, to);
+    cpu_state *state = builder->state;
+    if (state->n_packs == CPU_MAX_PACKS) return cpu_refuse(builder, -1, "so many weights");
+    cpu_pack *pack = &state->packs[state->n_packs];
+    if (builder->leader) {
+        pack->packed = builder->leader->packs[state->n_packs++].packed;
+    } else {
+        dnnl_engine_t engine = builder->engine;
+        dnnl_primitive_desc_t desc;
+        pack->packed = thaw_arena_alloc(builder->plan->arena, dnnl_memory_desc_get_size(to));
+        if (!pack->packed)
+            return cpu_refuse(builder, dnnl_out_of_memory, "memory for packed weights");
+        state->n_packs++;
+        int code = dnnl_reorder_primitive_desc_create(&desc, from, engine, to, engine, NULL);
+        if (code) return cpu_refuse(builder, code, "to pack the weights");
+        code = dnnl_primitive_create(&pack->reorder, desc);
+        dnnl_primitive_desc_destroy(desc);
+        if (!code) code = dnnl_memory_create(&pack->from, from, engine, (void *)values);
+        if (!code) code = dnnl_memory_create(&pack->to, to, engine, pack->packed);
+        if (code) return cpu_refuse(builder, code, "to pack the weights");
+    }
+    arg.constant = pack->packed;
+    return bind(builder, call, arg, to);
+}
+
 int cpu_bind_constant(cpu_builder *builder, cpu_call *call, int index, const float *values,
                       cpu_md from, cpu_md to) {
+    if (builder->plan->training) return bind_changing(builder, call, index, values, from, to);
     void *packed = thaw_arena_alloc(builder->plan->arena, dnnl_memory_desc_get_size(to));
     if (!packed) return cpu_refuse(builder, dnnl_out_of_memory, "memory for packed weights");
     CPU_TRY(reorder_now(builder, from, (void *)values, to, packed));
@@ -199,6 +242,64 @@ int cpu_bind_source(cpu_builder *builder, cpu_call *call, int index, const cpu_s
     cpu_arg arg = {index, CPU_BIND_PORT, .port = source->port};
     if (source->reordered) arg = (cpu_arg){index, CPU_BIND_WORKSPACE, .offset = source->offset};
     return bind(builder, call, arg, source->md);
+}
+
+/* ---- outputs that may lie otherwise ---------------------------------------------------------- */
+
+int cpu_target_open(cpu_builder *builder, cpu_target *target) {
+    target->reordered = !dnnl_memory_desc_equal(target->want, target->md);
+    if (target->reordered) target->offset = reserve(builder, dnnl_memory_desc_get_size(target->md));
+    return 0;
+}
+
+/* The place that the values are for. */
+static int bind_place(cpu_builder *builder, cpu_call *call, int index, const cpu_target *target) {
+    cpu_arg arg = {index, CPU_BIND_PORT, .port = target->port};
+    if (!target->port) arg = (cpu_arg){index, CPU_BIND_CONSTANT, .constant = target->memory};
+    return bind(builder, call, arg, target->want);
+}
+
+int cpu_bind_target(cpu_builder *builder, cpu_call *call, int index, const cpu_target *target) {
+    if (!target->reordered) return bind_place(builder, call, index, target);
+    cpu_arg arg = {index, CPU_BIND_WORKSPACE, .offset = target->offset};
+    return bind(builder, call, arg, target->md);
+}
+
+int cpu_target_close(cpu_builder *builder, const cpu_target *target) {
+    if (!target->reordered) return 0;
+    dnnl_primitive_desc_t desc;
+    CPU_TRY(cpu_copy_desc(builder, target->md, target->want, &desc));
+    cpu_call *call;
+    CPU_TRY(cpu_add_call(builder, desc, &call));
+    CPU_TRY(cpu_bind_target(builder, call, DNNL_ARG_FROM, target));
+    return bind_place(builder, call, DNNL_ARG_TO, target);
+}
+
+int cpu_bind_kept(cpu_builder *builder, cpu_call *call, int index, cpu_md md, size_t offset) {
+    cpu_arg arg = {index, CPU_BIND_KEPT, .port = builder->step->kept, .offset = offset};
+    return bind(builder, call, arg, md);
+}
+
+/* ---- loops ----------------------------------------------------------------------------------- */
+
+int cpu_view_of(cpu_builder *builder, const thaw_port *port, cpu_view *view) {
+    static const struct {
+        dnnl_format_tag_t tag;
+        int width; /* 0: all channels. */
+    } usual[] = {{dnnl_nhwc, 0}, {dnnl_nChw8c, 8}, {dnnl_nChw16c, 16}, {dnnl_nchw, 1}};
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+        cpu_md md;
+        CPU_TRY(cpu_port_md(builder, port, dnnl_f32, usual[i].tag, &md));
+        if (!dnnl_memory_desc_equal(md, cpu_layout(port))) continue;
+        int64_t width = usual[i].width ? usual[i].width : port->C;
+        *view = (cpu_view){.N = port->N,
+                           .C = port->C,
+                           .blocks = (port->C + width - 1) / width,
+                           .pixels = port->H * port->W,
+                           .width = width};
+        return 0;
+    }
+    return cpu_refuse(builder, dnnl_unimplemented, "an unusual layout");
 }
 
 /* ---- what follows ---------------------------------------------------------------------------- */
@@ -286,6 +387,8 @@ static void *argument_data(const cpu_arg *arg, const thaw_run_context *context) 
             return arg->constant;
         case CPU_BIND_WORKSPACE:
             return (char *)context->workspace + arg->offset;
+        case CPU_BIND_KEPT:
+            return (char *)arg->port->data + arg->offset;
         case CPU_BIND_FEATURES:
             return context->features;
     }
@@ -303,16 +406,37 @@ static int run_call(const cpu_call *call, const thaw_run_context *context) {
     return (int)dnnl_primitive_execute(call->primitive, context->stream, call->n_args, call->exec);
 }
 
-int cpu_run(const thaw_step *step, const thaw_run_context *context) {
-    const cpu_state *state = step->state;
-    if (state->clear_bytes) memset(step->out->data, 0, state->clear_bytes);
+static int run_calls(const cpu_state *state, const thaw_run_context *context) {
     for (int i = 0; i < state->n_calls; i++)
         CPU_TRY(run_call(&state->calls[i], context));
     return 0;
 }
 
-void cpu_release(thaw_step *step) {
-    cpu_state *state = step->state;
+int cpu_run(const thaw_step *step, const thaw_run_context *context) {
+    const cpu_state *state = step->state;
+    if (state->clear_bytes) memset(step->out->data, 0, state->clear_bytes);
+    return run_calls(state, context);
+}
+
+int cpu_run_backward(const thaw_step *step, const thaw_run_context *context) {
+    return run_calls(step->backward_state, context);
+}
+
+static int pack_weights(const cpu_state *state, void *stream) {
+    for (int i = 0; state && i < state->n_packs; i++) {
+        const cpu_pack *pack = &state->packs[i];
+        dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, pack->from}, {DNNL_ARG_TO, pack->to}};
+        if (pack->reorder) CPU_TRY(dnnl_primitive_execute(pack->reorder, stream, 2, args));
+    }
+    return 0;
+}
+
+int cpu_pack_step(const thaw_step *step, void *stream) {
+    CPU_TRY(pack_weights(step->state, stream));
+    return pack_weights(step->backward_state, stream);
+}
+
+static void release_state(cpu_state *state) {
     if (!state) return;
     for (int i = 0; i < CPU_MAX_CALLS; i++) {
         cpu_call *call = &state->calls[i];
@@ -320,7 +444,17 @@ void cpu_release(thaw_step *step) {
             dnnl_memory_destroy(call->args[k].memory);
         dnnl_primitive_destroy(call->primitive);
     }
+    for (int i = 0; i < state->n_packs; i++) {
+        dnnl_primitive_destroy(state->packs[i].reorder);
+        dnnl_memory_destroy(state->packs[i].from);
+        dnnl_memory_destroy(state->packs[i].to);
+    }
     for (const cpu_kept *kept = state->kept; kept; kept = kept->next)
         dnnl_memory_desc_destroy(kept->md);
-    step->state = NULL;
+}
+
+void cpu_release(thaw_step *step) {
+    release_state(step->state);
+    release_state(step->backward_state);
+    step->state = step->backward_state = NULL;
 }

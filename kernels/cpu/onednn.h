@@ -12,7 +12,7 @@
 
 #include "kernels.h"
 
-enum { CPU_MAX_CALLS = 2 };
+enum { CPU_MAX_CALLS = 8, CPU_MAX_PACKS = 2 };
 
 /* How values lie: logical shape, type and physical layout. Owned by the state of the step that made
  * it, so it lives as long as the plan. */
@@ -24,6 +24,7 @@ typedef enum cpu_binding {
     CPU_BIND_CONSTANT,  /* packed at plan time, in the plan's arena */
     CPU_BIND_WORKSPACE, /* an offset into the workspace */
     CPU_BIND_FEATURES,  /* the caller's output */
+    CPU_BIND_KEPT,      /* the step's kept values */
 } cpu_binding;
 
 typedef struct cpu_arg {
@@ -48,12 +49,30 @@ typedef struct cpu_kept {
     struct cpu_kept *next;
 } cpu_kept;
 
-/* thaw_step.state of every step; in the plan's arena. */
+/* Weights that change, copied to the layout that a primitive wants. */
+typedef struct cpu_pack {
+    dnnl_primitive_t reorder; /* NULL: the leader's does it. */
+    dnnl_memory_t from, to;
+    void *packed;
+} cpu_pack;
+
+/* How per-channel loops see an activation: [N, blocks, pixels, width], dense, where channel c is
+ * number c % width of block c / width. It covers NHWC, NCHW and channels in blocks of 8 or 16. */
+typedef struct cpu_view {
+    int64_t N, C, blocks, pixels, width;
+} cpu_view;
+
+/* thaw_step.state of every step, and backward_state; in the plan's arena. */
 typedef struct cpu_state {
     int n_calls;
     cpu_call calls[CPU_MAX_CALLS];
+    int n_packs;
+    cpu_pack packs[CPU_MAX_PACKS];
     cpu_kept *kept;
-    size_t clear_bytes; /* pad: the output's first bytes are zeroed before the calls. */
+    /* pad, the gradient of slice: so many bytes are zeroed before the calls: the output's first, or
+     * the workspace's at clear_offset. */
+    size_t clear_bytes, clear_offset;
+    cpu_view view; /* Where loops of our own run. */
 } cpu_state;
 
 /* A prepare in progress. */
@@ -63,6 +82,8 @@ typedef struct cpu_builder {
     dnnl_engine_t engine;
     struct thaw_error *err;
     cpu_state *state;
+    const cpu_state *leader; /* NULL, or the state of the leader's same pass. */
+    size_t workspace;        /* Taken by now. */
 } cpu_builder;
 
 #define CPU_TRY(expr)                       \
@@ -74,6 +95,10 @@ typedef struct cpu_builder {
 /* Starts a prepare: allocates the state in the plan's arena. */
 int cpu_begin(cpu_builder *builder, thaw_step *step, const thaw_plan_context *plan,
               struct thaw_error *err);
+
+/* The same for its backward pass. */
+int cpu_begin_backward(cpu_builder *builder, thaw_step *step, const thaw_plan_context *plan,
+                       struct thaw_error *err);
 
 /* Appends a primitive made from the descriptor, which is destroyed; reserves its scratchpad at the
  * end of the step's workspace. */
@@ -113,7 +138,8 @@ int cpu_bind_port_as(cpu_builder *builder, cpu_call *call, int index, const thaw
                      cpu_md md);
 int cpu_bind_features(cpu_builder *builder, cpu_call *call, int index, cpu_md md);
 
-/* Packs n floats that lie as `from` says into a copy that lies as `to` says, and binds that. */
+/* Packs n floats that lie as `from` says into a copy that lies as `to` says, and binds that. In
+ * training they are packed whenever cpu_pack is called. */
 int cpu_bind_constant(cpu_builder *builder, cpu_call *call, int index, const float *values,
                       cpu_md from, cpu_md to);
 
@@ -127,6 +153,23 @@ typedef struct cpu_source {
 } cpu_source;
 int cpu_source_in(cpu_builder *builder, const thaw_port *port, cpu_md want, cpu_source *source);
 int cpu_bind_source(cpu_builder *builder, cpu_call *call, int index, const cpu_source *source);
+
+/* Where a primitive writes in layout `md`: a port, or floats of the caller that lie as `want` says.
+ * Open it before the call that writes, bind it, and close it after that call, which adds a reorder
+ * where the two layouts differ. */
+typedef struct cpu_target {
+    const thaw_port *port; /* NULL: memory. */
+    float *memory;
+    cpu_md want, md;
+    bool reordered;
+    size_t offset;
+} cpu_target;
+int cpu_target_open(cpu_builder *builder, cpu_target *target);
+int cpu_bind_target(cpu_builder *builder, cpu_call *call, int index, const cpu_target *target);
+int cpu_target_close(cpu_builder *builder, const cpu_target *target);
+
+/* What the forward pass keeps for the backward pass, from a byte of it on. */
+int cpu_bind_kept(cpu_builder *builder, cpu_call *call, int index, cpu_md md, size_t offset);
 
 /* ---- what follows ---------------------------------------------------------------------------- */
 
@@ -144,12 +187,23 @@ int cpu_epilogue(cpu_builder *builder, cpu_md shift, dnnl_primitive_attr_t *attr
 /* A descriptor of a copy from one layout to another. */
 int cpu_copy_desc(cpu_builder *builder, cpu_md from, cpu_md to, dnnl_primitive_desc_t *desc);
 
+/* How loops see the port; refused where it lies in none of the usual ways. */
+int cpu_view_of(cpu_builder *builder, const thaw_port *port, cpu_view *view);
+
+/* The channels of a block. */
+static inline int64_t cpu_view_lanes(const cpu_view *v, int64_t block) {
+    int64_t left = v->C - block * v->width;
+    return left < v->width ? left : v->width;
+}
+
 /* Fails with a sentence; always returns non-zero. */
 int cpu_refuse(cpu_builder *builder, int code, const char *what);
 
 /* The run and release of every oneDNN step. */
 int cpu_run(const thaw_step *step, const thaw_run_context *context);
 void cpu_release(thaw_step *step);
+int cpu_run_backward(const thaw_step *step, const thaw_run_context *context);
+int cpu_pack_step(const thaw_step *step, void *stream);
 
 /* One prepare for each slot of the trunk; see kernels.h. */
 #define X(name, text)                                                        \
@@ -158,5 +212,32 @@ void cpu_release(thaw_step *step);
 THAW_STEP_LIST(X)
 #undef X
 int cpu_import_run(const thaw_step *step, const thaw_run_context *context);
+int cpu_batch_norm_run(const thaw_step *step, const thaw_run_context *context);
+
+/* The same for the gradients. */
+#define BACKWARD(name)                                                                \
+    int cpu_##name##_backward_prepare(thaw_step *step, const thaw_plan_context *plan, \
+                                      struct thaw_error *err);
+BACKWARD(conv)
+BACKWARD(pool)
+BACKWARD(global_mean)
+BACKWARD(act)
+BACKWARD(add)
+BACKWARD(mul)
+BACKWARD(affine)
+BACKWARD(batch_norm)
+BACKWARD(layer_norm)
+BACKWARD(concat)
+BACKWARD(slice)
+BACKWARD(shuffle)
+BACKWARD(pad)
+BACKWARD(flatten)
+#undef BACKWARD
+int cpu_act_backward(const thaw_step *step, const thaw_run_context *context);
+int cpu_add_backward(const thaw_step *step, const thaw_run_context *context);
+int cpu_mul_backward(const thaw_step *step, const thaw_run_context *context);
+int cpu_affine_backward(const thaw_step *step, const thaw_run_context *context);
+int cpu_batch_norm_backward(const thaw_step *step, const thaw_run_context *context);
+int cpu_slice_backward(const thaw_step *step, const thaw_run_context *context);
 
 #endif

@@ -53,6 +53,72 @@ static const char *cpu_explain(int code) {
     }
 }
 
+/* The caller has put its values there. */
+static int cpu_load_run(const thaw_step *step, const thaw_run_context *context) {
+    (void)step, (void)context;
+    return 0;
+}
+
+/* ---- training -------------------------------------------------------------------------------- */
+
+static bool cpu_alike(const thaw_port *a, const thaw_port *b) {
+    return dnnl_memory_desc_equal(cpu_layout(a), cpu_layout(b));
+}
+
+THAW_CLONES static void add_floats(size_t n, const float *x, float *to) {
+    for (size_t i = 0; i < n; i++)
+        to[i] += x[i];
+}
+
+static int cpu_add_to(size_t n, const float *x, float *to) {
+    add_floats(n, x, to);
+    return 0;
+}
+
+/* Inside, oneDNN finds itself in a parallel region and takes one thread; what is prepared there is
+ * told so, too. */
+static void cpu_side_by_side(int n, void (*work)(void *context, int i), void *context) {
+    int threads = omp_get_max_threads();
+    if (threads > n) threads = n;
+    if (n < 1) return;
+#pragma omp parallel num_threads(threads)
+    {
+        omp_set_num_threads(1);
+#pragma omp for schedule(dynamic, 1)
+        for (int i = 0; i < n; i++)
+            work(context, i);
+    }
+}
+
+/* Which values of the forward pass it reads, and its run. */
+#define GRADIENT(name, in, out, run) \
+    [THAW_STEP_##name] = {in, out, cpu_##name##_backward_prepare, run}
+
+static const thaw_training_slots training = {
+    .backward =
+        {
+            GRADIENT(conv, true, false, cpu_run_backward),
+            [THAW_STEP_dense] = {true, false, cpu_conv_backward_prepare, cpu_run_backward},
+            GRADIENT(pool, false, false, cpu_run_backward),
+            GRADIENT(global_mean, false, false, cpu_run_backward),
+            GRADIENT(act, false, true, cpu_act_backward),
+            GRADIENT(add, false, false, cpu_add_backward),
+            GRADIENT(mul, true, false, cpu_mul_backward),
+            GRADIENT(affine, true, false, cpu_affine_backward),
+            GRADIENT(batch_norm, true, false, cpu_batch_norm_backward),
+            GRADIENT(layer_norm, true, false, cpu_run_backward),
+            GRADIENT(concat, false, false, cpu_run_backward),
+            GRADIENT(slice, false, false, cpu_slice_backward),
+            GRADIENT(shuffle, false, false, cpu_run_backward),
+            GRADIENT(pad, false, false, cpu_run_backward),
+            GRADIENT(flatten, false, false, cpu_run_backward),
+        },
+    .pack = cpu_pack_step,
+    .alike = cpu_alike,
+    .add_to = cpu_add_to,
+    .side_by_side = cpu_side_by_side,
+};
+
 #define ONEDNN(name) [THAW_STEP_##name] = {cpu_##name##_prepare, cpu_run, cpu_release}
 
 const thaw_kernels thaw_cpu_kernels = {
@@ -62,9 +128,12 @@ const thaw_kernels thaw_cpu_kernels = {
     .computes = cpu_computes,
     .precision = cpu_precision,
     .explain = cpu_explain,
+    .training = &training,
     .trunk =
         {
             [THAW_STEP_import] = {cpu_import_prepare, cpu_import_run, cpu_release},
+            [THAW_STEP_load] = {cpu_load_prepare, cpu_load_run, cpu_release},
+            [THAW_STEP_batch_norm] = {cpu_batch_norm_prepare, cpu_batch_norm_run, cpu_release},
             ONEDNN(export),
             ONEDNN(conv),
             ONEDNN(dense),

@@ -36,7 +36,10 @@ static thaw_epilogue read_act(const thaw_node *node) {
                            .b = thaw_node_float(node, "beta", row->b)};
 }
 
-static bool takes_act(const thaw_step *step) {
+/* In training only what the gradient can be told from without the sum. */
+static bool takes_act(const thaw_lowering *l, const thaw_step *step, const thaw_epilogue *e) {
+    if (l->training && thaw_act_needs_input(e)) return false;
+    if (step->kind == THAW_STEP_batch_norm) return e->act == THAW_ACT_CLIP;
     return step->epilogue.act == THAW_ACT_NONE &&
            (step->kind == THAW_STEP_conv || step->kind == THAW_STEP_dense ||
             step->kind == THAW_STEP_add || step->kind == THAW_STEP_mul ||
@@ -47,7 +50,7 @@ static bool takes_act(const thaw_step *step) {
 static thaw_status put_act(thaw_lowering *l, const thaw_node *node, thaw_epilogue e,
                            thaw_error *err) {
     thaw_step *made_by = thaw__lower_producer(l, node, 0);
-    if (made_by && takes_act(made_by)) {
+    if (made_by && takes_act(l, made_by, &e)) {
         e.residual = made_by->epilogue.residual;
         made_by->epilogue = e;
         thaw__lower_melt(l, node, 0);
@@ -163,7 +166,7 @@ static bool melt_gelu(thaw_lowering *l, const thaw_node *first) {
     int out = chain[3]->out[0];
     thaw_step *made_by = l->step[x] >= 0 ? &l->program.steps[l->step[x]] : NULL;
     thaw_epilogue e = {.act = THAW_ACT_GELU};
-    if (made_by && takes_act(made_by) && l->uses[x] == 2) {
+    if (made_by && takes_act(l, made_by, &e) && l->uses[x] == 2) {
         e.residual = made_by->epilogue.residual;
         made_by->epilogue = e;
         thaw__lower_place(l, out, l->step[x]);
@@ -231,6 +234,28 @@ static bool is_channel_vector(const thaw_value *v, int64_t C, const thaw_value *
     return n == C && axis >= 0 && axis < v->rank && v->dims[axis] == C;
 }
 
+/* Training: what is added to a layer without bias, such as a MatMul's, is its bias. */
+static bool become_bias(thaw_lowering *l, const thaw_node *node, int runtime, const float *values) {
+    thaw_step *layer = thaw__lower_producer(l, node, runtime);
+    if (!layer || !thaw__lower_is_plain(layer)) return false;
+    thaw_step_origins *origins = thaw__lower_origins(l, layer);
+    bool bare = origins && origins->norm < 0 && !layer->b;
+    if (!bare || (layer->kind != THAW_STEP_conv && layer->kind != THAW_STEP_dense)) return false;
+    layer->b = values;
+    origins->b = (thaw_origin){true, .node = (int)(node - l->graph->nodes), .input = 1 - runtime};
+    thaw__lower_melt(l, node, runtime);
+    return true;
+}
+
+/* Training: the channels' numbers are the step's scale, or its shift. */
+static void note_origin(thaw_lowering *l, const thaw_node *node, arithmetic op, int input) {
+    thaw_step *step = &l->program.steps[l->step[thaw__lower_root(l, node->out[0])]];
+    thaw_step_origins *origins = thaw__lower_origins(l, step);
+    thaw_origin own = {true, .node = (int)(node - l->graph->nodes), .input = input};
+    if (op == TIMES) origins->scale = own;
+    if (op == PLUS) origins->shift = own;
+}
+
 /* x op constant, or constant op x, as an affine. */
 static thaw_status with_constant(thaw_lowering *l, const thaw_node *node, arithmetic op,
                                  thaw_error *err) {
@@ -244,6 +269,8 @@ static thaw_status with_constant(thaw_lowering *l, const thaw_node *node, arithm
         return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                          "%s (%s): the constant must be one number, or one for each channel",
                          node->name, node->type);
+    bool trained = l->training && !scalar && node->n_in == 2;
+    if (trained && op == PLUS && become_bias(l, node, runtime, k->data)) return THAW_OK;
     double *scale = thaw_arena_array(l->arena, (size_t)C, sizeof *scale);
     double *shift = thaw_arena_array(l->arena, (size_t)C, sizeof *shift);
     if (!scale || !shift) return thaw__lower_no_memory(node, err);
@@ -256,7 +283,9 @@ static thaw_status with_constant(thaw_lowering *l, const thaw_node *node, arithm
             shift[c] = value;
         }
     }
-    return thaw__lower_affine(l, node, runtime, scale, shift, err);
+    THAW_TRY(thaw__lower_affine(l, node, runtime, scale, shift, err));
+    if (trained) note_origin(l, node, op, 1 - runtime);
+    return THAW_OK;
 }
 
 static bool same_shape(const thaw_port *a, const thaw_port *b) {
@@ -283,7 +312,8 @@ static thaw_status two_tensors(thaw_lowering *l, const thaw_node *node, thaw_ste
 static bool add_residual(thaw_lowering *l, const thaw_node *node, int i) {
     thaw_step *conv = thaw__lower_producer(l, node, i);
     int other = thaw__lower_root(l, node->in[1 - i]), own = thaw__lower_root(l, node->in[i]);
-    if (!conv || conv->kind != THAW_STEP_conv || !thaw__lower_is_plain(conv) || own == other)
+    if (l->training || !conv || conv->kind != THAW_STEP_conv || !thaw__lower_is_plain(conv) ||
+        own == other)
         return false;
     thaw_port *residual = l->port[other];
     if (l->lowered[other] + 1 != l->uses[other]) return false;
@@ -338,7 +368,7 @@ static bool melt_gate(thaw_lowering *l, const thaw_node *node, int i) {
     *e = (thaw_epilogue){.act = silu ? THAW_ACT_SILU : THAW_ACT_HARD_SWISH};
     int x = thaw__lower_root(l, node->in[1 - i]);
     thaw_step *made_by = l->step[x] >= 0 ? &l->program.steps[l->step[x]] : NULL;
-    if (made_by && takes_act(made_by) && l->uses[x] == 2) { /* The gate and this product. */
+    if (made_by && takes_act(l, made_by, e) && l->uses[x] == 2) { /* The gate and this product. */
         e->residual = made_by->epilogue.residual;
         made_by->epilogue = *e;
         thaw__lower_drop(gate);

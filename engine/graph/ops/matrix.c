@@ -46,6 +46,9 @@ static thaw_status lower_dense(thaw_lowering *l, const thaw_node *node, thaw_err
     thaw_step *step =
         thaw__lower_step(l, map ? THAW_STEP_conv : THAW_STEP_dense, node->name, node->out[0], 1);
     if (!kc || !bias || !step) return thaw__lower_no_memory(node, err);
+    if (l->training && (alpha != 1 || beta != 1))
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                         "%s (Gemm): it is trained with alpha = beta = 1 only", node->name);
     const float *from = w->data;
     for (int64_t k = 0; k < K; k++)
         for (int64_t c = 0; c < C; c++)
@@ -56,6 +59,13 @@ static thaw_status lower_dense(thaw_lowering *l, const thaw_node *node, thaw_err
     thaw__lower_read(l, step, 0, x);
     step->w = kc;
     step->b = bias;
+    if (l->training) {
+        int index = (int)(node - l->graph->nodes);
+        thaw_step_origins *origins = thaw__lower_origins(l, step);
+        origins->w = (thaw_origin){true, .node = index, .input = 1, .transposed = !transposed};
+        if (b && !scalar) origins->b = (thaw_origin){true, .node = index, .input = 2};
+        if (!b) step->b = NULL;
+    }
     step->conv = (thaw_conv_shape){
         .N = l->batch,
         .H = x->H,

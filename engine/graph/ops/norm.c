@@ -15,6 +15,33 @@ static thaw_status infer_batch_norm(thaw_graph *graph, thaw_node *node, thaw_err
     return THAW_OK;
 }
 
+/* A part of the layer before it, or, alone, a scale and a shift, or a step. */
+static thaw_status lower_trained(thaw_lowering *l, const thaw_node *node, const float *const p[5],
+                                 thaw_error *err) {
+    int index = (int)(node - l->graph->nodes);
+    thaw_step *layer = thaw__lower_producer(l, node, 0);
+    bool part = layer && thaw__lower_is_plain(layer) && thaw__lower_origins(l, layer)->norm < 0 &&
+                (layer->kind == THAW_STEP_conv || layer->kind == THAW_STEP_dense);
+    bool batch = index >= l->batch_norms_from;
+    if (part && !batch) {
+        thaw__lower_origins(l, layer)->norm = index;
+        thaw__lower_melt(l, node, 0);
+        return THAW_OK;
+    }
+    thaw_step *step =
+        thaw__lower_step_for(l, batch ? THAW_STEP_batch_norm : THAW_STEP_affine, node, 1);
+    if (!step) return thaw__lower_no_memory(node, err);
+    step->scale = p[1];
+    step->shift = p[2];
+    step->mean = p[3];
+    step->var = p[4];
+    step->epsilon = thaw_node_float(node, "epsilon", 1e-5f);
+    *thaw__lower_origins(l, step) = (thaw_step_origins){.scale = {true, .node = index, .input = 1},
+                                                        .shift = {true, .node = index, .input = 2},
+                                                        .norm = index};
+    return THAW_OK;
+}
+
 static thaw_status lower_batch_norm(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     int64_t C = thaw__lower_port(l, node, 0)->C;
     const float *p[5];
@@ -22,6 +49,7 @@ static thaw_status lower_batch_norm(thaw_lowering *l, const thaw_node *node, tha
         p[i] = thaw_value_floats(l->graph, node, i, C, err);
         if (!p[i]) return THAW_ERR_SHAPE;
     }
+    if (l->training) return lower_trained(l, node, p, err);
     double epsilon = thaw_node_float(node, "epsilon", 1e-5f);
     double *scale = thaw_arena_array(l->arena, (size_t)C, sizeof *scale);
     double *shift = thaw_arena_array(l->arena, (size_t)C, sizeof *shift);
@@ -68,6 +96,10 @@ static thaw_status lower_layer_norm(thaw_lowering *l, const thaw_node *node, tha
     step->scale = ones;
     step->shift = zeros;
     step->epsilon = thaw_node_float(node, "epsilon", 1e-5f);
+    if (!l->training) return THAW_OK;
+    int index = (int)(node - l->graph->nodes);
+    if (scale) thaw__lower_origins(l, step)->scale = (thaw_origin){true, .node = index, .input = 1};
+    if (shift) thaw__lower_origins(l, step)->shift = (thaw_origin){true, .node = index, .input = 2};
     return THAW_OK;
 }
 

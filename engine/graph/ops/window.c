@@ -180,6 +180,11 @@ static thaw_status lower_conv(thaw_lowering *l, const thaw_node *node, thaw_erro
     thaw__lower_read(l, step, 0, x);
     step->w = w->data;
     step->b = b ? b->data : NULL;
+    if (l->training) {
+        int index = (int)(node - l->graph->nodes);
+        thaw__lower_origins(l, step)->w = (thaw_origin){true, .node = index, .input = 1};
+        if (b) thaw__lower_origins(l, step)->b = (thaw_origin){true, .node = index, .input = 2};
+    }
     step->conv = (thaw_conv_shape){.N = l->batch,
                                    .H = x->H,
                                    .W = x->W,

@@ -1,0 +1,454 @@
+#include "params.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "graph/cuts.h"
+#include "graph/ops.h"
+
+/* Numbers of a tensor: a segment, or constants. */
+typedef struct source {
+    int segment; /* -1: constants. */
+    const float *constant;
+} source;
+
+typedef enum rule_kind {
+    COPY, /* to[i] = from[i] */
+    FOLD, /* A layer and its BN. */
+    NORM, /* A BN alone, as scale and shift. */
+    TEST, /* Running statistics that steps read outside of training. */
+} rule_kind;
+
+typedef struct thaw_rule {
+    rule_kind kind;
+    int64_t n;                /* COPY: numbers; TEST: pixels of a picture. */
+    int64_t K, each;          /* FOLD, NORM: channels, weights of each. */
+    source from;              /* COPY */
+    source w, b, gamma, beta; /* FOLD, NORM; b may be nothing. */
+    const float *mean, *var;  /* FOLD, NORM: the file's. */
+    double epsilon;
+    int64_t to, to_b;          /* Places in the steps' block: of w' or scale, of b' or shift. */
+    int64_t running;           /* TEST: in the running block, K means and K variances. */
+    int mean_value, var_value; /* TEST: where the graph has them. */
+} rule;
+
+/* Params in the making. */
+typedef struct maker {
+    thaw_params *p;
+    const thaw_graph *graph;
+    const thaw_program *program;
+    thaw_norm norm;
+    int first_trained, first_head;
+    int *segment_of; /* For each value of the graph; -1: none. */
+    int *trained;    /* How often each value is read to be trained. */
+    thaw_arena *arena;
+    thaw_error *err;
+} maker;
+
+static thaw_status no_memory(thaw_error *err) {
+    return thaw_fail_memory(err, "for what is trained");
+}
+
+/* ---- segments ------------------------------------------------------------------------------- */
+
+static thaw_segment *new_segment(maker *m, const char *name, int64_t n) {
+    thaw_segment *s = &m->p->segments[m->p->n_segments++];
+    *s = (thaw_segment){.name = name, .value = -1, .n = n, .offset = m->p->n, .factor = 1};
+    m->p->n += (n + 15) / 16 * 16; /* Each begins a line of the processor's cache. */
+    return s;
+}
+
+/* Whether numbers of this origin are trained here. */
+static bool is_trained(const maker *m, const thaw_origin *origin) {
+    if (!origin->known || origin->node < m->first_trained) return false;
+    const thaw_node *node = &m->graph->nodes[origin->node];
+    if (!(node->op->params >> origin->input & 1)) return false;
+    return strcmp(node->type, "BatchNormalization") != 0 || m->norm != THAW_NORM_FROZEN;
+}
+
+/* The numbers of this origin, of which there are n, or `constant` where they are not trained. */
+static source source_of(maker *m, const thaw_origin *origin, int64_t n, const float *constant,
+                        bool decays) {
+    if (!is_trained(m, origin)) return (source){-1, constant};
+    int value = m->graph->nodes[origin->node].in[origin->input];
+    m->trained[value]++;
+    if (m->segment_of[value] >= 0) return (source){m->segment_of[value], NULL};
+    const thaw_value *v = &m->graph->values[value];
+    thaw_segment *s = new_segment(m, v->name, n);
+    s->value = value;
+    s->node = origin->node;
+    s->decays = decays;
+    if (origin->transposed) {
+        s->rows = v->dims[1];
+        s->columns = v->dims[0];
+    }
+    m->segment_of[value] = (int)(s - m->p->segments);
+    return (source){m->segment_of[value], NULL};
+}
+
+/* From the head's own layer, which has no place in the file yet. */
+static source head_source(maker *m, int step, const char *what, int64_t n, const float *from,
+                          bool decays) {
+    const char *name = thaw_arena_printf(m->arena, "head.%d.%s", step - m->first_head, what);
+    thaw_segment *s = new_segment(m, name ? name : what, n);
+    s->node = m->graph->n_nodes;
+    s->decays = decays;
+    return (source){(int)(s - m->p->segments), from};
+}
+
+/* ---- rules ---------------------------------------------------------------------------------- */
+
+static int64_t take_place(maker *m, int64_t n) {
+    int64_t place = m->p->n_steps;
+    m->p->n_steps += (n + 15) / 16 * 16;
+    return place;
+}
+
+static rule *new_rule(maker *m, rule_kind kind) {
+    rule *r = &m->p->rules[m->p->n_rules++];
+    *r = (rule){.kind = kind,
+                .w.segment = -1,
+                .b.segment = -1,
+                .from.segment = -1,
+                .gamma.segment = -1,
+                .beta.segment = -1,
+                .to = -1,
+                .to_b = -1};
+    return r;
+}
+
+static void copy_rule(maker *m, source from, int64_t n, int64_t *place) {
+    rule *r = new_rule(m, COPY);
+    r->n = n;
+    r->from = from;
+    r->to = *place = take_place(m, n);
+}
+
+/* Where a step has either of the two it needs room for both: kernels write both gradients. */
+static void pair_rules(maker *m, source first, source second, int64_t n_first, int64_t n_second,
+                       int64_t *place_first, int64_t *place_second) {
+    if (first.segment < 0 && second.segment < 0) return;
+    if (first.segment >= 0 || first.constant) copy_rule(m, first, n_first, place_first);
+    if (second.segment >= 0 || second.constant) copy_rule(m, second, n_second, place_second);
+}
+
+static const float *constant_in(const maker *m, int node, int input) {
+    return thaw_node_in(m->graph, &m->graph->nodes[node], input)->data;
+}
+
+/* The BN's own part of a rule. */
+static void read_norm(maker *m, rule *r, int norm, int64_t K) {
+    thaw_origin gamma = {true, .node = norm, .input = 1}, beta = {true, .node = norm, .input = 2};
+    r->K = K;
+    r->gamma = source_of(m, &gamma, K, constant_in(m, norm, 1), false);
+    r->beta = source_of(m, &beta, K, constant_in(m, norm, 2), false);
+    r->mean = constant_in(m, norm, 3);
+    r->var = constant_in(m, norm, 4);
+    r->epsilon = thaw_node_float(&m->graph->nodes[norm], "epsilon", 1e-5f);
+}
+
+static void add_layer(maker *m, int index) {
+    const thaw_step *step = &m->program->steps[index];
+    const thaw_step_origins *o = &m->program->origins[index];
+    thaw_step_place *place = &m->p->places[index];
+    const thaw_conv_shape *c = &step->conv;
+    int64_t each = c->C / c->G * c->window.R * c->window.S, n = c->K * each;
+    if (index >= m->first_head) {
+        copy_rule(m, head_source(m, index, "weight", n, step->w, true), n, &place->w);
+        copy_rule(m, head_source(m, index, "bias", c->K, step->b, false), c->K, &place->b);
+        return;
+    }
+    source w = source_of(m, &o->w, n, step->w, true);
+    source b = source_of(m, &o->b, c->K, step->b, false);
+    if (o->norm < 0) {
+        pair_rules(m, w, b, n, c->K, &place->w, &place->b);
+        return;
+    }
+    rule *r = new_rule(m, FOLD);
+    r->w = w;
+    r->b = b;
+    r->each = each;
+    read_norm(m, r, o->norm, c->K);
+    r->to = place->w = take_place(m, n);
+    r->to_b = place->b = take_place(m, c->K);
+}
+
+static void add_scale(maker *m, int index) {
+    const thaw_step *step = &m->program->steps[index];
+    const thaw_step_origins *o = &m->program->origins[index];
+    thaw_step_place *place = &m->p->places[index];
+    int64_t C = step->out->C;
+    if (o->norm < 0 || step->kind == THAW_STEP_batch_norm) {
+        source scale = source_of(m, &o->scale, C, step->scale, false);
+        source shift = source_of(m, &o->shift, C, step->shift, false);
+        pair_rules(m, scale, shift, C, C, &place->scale, &place->shift);
+    } else {
+        rule *r = new_rule(m, NORM);
+        read_norm(m, r, o->norm, C);
+        r->to = place->scale = take_place(m, C);
+        r->to_b = place->shift = take_place(m, C);
+    }
+    if (step->kind != THAW_STEP_batch_norm) return;
+    rule *r = new_rule(m, TEST);
+    r->K = C;
+    r->n = step->out->H * step->out->W;
+    r->mean = step->mean;
+    r->var = step->var;
+    r->mean_value = m->graph->nodes[o->norm].in[3];
+    r->var_value = m->graph->nodes[o->norm].in[4];
+    r->running = m->p->n_running;
+    m->p->n_running += 2 * C;
+    r->to = place->mean = take_place(m, C);
+    r->to_b = place->var = take_place(m, C);
+}
+
+/* ---- making --------------------------------------------------------------------------------- */
+
+/* A tensor that is trained in one place and read in another would have to be two. */
+static thaw_status check_shared(const maker *m, int to) {
+    const thaw_graph *g = m->graph;
+    uint8_t *marks = thaw_arena_alloc(m->arena, (size_t)g->n_nodes + 1);
+    int *reads = thaw_arena_array(m->arena, (size_t)g->n_values, sizeof *reads);
+    if (!marks || !reads) return no_memory(m->err);
+    thaw_graph_mark_below(g, to, marks);
+    for (int i = 0; i < g->n_nodes; i++) {
+        if (!marks[i] || !g->nodes[i].live) continue;
+        for (int k = 0; k < g->nodes[i].n_in; k++)
+            if (g->nodes[i].in[k] >= 0) reads[g->nodes[i].in[k]]++;
+    }
+    for (int s = 0; s < m->p->n_segments; s++) {
+        int value = m->p->segments[s].value;
+        if (value >= 0 && reads[value] != m->trained[value])
+            return thaw_fail(m->err, THAW_ERR_UNSUPPORTED,
+                             "the weights %s belong to %s, which is trained, and to another layer, "
+                             "which is not: export the model with weights of their own for both, "
+                             "or freeze above them",
+                             g->values[value].name, g->nodes[m->p->segments[s].node].name);
+    }
+    return THAW_OK;
+}
+
+static const float *segment_start(const thaw_params *p, const thaw_graph *graph, int s) {
+    return p->segments[s].value < 0 ? NULL : graph->values[p->segments[s].value].data;
+}
+
+static void transpose(const float *from, int64_t rows, int64_t columns, float *to) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++)
+            to[r * columns + c] = from[c * rows + r];
+}
+
+static void read_values(const maker *m) {
+    thaw_params *p = m->p;
+    for (int i = 0; i < p->n_segments; i++) {
+        const thaw_segment *s = &p->segments[i];
+        const float *from = segment_start(p, m->graph, i);
+        float *to = p->values + s->offset;
+        if (from && s->rows) transpose(from, s->rows, s->columns, to);
+        if (from && !s->rows) memcpy(to, from, (size_t)s->n * sizeof *to);
+    }
+    for (int i = 0; i < p->n_rules; i++) {
+        const rule *r = &p->rules[i];
+        if (r->kind == COPY && r->from.segment >= 0 && r->from.constant) /* The head's. */
+            memcpy(p->values + p->segments[r->from.segment].offset, r->from.constant,
+                   (size_t)r->n * sizeof(float));
+        if (r->kind != TEST) continue;
+        memcpy(p->running + r->running, r->mean, (size_t)r->K * sizeof(float));
+        memcpy(p->running + r->running + r->K, r->var, (size_t)r->K * sizeof(float));
+    }
+}
+
+thaw_status thaw_params_init(thaw_params *params, const thaw_graph *graph, int to,
+                             const thaw_program *program, thaw_norm norm, int first_trained,
+                             int first_head, thaw_arena *arena, thaw_error *err) {
+    maker m = {params, graph, program, norm, first_trained, first_head, NULL, NULL, arena, err};
+    size_t most = 4 * (size_t)program->n_steps + 4, n_values = (size_t)graph->n_values;
+    *params = (thaw_params){.segments = thaw_arena_array(arena, most, sizeof(thaw_segment)),
+                            .places = thaw_arena_array(arena, most, sizeof(thaw_step_place)),
+                            .rules = thaw_arena_array(arena, most, sizeof(rule))};
+    m.segment_of = thaw_arena_array(arena, n_values, sizeof *m.segment_of);
+    m.trained = thaw_arena_array(arena, n_values, sizeof *m.trained);
+    if (!params->segments || !params->places || !params->rules || !m.segment_of || !m.trained)
+        return no_memory(err);
+    for (size_t i = 0; i < n_values; i++)
+        m.segment_of[i] = -1;
+    for (int i = 0; i < program->n_steps; i++) {
+        params->places[i] = (thaw_step_place){-1, -1, -1, -1, -1, -1};
+        switch (program->steps[i].kind) {
+            case THAW_STEP_conv:
+            case THAW_STEP_dense:
+                add_layer(&m, i);
+                break;
+            case THAW_STEP_affine:
+            case THAW_STEP_batch_norm:
+            case THAW_STEP_layer_norm:
+                add_scale(&m, i);
+                break;
+            default:
+                break;
+        }
+    }
+    THAW_TRY(check_shared(&m, to));
+    params->values = thaw_arena_array(arena, (size_t)params->n, sizeof(float));
+    params->running = thaw_arena_array(arena, (size_t)params->n_running, sizeof(float));
+    params->steps = thaw_arena_array(arena, (size_t)params->n_steps, sizeof(float));
+    if (!params->values || !params->running || !params->steps) return no_memory(err);
+    read_values(&m);
+    thaw_params_derive(params);
+    return THAW_OK;
+}
+
+/* ---- binding -------------------------------------------------------------------------------- */
+
+static void bind_one(float *block, float *gradient, int64_t place, const float **values,
+                     float **d) {
+    if (place < 0) return;
+    *values = block + place;
+    *d = gradient + place;
+}
+
+void thaw_params_bind(const thaw_params *params, thaw_program *program, float *gradient) {
+    for (int i = 0; i < program->n_steps; i++) {
+        thaw_step *step = &program->steps[i];
+        const thaw_step_place *p = &params->places[i];
+        bind_one(params->steps, gradient, p->w, &step->w, &step->dw);
+        bind_one(params->steps, gradient, p->b, &step->b, &step->db);
+        bind_one(params->steps, gradient, p->scale, &step->scale, &step->dscale);
+        bind_one(params->steps, gradient, p->shift, &step->shift, &step->dshift);
+        bind_one(params->steps, gradient, p->mean, &step->mean, &step->batch_mean);
+        bind_one(params->steps, gradient, p->var, &step->var, &step->batch_var);
+    }
+}
+
+static bool reaches(const rule *r, const thaw_step_place *p) {
+    bool here =
+        r->to >= 0 && (r->to == p->w || r->to == p->b || r->to == p->scale || r->to == p->shift);
+    return here && (r->from.segment >= 0 || r->w.segment >= 0 || r->b.segment >= 0 ||
+                    r->gamma.segment >= 0 || r->beta.segment >= 0);
+}
+
+bool thaw_params_trains(const thaw_params *params, int step) {
+    for (int i = 0; i < params->n_rules; i++)
+        if (reaches(&params->rules[i], &params->places[step])) return true;
+    return false;
+}
+
+/* ---- to steps, and back --------------------------------------------------------------------- */
+
+static const float *numbers(const thaw_params *p, source s) {
+    return s.segment >= 0 ? p->values + p->segments[s.segment].offset : s.constant;
+}
+
+/* Where the gradient of a source goes; NULL: it is not trained. */
+static float *gradient_of(const thaw_params *p, source s, float *gradient) {
+    return s.segment >= 0 ? gradient + p->segments[s.segment].offset : NULL;
+}
+
+static void derive_norm(const thaw_params *p, const rule *r) {
+    const float *gamma = numbers(p, r->gamma), *beta = numbers(p, r->beta);
+    const float *w = numbers(p, r->w), *b = numbers(p, r->b);
+    float *to = p->steps + r->to, *to_b = p->steps + r->to_b;
+    for (int64_t k = 0; k < r->K; k++) {
+        double s = gamma[k] / sqrt(r->var[k] + r->epsilon);
+        to_b[k] = (float)(beta[k] + ((b ? b[k] : 0.0) - r->mean[k]) * s);
+        if (r->kind == NORM) to[k] = (float)s;
+        for (int64_t i = 0; r->kind == FOLD && i < r->each; i++)
+            to[k * r->each + i] = (float)(w[k * r->each + i] * s);
+    }
+}
+
+void thaw_params_derive(const thaw_params *p) {
+    for (int i = 0; i < p->n_rules; i++) {
+        const rule *r = &p->rules[i];
+        switch (r->kind) {
+            case COPY:
+                memcpy(p->steps + r->to, numbers(p, r->from), (size_t)r->n * sizeof(float));
+                break;
+            case FOLD:
+            case NORM:
+                derive_norm(p, r);
+                break;
+            case TEST:
+                memcpy(p->steps + r->to, p->running + r->running, (size_t)r->K * sizeof(float));
+                memcpy(p->steps + r->to_b, p->running + r->running + r->K,
+                       (size_t)r->K * sizeof(float));
+                break;
+        }
+    }
+}
+
+static void pull_norm(const thaw_params *p, const rule *r, const float *from, float *gradient) {
+    const float *gamma = numbers(p, r->gamma), *w = numbers(p, r->w), *b = numbers(p, r->b);
+    const float *d = from + r->to, *db = from + r->to_b;
+    float *dw = gradient_of(p, r->w, gradient), *own_db = gradient_of(p, r->b, gradient);
+    float *dgamma = gradient_of(p, r->gamma, gradient), *dbeta = gradient_of(p, r->beta, gradient);
+    for (int64_t k = 0; k < r->K; k++) {
+        double root = 1 / sqrt(r->var[k] + r->epsilon), s = gamma[k] * root;
+        /* dL/ds: what s multiplies, times the gradients of the products. */
+        double ds = ((b ? b[k] : 0.0) - r->mean[k]) * db[k];
+        if (r->kind == NORM) ds += d[k];
+        for (int64_t i = 0; r->kind == FOLD && i < r->each; i++) {
+            int64_t at = k * r->each + i;
+            ds += (double)w[at] * d[at];
+            if (dw) dw[at] += (float)(s * d[at]);
+        }
+        if (own_db) own_db[k] += (float)(s * db[k]);
+        if (dgamma) dgamma[k] += (float)(root * ds);
+        if (dbeta) dbeta[k] += db[k];
+    }
+}
+
+void thaw_params_pull(const thaw_params *p, const float *from, float *gradient) {
+    memset(gradient, 0, (size_t)p->n * sizeof *gradient);
+    for (int i = 0; i < p->n_rules; i++) {
+        const rule *r = &p->rules[i];
+        float *to = gradient_of(p, r->from, gradient);
+        if (r->kind == FOLD || r->kind == NORM) pull_norm(p, r, from, gradient);
+        for (int64_t k = 0; r->kind == COPY && to && k < r->n; k++)
+            to[k] += from[r->to + k];
+    }
+}
+
+void thaw_params_follow(const thaw_params *p, const float *from, int lanes, int64_t lane,
+                        float momentum) {
+    for (int i = 0; i < p->n_rules; i++) {
+        const rule *r = &p->rules[i];
+        float *mean = p->running + r->running, *var = mean + r->K;
+        double n = (double)(lane * r->n), correction = n > 1 ? n / (n - 1) : 1;
+        for (int64_t k = 0; r->kind == TEST && k < r->K; k++) {
+            mean[k] += momentum * (from[r->to + k] / (float)lanes - mean[k]);
+            var[k] += momentum * ((float)correction * from[r->to_b + k] / (float)lanes - var[k]);
+        }
+    }
+}
+
+/* ---- back to the graph ---------------------------------------------------------------------- */
+
+static thaw_status store_floats(thaw_graph *graph, int value, const float *from, int64_t n,
+                                thaw_arena *arena, thaw_error *err) {
+    float *copy = thaw_arena_array(arena, (size_t)n, sizeof *copy);
+    if (!copy) return no_memory(err);
+    memcpy(copy, from, (size_t)n * sizeof *copy);
+    graph->values[value].data = copy;
+    return THAW_OK;
+}
+
+thaw_status thaw_params_store(const thaw_params *p, thaw_graph *graph, thaw_arena *arena,
+                              thaw_error *err) {
+    for (int i = 0; i < p->n_segments; i++) {
+        const thaw_segment *s = &p->segments[i];
+        if (s->value < 0) continue;
+        THAW_TRY(store_floats(graph, s->value, p->values + s->offset, s->n, arena, err));
+        if (s->rows)
+            transpose(p->values + s->offset, s->columns, s->rows,
+                      (float *)graph->values[s->value].data);
+    }
+    for (int i = 0; i < p->n_rules; i++) {
+        const rule *r = &p->rules[i];
+        if (r->kind != TEST) continue;
+        const float *mean = p->running + r->running;
+        THAW_TRY(store_floats(graph, r->mean_value, mean, r->K, arena, err));
+        THAW_TRY(store_floats(graph, r->var_value, mean + r->K, r->K, arena, err));
+    }
+    return THAW_OK;
+}

@@ -1,0 +1,769 @@
+#include "program.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "trunk/memory_plan.h"
+
+/* One thing that the backward pass does. */
+typedef enum act_kind {
+    RUN,  /* A step's gradient. */
+    MASK, /* That of its activation: a step `act` of its own. */
+    SUM,  /* A second gradient of a port is added to the first. */
+    COPY, /* What others hold, too, is copied before that. */
+} act_kind;
+
+typedef struct backward_act {
+    act_kind kind;
+    thaw_step *step;      /* RUN: the program's; MASK: its own. */
+    thaw_port *from, *to; /* SUM, COPY */
+} backward_act;
+
+/* One lane's program. */
+typedef struct instance {
+    thaw_arena arena; /* Steps, ports, states. */
+    thaw_program program;
+    thaw_port *kept; /* [n_steps] */
+    thaw_port *made; /* Gradients: room for all that can be. */
+    int n_made;
+    backward_act *acts; /* In the order in which they run. */
+    int n_acts;
+    thaw_port **gradient; /* [n_ports] Of each port of the program; NULL: none yet. */
+    int *holders;         /* [made] How many ports' gradient it is. */
+    float *weights;       /* Gradients of the steps' block. */
+    float *scratch;       /* [K] */
+    void *activations, *workspace;
+    size_t activation_bytes, workspace_bytes;
+    thaw_error error; /* Of the last call. */
+} instance;
+
+struct thaw_top {
+    const thaw_backend *backend;
+    thaw_arena arena;
+    thaw_top_spec spec;
+    thaw_head head; /* Of the spec, copied. */
+    thaw_params params;
+    instance *instances;
+    int n_instances;
+    int features_step; /* Which makes what the head reads. */
+    int first_head;    /* The first step of the head: its scale. */
+    thaw_top_size size;
+    float *sum; /* Gradients of the steps' block, of all lanes. */
+    int lanes;  /* Of the last gradient. */
+    int n_preparing;
+};
+
+static const thaw_training_slots *slots(const thaw_top *top) {
+    return top->backend->kernels->training;
+}
+
+static thaw_status no_memory(thaw_error *err) {
+    return thaw_fail_memory(err, "to train above the cut");
+}
+
+/* ---- the program ---------------------------------------------------------------------------- */
+
+/* A step behind the last one, which reads what that made. */
+static thaw_step *append(thaw_program *p, thaw_step_kind kind, const char *name, thaw_port shape,
+                         thaw_arena *arena) {
+    thaw_step *step = &p->steps[p->n_steps];
+    thaw_port *in = p->steps[p->n_steps - 1].out;
+    thaw_port *out = &p->ports[p->n_ports++];
+    *out = shape;
+    *step = (thaw_step){.kind = kind, .name = name, .n_in = 1, .out = out};
+    step->in = thaw_arena_array(arena, 2, sizeof(thaw_port *));
+    if (!step->in) return NULL;
+    step->in[0] = in;
+    p->origins[p->n_steps++] = (thaw_step_origins){.norm = -1};
+    return step;
+}
+
+static thaw_status append_head(const thaw_top *top, instance *in, thaw_error *err) {
+    thaw_program *p = &in->program;
+    const thaw_head *head = &top->head;
+    const thaw_port *x = p->steps[p->n_steps - 1].out;
+    int64_t N = x->N;
+    if (top->spec.pooled) {
+        thaw_port mean = {.N = N, .H = 1, .W = 1, .C = x->C};
+        if (!append(p, THAW_STEP_global_mean, "pool", mean, &in->arena)) return no_memory(err);
+        x = p->steps[p->n_steps - 1].out;
+    }
+    /* A vector, too, whose channels may lie in blocks: features are handed out from here. */
+    thaw_port flat = {.N = N, .H = 1, .W = 1, .C = x->C * x->H * x->W};
+    if (!append(p, THAW_STEP_flatten, "flatten", flat, &in->arena)) return no_memory(err);
+    if (head->mean) {
+        thaw_port same = {.N = N, .H = 1, .W = 1, .C = head->layers[0].D};
+        float *shift = thaw_arena_array(&in->arena, (size_t)same.C, sizeof *shift);
+        thaw_step *step = append(p, THAW_STEP_affine, "head scale", same, &in->arena);
+        if (!step || !shift) return no_memory(err);
+        for (int64_t d = 0; d < same.C; d++)
+            shift[d] = -head->mean[d] * head->scale[d];
+        step->scale = head->scale;
+        step->shift = shift;
+    }
+    for (int i = 0; i < head->n_layers; i++) {
+        const thaw_layer *layer = &head->layers[i];
+        thaw_port rows = {.N = N, .H = 1, .W = 1, .C = layer->K};
+        thaw_step *step = append(p, THAW_STEP_dense, "head", rows, &in->arena);
+        if (!step) return no_memory(err);
+        step->conv = (thaw_conv_shape){.N = N,
+                                       .H = 1,
+                                       .W = 1,
+                                       .C = layer->D,
+                                       .P = 1,
+                                       .Q = 1,
+                                       .K = layer->K,
+                                       .G = 1,
+                                       .window = {1, 1, 1, 1, 1, 1, 0, 0, 0, 0}};
+        step->w = layer->w;
+        step->b = layer->b;
+        if (i + 1 < head->n_layers)
+            step->epilogue = (thaw_epilogue){.act = THAW_ACT_CLIP, .b = INFINITY};
+    }
+    return THAW_OK;
+}
+
+static thaw_status lower(thaw_top *top, instance *in, thaw_error *err) {
+    const thaw_top_spec *s = &top->spec;
+    int batch_norms = s->norm == THAW_NORM_FULL ? s->first_trained : s->graph->n_nodes;
+    THAW_TRY(thaw_lower_top(s->graph, s->from, s->to, batch_norms, s->lane, &in->arena,
+                            &in->program, err));
+    thaw_program *p = &in->program;
+    top->first_head = p->n_steps;
+    THAW_TRY(append_head(top, in, err));
+    top->features_step = p->n_steps - 1 - top->head.n_layers - (top->head.mean ? 1 : 0);
+    for (int i = 0; i < p->n_ports; i++)
+        p->ports[i].dtype = THAW_F32;
+    size_t n = (size_t)p->n_steps;
+    in->kept = thaw_arena_array(&in->arena, n, sizeof *in->kept);
+    in->acts = thaw_arena_array(&in->arena, 4 * n, sizeof *in->acts);
+    in->made = thaw_arena_array(&in->arena, 4 * n + 4, sizeof *in->made);
+    in->holders = thaw_arena_array(&in->arena, 4 * n + 4, sizeof *in->holders);
+    in->gradient = thaw_arena_array(&in->arena, (size_t)p->n_ports, sizeof(thaw_port *));
+    if (!in->kept || !in->acts || !in->made || !in->holders || !in->gradient) return no_memory(err);
+    for (int i = 0; i < p->n_steps; i++)
+        p->steps[i].kept = &in->kept[i];
+    return THAW_OK;
+}
+
+/* ---- preparing ------------------------------------------------------------------------------ */
+
+static thaw_status refused(const thaw_top *top, const thaw_step *step, int code, thaw_error *err) {
+    const thaw_kernels *kernels = top->backend->kernels;
+    if (err->text[0]) return err->code ? err->code : THAW_ERR_BACKEND;
+    return thaw_fail(err, THAW_ERR_BACKEND, "%s (%s): the %s backend refused it: %s (%d)",
+                     step->name, thaw_step_kind_name(step->kind), kernels->name,
+                     kernels->explain(code), code);
+}
+
+static thaw_plan_context plan_context(const thaw_top *top, instance *in, int step) {
+    bool follows = in != top->instances && step >= 0;
+    return (thaw_plan_context){
+        .arena = &in->arena,
+        .device = top->backend->device,
+        .training = true,
+        .leader = follows ? &top->instances[0].program.steps[step] : NULL,
+    };
+}
+
+static thaw_status prepare_forward(thaw_top *top, instance *in, thaw_error *err) {
+    for (int i = 0; i < in->program.n_steps; i++) {
+        thaw_step *step = &in->program.steps[i];
+        const thaw_trunk_slot *slot = &top->backend->kernels->trunk[step->kind];
+        thaw_plan_context context = plan_context(top, in, i);
+        if (!slot->prepare)
+            return thaw_fail(err, THAW_ERR_UNSUPPORTED, "%s: the %s backend has no %s", step->name,
+                             top->backend->kernels->name, thaw_step_kind_name(step->kind));
+        int code = slot->prepare(step, &context, err);
+        if (code) return refused(top, step, code, err);
+    }
+    return THAW_OK;
+}
+
+/* A gradient that lies as the port does. */
+static thaw_port *new_gradient(instance *in, const thaw_port *like) {
+    thaw_port *g = &in->made[in->n_made++];
+    *g = (thaw_port){.N = like->N,
+                     .H = like->H,
+                     .W = like->W,
+                     .C = like->C,
+                     .dtype = like->dtype,
+                     .bytes = like->bytes,
+                     .layout = like->layout};
+    return g;
+}
+
+static int *holders_of(instance *in, const thaw_port *gradient) {
+    return &in->holders[gradient - in->made];
+}
+
+static void hold(instance *in, const thaw_port *port, thaw_port *gradient) {
+    in->gradient[port - in->program.ports] = gradient;
+    ++*holders_of(in, gradient);
+}
+
+/* The port's gradient gets one more part. What other ports still hold is not written to. */
+static void add_part(instance *in, const thaw_port *port, thaw_port *part) {
+    thaw_port *have = in->gradient[port - in->program.ports], *to = have;
+    if (!have) {
+        hold(in, port, part);
+        return;
+    }
+    if (*holders_of(in, have) > 1) {
+        to = new_gradient(in, port);
+        in->acts[in->n_acts++] = (backward_act){.kind = COPY, .from = have, .to = to};
+        --*holders_of(in, have);
+        hold(in, port, to);
+    }
+    in->acts[in->n_acts++] = (backward_act){.kind = SUM, .from = part, .to = to};
+}
+
+/* The gradient of the step's sum before its activation, from that of its output. */
+static thaw_status mask(instance *in, thaw_step *step, thaw_port *dy, thaw_error *err) {
+    thaw_port *to = *holders_of(in, dy) > 1 ? new_gradient(in, step->out) : dy;
+    thaw_step *act = thaw_arena_alloc(&in->arena, sizeof *act);
+    thaw_port **ports = thaw_arena_array(&in->arena, 1, sizeof *ports);
+    if (!act || !ports) return no_memory(err);
+    ports[0] = to;
+    *act = (thaw_step){.kind = THAW_STEP_act,
+                       .name = step->name,
+                       .epilogue = step->epilogue,
+                       .n_in = 0,
+                       .out = step->out,
+                       .dy = dy,
+                       .dx = ports};
+    in->acts[in->n_acts++] = (backward_act){.kind = MASK, .step = act};
+    if (to != dy) ++*holders_of(in, to);
+    step->dy = to;
+    return THAW_OK;
+}
+
+/* Whether the addend's gradient is dy itself. */
+static bool passes_on(const thaw_top *top, const thaw_step *step, int i) {
+    const thaw_port *x = step->in[i], *y = step->out;
+    return step->kind == THAW_STEP_add && x->H == y->H && x->W == y->W && x->C == y->C &&
+           slots(top)->alike(x, y);
+}
+
+static bool needs_backward(const thaw_step *step, const bool *needed, const instance *in) {
+    for (int i = 0; i < step->n_in; i++)
+        if (needed[step->in[i] - in->program.ports]) return true;
+    return false;
+}
+
+/* One step's part of the backward pass. */
+static thaw_status go_back(thaw_top *top, instance *in, int index, const bool *needed,
+                           thaw_error *err) {
+    thaw_step *step = &in->program.steps[index];
+    thaw_port *dy = in->gradient[step->out - in->program.ports];
+    if (!dy) return THAW_OK; /* Nothing above has asked for it. */
+    bool own = step->kind == THAW_STEP_act;
+    step->dy = dy;
+    if (!own && step->epilogue.act != THAW_ACT_NONE) THAW_TRY(mask(in, step, dy, err));
+    step->dx = thaw_arena_array(&in->arena, (size_t)step->n_in + 1, sizeof(thaw_port *));
+    if (!step->dx) return no_memory(err);
+    bool all_passed = step->kind == THAW_STEP_add;
+    for (int i = 0; i < step->n_in; i++) {
+        if (!needed[step->in[i] - in->program.ports] || passes_on(top, step, i)) continue;
+        bool in_place = own && *holders_of(in, dy) == 1;
+        step->dx[i] = in_place ? dy : new_gradient(in, step->in[i]);
+        all_passed = false;
+    }
+    if (!all_passed) in->acts[in->n_acts++] = (backward_act){.kind = RUN, .step = step};
+    for (int i = 0; i < step->n_in; i++) {
+        if (!needed[step->in[i] - in->program.ports]) continue;
+        /* A sum's second addend gets what the first still holds. */
+        add_part(in, step->in[i], step->dx[i] ? step->dx[i] : step->dy);
+    }
+    --*holders_of(in, step->dy); /* The output's own. */
+    if (step->dy != dy) --*holders_of(in, dy);
+    return THAW_OK;
+}
+
+/* The list of what runs, from the scores down to the lowest step that is trained. */
+static thaw_status plan_backward(thaw_top *top, instance *in, thaw_error *err) {
+    thaw_program *p = &in->program;
+    bool *needed = thaw_arena_array(&in->arena, (size_t)p->n_ports, sizeof *needed);
+    if (!needed) return no_memory(err);
+    for (int i = 0; i < p->n_steps; i++) {
+        bool trained = thaw_params_trains(&top->params, i);
+        needed[p->steps[i].out - p->ports] = trained || needs_backward(&p->steps[i], needed, in);
+    }
+    const thaw_port *scores = p->steps[p->n_steps - 1].out;
+    hold(in, scores, new_gradient(in, scores));
+    for (int i = p->n_steps - 1; i > 0; i--)
+        if (needed[p->steps[i].out - p->ports]) THAW_TRY(go_back(top, in, i, needed, err));
+    return THAW_OK;
+}
+
+static thaw_status prepare_backward(thaw_top *top, instance *in, thaw_error *err) {
+    THAW_TRY(plan_backward(top, in, err));
+    for (int i = 0; i < in->n_acts; i++) {
+        thaw_step *step = in->acts[i].step;
+        if (!step) continue;
+        const thaw_backward_slot *slot = &slots(top)->backward[step->kind];
+        bool own = in->acts[i].kind == RUN;
+        thaw_plan_context context =
+            plan_context(top, in, own ? (int)(step - in->program.steps) : -1);
+        if (!slot->prepare)
+            return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                             "%s (%s): there is no gradient of this; freeze above it", step->name,
+                             thaw_step_kind_name(step->kind));
+        int code = slot->prepare(step, &context, err);
+        if (code) return refused(top, step, code, err);
+    }
+    return THAW_OK;
+}
+
+/* ---- memory --------------------------------------------------------------------------------- */
+
+/* The timetable of both passes in the planner's words: a step that reads ports and makes one. */
+typedef struct timetable {
+    thaw_program p;
+    int room;
+    thaw_arena *arena;
+    bool failed;
+} timetable;
+
+enum { MOST_READ = 8 };
+
+static void add_entry(timetable *t, thaw_port **reads, int n, thaw_port *out) {
+    thaw_step *step = &t->p.steps[t->p.n_steps++];
+    step->in = thaw_arena_array(t->arena, (size_t)n + 1, sizeof(thaw_port *));
+    step->n_in = n;
+    step->out = out;
+    if (step->in && n) memcpy(step->in, reads, (size_t)n * sizeof *reads);
+    t->failed |= !step->in;
+}
+
+/* All that a part of the backward pass reads; writes that are no gradient of their own are reads. */
+static int list_reads(const thaw_top *top, const backward_act *act, thaw_port **reads) {
+    int n = 0;
+    if (!act->step) {
+        reads[n++] = act->from;
+        if (act->kind == SUM) reads[n++] = act->to;
+        return n;
+    }
+    const thaw_step *s = act->step;
+    const thaw_backward_slot *slot = &slots(top)->backward[s->kind];
+    bool act_input = s->kind == THAW_STEP_act && thaw_act_needs_input(&s->epilogue);
+    reads[n++] = s->dy;
+    if (s->kept && s->kept->bytes) reads[n++] = s->kept;
+    if (slot->reads_out && !act_input) reads[n++] = s->out;
+    for (int i = 0; (slot->reads_in || act_input) && i < s->n_in; i++)
+        reads[n++] = s->in[i];
+    return n;
+}
+
+static void add_act(timetable *t, const thaw_top *top, const backward_act *act, thaw_port *nobody) {
+    int n_in = act->step ? act->step->n_in : 0;
+    thaw_port **reads = thaw_arena_array(t->arena, (size_t)n_in + MOST_READ, sizeof(thaw_port *));
+    t->failed |= !reads;
+    if (!reads) return;
+    int n = list_reads(top, act, reads);
+    add_entry(t, reads, n, act->kind == COPY ? act->to : nobody);
+    if (!act->step) return;
+    int outs = act->kind == MASK ? 1 : n_in;
+    for (int i = 0; i < outs; i++)
+        if (act->step->dx[i] && act->step->dx[i] != act->step->dy)
+            add_entry(t, reads, n, act->step->dx[i]);
+    /* All of them are there until the last has been written. */
+    for (int i = 0; i < outs; i++)
+        if (act->step->dx[i]) add_entry(t, &act->step->dx[i], 1, nobody);
+}
+
+/* Ports and gradients share one piece of memory, from birth in one pass to the last reader in
+ * either. */
+static thaw_status plan_memory(thaw_top *top, instance *in, thaw_arena *arena, thaw_error *err) {
+    thaw_program *p = &in->program;
+    int n_in = 0;
+    for (int i = 0; i < p->n_steps; i++)
+        n_in += p->steps[i].n_in;
+    int most = 4 * p->n_steps + 4 * in->n_acts + 4 * n_in + 8;
+    /* The planner numbers ports by their place in one array. */
+    int n_kept = p->n_steps, n_ports = p->n_ports + n_kept + in->n_made + most;
+    thaw_port *all = thaw_arena_array(arena, (size_t)n_ports, sizeof *all);
+    timetable t = {.p.steps = thaw_arena_array(arena, (size_t)most, sizeof(thaw_step)),
+                   .arena = arena};
+    if (!all || !t.p.steps) return no_memory(err);
+    memcpy(all, p->ports, (size_t)p->n_ports * sizeof *all);
+    memcpy(all + p->n_ports, in->kept, (size_t)n_kept * sizeof *all);
+    memcpy(all + p->n_ports + n_kept, in->made, (size_t)in->n_made * sizeof *all);
+    thaw_port *nobody = all + p->n_ports + n_kept + in->n_made;
+    /* load's values are the caller's. */
+    all[p->steps[0].out - p->ports].bytes = 0;
+    for (int i = 0; i < p->n_steps; i++) {
+        const thaw_step *s = &p->steps[i];
+        add_entry(&t, s->in, s->n_in, s->out);
+        if (s->kept->bytes) add_entry(&t, s->in, s->n_in, s->kept);
+        if (s->kept->bytes) add_entry(&t, (thaw_port *[]){s->out}, 1, nobody++);
+    }
+    thaw_port *scores = p->steps[p->n_steps - 1].out;
+    add_entry(&t, (thaw_port *[]){scores}, 1, in->made); /* The loss. */
+    /* What the head reads may be asked for at the end of the forward pass. */
+    add_entry(&t, (thaw_port *[]){p->steps[top->features_step].out}, 1, nobody++);
+    for (int i = 0; i < in->n_acts; i++)
+        add_act(&t, top, &in->acts[i], nobody++);
+    if (t.failed) return no_memory(err);
+    /* From the instance's ports to the planner's copies. */
+    for (int i = 0; i < t.p.n_steps; i++) {
+        thaw_step *s = &t.p.steps[i];
+        for (int k = -1; k < s->n_in; k++) {
+            thaw_port **port = k < 0 ? &s->out : &s->in[k];
+            if (*port >= p->ports && *port < p->ports + p->n_ports)
+                *port = all + (*port - p->ports);
+            else if (*port >= in->kept && *port < in->kept + n_kept)
+                *port = all + p->n_ports + (*port - in->kept);
+            else if (*port >= in->made && *port < in->made + in->n_made)
+                *port = all + p->n_ports + n_kept + (*port - in->made);
+        }
+    }
+    t.p.ports = all;
+    t.p.n_ports = n_ports;
+    THAW_TRY(thaw__memory_plan(&t.p, &in->activation_bytes, err));
+    for (int i = 0; i < p->n_ports; i++)
+        p->ports[i].offset = all[i].offset;
+    for (int i = 0; i < n_kept; i++)
+        in->kept[i].offset = all[p->n_ports + i].offset;
+    for (int i = 0; i < in->n_made; i++)
+        in->made[i].offset = all[p->n_ports + n_kept + i].offset;
+    return THAW_OK;
+}
+
+static thaw_status allocate(thaw_top *top, instance *in, thaw_error *err) {
+    thaw_program *p = &in->program;
+    thaw_arena arena = {0};
+    thaw_status status = plan_memory(top, in, &arena, err);
+    thaw_arena_free(&arena);
+    THAW_TRY(status);
+    for (int i = 0; i < p->n_steps; i++)
+        if (p->steps[i].workspace_bytes > in->workspace_bytes)
+            in->workspace_bytes = p->steps[i].workspace_bytes;
+    for (int i = 0; i < in->n_acts; i++)
+        if (in->acts[i].step && in->acts[i].step->workspace_bytes > in->workspace_bytes)
+            in->workspace_bytes = in->acts[i].step->workspace_bytes;
+    in->activations = top->backend->alloc(in->activation_bytes);
+    in->workspace = top->backend->alloc(in->workspace_bytes);
+    if (!in->activations || !in->workspace)
+        return thaw_fail(err, THAW_ERR_NOMEM,
+                         "training above this cut needs %zu MB for the activations of %lld "
+                         "pictures, which there are not: freeze more, or take fewer threads",
+                         (in->activation_bytes + in->workspace_bytes) >> 20,
+                         (long long)top->spec.lane);
+    for (int i = 0; i < p->n_ports; i++)
+        p->ports[i].data = (char *)in->activations + p->ports[i].offset;
+    for (int i = 0; i < p->n_steps; i++)
+        in->kept[i].data = (char *)in->activations + in->kept[i].offset;
+    for (int i = 0; i < in->n_made; i++)
+        in->made[i].data = (char *)in->activations + in->made[i].offset;
+    return THAW_OK;
+}
+
+/* ---- creating ------------------------------------------------------------------------------- */
+
+static thaw_status make_instance(thaw_top *top, instance *in) {
+    thaw_error *err = &in->error;
+    if (in != top->instances) THAW_TRY(lower(top, in, err));
+    in->weights = thaw_arena_array(&in->arena, (size_t)top->params.n_steps, sizeof(float));
+    in->scratch = thaw_arena_array(
+        &in->arena, (size_t)top->spec.head->layers[top->head.n_layers - 1].K, sizeof(float));
+    if (!in->weights || !in->scratch) return no_memory(err);
+    thaw_params_bind(&top->params, &in->program, in->weights);
+    THAW_TRY(prepare_forward(top, in, err));
+    THAW_TRY(prepare_backward(top, in, err));
+    return allocate(top, in, err);
+}
+
+static void make_first(void *context, int i) {
+    thaw_top *top = context;
+    (void)i;
+    if (make_instance(top, &top->instances[0]) == THAW_OK) top->n_preparing++;
+}
+
+static void make_other(void *context, int i) {
+    thaw_top *top = context;
+    make_instance(top, &top->instances[1 + i]);
+}
+
+static thaw_status pass_on_error(const thaw_top *top, thaw_error *err) {
+    for (int i = 0; i < top->n_instances; i++) {
+        if (!top->instances[i].error.code) continue;
+        if (err) *err = top->instances[i].error;
+        return top->instances[i].error.code;
+    }
+    return THAW_OK;
+}
+
+/* The spec's head may change or go; its numbers are here. */
+static thaw_status copy_head(thaw_top *top, thaw_error *err) {
+    thaw_head *h = &top->head;
+    *h = *top->spec.head;
+    size_t D = (size_t)h->layers[0].D;
+    float *params = thaw_arena_array(&top->arena, (size_t)h->n_params, sizeof *params);
+    float *scale = thaw_arena_array(&top->arena, 2 * D, sizeof *scale);
+    if (!params || !scale) return no_memory(err);
+    memcpy(params, h->params, (size_t)h->n_params * sizeof *params);
+    for (int i = 0; i < h->n_layers; i++) {
+        h->layers[i].w = params + (h->layers[i].w - h->params);
+        h->layers[i].b = params + (h->layers[i].b - h->params);
+    }
+    h->params = params;
+    if (!h->mean) return THAW_OK;
+    memcpy(scale, h->scale, D * sizeof *scale);
+    memcpy(scale + D, h->mean, D * sizeof *scale);
+    h->scale = scale;
+    h->mean = scale + D;
+    return THAW_OK;
+}
+
+static thaw_status create(thaw_top *top, thaw_error *err) {
+    const thaw_top_spec *spec = &top->spec;
+    int n = top->backend->threads < spec->most_lanes ? top->backend->threads : spec->most_lanes;
+    top->n_instances = n > 0 ? n : 1;
+    THAW_TRY(copy_head(top, err));
+    top->instances =
+        thaw_arena_array(&top->arena, (size_t)top->n_instances, sizeof *top->instances);
+    if (!top->instances) return no_memory(err);
+    THAW_TRY(lower(top, &top->instances[0], err));
+    const thaw_program *p = &top->instances[0].program;
+    int first_dense = p->n_steps - top->head.n_layers;
+    THAW_TRY(thaw_params_init(&top->params, spec->graph, spec->to, p, spec->norm,
+                              spec->first_trained, first_dense, &top->arena, err));
+    top->sum = thaw_arena_array(&top->arena, (size_t)top->params.n_steps, sizeof(float));
+    if (!top->sum) return no_memory(err);
+    slots(top)->side_by_side(1, make_first, top);
+    THAW_TRY(pass_on_error(top, err));
+    slots(top)->side_by_side(top->n_instances - 1, make_other, top);
+    THAW_TRY(pass_on_error(top, err));
+    const instance *in = &top->instances[0];
+    const thaw_port *x = p->steps[0].out;
+    top->size = (thaw_top_size){
+        .D = x->H * x->W * x->C,
+        .F = p->steps[top->features_step].out->C,
+        .K = p->steps[p->n_steps - 1].out->C,
+        .instances = top->n_instances,
+        .activation_bytes = in->activation_bytes + in->workspace_bytes,
+        .gradient_bytes = (size_t)top->params.n_steps * sizeof(float),
+        .n_params = top->params.n,
+        .n_steps = p->n_steps,
+        .n_backward = in->n_acts,
+    };
+    return thaw_top_update(top, err);
+}
+
+static thaw_status check(const thaw_graph *graph, int from, int to, const thaw_kernels *kernels,
+                         thaw_arena *arena, thaw_error *err) {
+    thaw_program p;
+    THAW_TRY(thaw_lower_top(graph, from, to, graph->n_nodes, 1, arena, &p, err));
+    for (int i = 1; i < p.n_steps; i++)
+        if (!kernels->training->backward[p.steps[i].kind].prepare)
+            return thaw_fail(err, THAW_ERR_UNSUPPORTED, "%s (%s): there is no gradient of this",
+                             p.steps[i].name, thaw_step_kind_name(p.steps[i].kind));
+    return THAW_OK;
+}
+
+thaw_status thaw_top_check(const thaw_graph *graph, int from, int to, const thaw_kernels *kernels,
+                           thaw_error *err) {
+    thaw_arena arena = {0};
+    thaw_status status = check(graph, from, to, kernels, &arena, err);
+    thaw_arena_free(&arena);
+    return status;
+}
+
+thaw_status thaw_top_create(thaw_top **out, const thaw_top_spec *spec, const thaw_backend *backend,
+                            thaw_error *err) {
+    *out = NULL;
+    thaw_top *top = calloc(1, sizeof *top);
+    if (!top) return no_memory(err);
+    top->backend = backend;
+    top->spec = *spec;
+    thaw_status status = create(top, err);
+    if (status == THAW_OK) *out = top;
+    if (status != THAW_OK) thaw_top_free(top);
+    return status;
+}
+
+void thaw_top_free(thaw_top *top) {
+    if (!top) return;
+    for (int i = 0; top->instances && i < top->n_instances; i++) {
+        instance *in = &top->instances[i];
+        for (int k = 0; k < in->program.n_steps; k++) {
+            thaw_step *step = &in->program.steps[k];
+            void (*release)(thaw_step *) = top->backend->kernels->trunk[step->kind].release;
+            if (release) release(step);
+        }
+        for (int k = 0; k < in->n_acts; k++)
+            if (in->acts[k].kind == MASK)
+                top->backend->kernels->trunk[THAW_STEP_act].release(in->acts[k].step);
+        if (in->activations) top->backend->release(in->activations, in->activation_bytes);
+        if (in->workspace) top->backend->release(in->workspace, in->workspace_bytes);
+        thaw_arena_free(&in->arena);
+    }
+    thaw_arena_free(&top->arena);
+    free(top);
+}
+
+thaw_top_size thaw_top_measure(const thaw_top *top) {
+    return top->size;
+}
+
+thaw_params *thaw_top_params(thaw_top *top) {
+    return &top->params;
+}
+
+/* ---- running -------------------------------------------------------------------------------- */
+
+static void pack_step(void *context, int i) {
+    thaw_top *top = context;
+    instance *in = &top->instances[0];
+    const thaw_step *step = &in->program.steps[i];
+    int code = slots(top)->pack(step, top->backend->stream);
+    if (code) refused(top, step, code, &in->error);
+}
+
+thaw_status thaw_top_update(thaw_top *top, thaw_error *err) {
+    thaw_params_derive(&top->params);
+    slots(top)->side_by_side(top->instances[0].program.n_steps, pack_step, top);
+    return pass_on_error(top, err);
+}
+
+/* What a pass over a batch does with each lane. */
+typedef struct pass {
+    thaw_top *top;
+    const thaw_top_batch *batch; /* Gradients; NULL: scores or features. */
+    int64_t M;
+    float *x;
+    float *out;    /* Scores or features. */
+    bool features; /* Otherwise scores. */
+    int first;     /* The wave's first lane. */
+} pass;
+
+static thaw_status run_forward(thaw_top *top, instance *in, int last, bool training) {
+    thaw_run_context context = {.stream = top->backend->stream,
+                                .workspace = in->workspace,
+                                .training = training,
+                                .err = &in->error};
+    for (int i = 0; i <= last; i++) {
+        const thaw_step *step = &in->program.steps[i];
+        int code = top->backend->kernels->trunk[step->kind].run(step, &context);
+        if (code) return refused(top, step, code, &in->error);
+    }
+    return THAW_OK;
+}
+
+static thaw_status run_backward(thaw_top *top, instance *in) {
+    thaw_run_context context = {.stream = top->backend->stream,
+                                .workspace = in->workspace,
+                                .training = true,
+                                .err = &in->error};
+    for (int i = 0; i < in->n_acts; i++) {
+        const backward_act *act = &in->acts[i];
+        if (act->kind == COPY) memcpy(act->to->data, act->from->data, act->to->bytes);
+        if (act->kind == SUM)
+            slots(top)->add_to(act->to->bytes / sizeof(float), act->from->data, act->to->data);
+        if (!act->step) continue;
+        int code = slots(top)->backward[act->step->kind].run(act->step, &context);
+        if (code) return refused(top, act->step, code, &in->error);
+    }
+    return THAW_OK;
+}
+
+/* Loss and gradient of n pictures' scores; rows behind them have none. */
+static void take_loss(const thaw_top *top, instance *in, const thaw_top_batch *b, int64_t at,
+                      int64_t n) {
+    const thaw_top_slots *kernels = &top->backend->kernels->top;
+    const float *scores = in->program.steps[in->program.n_steps - 1].out->data;
+    float *d = in->made[0].data;
+    int64_t K = top->size.K, rows = top->spec.lane;
+    memset(d, 0, (size_t)(rows * K) * sizeof *d);
+    memcpy(b->logits + at * K, scores, (size_t)(n * K) * sizeof *scores);
+    kernels->softmax_cross_entropy(n, K, scores, b->label + at, b->class_weight, b->smoothing,
+                                   b->norm, b->loss + at, d);
+    for (int64_t i = 0; b->other && i < n; i++) {
+        float share = b->share[at + i], loss, other[1];
+        if (share == 1) continue;
+        /* The loss is linear in the target: so are both of them. */
+        float *row = d + i * K, *scratch = in->scratch;
+        kernels->softmax_cross_entropy(1, K, scores + i * K, b->other + at + i, b->class_weight,
+                                       b->smoothing, b->norm, other, scratch);
+        loss = b->loss[at + i];
+        b->loss[at + i] = share * loss + (1 - share) * other[0];
+        for (int64_t k = 0; k < K; k++)
+            row[k] = share * row[k] + (1 - share) * scratch[k];
+    }
+}
+
+static void run_lane(void *context, int i) {
+    const pass *p = context;
+    thaw_top *top = p->top;
+    instance *in = &top->instances[i];
+    int64_t lane = top->spec.lane, at = (p->first + i) * lane, D = top->size.D;
+    int64_t n = p->M - at < lane ? p->M - at : lane;
+    float *x = p->x + at * D;
+    memset(x + n * D, 0, (size_t)((lane - n) * D) * sizeof *x);
+    in->program.steps[0].out->data = x;
+    int last = p->features ? top->features_step : in->program.n_steps - 1;
+    if (run_forward(top, in, last, p->batch != NULL) != THAW_OK) return;
+    if (p->batch) {
+        take_loss(top, in, p->batch, at, n);
+        run_backward(top, in);
+        return;
+    }
+    const thaw_port *y = in->program.steps[last].out;
+    int64_t each = y->H * y->W * y->C;
+    memcpy(p->out + at * each, y->data, (size_t)(n * each) * sizeof(float));
+}
+
+/* Lanes' weight gradients, in their order, into the sum: a share of the block each. */
+typedef struct adding {
+    thaw_top *top;
+    int lanes; /* Of the wave. */
+} adding;
+
+static void add_share(void *context, int i) {
+    const adding *a = context;
+    thaw_top *top = a->top;
+    size_t n = (size_t)top->params.n_steps, parts = (size_t)top->n_instances;
+    size_t from = n * (size_t)i / parts, to = n * ((size_t)i + 1) / parts;
+    for (int k = 0; k < a->lanes; k++)
+        slots(top)->add_to(to - from, top->instances[k].weights + from, top->sum + from);
+}
+
+/* All lanes, as many at once as there are instances. */
+static thaw_status run_lanes(pass *p, thaw_error *err) {
+    thaw_top *top = p->top;
+    int lanes = (int)((p->M + top->spec.lane - 1) / top->spec.lane);
+    for (p->first = 0; p->first < lanes; p->first += top->n_instances) {
+        int wave = lanes - p->first < top->n_instances ? lanes - p->first : top->n_instances;
+        slots(top)->side_by_side(wave, run_lane, p);
+        THAW_TRY(pass_on_error(top, err));
+        adding a = {top, wave};
+        if (p->batch) slots(top)->side_by_side(top->n_instances, add_share, &a);
+    }
+    top->lanes = lanes;
+    return THAW_OK;
+}
+
+thaw_status thaw_top_gradient(thaw_top *top, const thaw_top_batch *batch, float *gradient,
+                              thaw_error *err) {
+    pass p = {.top = top, .batch = batch, .M = batch->M, .x = batch->x};
+    memset(top->sum, 0, (size_t)top->params.n_steps * sizeof *top->sum);
+    THAW_TRY(run_lanes(&p, err));
+    thaw_params_pull(&top->params, top->sum, gradient);
+    return THAW_OK;
+}
+
+void thaw_top_follow(thaw_top *top, float momentum) {
+    thaw_params_follow(&top->params, top->sum, top->lanes, top->spec.lane, momentum);
+}
+
+thaw_status thaw_top_forward(thaw_top *top, int64_t M, float *x, float *logits, thaw_error *err) {
+    pass p = {.top = top, .M = M, .x = x, .out = logits};
+    return run_lanes(&p, err);
+}
+
+thaw_status thaw_top_features(thaw_top *top, int64_t M, float *x, float *out, thaw_error *err) {
+    pass p = {.top = top, .M = M, .x = x, .out = out, .features = true};
+    return run_lanes(&p, err);
+}

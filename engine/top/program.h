@@ -1,0 +1,84 @@
+/* The top as a program: the layers above a cut and the head, forwards and backwards.
+ *
+ * A batch goes through in lanes of a few pictures each, side by side, each with one thread and memory
+ * of its own; gradients of lanes are added in the lanes' order. So a step's bits do not depend on the
+ * number of threads, a lane's activations stay in the processor's cache, and memory does not grow
+ * with the batch: at most as many lanes are under way as there are threads.
+ *
+ * Gradients stop at the lowest layer that is trained: what lies below it has a forward pass only.
+ */
+#ifndef THAW_TOP_PROGRAM_H
+#define THAW_TOP_PROGRAM_H
+
+#include "head.h"
+#include "params.h"
+#include "trunk/backend.h"
+
+typedef struct thaw_top thaw_top;
+
+typedef struct thaw_top_spec {
+    const thaw_graph *graph;
+    int from, to; /* Values: at the cut, and what the head reads. */
+    bool pooled;  /* The head reads the mean over height and width of `to`. */
+    thaw_norm norm;
+    int first_trained; /* The first node of the graph that is trained; n_nodes: the head alone. */
+    const thaw_head *head; /* Its scale, its layers and their values. */
+    int64_t lane;          /* Pictures of a lane. */
+    int most_lanes;        /* Of a batch: more instances are not made. */
+} thaw_top_spec;
+
+typedef struct thaw_top_size {
+    int64_t D, F, K;         /* Features of a picture at the cut and before the head, scores. */
+    int instances;           /* Lanes that can be under way. */
+    size_t activation_bytes; /* Of one: activations, gradients and workspace. */
+    size_t gradient_bytes;   /* Of one: of the weights. */
+    int64_t n_params;
+    int n_steps, n_backward;
+} thaw_top_size;
+
+/* OK when all that lies between two values can be trained with these kernels; ERR_UNSUPPORTED with the
+ * node that can not. */
+thaw_status thaw_top_check(const thaw_graph *graph, int from, int to, const thaw_kernels *kernels,
+                           thaw_error *err);
+
+/* The backend's kernels have training slots. Graph and backend outlive the top, the head need not.
+ * ERR_UNSUPPORTED: an operation without gradient, named with its node, or shared weights; ERR_NOMEM;
+ * ERR_BACKEND. */
+thaw_status thaw_top_create(thaw_top **top, const thaw_top_spec *spec, const thaw_backend *backend,
+                            thaw_error *err);
+void thaw_top_free(thaw_top *top); /* NULL: nothing. */
+
+thaw_top_size thaw_top_measure(const thaw_top *top);
+
+/* What is trained. Whoever changes the values calls thaw_top_update before the next pass. */
+thaw_params *thaw_top_params(thaw_top *top);
+thaw_status thaw_top_update(thaw_top *top, thaw_error *err);
+
+/* A batch of M pictures. x[M, D] must have room for whole lanes; what is behind M is overwritten. */
+typedef struct thaw_top_batch {
+    int64_t M;
+    float *x;
+    const int32_t *label;
+    const int32_t *other;      /* NULL, or mixup's second labels, */
+    const float *share;        /* with the first one's share of each picture. */
+    const float *class_weight; /* NULL: ones. */
+    float smoothing;
+    float norm;    /* What the sum of losses is divided by. */
+    float *logits; /* [M, K] receives the scores, before the update. */
+    float *loss;   /* [M] */
+} thaw_top_batch;
+
+/* gradient[n of params] = that of the sum of losses / norm, in the segments' layout. */
+thaw_status thaw_top_gradient(thaw_top *top, const thaw_top_batch *batch, float *gradient,
+                              thaw_error *err);
+
+/* THAW_NORM_FULL: running statistics follow those of the batch that the last gradient was of. */
+void thaw_top_follow(thaw_top *top, float momentum);
+
+/* logits[M, K] alone, with running statistics. */
+thaw_status thaw_top_forward(thaw_top *top, int64_t M, float *x, float *logits, thaw_error *err);
+
+/* out[M, n_features]: what the head reads, before its scale. */
+thaw_status thaw_top_features(thaw_top *top, int64_t M, float *x, float *out, thaw_error *err);
+
+#endif

@@ -1,0 +1,649 @@
+#include "tune.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "rng.h"
+
+static const float BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f, RUNNING = 0.1f;
+
+/* One phase of a training, or all of it. */
+typedef struct tuner {
+    const thaw_tune_job *job;
+    thaw_head *head;
+    thaw_arena *arena; /* The phase's. */
+    thaw_top *top;
+    thaw_params *params;
+    thaw_schedule schedule;
+    int64_t step; /* Made so far, of all phases. */
+
+    int64_t *order, *index; /* [n] of an epoch; [batch] */
+    int64_t *class_start;   /* [K + 1] balanced: where each class's rows begin in by_class. */
+    int64_t *by_class;      /* [n] */
+    float *x, *mixed;       /* [batch in whole lanes, D] */
+    float *logits, *loss, *share;
+    int32_t *label, *other;
+    float *class_weight; /* [K] NULL: ones. */
+    float *gradient, *velocity, *second, *average, *best, *best_running;
+
+    double epoch_loss, epoch_weight, train_seconds;
+    int64_t epoch_right, rows_trained;
+    thaw_metrics validation;
+} tuner;
+
+/* ---- options -------------------------------------------------------------------------------- */
+
+const thaw_tune_ranges thaw_tune_legal = {
+#define X(field, least, most) .field = {least, most},
+    THAW_TUNE_RANGE_LIST(X)
+#undef X
+};
+
+thaw_tune_options thaw_tune_defaults(thaw_recipe recipe, thaw_optimizer optimizer, int64_t n) {
+    enum { MIN_STEPS = 150, MIN_EPOCHS = 15, BATCH = 64 };
+    int64_t steps = (n + BATCH - 1) / BATCH,
+            epochs = steps > 0 ? (MIN_STEPS + steps - 1) / steps : 1;
+    return (thaw_tune_options){
+        .recipe = recipe,
+        .norm = THAW_NORM_FROZEN,
+        .optimizer = optimizer,
+        .lr = optimizer == THAW_OPTIMIZER_SGD ? 0.001 : 0.0001,
+        .momentum = 0.9,
+        .weight_decay = optimizer == THAW_OPTIMIZER_SGD ? 1e-4 : 0.01,
+        .stage_factor = recipe == THAW_RECIPE_GRADUAL ? 1 / 2.6 : 1,
+        .schedule = THAW_SCHEDULE_COSINE,
+        .warmup = 1,
+        .class_weights = THAW_CLASS_WEIGHTS_NONE,
+        .sampling = THAW_SAMPLING_ALL,
+        .epochs = epochs > MIN_EPOCHS ? epochs : MIN_EPOCHS,
+        .batch = BATCH,
+        .seed = 1,
+    };
+}
+
+/* Few enough that a lane's activations stay near the processor, many enough that eight processors have
+ * one each; a batch's own statistics need more. */
+int64_t thaw_tune_lane(thaw_norm norm, int64_t batch) {
+    enum { LANES = 8, LEAST = 16 };
+    int64_t lane = (batch + LANES - 1) / LANES;
+    if (norm == THAW_NORM_FULL && lane < LEAST) lane = batch < LEAST ? batch : LEAST;
+    return lane;
+}
+
+static thaw_status check_number(const char *name, double value, const thaw_range *legal,
+                                thaw_error *err) {
+    if (thaw_range_holds(legal, value)) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_USAGE, "%s is %g, it must be from %g to %g", name, value,
+                     legal->least, legal->most);
+}
+
+static thaw_status check_job(const thaw_tune_job *job, thaw_error *err) {
+    const thaw_tune_options *o = &job->options;
+#define X(field, least, most) \
+    THAW_TRY(check_number(#field, (double)o->field, &thaw_tune_legal.field, err));
+    THAW_TUNE_RANGE_LIST(X)
+#undef X
+    if (o->norm == THAW_NORM_FULL && (o->batch < 2 || job->train->n < o->batch))
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "with BN of the batch's own statistics a batch has at least two pictures "
+                         "and at most all of them: it has %lld, of %lld",
+                         (long long)o->batch, (long long)job->train->n);
+    return THAW_OK;
+}
+
+/* ---- buffers -------------------------------------------------------------------------------- */
+
+static bool has_validation(const thaw_tune_job *job) {
+    return job->validation && job->validation->n > 0;
+}
+
+static thaw_status no_memory(thaw_error *err) {
+    return thaw_fail_memory(err, "to train above the cut");
+}
+
+static float *floats(tuner *t, int64_t n) {
+    return thaw_arena_array(t->arena, (size_t)n, sizeof(float));
+}
+
+static thaw_status take_buffers(tuner *t, thaw_error *err) {
+    const thaw_tune_job *job = t->job;
+    const thaw_tune_options *o = &job->options;
+    int64_t lane = thaw_tune_lane(o->norm, o->batch), n = job->train->n, K = job->head.K;
+    int64_t rows = (o->batch + lane - 1) / lane * lane, D = job->train->D, P = t->params->n;
+    size_t B = (size_t)rows;
+    t->order = thaw_arena_array(t->arena, (size_t)n, sizeof *t->order);
+    t->by_class = thaw_arena_array(t->arena, (size_t)n, sizeof *t->by_class);
+    t->class_start = thaw_arena_array(t->arena, (size_t)K + 1, sizeof *t->class_start);
+    t->index = thaw_arena_array(t->arena, B, sizeof *t->index);
+    t->label = thaw_arena_array(t->arena, B, sizeof *t->label);
+    t->other = thaw_arena_array(t->arena, B, sizeof *t->other);
+    t->x = floats(t, rows * D);
+    t->mixed = floats(t, o->mixup > 0 ? rows * D : 0);
+    t->logits = floats(t, rows * K);
+    t->loss = floats(t, rows);
+    t->share = floats(t, rows);
+    t->gradient = floats(t, P);
+    t->velocity = floats(t, P);
+    t->second = floats(t, o->optimizer == THAW_OPTIMIZER_ADAMW ? P : 0);
+    t->average = floats(t, o->ema > 0 ? P : 0);
+    t->best = floats(t, P);
+    t->best_running = floats(t, t->params->n_running);
+    bool weighted = o->class_weights == THAW_CLASS_WEIGHTS_BALANCED;
+    if (weighted) t->class_weight = floats(t, K);
+    if (!t->order || !t->by_class || !t->class_start || !t->index || !t->label || !t->other ||
+        !t->x || !t->mixed || !t->logits || !t->loss || !t->share || !t->gradient || !t->velocity ||
+        !t->second || !t->average || !t->best || !t->best_running || (weighted && !t->class_weight))
+        return no_memory(err);
+    if (weighted) thaw__class_weights(job->train->label, n, K, t->class_start, t->class_weight);
+    return thaw_metrics_init(&t->validation, K, 0, t->arena, err);
+}
+
+/* Rows of each class one after the other. */
+static void sort_by_class(tuner *t) {
+    const thaw_rows *rows = t->job->train;
+    int64_t K = t->job->head.K, *start = t->class_start, n = 0;
+    for (int64_t k = 0; k < K; k++) {
+        start[k] = n;
+        for (int64_t i = 0; i < rows->n; i++)
+            if (rows->label[i] == k) t->by_class[n++] = i;
+    }
+    start[K] = n;
+}
+
+/* ---- an epoch's rows ------------------------------------------------------------------------ */
+
+static void draw_order(tuner *t, int64_t epoch) {
+    const thaw_tune_job *job = t->job;
+    int64_t n = job->train->n, K = job->head.K;
+    thaw_rng rng = thaw_rng_open(job->options.seed, THAW_RNG_SHUFFLE, (uint64_t)epoch);
+    if (job->options.sampling == THAW_SAMPLING_ALL) {
+        thaw_rng_permutation(&rng, n, t->order);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        int64_t k, many;
+        do {
+            k = thaw_rng_below(&rng, (uint32_t)K);
+            many = t->class_start[k + 1] - t->class_start[k];
+        } while (many == 0);
+        t->order[i] = t->by_class[t->class_start[k] + thaw_rng_below(&rng, (uint32_t)many)];
+    }
+}
+
+/* Rows of a batch, or one view of each. */
+static thaw_status load_batch(tuner *t, const int64_t *rows, int64_t M, thaw_rng *choice,
+                              thaw_error *err) {
+    const thaw_tune_job *job = t->job;
+    for (int64_t m = 0; m < M; m++)
+        t->label[m] = job->train->label[rows[m]];
+    if (!job->views) return job->train->gather(job->train->ctx, rows, M, t->x, err);
+    for (int64_t m = 0; m < M; m++)
+        t->index[m] = rows[m] * job->n_views + thaw_rng_below(choice, (uint32_t)job->n_views);
+    return job->views->gather(job->views->ctx, t->index, M, t->x, err);
+}
+
+/* A Gamma(shape) number (Marsaglia & Tsang 2000), below 1 by its own power of a uniform one. */
+static double draw_gamma(thaw_rng *rng, double shape) {
+    double boost = 1;
+    if (shape < 1) {
+        boost = pow(1 - (double)thaw_rng_uniform(rng), 1 / shape);
+        shape += 1;
+    }
+    double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d);
+    for (;;) {
+        double x = thaw_rng_normal(rng), v = 1 + c * x;
+        if (v <= 0) continue;
+        v = v * v * v;
+        double u = 1 - (double)thaw_rng_uniform(rng);
+        if (log(u) < 0.5 * x * x + d - d * v + d * log(v)) return boost * d * v;
+    }
+}
+
+/* Each row with another one of the batch, one share for all: x = share x + (1 - share) x'. */
+static float *mix_rows(tuner *t, int64_t M, thaw_rng *rng) {
+    double a = t->job->options.mixup, first = draw_gamma(rng, a), second = draw_gamma(rng, a);
+    float share = first + second > 0 ? (float)(first / (first + second)) : 1;
+    int64_t D = t->job->train->D;
+    thaw_rng_permutation(rng, M, t->index);
+    for (int64_t m = 0; m < M; m++) {
+        const float *x = t->x + m * D, *y = t->x + t->index[m] * D;
+        float *to = t->mixed + m * D;
+        t->other[m] = t->label[t->index[m]];
+        t->share[m] = share;
+        for (int64_t d = 0; d < D; d++)
+            to[d] = share * x[d] + (1 - share) * y[d];
+    }
+    return t->mixed;
+}
+
+/* ---- one step ------------------------------------------------------------------------------- */
+
+/* Adds the batch's right answers and weights to the epoch's; returns its sum of weights. */
+static double weigh_batch(tuner *t, int64_t M) {
+    double weight = 0;
+    for (int64_t m = 0; m < M; m++)
+        weight += t->class_weight ? t->class_weight[t->label[m]] : 1;
+    return weight;
+}
+
+static void count_batch(tuner *t, int64_t M, double weight) {
+    int64_t K = t->job->head.K;
+    for (int64_t m = 0; m < M; m++) {
+        t->epoch_right += thaw_metrics_rank(K, t->logits + m * K, t->label[m]) == 0;
+        t->epoch_loss += t->loss[m];
+    }
+    t->epoch_weight += weight;
+    t->rows_trained += M;
+}
+
+/* The tensor whose gradient is not finite first, seen from the cut; NULL: all are. */
+static const char *first_bad(const tuner *t) {
+    for (int s = 0; s < t->params->n_segments; s++) {
+        const thaw_segment *g = &t->params->segments[s];
+        for (int64_t i = 0; i < g->n; i++)
+            if (!isfinite(t->gradient[g->offset + i])) return g->name;
+    }
+    return NULL;
+}
+
+static thaw_status check_finite(const tuner *t, double loss, double lr, int64_t epoch,
+                                thaw_error *err) {
+    if (isfinite(loss)) return THAW_OK;
+    const char *bad = first_bad(t);
+    return thaw_fail(err, THAW_ERR_USAGE,
+                     "the training loss is not finite in step %lld, epoch %lld, at rate %g: the "
+                     "first tensor above the cut without a finite gradient is %s; lower top.lr, or "
+                     "set top.clip",
+                     (long long)t->step + 1, (long long)epoch, lr, bad ? bad : "none");
+}
+
+/* Shortens the gradient to the longest that is allowed. */
+static void clip_gradient(tuner *t) {
+    double longest = t->job->options.clip, sum = 0;
+    if (longest <= 0) return;
+    for (int64_t i = 0; i < t->params->n; i++)
+        sum += (double)t->gradient[i] * t->gradient[i];
+    double length = sqrt(sum);
+    if (length <= longest) return;
+    float factor = (float)(longest / length);
+    for (int64_t i = 0; i < t->params->n; i++)
+        t->gradient[i] *= factor;
+}
+
+static int update_segment(tuner *t, const thaw_segment *s, double lr) {
+    const thaw_top_slots *top = &t->job->backend->kernels->top;
+    const thaw_tune_options *o = &t->job->options;
+    float *w = t->params->values + s->offset, *v = t->velocity + s->offset;
+    const float *dw = t->gradient + s->offset;
+    float rate = (float)lr * s->factor, decay = s->decays ? (float)o->weight_decay : 0;
+    if (o->optimizer == THAW_OPTIMIZER_SGD)
+        return top->sgd(s->n, w, dw, v, rate, (float)o->momentum, decay);
+    return top->adamw(s->n, w, dw, v, t->second + s->offset, rate, BETA1, BETA2, EPSILON, decay,
+                      t->step);
+}
+
+/* The running average starts at the weights, and follows slowly once it has seen some. */
+static void average(tuner *t) {
+    double keep = t->job->options.ema;
+    if (keep <= 0) return;
+    double early = (double)(1 + t->step) / (double)(10 + t->step);
+    float past = (float)(keep < early ? keep : early);
+    for (int64_t i = 0; i < t->params->n; i++)
+        t->average[i] = past * t->average[i] + (1 - past) * t->params->values[i];
+}
+
+static thaw_status take_step(tuner *t, int64_t M, double lr, int64_t epoch, thaw_error *err) {
+    const thaw_tune_options *o = &t->job->options;
+    thaw_rng rng = thaw_rng_open(o->seed, THAW_RNG_DROPOUT, (uint64_t)t->step);
+    double weight = weigh_batch(t, M), loss = 0;
+    thaw_top_batch batch = {.M = M,
+                            .x = o->mixup > 0 ? mix_rows(t, M, &rng) : t->x,
+                            .label = t->label,
+                            .other = o->mixup > 0 ? t->other : NULL,
+                            .share = t->share,
+                            .class_weight = t->class_weight,
+                            .smoothing = (float)o->label_smoothing,
+                            .norm = (float)weight,
+                            .logits = t->logits,
+                            .loss = t->loss};
+    THAW_TRY(thaw_top_gradient(t->top, &batch, t->gradient, err));
+    for (int64_t m = 0; m < M; m++)
+        loss += t->loss[m];
+    THAW_TRY(check_finite(t, loss, lr, epoch, err));
+    count_batch(t, M, weight);
+    clip_gradient(t);
+    t->step++;
+    for (int s = 0; s < t->params->n_segments; s++)
+        if (update_segment(t, &t->params->segments[s], lr) != 0)
+            return thaw_fail(err, THAW_ERR_BACKEND, "the optimizer failed");
+    thaw_top_follow(t->top, RUNNING);
+    average(t);
+    return thaw_top_update(t->top, err);
+}
+
+/* ---- epochs --------------------------------------------------------------------------------- */
+
+static thaw_status train_epoch(tuner *t, thaw_epoch *epoch, thaw_error *err) {
+    const thaw_tune_job *job = t->job;
+    int64_t n = job->train->n, batch = job->options.batch;
+    bool whole =
+        job->options.norm == THAW_NORM_FULL; /* Batches of one size, statistics of one kind. */
+    thaw_rng choice = thaw_rng_open(job->options.seed, THAW_RNG_CHOICE, (uint64_t)epoch->epoch);
+    draw_order(t, epoch->epoch);
+    t->epoch_loss = t->epoch_weight = 0;
+    t->epoch_right = t->rows_trained = 0;
+    for (int64_t start = 0; start < n; start += batch) {
+        int64_t M = n - start < batch ? n - start : batch;
+        if (whole && M < batch) start = n - batch, M = batch;
+        THAW_TRY(load_batch(t, t->order + start, M, &choice, err));
+        epoch->lr = thaw_schedule_lr(&t->schedule, t->step);
+        THAW_TRY(take_step(t, M, epoch->lr, epoch->epoch, err));
+    }
+    epoch->train_loss = t->epoch_loss / t->epoch_weight;
+    epoch->train_top1 = (double)t->epoch_right / (double)t->rows_trained;
+    return THAW_OK;
+}
+
+static void swap(float **a, float **b) {
+    float *c = *a;
+    *a = *b;
+    *b = c;
+}
+
+/* The average takes the weights' place, and back. */
+static thaw_status show_average(tuner *t, thaw_error *err) {
+    if (t->job->options.ema <= 0) return THAW_OK;
+    swap(&t->average, &t->params->values);
+    return thaw_top_update(t->top, err);
+}
+
+static thaw_status validate(tuner *t, thaw_epoch *epoch, thaw_error *err) {
+    const thaw_rows *rows = t->job->validation;
+    epoch->validation_loss = epoch->validation_top1 = NAN;
+    if (!has_validation(t->job)) return THAW_OK;
+    thaw_metrics_reset(&t->validation);
+    for (int64_t start = 0; start < rows->n; start += t->job->options.batch) {
+        int64_t left = rows->n - start,
+                M = left < t->job->options.batch ? left : t->job->options.batch;
+        for (int64_t m = 0; m < M; m++)
+            t->index[m] = start + m;
+        THAW_TRY(rows->gather(rows->ctx, t->index, M, t->x, err));
+        THAW_TRY(thaw_top_forward(t->top, M, t->x, t->logits, err));
+        thaw_metrics_add(&t->validation, M, t->logits, rows->label + start);
+    }
+    thaw_metrics_finish(&t->validation);
+    epoch->validation_loss = t->validation.loss;
+    epoch->validation_top1 = t->validation.top1;
+    return THAW_OK;
+}
+
+/* Keeps the weights of the moment when they are the best so far, or when the last ones are wanted. */
+static void keep(tuner *t, const thaw_epoch *epoch, thaw_tune_result *result) {
+    bool best = t->job->options.patience == 0 || !has_validation(t->job) ||
+                result->kept.epoch == 0 || epoch->validation_loss < result->kept.validation_loss;
+    if (!best) return;
+    result->kept = *epoch;
+    memcpy(t->best, t->params->values, (size_t)t->params->n * sizeof(float));
+    memcpy(t->best_running, t->params->running, (size_t)t->params->n_running * sizeof(float));
+}
+
+/* Epochs first .. last. */
+static thaw_status run_epochs(tuner *t, int64_t first, int64_t last, thaw_tune_result *result,
+                              thaw_error *err) {
+    const thaw_tune_job *job = t->job;
+    for (int64_t i = first; i <= last; i++) {
+        thaw_epoch epoch = {.epoch = i};
+        double start = thaw_now_s();
+        THAW_TRY(train_epoch(t, &epoch, err));
+        t->train_seconds += thaw_now_s() - start;
+        result->rows_per_second += (double)t->rows_trained;
+        THAW_TRY(show_average(t, err));
+        THAW_TRY(validate(t, &epoch, err));
+        epoch.seconds = thaw_now_s() - start;
+        result->epochs_run = i;
+        keep(t, &epoch, result);
+        THAW_TRY(show_average(t, err));
+        if (job->on_epoch && job->on_epoch(job->ctx, &epoch) != 0)
+            return thaw_fail(err, THAW_ERR_INTERRUPTED, "training was stopped after epoch %lld",
+                             (long long)i);
+        if (job->options.patience > 0 && i - result->kept.epoch >= job->options.patience) break;
+    }
+    return THAW_OK;
+}
+
+/* ---- phases --------------------------------------------------------------------------------- */
+
+static thaw_top_spec top_spec(const thaw_tune_job *job, const thaw_head *head, int first_trained) {
+    const thaw_tune_options *o = &job->options;
+    int64_t lane = thaw_tune_lane(o->norm, o->batch);
+    return (thaw_top_spec){.graph = job->graph,
+                           .from = job->from,
+                           .to = job->to,
+                           .pooled = job->pooled,
+                           .norm = o->norm,
+                           .first_trained = first_trained,
+                           .head = head,
+                           .lane = lane,
+                           .most_lanes = (int)((o->batch + lane - 1) / lane)};
+}
+
+/* How many stages lie between a node and the head. */
+static int stages_above(const thaw_tune_job *job, int node) {
+    int n = 0;
+    for (int i = 0; i < job->n_stages; i++)
+        n += node <= job->stage_ends[i];
+    return n;
+}
+
+static void set_factors(tuner *t) {
+    for (int s = 0; s < t->params->n_segments; s++) {
+        thaw_segment *g = &t->params->segments[s];
+        int above = stages_above(t->job, g->node);
+        g->factor = (float)pow(t->job->options.stage_factor, above);
+    }
+}
+
+/* The head's layers, from what was trained. */
+static void take_head(const tuner *t) {
+    int layer = 0;
+    const thaw_params *p = t->params;
+    for (int s = 0; s < p->n_segments; s++) {
+        if (p->segments[s].value >= 0) continue;
+        thaw_layer *l = &t->head->layers[layer / 2];
+        memcpy(layer % 2 ? l->b : l->w, p->values + p->segments[s].offset,
+               (size_t)p->segments[s].n * sizeof(float));
+        layer++;
+    }
+}
+
+/* Trains from a node on, for some epochs; then graph and head have the weights that are kept. */
+static thaw_status run_phase(tuner *t, int first_trained, int64_t first, int64_t last, bool final,
+                             thaw_arena *arena, thaw_tune_result *result, thaw_error *err) {
+    const thaw_tune_job *job = t->job;
+    thaw_top_spec spec = top_spec(job, t->head, first_trained);
+    THAW_TRY(thaw_top_create(&t->top, &spec, job->backend, err));
+    t->params = thaw_top_params(t->top);
+    thaw_top_size size = thaw_top_measure(t->top);
+    result->n_params = size.n_params;
+    result->bytes = (size_t)size.instances * (size.activation_bytes + size.gradient_bytes) +
+                    6 * (size_t)size.n_params * sizeof(float);
+    set_factors(t);
+    THAW_TRY(take_buffers(t, err));
+    if (job->options.sampling == THAW_SAMPLING_BALANCED) sort_by_class(t);
+    if (job->options.ema > 0)
+        memcpy(t->average, t->params->values, (size_t)t->params->n * sizeof(float));
+    result->kept = (thaw_epoch){0}; /* What an earlier phase kept is where this one starts. */
+    thaw_status status = run_epochs(t, first, last, result, err);
+    if (status != THAW_OK && !(status == THAW_ERR_INTERRUPTED && final)) return status;
+    memcpy(t->params->values, t->best, (size_t)t->params->n * sizeof(float));
+    memcpy(t->params->running, t->best_running, (size_t)t->params->n_running * sizeof(float));
+    THAW_TRY(thaw_params_store(t->params, job->graph, arena, err));
+    take_head(t);
+    return status;
+}
+
+static thaw_status run_and_free(tuner *t, int first_trained, int64_t first, int64_t last,
+                                bool final, thaw_arena *arena, thaw_tune_result *result,
+                                thaw_error *err) {
+    thaw_arena buffers = {0};
+    t->arena = &buffers;
+    thaw_status status = run_phase(t, first_trained, first, last, final, arena, result, err);
+    thaw_top_free(t->top);
+    t->top = NULL;
+    thaw_arena_free(&buffers);
+    return status;
+}
+
+/* A stage more in each phase, the lowest last, in equal shares of the epochs. */
+static thaw_status run_gradual(tuner *t, thaw_arena *arena, thaw_tune_result *result,
+                               thaw_error *err) {
+    const thaw_tune_job *job = t->job;
+    int phases = job->n_stages + 1;
+    int64_t epochs = job->options.epochs, done = 0;
+    for (int p = 1; p <= phases; p++) {
+        bool final = p == phases;
+        int64_t until = final ? epochs : epochs * p / phases;
+        int from = final ? 0 : job->stage_ends[job->n_stages - p] + 1;
+        if (until > done)
+            THAW_TRY(run_and_free(t, from, done + 1, until, final, arena, result, err));
+        done = until;
+    }
+    return THAW_OK;
+}
+
+/* ---- the head first ------------------------------------------------------------------------- */
+
+/* All rows as the head sees them, in memory. */
+static thaw_status gather_all(thaw_through *through, const thaw_top_slots *kernels,
+                              const thaw_rows *rows, int64_t D, thaw_arena *arena,
+                              thaw_row_array *array, thaw_rows *out, thaw_error *err) {
+    thaw_rows seen = thaw_through_rows(through, rows);
+    float *x = thaw_arena_array(arena, (size_t)(rows->n * D), sizeof *x);
+    int64_t *index = thaw_arena_array(arena, (size_t)through->batch, sizeof *index);
+    if (!x || !index)
+        return thaw_fail_memory(err, "for what the head sees of %lld rows", (long long)rows->n);
+    for (int64_t start = 0; start < rows->n; start += through->batch) {
+        int64_t M = rows->n - start < through->batch ? rows->n - start : through->batch;
+        for (int64_t m = 0; m < M; m++)
+            index[m] = start + m;
+        THAW_TRY(seen.gather(seen.ctx, index, M, x + start * D, err));
+    }
+    *array = (thaw_row_array){.top = kernels, .x = x, .D = D};
+    *out = thaw_rows_of_array(array, rows->n, rows->label);
+    return THAW_OK;
+}
+
+static thaw_status make_head(const thaw_tune_job *job, thaw_arena *arena, thaw_arena *rows_arena,
+                             thaw_head *head, thaw_train_result *result, thaw_error *err) {
+    thaw_through through;
+    thaw_rows train, views, validation;
+    thaw_row_array arrays[3];
+    const thaw_top_slots *kernels = &job->backend->kernels->top;
+    THAW_TRY(thaw_through_open(&through, job, job->options.batch, rows_arena, err));
+    int64_t D = thaw_through_rows(&through, job->train).D;
+    thaw_status status =
+        gather_all(&through, kernels, job->train, D, rows_arena, &arrays[0], &train, err);
+    if (status == THAW_OK && job->views)
+        status = gather_all(&through, kernels, job->views, D, rows_arena, &arrays[1], &views, err);
+    if (status == THAW_OK && has_validation(job))
+        status = gather_all(&through, kernels, job->validation, D, rows_arena, &arrays[2],
+                            &validation, err);
+    thaw_through_close(&through);
+    THAW_TRY(status);
+    thaw_train_job h = job->head;
+    h.train = &train;
+    h.views = job->views ? &views : NULL;
+    h.n_views = job->n_views;
+    h.validation = has_validation(job) ? &validation : NULL;
+    h.backend = NULL;
+    h.top = kernels;
+    h.unfolded = true;
+    h.untrained = job->options.recipe == THAW_RECIPE_JOINT;
+    return thaw_train(&h, arena, head, result, err);
+}
+
+thaw_status thaw_tune_head(const thaw_tune_job *job, thaw_arena *arena, thaw_head *head,
+                           thaw_train_result *result, thaw_error *err) {
+    thaw_arena rows = {0};
+    *result = (thaw_train_result){0};
+    THAW_TRY(check_job(job, err));
+    thaw_status status = make_head(job, arena, &rows, head, result, err);
+    thaw_arena_free(&rows);
+    return status;
+}
+
+thaw_status thaw_tune(const thaw_tune_job *job, thaw_arena *arena, thaw_head *head,
+                      thaw_tune_result *result, thaw_error *err) {
+    tuner t = {.job = job, .head = head};
+    thaw_status status;
+    *result = (thaw_tune_result){0};
+    THAW_TRY(check_job(job, err));
+    int64_t steps = (job->train->n + job->options.batch - 1) / job->options.batch;
+    t.schedule = (thaw_schedule){.kind = job->options.schedule,
+                                 .lr = job->options.lr,
+                                 .warmup_steps = (int64_t)(job->options.warmup * (double)steps),
+                                 .total_steps = steps * job->options.epochs};
+    if (job->options.recipe == THAW_RECIPE_GRADUAL)
+        status = run_gradual(&t, arena, result, err);
+    else
+        status = run_and_free(&t, 0, 1, job->options.epochs, true, arena, result, err);
+    if (t.train_seconds > 0) result->rows_per_second /= t.train_seconds;
+    if (status == THAW_OK || status == THAW_ERR_INTERRUPTED) thaw_head_fold(head);
+    return status;
+}
+
+/* ---- rows through the top ------------------------------------------------------------------- */
+
+static thaw_status gather_through(void *ctx, const int64_t *index, int64_t M, float *out,
+                                  thaw_error *err) {
+    thaw_through *t = ctx;
+    thaw_top_size size = thaw_top_measure(t->top);
+    for (int64_t start = 0; start < M; start += t->batch) {
+        int64_t n = M - start < t->batch ? M - start : t->batch;
+        THAW_TRY(t->rows->gather(t->rows->ctx, index + start, n, t->x, err));
+        THAW_TRY(thaw_top_features(t->top, n, t->x, out + start * size.F, err));
+    }
+    return THAW_OK;
+}
+
+/* A head that nobody looks at: features end before it. */
+static thaw_status any_head(const thaw_tune_job *job, thaw_head *head, thaw_arena *arena,
+                            thaw_error *err) {
+    const thaw_value *to = &job->graph->values[job->to];
+    int64_t D = job->pooled ? thaw_value_channels(to) : thaw_value_elements(to);
+    return thaw_head_init(head, D, 0, 1, 0, arena, err);
+}
+
+thaw_status thaw_through_open(thaw_through *through, const thaw_tune_job *job, int64_t batch,
+                              thaw_arena *arena, thaw_error *err) {
+    *through = (thaw_through){.batch = batch};
+    thaw_head head;
+    THAW_TRY(any_head(job, &head, arena, err));
+    thaw_top_spec spec = top_spec(job, &head, job->graph->n_nodes);
+    spec.lane = thaw_tune_lane(THAW_NORM_FROZEN, batch);
+    spec.most_lanes = (int)((batch + spec.lane - 1) / spec.lane);
+    THAW_TRY(thaw_top_create(&through->top, &spec, job->backend, err));
+    thaw_top_size size = thaw_top_measure(through->top);
+    through->x = thaw_arena_array(arena, (size_t)(spec.most_lanes * spec.lane),
+                                  (size_t)size.D * sizeof(float));
+    if (through->x) return THAW_OK;
+    thaw_through_close(through);
+    return no_memory(err);
+}
+
+thaw_rows thaw_through_rows(thaw_through *through, const thaw_rows *rows) {
+    through->rows = rows;
+    return (thaw_rows){.n = rows->n,
+                       .D = thaw_top_measure(through->top).F,
+                       .gather = gather_through,
+                       .ctx = through,
+                       .label = rows->label,
+                       .stored = THAW_F32};
+}
+
+void thaw_through_close(thaw_through *through) {
+    thaw_top_free(through->top);
+    *through = (thaw_through){0};
+}

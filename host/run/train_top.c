@@ -1,0 +1,141 @@
+#include "train_top.h"
+
+#include <string.h>
+
+/* ---- options -------------------------------------------------------------------------------- */
+
+static thaw_tune_options tune_options(const thaw_options *o, thaw_recipe recipe, int64_t n) {
+    thaw_tune_options t = thaw_tune_defaults(recipe, o->top.optimizer, n);
+    if (!thaw_is_auto(o->top.epochs)) t.epochs = o->top.epochs;
+    if (!thaw_is_auto(o->top.lr)) t.lr = o->top.lr;
+    if (!thaw_is_auto(o->top.weight_decay)) t.weight_decay = o->top.weight_decay;
+    if (!thaw_is_auto(o->top.stage_factor)) t.stage_factor = o->top.stage_factor;
+    t.norm = o->top.norm;
+    t.momentum = o->top.momentum;
+    t.batch = o->top.batch;
+    t.schedule = o->top.schedule;
+    t.warmup = o->top.warmup;
+    t.clip = o->top.clip;
+    t.ema = o->top.ema;
+    t.mixup = o->top.mixup;
+    t.sampling = o->top.sampling;
+    t.patience = o->top.patience;
+    t.label_smoothing = o->head.label_smoothing;
+    t.class_weights =
+        thaw_is_auto(o->head.class_weights) ? THAW_CLASS_WEIGHTS_BALANCED : o->head.class_weights;
+    t.seed = (uint64_t)o->seed;
+    return t;
+}
+
+thaw_status thaw_train_top_check(const thaw_options *o, thaw_error *err) {
+    for (size_t i = 0; i < thaw_options_count(); i++) {
+        const char *key = thaw_options_key(i);
+        if (strncmp(key, "top.", 4) == 0 && !thaw_options_has_default(o, key))
+            return thaw_fail(err, THAW_ERR_USAGE,
+                             "%s has no part where only the head is trained: freeze less than "
+                             "everything below it (thaw inspect lists the cuts), or leave it out",
+                             key);
+    }
+    return THAW_OK;
+}
+
+/* ---- what is trained ------------------------------------------------------------------------ */
+
+/* Where each stage above the cut ends, but for the last: behind it is the head alone. */
+static thaw_status find_stages(const thaw_network *n, thaw_arena *arena, thaw_tune_job *job,
+                               thaw_error *err) {
+    const thaw_graph *graph = &n->model.graph;
+    int *ends = thaw_arena_array(arena, (size_t)n->cuts.n, sizeof *ends);
+    if (!ends) return thaw_fail_memory(err, "for the stages above the cut");
+    for (int i = n->cut->index + 1; i < n->cuts.last; i++) {
+        const thaw_cut *cut = &n->cuts.cuts[i];
+        bool whole = cut->stage && !strchr(cut->stage, '.');
+        if (whole && thaw_cut_trains(graph, &n->cuts, cut)) ends[job->n_stages++] = cut->node;
+    }
+    job->stage_ends = ends;
+    return THAW_OK;
+}
+
+static int on_epoch(void *ctx, const thaw_epoch *epoch) {
+    thaw_top_run *r = ctx;
+    thaw_epoch_log_add(r->epochs, epoch);
+    return *r->session->stop;
+}
+
+/* The device that trains: the session's, or the processor beside it. */
+static thaw_status choose_backend(thaw_top_run *r, thaw_session *s, thaw_error *err) {
+    r->job.backend = &s->backend;
+    if (s->backend.kernels->training) return THAW_OK;
+    thaw_log_write(&s->log, THAW_LOG_INFO,
+                   "what lies above the cut is trained on the CPU: Thaw has no gradients for a GPU "
+                   "yet");
+    THAW_TRY(thaw_backend_cpu_open(&r->cpu, s->backend.threads, err));
+    r->job.backend = &r->cpu;
+    return THAW_OK;
+}
+
+static void say_plan(const thaw_top_run *r, thaw_session *s, const thaw_network *n) {
+    static const char *const recipes[] = {THAW_RECIPE_LIST(THAW_ENUM_NAME)};
+    static const char *const norms[] = {THAW_NORM_LIST(THAW_ENUM_NAME)};
+    const thaw_tune_options *o = &r->job.options;
+    thaw_log_write(&s->log, THAW_LOG_INFO,
+                   "trained: %.3f M numbers between the cut and the head, recipe %s, BN %s, rate "
+                   "%g, %lld epochs of batches of %lld",
+                   (double)(n->cut->params_above - n->head_cut->params_above) / 1e6,
+                   recipes[o->recipe], norms[o->norm], o->lr, (long long)o->epochs,
+                   (long long)o->batch);
+}
+
+thaw_status thaw_train_top_begin(thaw_top_run *r, thaw_session *s, thaw_network *network,
+                                 const thaw_split_rows splits[THAW_SPLIT_COUNT],
+                                 const thaw_train_job *head_job, thaw_arena *arena,
+                                 thaw_error *err) {
+    const thaw_split_rows *train = &splits[THAW_SPLIT_TRAIN];
+    r->session = s;
+    r->job = (thaw_tune_job){.graph = &network->model.graph,
+                             .from = network->cut->value,
+                             .to = network->head_cut->value,
+                             .pooled = network->head_pooled,
+                             .options = tune_options(s->options, network->recipe, train->rows.n),
+                             .head = *head_job,
+                             .train = &train->rows,
+                             .views = head_job->views,
+                             .n_views = head_job->n_views,
+                             .validation = &splits[THAW_SPLIT_VALIDATION].rows,
+                             .on_epoch = on_epoch,
+                             .ctx = r};
+    THAW_TRY(find_stages(network, arena, &r->job, err));
+    THAW_TRY(choose_backend(r, s, err));
+    r->shown = head_job->options;
+    r->shown.solver = THAW_SOLVER_STEPS;
+    r->shown.epochs = r->job.options.epochs;
+    r->shown.patience = r->job.options.patience;
+    say_plan(r, s, network);
+    return THAW_OK;
+}
+
+thaw_status thaw_train_top(thaw_top_run *r, thaw_epoch_log *epochs, const char *path,
+                           thaw_arena *arena, thaw_head *head, thaw_error *err) {
+    thaw_log *log = &r->session->log;
+    r->epochs = epochs;
+    THAW_TRY(thaw_epoch_log_open(epochs, path, &r->shown, log, arena, err));
+    epochs->patience = "top.patience";
+    THAW_TRY(thaw_tune(&r->job, arena, head, &r->result, err));
+    thaw_log_write(log, THAW_LOG_INFO,
+                   "trained above the cut: %.0f images/s, %.0f MB besides the features",
+                   r->result.rows_per_second, (double)r->result.bytes / 0x1p20);
+    return thaw_epoch_log_finish(epochs, &r->result.kept, err);
+}
+
+thaw_status thaw_train_top_rows(thaw_top_run *r, const thaw_rows *rows, thaw_arena *arena,
+                                thaw_rows *seen, thaw_error *err) {
+    enum { BATCH = 64 };
+    if (!r->through.top) THAW_TRY(thaw_through_open(&r->through, &r->job, BATCH, arena, err));
+    *seen = thaw_through_rows(&r->through, rows);
+    return THAW_OK;
+}
+
+void thaw_train_top_close(thaw_top_run *r) {
+    thaw_through_close(&r->through);
+    thaw_backend_close(&r->cpu);
+}
