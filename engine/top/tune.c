@@ -67,9 +67,12 @@ thaw_tune_options thaw_tune_defaults(thaw_recipe recipe, thaw_optimizer optimize
  * one each; a batch's own statistics need more. */
 int64_t thaw_tune_lane(thaw_norm norm, int64_t batch) {
     enum { LANES = 8, LEAST = 16 };
-    int64_t lane = (batch + LANES - 1) / LANES;
-    if (norm == THAW_NORM_FULL && lane < LEAST) lane = batch < LEAST ? batch : LEAST;
-    return lane;
+    if (norm != THAW_NORM_FULL) return (batch + LANES - 1) / LANES;
+    int64_t lanes = batch / LEAST > LANES ? LANES : batch / LEAST;
+    while (lanes > 1 &&
+           batch % lanes) /* A lane that is not full would count rows that are not there. */
+        lanes--;
+    return lanes > 1 ? batch / lanes : batch;
 }
 
 static thaw_status check_number(const char *name, double value, const thaw_range *legal,

@@ -52,8 +52,14 @@ static size_t reserve(cpu_builder *builder, size_t n) {
 
 int cpu_add_call(cpu_builder *builder, dnnl_primitive_desc_t desc, cpu_call **out) {
     enum { OTHERS = 9 }; /* A layer norm's gradient has most. */
-    cpu_call *call = &builder->state->calls[builder->state->n_calls];
+    cpu_call *call = thaw_arena_alloc(builder->plan->arena, sizeof *call);
     cpu_md scratch = NULL;
+    if (!call) {
+        dnnl_primitive_desc_destroy(desc);
+        return cpu_refuse(builder, dnnl_out_of_memory, "memory for a primitive");
+    }
+    *(builder->state->last ? &builder->state->last->next : &builder->state->first) = call;
+    builder->state->last = call;
     call->capacity = builder->step->n_in + OTHERS;
     call->args = thaw_arena_array(builder->plan->arena, (size_t)call->capacity, sizeof(cpu_arg));
     call->exec =
@@ -63,7 +69,6 @@ int cpu_add_call(cpu_builder *builder, dnnl_primitive_desc_t desc, cpu_call **ou
     if (!code) code = cpu_chosen_md(builder, desc, dnnl_query_scratchpad_md, &scratch);
     dnnl_primitive_desc_destroy(desc);
     if (code) return cpu_refuse(builder, code, "to build the primitive");
-    builder->state->n_calls++;
     *out = call;
     size_t bytes = dnnl_memory_desc_get_size(scratch);
     if (bytes == 0) return 0;
@@ -407,8 +412,8 @@ static int run_call(const cpu_call *call, const thaw_run_context *context) {
 }
 
 static int run_calls(const cpu_state *state, const thaw_run_context *context) {
-    for (int i = 0; i < state->n_calls; i++)
-        CPU_TRY(run_call(&state->calls[i], context));
+    for (const cpu_call *call = state ? state->first : NULL; call; call = call->next)
+        CPU_TRY(run_call(call, context));
     return 0;
 }
 
@@ -438,8 +443,7 @@ int cpu_pack_step(const thaw_step *step, void *stream) {
 
 static void release_state(cpu_state *state) {
     if (!state) return;
-    for (int i = 0; i < CPU_MAX_CALLS; i++) {
-        cpu_call *call = &state->calls[i];
+    for (cpu_call *call = state->first; call; call = call->next) {
         for (int k = 0; k < call->n_args; k++)
             dnnl_memory_destroy(call->args[k].memory);
         dnnl_primitive_destroy(call->primitive);

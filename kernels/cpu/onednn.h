@@ -1,4 +1,4 @@
-/* What the CPU's trunk steps share: a step is one or two oneDNN primitives with bound arguments.
+/* What the CPU's trunk steps share: a step is a few oneDNN primitives with bound arguments.
  *
  * Logical dimensions are oneDNN's N,C,H,W; the physical layout of every activation is whatever the
  * producing primitive likes best (blocked by 8 or 16 channels, mostly), and only `import` and
@@ -12,7 +12,7 @@
 
 #include "kernels.h"
 
-enum { CPU_MAX_CALLS = 8, CPU_MAX_PACKS = 2 };
+enum { CPU_MAX_PACKS = 2 };
 
 /* How values lie: logical shape, type and physical layout. Owned by the state of the step that made
  * it, so it lives as long as the plan. */
@@ -41,6 +41,7 @@ typedef struct cpu_call {
     int n_args, capacity;
     cpu_arg *args;         /* In the plan's arena. */
     dnnl_exec_arg_t *exec; /* The same as oneDNN wants them. */
+    struct cpu_call *next; /* NULL: the last of the step. */
 } cpu_call;
 
 /* A layout that a step owns. */
@@ -64,8 +65,7 @@ typedef struct cpu_view {
 
 /* thaw_step.state of every step, and backward_state; in the plan's arena. */
 typedef struct cpu_state {
-    int n_calls;
-    cpu_call calls[CPU_MAX_CALLS];
+    cpu_call *first, *last; /* In the order in which they run. */
     int n_packs;
     cpu_pack packs[CPU_MAX_PACKS];
     cpu_kept *kept;

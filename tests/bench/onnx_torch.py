@@ -137,8 +137,23 @@ class OnnxModule(torch.nn.Module):
         count = bool(a.get("count_include_pad", 0))
         return F.avg_pool2d(x, kernel, strides, pads, bool(a.get("ceil_mode", 0)), count)
 
+    batch_statistics = False  # BN as in training: the batch's own, which the running ones follow.
+
     def op_BatchNormalization(self, a, alone, x, scale, shift, mean, variance):
-        return F.batch_norm(x, mean, variance, scale, shift, False, 0.0, a.get("epsilon", 1e-5))
+        batch, epsilon = self.batch_statistics, a.get("epsilon", 1e-5)
+        return F.batch_norm(x, mean, variance, scale, shift, batch, 0.1 if batch else 0.0, epsilon)
+
+    def op_LayerNormalization(self, a, alone, x, scale, shift=None):
+        return F.layer_norm(x, x.shape[-1:], scale, shift, a.get("epsilon", 1e-5))
+
+    def op_Transpose(self, a, alone, x):
+        return x.permute(a["perm"])
+
+    def op_Div(self, a, alone, x, y):
+        return x / float(y) if np.ndim(y) == 0 else x / y
+
+    def op_Erf(self, a, alone, x):
+        return torch.erf(x)
 
     def op_Clip(self, a, alone, x, low=None, high=None):
         low = float(a.get("min", -np.inf) if low is None else low)
@@ -155,10 +170,10 @@ class OnnxModule(torch.nn.Module):
         return torch.sigmoid(x)
 
     def op_Add(self, a, alone, x, y):
-        return x + y
+        return x + (float(y) if isinstance(y, np.ndarray) else y)
 
     def op_Mul(self, a, alone, x, y):
-        return x * y
+        return x * (float(y) if isinstance(y, np.ndarray) else y)
 
     def op_Concat(self, a, alone, *xs):
         return torch.cat(xs, a["axis"])

@@ -4,8 +4,8 @@
  *
  * DATA: int32 n, batch, K, D; u8 pixels [n, H, W, C]; int32 labels [n]; float w [K, D], b [K] of the
  * head, which stands on D features. Step s takes rows s * batch and on, modulo n; pixels enter as
- * x / 64 - 2. Prints a line a step, "loss L", and one more: "seconds S" of all steps but the first,
- * "bytes B" of memory. OUT receives, as text, name and L2 norm of each trained tensor at the end.
+ * x / 64 - 2. Prints a line a step, "loss L", and three more: "value NAME" of the tensor at the cut,
+ * "seconds S" of all steps but the first, "bytes B" of memory. OUT receives, as text, name and L2 norm of each trained tensor at the end.
  */
 #include <math.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@
 static const float scale[3] = {1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, shift[3] = {-2, -2, -2};
 
 typedef struct task {
-    const char *model, *cut, *norm, *out;
+    const char *model, *cut, *norm, *out, *value;
     int64_t lane, steps;
     int threads;
     float lr, momentum, decay;
@@ -88,6 +88,7 @@ static thaw_status run_steps(task *t, thaw_top *top, const float *features, thaw
             sum += loss[i];
         printf("loss %.9g\n", sum / t->batch);
     }
+    printf("value %s\n", t->value);
     printf("seconds %.6f\n", thaw_now_s() - start);
     printf("bytes %zu\n", (size_t)size.instances * (size.activation_bytes + size.gradient_bytes));
     FILE *out = fopen(t->out, "w");
@@ -111,6 +112,7 @@ static thaw_status train(task *t, const char *bytes, thaw_model *m, thaw_backend
     thaw_trunk *trunk;
     THAW_TRY(thaw_cuts_find(&m->graph, &cuts, err));
     THAW_TRY(thaw_cuts_select(&m->graph, &cuts, t->cut, &cut, err));
+    t->value = m->graph.values[cut->value].name;
     read_data(t, m, bytes);
     thaw_trunk_options options = {.batch = 8, .compute = THAW_F32, .scale = scale, .shift = shift};
     THAW_TRY(thaw_trunk_create(&trunk, &m->graph, cut, &options, backend, err));

@@ -1,0 +1,266 @@
+/* The top as a whole: whole networks' gradients against differences of their own losses, for every kind
+ * of network, cut and BN; bits that do not depend on threads; what is frozen stays.
+ *
+ * Along each tensor's own gradient the loss grows by that gradient's length, which the loss a little to
+ * either side tells within a part in thirty. A gradient that misses a path, adds one twice, or reads
+ * memory that the planner has given to another is off by more.
+ */
+#include "graph/cuts.h"
+#include "onnx/onnx_read.h"
+#include "testing.h"
+#include "top/program.h"
+#include "trunk/trunk.h"
+
+enum { N = 6, K = 3, LANE = 4 };
+
+typedef struct network {
+    thaw_model model;
+    thaw_cuts cuts;
+    const thaw_cut *cut;
+    thaw_arena arena;
+    thaw_head head;
+    float *x; /* [N in whole lanes, D] */
+    int32_t label[N];
+} network;
+
+static network open_network(const char *name, int cut) {
+    network net = {0};
+    thaw_error err = {0};
+    char path[512];
+    snprintf(path, sizeof path, TEST_MODELS "%s.onnx", name);
+    if (thaw_model_read(&net.model, path, 0, 0, &err) != THAW_OK) fail_msg("%s", err.text);
+    assert_int_equal(thaw_cuts_find(&net.model.graph, &net.cuts, &err), THAW_OK);
+    net.cut = &net.cuts.cuts[cut < net.cuts.last ? cut : net.cuts.last];
+    return net;
+}
+
+/* Features of random pictures, and a head with random weights: nothing is zero. */
+static void fill(network *net, const thaw_backend *backend) {
+    thaw_error err = {0};
+    const thaw_model *m = &net->model;
+    size_t image = (size_t)(m->height * m->width * m->channels), D = (size_t)net->cut->elements;
+    uint8_t *pixels = thaw_arena_alloc(&net->arena, N * image);
+    net->x = thaw_arena_array(&net->arena, 2 * LANE * D, sizeof(float));
+    uint64_t random = 4;
+    for (size_t i = 0; i < N * image; i++)
+        pixels[i] = (uint8_t)test_random(&random);
+    static const float scale[] = {1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, shift[] = {-2, -2, -2};
+    thaw_trunk_options options = {.batch = 2, .compute = THAW_F32, .scale = scale, .shift = shift};
+    thaw_trunk *trunk;
+    thaw_backend b = *backend;
+    if (thaw_trunk_create(&trunk, &m->graph, net->cut, &options, &b, &err) != THAW_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(thaw_trunk_run(trunk, N, pixels, net->x, &err), THAW_OK);
+    thaw_trunk_free(trunk);
+    const thaw_cut *last = &net->cuts.cuts[net->cuts.last];
+    bool pooled = thaw_cut_is_map(&m->graph, last);
+    const thaw_value *to = &m->graph.values[last->value];
+    int64_t F = pooled ? thaw_value_channels(to) : last->elements;
+    assert_int_equal(thaw_head_init(&net->head, F, 0, K, 1, &net->arena, &err), THAW_OK);
+    for (int64_t i = 0; i < net->head.n_params; i++)
+        net->head.params[i] = test_uniform(&random) / sqrtf((float)F);
+    for (int64_t d = 0; d < F; d++) {
+        net->head.mean[d] = test_uniform(&random) / 8;
+        net->head.scale[d] = 1 + test_uniform(&random) / 2;
+    }
+    for (int i = 0; i < N; i++)
+        net->label[i] = i % K;
+}
+
+static void close_network(network *net) {
+    thaw_model_free(&net->model);
+    thaw_arena_free(&net->arena);
+}
+
+static thaw_top_spec spec_of(const network *net, thaw_norm norm) {
+    const thaw_cut *last = &net->cuts.cuts[net->cuts.last];
+    return (thaw_top_spec){.graph = &net->model.graph,
+                           .from = net->cut->value,
+                           .to = last->value,
+                           .pooled = thaw_cut_is_map(&net->model.graph, last),
+                           .norm = norm,
+                           .head = &net->head,
+                           .lane = LANE,
+                           .most_lanes = 2};
+}
+
+/* The loss and its gradient at the weights of the moment. */
+static double gradient_at(thaw_top *top, const network *net, float *gradient) {
+    thaw_error err = {0};
+    float logits[2 * LANE * K], loss[2 * LANE];
+    thaw_top_batch batch = {
+        .M = N, .x = net->x, .label = net->label, .norm = N, .logits = logits, .loss = loss};
+    if (thaw_top_gradient(top, &batch, gradient, &err) != THAW_OK) fail_msg("%s", err.text);
+    double sum = 0;
+    for (int i = 0; i < N; i++)
+        sum += loss[i];
+    return sum / N;
+}
+
+/* How fast the loss grows along a segment's gradient, by central differences of length h. */
+static double slope_along(thaw_top *top, const network *net, const thaw_segment *g,
+                          const float *gradient, const float *start, float *unused, double h) {
+    thaw_error err = {0};
+    float *values = thaw_top_params(top)->values + g->offset;
+    double length = 0, loss[2];
+    for (int64_t i = 0; i < g->n; i++)
+        length += (double)gradient[g->offset + i] * gradient[g->offset + i];
+    for (int side = 0; side < 2; side++) {
+        for (int64_t i = 0; i < g->n; i++)
+            values[i] = (float)(start[g->offset + i] +
+                                (side ? h : -h) * gradient[g->offset + i] / sqrt(length));
+        assert_int_equal(thaw_top_update(top, &err), THAW_OK);
+        loss[side] = gradient_at(top, net, unused);
+    }
+    memcpy(values, start + g->offset, (size_t)g->n * sizeof *start);
+    return (loss[1] - loss[0]) / (2 * h);
+}
+
+static void expect_gradient(const char *name, int cut, thaw_norm norm,
+                            const thaw_backend *backend) {
+    network net = open_network(name, cut);
+    fill(&net, backend);
+    thaw_error err = {0};
+    thaw_top *top;
+    thaw_top_spec spec = spec_of(&net, norm);
+    if (thaw_top_create(&top, &spec, backend, &err) != THAW_OK)
+        fail_msg("%s, cut %d: %s", name, cut, err.text);
+    thaw_params *p = thaw_top_params(top);
+    float *gradient = thaw_arena_array(&net.arena, (size_t)p->n, sizeof *gradient);
+    float *start = thaw_arena_array(&net.arena, (size_t)p->n, sizeof *start);
+    float *unused = thaw_arena_array(&net.arena, (size_t)p->n, sizeof *unused);
+    gradient_at(top, &net, gradient);
+    memcpy(start, p->values, (size_t)p->n * sizeof *start);
+    double whole = 0;
+    for (int64_t i = 0; i < p->n; i++)
+        whole += (double)gradient[i] * gradient[i];
+    assert_true(whole > 0);
+    for (int s = 0; s < p->n_segments; s++) {
+        const thaw_segment *g = &p->segments[s];
+        double length = 0, nearest = INFINITY;
+        for (int64_t i = 0; i < g->n; i++)
+            length += (double)gradient[g->offset + i] * gradient[g->offset + i];
+        length = sqrt(length);
+        if (length < 1e-2 * sqrt(whole) || length < 3e-3)
+            continue; /* Lost in the loss's own roundings. */
+        /* By how much the loss moves: more rounds less, less crosses fewer corners. */
+        static const double moves[] = {1e-1, 1e-2, 1e-3, 2e-4, 5e-5, 2e-5, 5e-6};
+        for (size_t m = 0; m < sizeof moves / sizeof *moves; m++) {
+            double slope = slope_along(top, &net, g, gradient, start, unused, moves[m] / length);
+            if (fabs(slope - length) < fabs(nearest - length)) nearest = slope;
+        }
+        if (fabs(nearest - length) > 0.03 * length)
+            fail_msg(
+                "%s above cut %d, BN %d, %s: the loss falls by %g along its gradient, which is "
+                "%g long",
+                name, cut, norm, g->name, nearest, length);
+    }
+    thaw_top_free(top);
+    close_network(&net);
+}
+
+/* Every kind of layer that the test models have, from the picture on, and from the middle. */
+static void gradients_of_networks(void **state) {
+    (void)state;
+    static const char *const networks[] = {
+        "resnet_17",
+        "resnet_13_bn",
+        "mobilenetv2_13",
+        "mobilenetv2_9_bn",
+        "convnext_17",
+        "vgg_17_bn",
+        "densenet_17_bn",
+        "squeezenet_13",
+        "se_gate",
+        "silu",
+        "shuffles",
+        "parts",
+        "residuals",
+        "activations",
+        "concat_49",
+        "residual_pad",
+        "pool_avg_ceil_pad_include",
+        "hardswish_pattern",
+    };
+    thaw_backend backend;
+    thaw_error err = {0};
+    assert_int_equal(thaw_backend_open(&backend, "cpu", 2, &err), THAW_OK);
+    for (size_t i = 0; i < sizeof networks / sizeof *networks; i++)
+        for (int norm = THAW_NORM_FROZEN; norm <= THAW_NORM_FULL; norm++) {
+            expect_gradient(networks[i], 0, (thaw_norm)norm, &backend);
+            expect_gradient(networks[i], 4, (thaw_norm)norm, &backend);
+        }
+    thaw_backend_close(&backend);
+}
+
+/* One thread, two, and lanes that wait for each other: the same bits. */
+static void threads_do_not_change_bits(void **state) {
+    (void)state;
+    thaw_error err = {0};
+    float *first = NULL;
+    for (int threads = 1; threads <= 3; threads++) {
+        thaw_backend backend;
+        assert_int_equal(thaw_backend_open(&backend, "cpu", threads, &err), THAW_OK);
+        network net = open_network("resnet_13_bn", 0);
+        fill(&net, &backend);
+        thaw_top *top;
+        thaw_top_spec spec = spec_of(&net, THAW_NORM_AFFINE);
+        spec.lane = 1;
+        spec.most_lanes = N;
+        assert_int_equal(thaw_top_create(&top, &spec, &backend, &err), THAW_OK);
+        thaw_params *p = thaw_top_params(top);
+        float *gradient = malloc((size_t)p->n * sizeof *gradient);
+        gradient_at(top, &net, gradient);
+        if (first) assert_memory_equal(first, gradient, (size_t)p->n * sizeof *gradient);
+        if (first) free(gradient);
+        if (!first) first = gradient;
+        thaw_top_free(top);
+        close_network(&net);
+        thaw_backend_close(&backend);
+    }
+    free(first);
+}
+
+/* Nothing below the first trained node has a segment, and the frozen function's hash stays. */
+static void what_is_frozen_stays(void **state) {
+    (void)state;
+    thaw_error err = {0};
+    thaw_backend backend;
+    assert_int_equal(thaw_backend_open(&backend, "cpu", 2, &err), THAW_OK);
+    network net = open_network("mobilenetv2_9_bn", 6);
+    fill(&net, &backend);
+    thaw_hash before, after, whole_before, whole_after;
+    const thaw_cut *last = &net.cuts.cuts[net.cuts.last];
+    thaw_graph *graph = &net.model.graph;
+    assert_int_equal(thaw_cut_hash(graph, net.cut, false, &before, &err), THAW_OK);
+    assert_int_equal(thaw_cut_hash(graph, last, false, &whole_before, &err), THAW_OK);
+    for (int norm = THAW_NORM_FROZEN; norm <= THAW_NORM_FULL; norm++) {
+        thaw_top *top;
+        thaw_top_spec spec = spec_of(&net, (thaw_norm)norm);
+        assert_int_equal(thaw_top_create(&top, &spec, &backend, &err), THAW_OK);
+        thaw_params *p = thaw_top_params(top);
+        for (int s = 0; s < p->n_segments; s++)
+            assert_true(p->segments[s].node > net.cut->node);
+        for (int64_t i = 0; i < p->n; i++)
+            p->values[i] += 0.5f;
+        for (int64_t i = 0; i < p->n_running; i++)
+            p->running[i] += 0.5f;
+        assert_int_equal(thaw_params_store(p, graph, &net.arena, &err), THAW_OK);
+        assert_int_equal(thaw_cut_hash(graph, net.cut, false, &after, &err), THAW_OK);
+        assert_memory_equal(&before, &after, sizeof before);
+        assert_int_equal(thaw_cut_hash(graph, last, false, &whole_after, &err), THAW_OK);
+        assert_memory_not_equal(&whole_before, &whole_after, sizeof before);
+        thaw_top_free(top);
+    }
+    close_network(&net);
+    thaw_backend_close(&backend);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients_of_networks),
+        cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(what_is_frozen_stays),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
