@@ -22,7 +22,8 @@ typedef struct norm_state {
     cpu_state state;
     double *sum;          /* [blocks * width] */
     double *second;       /* The same: sums of squares, or of dy z. */
-    float *scale, *shift; /* The same: y = x scale + shift. */
+    float *mean, *scale;  /* The same: y = (x - mean) scale + the step's shift. */
+    float *shift, *slope; /* The same. */
 } norm_state;
 
 static int open_state(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err,
@@ -37,7 +38,10 @@ static int open_state(thaw_step *step, const thaw_plan_context *plan, struct tha
     state->second = thaw_arena_array(plan->arena, n, sizeof(double));
     state->scale = thaw_arena_array(plan->arena, n, sizeof(float));
     state->shift = thaw_arena_array(plan->arena, n, sizeof(float));
-    if (!state->sum || !state->second || !state->scale || !state->shift)
+    state->mean = thaw_arena_array(plan->arena, n, sizeof(float));
+    state->slope = thaw_arena_array(plan->arena, n, sizeof(float));
+    if (!state->sum || !state->second || !state->scale || !state->shift || !state->mean ||
+        !state->slope)
         return cpu_refuse(builder, dnnl_out_of_memory, "memory for its sums");
     *out = state;
     return 0;
@@ -85,19 +89,22 @@ static void sum_products(norm_state *state, const float *a, const float *b) {
     }
 }
 
-THAW_CLONES static void scale_shift(int64_t pixels, int64_t width, const float *x,
-                                    const float *scale, const float *shift, float *y) {
+/* The mean goes off first: it may be far larger than what is left. */
+THAW_CLONES static void normalise(int64_t pixels, int64_t width, const float *x, const float *mean,
+                                  const float *scale, const float *shift, float *y) {
     for (int64_t p = 0; p < pixels; p++)
         for (int64_t l = 0; l < width; l++)
-            y[p * width + l] = x[p * width + l] * scale[l] + shift[l];
+            y[p * width + l] = (x[p * width + l] - mean[l]) * scale[l] + shift[l];
 }
 
-/* y = x a + d b + c, for each channel; b NULL: without it. */
-THAW_CLONES static void mix_two(int64_t pixels, int64_t width, const float *x, const float *d,
-                                const float *a, const float *b, const float *c, float *y) {
+/* dx = slope dy + by_x (x - mean) + constant, for each channel. */
+THAW_CLONES static void spread(int64_t pixels, int64_t width, const float *dy, const float *x,
+                               const float *mean, const float *slope, const float *by_x,
+                               const float *constant, float *dx) {
     for (int64_t p = 0; p < pixels; p++)
         for (int64_t l = 0; l < width; l++)
-            y[p * width + l] = x[p * width + l] * a[l] + d[p * width + l] * b[l] + c[l];
+            dx[p * width + l] =
+                dy[p * width + l] * slope[l] + (x[p * width + l] - mean[l]) * by_x[l] + constant[l];
 }
 
 THAW_CLONES static void activate(size_t n, float low, float high, float *y) {
@@ -128,11 +135,13 @@ int cpu_batch_norm_run(const thaw_step *step, const thaw_run_context *context) {
         }
         double scale = step->scale[c] / sqrt(var + (double)step->epsilon);
         state->scale[c] = (float)scale;
-        state->shift[c] = (float)(step->shift[c] - mean * scale);
+        state->mean[c] = (float)mean;
+        state->shift[c] = step->shift[c];
     }
     for (int64_t i = 0; i < v->N * v->blocks; i++) {
         int64_t at = i * v->pixels * v->width, c = i % v->blocks * v->width;
-        scale_shift(v->pixels, v->width, x + at, state->scale + c, state->shift + c, y + at);
+        normalise(v->pixels, v->width, x + at, state->mean + c, state->scale + c, state->shift + c,
+                  y + at);
     }
     if (step->epilogue.act == THAW_ACT_CLIP)
         activate(step->out->bytes / sizeof(float), step->epilogue.a, step->epilogue.b, y);
@@ -145,7 +154,7 @@ int cpu_batch_norm_backward(const thaw_step *step, const thaw_run_context *conte
     const cpu_view *v = &state->state.view;
     const float *x = step->in[0]->data, *dy = step->dy->data;
     double n = (double)(v->N * v->pixels);
-    float *slope = state->shift, *by_x = state->scale, *constant = (float *)(void *)state->second;
+    float *slope = state->slope, *by_x = state->scale, *constant = state->shift;
     sum_products(state, dy, x);
     for (int64_t c = 0; c < v->C; c++) {
         double mean = step->batch_mean[c];
@@ -156,16 +165,17 @@ int cpu_batch_norm_backward(const thaw_step *step, const thaw_run_context *conte
         double scale = step->scale[c] * r;
         slope[c] = (float)scale;
         by_x[c] = (float)(-scale * dscale * r / n);
-        /* Written over what has been read: a float lies within its double. */
-        constant[c] = (float)(scale * (dscale * r * mean - dshift) / n);
+        constant[c] = (float)(-scale * dshift / n);
+        state->mean[c] = (float)mean;
     }
     for (int64_t c = v->C; c < v->blocks * v->width; c++)
-        slope[c] = by_x[c] = constant[c] = 0;
+        slope[c] = by_x[c] = constant[c] = state->mean[c] = 0;
     if (!step->dx[0]) return 0;
     float *dx = step->dx[0]->data;
     for (int64_t i = 0; i < v->N * v->blocks; i++) {
         int64_t at = i * v->pixels * v->width, c = i % v->blocks * v->width;
-        mix_two(v->pixels, v->width, dy + at, x + at, slope + c, by_x + c, constant + c, dx + at);
+        spread(v->pixels, v->width, dy + at, x + at, state->mean + c, slope + c, by_x + c,
+               constant + c, dx + at);
     }
     return 0;
 }
