@@ -9,6 +9,17 @@
 
 static const float BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f, RUNNING = 0.1f;
 
+/* How far a training is: with the arrays beside it, all that a checkpoint has. */
+typedef struct progress {
+    int64_t phase, epoch; /* From 1, under way. */
+    int64_t row;          /* Of the epoch's order: the next batch begins there. */
+    int64_t step;         /* Made so far, of all phases. */
+    int64_t right, rows;  /* Of the epoch's steps so far. */
+    double loss, weight;
+    thaw_epoch kept;
+    int64_t epochs_run; /* Ended: so many are in the history. */
+} progress;
+
 /* One phase of a training, or all of it. */
 typedef struct tuner {
     const thaw_tune_job *job;
@@ -17,7 +28,10 @@ typedef struct tuner {
     thaw_top *top;
     thaw_params *params;
     thaw_schedule schedule;
-    int64_t step; /* Made so far, of all phases. */
+    progress at;
+    thaw_epoch *history; /* [epochs] */
+    bool restoring;      /* The phase under way goes on from the checkpoint. */
+    double saved_s;      /* When the checkpoint was written. */
 
     int64_t *order, *index; /* [n] of an epoch; [batch] */
     int64_t *class_start;   /* [K + 1] balanced: where each class's rows begin in by_class. */
@@ -28,8 +42,8 @@ typedef struct tuner {
     float *class_weight; /* [K] NULL: ones. */
     float *gradient, *velocity, *second, *average, *best, *best_running;
 
-    double epoch_loss, epoch_weight, train_seconds;
-    int64_t epoch_right, rows_trained;
+    double train_seconds;
+    int64_t rows_trained; /* In that time. */
     thaw_metrics validation;
 } tuner;
 
@@ -234,10 +248,11 @@ static double weigh_batch(tuner *t, int64_t M) {
 static void count_batch(tuner *t, int64_t M, double weight) {
     int64_t K = t->job->head.K;
     for (int64_t m = 0; m < M; m++) {
-        t->epoch_right += thaw_metrics_rank(K, t->logits + m * K, t->label[m]) == 0;
-        t->epoch_loss += t->loss[m];
+        t->at.right += thaw_metrics_rank(K, t->logits + m * K, t->label[m]) == 0;
+        t->at.loss += t->loss[m];
     }
-    t->epoch_weight += weight;
+    t->at.weight += weight;
+    t->at.rows += M;
     t->rows_trained += M;
 }
 
@@ -259,7 +274,7 @@ static thaw_status check_finite(const tuner *t, double loss, double lr, int64_t 
                      "the training loss is not finite in step %lld, epoch %lld, at rate %g: the "
                      "first tensor above the cut without a finite gradient is %s; lower top.lr, or "
                      "set top.clip",
-                     (long long)t->step + 1, (long long)epoch, lr, bad ? bad : "none");
+                     (long long)t->at.step + 1, (long long)epoch, lr, bad ? bad : "none");
 }
 
 /* Shortens the gradient to the longest that is allowed. */
@@ -284,14 +299,14 @@ static int update_segment(tuner *t, const thaw_segment *s, double lr) {
     if (o->optimizer == THAW_OPTIMIZER_SGD)
         return top->sgd(s->n, w, dw, v, rate, (float)o->momentum, decay);
     return top->adamw(s->n, w, dw, v, t->second + s->offset, rate, BETA1, BETA2, EPSILON, decay,
-                      t->step);
+                      t->at.step);
 }
 
 /* The running average starts at the weights, and follows slowly once it has seen some. */
 static void average(tuner *t) {
     double keep = t->job->options.ema;
     if (keep <= 0) return;
-    double early = (double)(1 + t->step) / (double)(10 + t->step);
+    double early = (double)(1 + t->at.step) / (double)(10 + t->at.step);
     float past = (float)(keep < early ? keep : early);
     for (int64_t i = 0; i < t->params->n; i++)
         t->average[i] = past * t->average[i] + (1 - past) * t->params->values[i];
@@ -299,7 +314,7 @@ static void average(tuner *t) {
 
 static thaw_status take_step(tuner *t, int64_t M, double lr, int64_t epoch, thaw_error *err) {
     const thaw_tune_options *o = &t->job->options;
-    thaw_rng rng = thaw_rng_open(o->seed, THAW_RNG_DROPOUT, (uint64_t)t->step);
+    thaw_rng rng = thaw_rng_open(o->seed, THAW_RNG_DROPOUT, (uint64_t)t->at.step);
     double weight = weigh_batch(t, M), loss = 0;
     thaw_top_batch batch = {.M = M,
                             .x = o->mixup > 0 ? mix_rows(t, M, &rng) : t->x,
@@ -317,7 +332,7 @@ static thaw_status take_step(tuner *t, int64_t M, double lr, int64_t epoch, thaw
     THAW_TRY(check_finite(t, loss, lr, epoch, err));
     count_batch(t, M, weight);
     clip_gradient(t);
-    t->step++;
+    t->at.step++;
     for (int s = 0; s < t->params->n_segments; s++)
         if (update_segment(t, &t->params->segments[s], lr) != 0)
             return thaw_fail(err, THAW_ERR_BACKEND, "the optimizer failed");
@@ -328,24 +343,77 @@ static thaw_status take_step(tuner *t, int64_t M, double lr, int64_t epoch, thaw
 
 /* ---- epochs --------------------------------------------------------------------------------- */
 
+/* All that a training is, where it lies. */
+static int list_pieces(tuner *t, thaw_piece pieces[]) {
+    size_t P = (size_t)t->params->n * sizeof(float);
+    size_t running = (size_t)t->params->n_running * sizeof(float);
+    const thaw_tune_options *o = &t->job->options;
+    const thaw_piece all[] = {
+        {&t->at, sizeof t->at},
+        {t->history, (size_t)o->epochs * sizeof *t->history},
+        {t->params->values, P},
+        {t->velocity, P},
+        {t->second, o->optimizer == THAW_OPTIMIZER_ADAMW ? P : 0},
+        {t->average, o->ema > 0 ? P : 0},
+        {t->best, P},
+        {t->params->running, running},
+        {t->best_running, running},
+    };
+    memcpy(pieces, all, sizeof all);
+    return (int)(sizeof all / sizeof *all);
+}
+
+static thaw_status save(tuner *t, thaw_error *err) {
+    thaw_piece pieces[16];
+    t->saved_s = thaw_now_s();
+    if (!t->job->checkpoint) return THAW_OK;
+    int n = list_pieces(t, pieces);
+    return thaw_checkpoint_write(t->job->checkpoint, &t->job->key, pieces, n, err);
+}
+
+/* After a step: when it is time, or when the run is asked to stop. */
+static thaw_status save_sometimes(tuner *t, thaw_error *err) {
+    bool stop = t->job->stop && *t->job->stop;
+    if (!stop && thaw_now_s() - t->saved_s < t->job->checkpoint_seconds) return THAW_OK;
+    THAW_TRY(save(t, err));
+    if (!stop) return THAW_OK;
+    return thaw_fail(
+        err, THAW_ERR_INTERRUPTED,
+        "training was stopped after step %lld, in epoch %lld of %lld%s%s", (long long)t->at.step,
+        (long long)t->at.epoch, (long long)t->job->options.epochs,
+        t->job->checkpoint ? "; thaw train --resume with the same options goes on from " : "",
+        t->job->checkpoint ? t->job->checkpoint : "");
+}
+
+static thaw_status restore(tuner *t, thaw_error *err) {
+    thaw_piece pieces[16];
+    int n = list_pieces(t, pieces);
+    THAW_TRY(thaw_checkpoint_read(t->job->checkpoint, &t->job->key, pieces, n, err));
+    t->restoring = false;
+    for (int64_t i = 0; t->job->on_epoch && i < t->at.epochs_run; i++)
+        t->job->on_epoch(t->job->ctx, &t->history[i]);
+    return thaw_top_update(t->top, err);
+}
+
 static thaw_status train_epoch(tuner *t, thaw_epoch *epoch, thaw_error *err) {
     const thaw_tune_job *job = t->job;
     int64_t n = job->train->n, batch = job->options.batch;
     bool whole =
         job->options.norm == THAW_NORM_FULL; /* Batches of one size, statistics of one kind. */
-    thaw_rng choice = thaw_rng_open(job->options.seed, THAW_RNG_CHOICE, (uint64_t)epoch->epoch);
     draw_order(t, epoch->epoch);
-    t->epoch_loss = t->epoch_weight = 0;
-    t->epoch_right = t->rows_trained = 0;
-    for (int64_t start = 0; start < n; start += batch) {
-        int64_t M = n - start < batch ? n - start : batch;
+    while (t->at.row < n) {
+        int64_t start = t->at.row, M = n - start < batch ? n - start : batch;
         if (whole && M < batch) start = n - batch, M = batch;
+        thaw_rng choice = thaw_rng_open(job->options.seed, THAW_RNG_CHOICE, (uint64_t)t->at.step);
         THAW_TRY(load_batch(t, t->order + start, M, &choice, err));
-        epoch->lr = thaw_schedule_lr(&t->schedule, t->step);
-        THAW_TRY(take_step(t, M, epoch->lr, epoch->epoch, err));
+        double lr = thaw_schedule_lr(&t->schedule, t->at.step);
+        THAW_TRY(take_step(t, M, lr, epoch->epoch, err));
+        t->at.row = start + M;
+        THAW_TRY(save_sometimes(t, err));
     }
-    epoch->train_loss = t->epoch_loss / t->epoch_weight;
-    epoch->train_top1 = (double)t->epoch_right / (double)t->rows_trained;
+    epoch->lr = thaw_schedule_lr(&t->schedule, t->at.step - 1);
+    epoch->train_loss = t->at.loss / t->at.weight;
+    epoch->train_top1 = (double)t->at.right / (double)t->at.rows;
     return THAW_OK;
 }
 
@@ -383,35 +451,41 @@ static thaw_status validate(tuner *t, thaw_epoch *epoch, thaw_error *err) {
 }
 
 /* Keeps the weights of the moment when they are the best so far, or when the last ones are wanted. */
-static void keep(tuner *t, const thaw_epoch *epoch, thaw_tune_result *result) {
-    bool best = t->job->options.patience == 0 || !has_validation(t->job) ||
-                result->kept.epoch == 0 || epoch->validation_loss < result->kept.validation_loss;
+static void keep(tuner *t, const thaw_epoch *epoch) {
+    bool best = t->job->options.patience == 0 || !has_validation(t->job) || t->at.kept.epoch == 0 ||
+                epoch->validation_loss < t->at.kept.validation_loss;
     if (!best) return;
-    result->kept = *epoch;
+    t->at.kept = *epoch;
     memcpy(t->best, t->params->values, (size_t)t->params->n * sizeof(float));
     memcpy(t->best_running, t->params->running, (size_t)t->params->n_running * sizeof(float));
 }
 
-/* Epochs first .. last. */
-static thaw_status run_epochs(tuner *t, int64_t first, int64_t last, thaw_tune_result *result,
-                              thaw_error *err) {
+/* What an epoch adds up begins again. */
+static void begin_epoch(tuner *t, int64_t epoch) {
+    t->at.epoch = epoch;
+    t->at.row = t->at.right = t->at.rows = 0;
+    t->at.loss = t->at.weight = 0;
+}
+
+/* From the epoch under way to the last. */
+static thaw_status run_epochs(tuner *t, int64_t last, thaw_error *err) {
     const thaw_tune_job *job = t->job;
-    for (int64_t i = first; i <= last; i++) {
-        thaw_epoch epoch = {.epoch = i};
+    while (t->at.epoch <= last) {
+        thaw_epoch epoch = {.epoch = t->at.epoch};
         double start = thaw_now_s();
         THAW_TRY(train_epoch(t, &epoch, err));
         t->train_seconds += thaw_now_s() - start;
-        result->rows_per_second += (double)t->rows_trained;
         THAW_TRY(show_average(t, err));
         THAW_TRY(validate(t, &epoch, err));
         epoch.seconds = thaw_now_s() - start;
-        result->epochs_run = i;
-        keep(t, &epoch, result);
+        keep(t, &epoch);
         THAW_TRY(show_average(t, err));
-        if (job->on_epoch && job->on_epoch(job->ctx, &epoch) != 0)
-            return thaw_fail(err, THAW_ERR_INTERRUPTED, "training was stopped after epoch %lld",
-                             (long long)i);
-        if (job->options.patience > 0 && i - result->kept.epoch >= job->options.patience) break;
+        t->history[t->at.epochs_run++] = epoch;
+        begin_epoch(t, t->at.epoch + 1);
+        if (job->on_epoch) job->on_epoch(job->ctx, &epoch);
+        THAW_TRY(save_sometimes(t, err));
+        int64_t patience = job->options.patience;
+        if (patience > 0 && epoch.epoch - t->at.kept.epoch >= patience) break;
     }
     return THAW_OK;
 }
@@ -462,7 +536,7 @@ static void take_head(const tuner *t) {
 }
 
 /* Trains from a node on, for some epochs; then graph and head have the weights that are kept. */
-static thaw_status run_phase(tuner *t, int first_trained, int64_t first, int64_t last, bool final,
+static thaw_status run_phase(tuner *t, int first_trained, int64_t first, int64_t last,
                              thaw_arena *arena, thaw_tune_result *result, thaw_error *err) {
     const thaw_tune_job *job = t->job;
     thaw_top_spec spec = top_spec(job, t->head, first_trained);
@@ -477,22 +551,26 @@ static thaw_status run_phase(tuner *t, int first_trained, int64_t first, int64_t
     if (job->options.sampling == THAW_SAMPLING_BALANCED) sort_by_class(t);
     if (job->options.ema > 0)
         memcpy(t->average, t->params->values, (size_t)t->params->n * sizeof(float));
-    result->kept = (thaw_epoch){0}; /* What an earlier phase kept is where this one starts. */
-    thaw_status status = run_epochs(t, first, last, result, err);
-    if (status != THAW_OK && !(status == THAW_ERR_INTERRUPTED && final)) return status;
+    if (t->restoring) {
+        THAW_TRY(restore(t, err));
+        result->resumed = t->at.step;
+    } else {
+        t->at.kept = (thaw_epoch){0}; /* What an earlier phase kept is where this one starts. */
+        begin_epoch(t, first);
+    }
+    THAW_TRY(run_epochs(t, last, err));
     memcpy(t->params->values, t->best, (size_t)t->params->n * sizeof(float));
     memcpy(t->params->running, t->best_running, (size_t)t->params->n_running * sizeof(float));
     THAW_TRY(thaw_params_store(t->params, job->graph, arena, err));
     take_head(t);
-    return status;
+    return THAW_OK;
 }
 
 static thaw_status run_and_free(tuner *t, int first_trained, int64_t first, int64_t last,
-                                bool final, thaw_arena *arena, thaw_tune_result *result,
-                                thaw_error *err) {
+                                thaw_arena *arena, thaw_tune_result *result, thaw_error *err) {
     thaw_arena buffers = {0};
     t->arena = &buffers;
-    thaw_status status = run_phase(t, first_trained, first, last, final, arena, result, err);
+    thaw_status status = run_phase(t, first_trained, first, last, arena, result, err);
     thaw_top_free(t->top);
     t->top = NULL;
     thaw_arena_free(&buffers);
@@ -506,11 +584,13 @@ static thaw_status run_gradual(tuner *t, thaw_arena *arena, thaw_tune_result *re
     int phases = job->n_stages + 1;
     int64_t epochs = job->options.epochs, done = 0;
     for (int p = 1; p <= phases; p++) {
-        bool final = p == phases;
-        int64_t until = final ? epochs : epochs * p / phases;
-        int from = final ? 0 : job->stage_ends[job->n_stages - p] + 1;
-        if (until > done)
-            THAW_TRY(run_and_free(t, from, done + 1, until, final, arena, result, err));
+        int64_t until = epochs * p / phases;
+        int from = p == phases ? 0 : job->stage_ends[job->n_stages - p] + 1;
+        bool passed = t->restoring && p < t->at.phase;
+        if (until > done && !passed) {
+            t->at.phase = p;
+            THAW_TRY(run_and_free(t, from, done + 1, until, arena, result, err));
+        }
         done = until;
     }
     return THAW_OK;
@@ -588,13 +668,23 @@ thaw_status thaw_tune(const thaw_tune_job *job, thaw_arena *arena, thaw_head *he
                                  .lr = job->options.lr,
                                  .warmup_steps = (int64_t)(job->options.warmup * (double)steps),
                                  .total_steps = steps * job->options.epochs};
+    t.history = thaw_arena_array(arena, (size_t)job->options.epochs, sizeof *t.history);
+    if (!t.history) return no_memory(err);
+    t.saved_s = thaw_now_s();
+    if (job->resume && job->checkpoint)
+        THAW_TRY(thaw_checkpoint_peek(job->checkpoint, &job->key, (thaw_piece){&t.at, sizeof t.at},
+                                      &t.restoring, err));
     if (job->options.recipe == THAW_RECIPE_GRADUAL)
         status = run_gradual(&t, arena, result, err);
     else
-        status = run_and_free(&t, 0, 1, job->options.epochs, true, arena, result, err);
-    if (t.train_seconds > 0) result->rows_per_second /= t.train_seconds;
-    if (status == THAW_OK || status == THAW_ERR_INTERRUPTED) thaw_head_fold(head);
-    return status;
+        status = run_and_free(&t, 0, 1, job->options.epochs, arena, result, err);
+    THAW_TRY(status);
+    if (t.train_seconds > 0) result->rows_per_second = (double)t.rows_trained / t.train_seconds;
+    result->epochs_run = t.at.epochs_run;
+    result->kept = t.at.kept;
+    if (job->checkpoint) thaw_checkpoint_remove(job->checkpoint);
+    thaw_head_fold(head);
+    return THAW_OK;
 }
 
 /* ---- rows through the top ------------------------------------------------------------------- */

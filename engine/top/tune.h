@@ -15,6 +15,7 @@
 #ifndef THAW_TUNE_H
 #define THAW_TUNE_H
 
+#include "checkpoint.h"
 #include "program.h"
 #include "trainer.h"
 
@@ -85,9 +86,17 @@ typedef struct thaw_tune_job {
     thaw_train_job head;
     const thaw_rows *train, *views, *validation; /* At the cut; as in thaw_train_job. */
     int64_t n_views;
-    /* NULL, or called after each epoch of everything; non-zero stops. */
-    int (*on_epoch)(void *ctx, const thaw_epoch *epoch);
+    /* NULL, or called after each epoch of everything, those of an earlier run that this one goes on
+     * with first. */
+    void (*on_epoch)(void *ctx, const thaw_epoch *epoch);
     void *ctx;
+    const volatile int *stop; /* Becomes non-zero: stop after the step. NULL: never. */
+    /* NULL, or the file that keeps the training: written when it is stopped, and after a step or an
+     * epoch once so many seconds have passed. */
+    const char *checkpoint;
+    thaw_checkpoint_key key;
+    double checkpoint_seconds;
+    bool resume; /* From the file, where there is one. */
 } thaw_tune_job;
 
 typedef struct thaw_tune_result {
@@ -96,6 +105,7 @@ typedef struct thaw_tune_result {
     int64_t n_params;       /* That were trained. */
     size_t bytes;           /* That training took, without rows. */
     double rows_per_second; /* Of training steps. */
+    int64_t resumed;        /* Steps that an earlier run had made. */
 } thaw_tune_result;
 
 /* Options that are good without tuning, measured; see tune.c. */
@@ -110,8 +120,8 @@ thaw_status thaw_tune_head(const thaw_tune_job *job, thaw_arena *arena, thaw_hea
                            thaw_train_result *result, thaw_error *err);
 
 /* Then: trains all above the cut. Leaves the weights in the graph, where they live as long as the arena,
- * and the head folded. ERR_INTERRUPTED: on_epoch stopped it, graph and head are as if epochs had run out.
- * Other errors as thaw_train's and thaw_top_create's. */
+ * and the head folded. ERR_INTERRUPTED: it was stopped; then the checkpoint has all of it, and graph and
+ * head are of no use. Other errors as thaw_train's, thaw_top_create's and a checkpoint's. */
 thaw_status thaw_tune(const thaw_tune_job *job, thaw_arena *arena, thaw_head *head,
                       thaw_tune_result *result, thaw_error *err);
 

@@ -69,6 +69,8 @@ static const thaw__option table[] = {
      .help = "How what lies above freeze is trained: head; lp_ft, the head first, then everything; "
              "gradual, a stage more at a time; joint, all at once. auto is head with freeze = last "
              "and lp_ft below it. [top] has the options of all but head."},
+    {.key = "resume", .used_by = TRAIN, SWITCH(resume), .fallback = "false",
+     .help = "Goes on with the unfinished training that checkpoint.dir keeps; without one, begins."},
     {.key = "output", .used_by = INSPECT | TRAIN | CACHE, TEXT(output), AUTO,
      .help = "Which of the model's outputs counts, by name; auto is the one that most of the network "
              "lies below."},
@@ -287,6 +289,14 @@ static const thaw__option table[] = {
     {.key = "top.patience", .used_by = TRAIN, INTEGER(top.patience), .fallback = "0",
      TUNE_RANGE(patience),
      .help = "As head.patience, while everything is trained."},
+
+    {.key = "checkpoint.dir", .used_by = TRAIN, PATH(checkpoint.dir), AUTO, .none = true,
+     .help = "Folder that keeps an unfinished training above freeze, so that --resume can go on with "
+             "it; auto is the name of out with .checkpoint behind it. It is emptied by a finished run."},
+    {.key = "checkpoint.minutes", .used_by = TRAIN, NUMBER(checkpoint.minutes), .fallback = "5",
+     RANGE(0, 100000),
+     .help = "How much work may be lost at most when the machine stops; a run that is told to stop "
+             "loses none."},
 
     {.key = "inspect.plan", .used_by = INSPECT, SWITCH(inspect.plan), .fallback = "false",
      .aliases = "plan",

@@ -92,6 +92,7 @@ typedef struct thaw_options {
     thaw_recipe recipe;
     thaw_preset preprocess;
     int64_t seed, epochs, batch;
+    bool resume;
     const char *device; /* As thaw_backend_open takes it. */
     thaw_dtype precision;
     bool tune;
@@ -140,6 +141,10 @@ typedef struct thaw_options {
         int64_t patience;
         bool tf32;
     } head;
+    struct {
+        const char *dir; /* "": none. */
+        double minutes;
+    } checkpoint;
     struct {
         thaw_norm norm;
         thaw_optimizer optimizer;

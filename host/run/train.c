@@ -312,10 +312,10 @@ static void put_metrics(const run *r, thaw_json *json) {
     thaw_json_integer(json, epochs, "run", r->result.epochs_run);
     thaw_json_integer(json, epochs, "kept", r->result.kept.epoch);
     if (has_top(r)) {
-        json_t *top = thaw_json_object(json, json->root, "top");
-        thaw_json_integer(json, top, "parameters", r->top.result.n_params);
-        thaw_json_real(json, top, "images_per_second", r->top.result.rows_per_second);
-        thaw_json_integer(json, top, "bytes", (int64_t)r->top.result.bytes);
+        const thaw_tune_result *top = &r->top.result;
+        thaw_json_integer(json, json->root, "trained_parameters", top->n_params);
+        thaw_json_real(json, json->root, "trained_images_per_second", top->rows_per_second);
+        thaw_json_integer(json, json->root, "training_bytes", (int64_t)top->bytes);
     }
     json_t *seconds = thaw_json_object(json, json->root, "seconds");
     thaw_json_real(json, seconds, "extract", x->seconds);

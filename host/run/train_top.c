@@ -1,6 +1,9 @@
 #include "train_top.h"
 
 #include <string.h>
+#include <unistd.h>
+
+#include "file.h"
 
 /* ---- options -------------------------------------------------------------------------------- */
 
@@ -56,10 +59,74 @@ static thaw_status find_stages(const thaw_network *n, thaw_arena *arena, thaw_tu
     return THAW_OK;
 }
 
-static int on_epoch(void *ctx, const thaw_epoch *epoch) {
+static void on_epoch(void *ctx, const thaw_epoch *epoch) {
     thaw_top_run *r = ctx;
     thaw_epoch_log_add(r->epochs, epoch);
-    return *r->session->stop;
+}
+
+/* ---- checkpoints ---------------------------------------------------------------------------- */
+
+/* Options that have no say in the weights. */
+static bool is_aside(const char *key) {
+    static const char *const aside[] = {"out",  "log",    "threads",      "batch",
+                                        "tune", "resume", "data.max_bad", "views.show"};
+    for (size_t i = 0; i < sizeof aside / sizeof *aside; i++)
+        if (strcmp(key, aside[i]) == 0) return true;
+    return strncmp(key, "cache.", 6) == 0 || strncmp(key, "checkpoint.", 11) == 0;
+}
+
+static thaw_hash hash_options(const thaw_options *o) {
+    thaw_hash h = {0};
+    for (size_t i = 0; i < thaw_options_count(); i++) {
+        const char *key = thaw_options_key(i), *text = o->origin[i].text;
+        /* The model and the pictures are told by what they are, not by where they lie. */
+        bool place = strcmp(key, "model") == 0 || strcmp(key, "data.train") == 0;
+        if (is_aside(key) || place) continue;
+        h = thaw_hash_bytes(h, key, strlen(key));
+        h = thaw_hash_bytes(h, text, strlen(text) + 1);
+    }
+    return h;
+}
+
+static thaw_hash hash_pictures(const thaw_session *s) {
+    const thaw_extraction *x = &s->extraction;
+    thaw_hash h = thaw_hash_bytes((thaw_hash){0}, x->keys, x->n * sizeof *x->keys);
+    h = thaw_hash_bytes(h, s->dataset.label, x->n * sizeof *s->dataset.label);
+    return thaw_hash_bytes(h, s->dataset.split, x->n * sizeof *s->dataset.split);
+}
+
+/* Where the checkpoint is, and what it is of. */
+static thaw_status set_checkpoint(thaw_top_run *r, const thaw_network *network, thaw_arena *arena,
+                                  thaw_error *err) {
+    const thaw_options *o = r->session->options;
+    const char *dir = o->checkpoint.dir;
+    if (thaw_is_auto(dir)) dir = thaw_arena_printf(arena, "%s.checkpoint", o->out);
+    if (!dir) return thaw_fail_memory(err, "for the checkpoint's name");
+    r->job.checkpoint_seconds = 60 * o->checkpoint.minutes;
+    r->job.stop = r->session->stop;
+    r->job.resume = o->resume;
+    if (!*dir) return THAW_OK;
+    THAW_TRY(thaw_file_make_folders(dir, err));
+    r->checkpoint_dir = dir;
+    r->job.checkpoint = thaw_file_join(arena, dir, "training");
+    if (!r->job.checkpoint) return thaw_fail_memory(err, "for the checkpoint's name");
+    THAW_TRY(thaw_cut_hash(r->job.graph, network->head_cut, network->head_pooled, &r->job.key.model,
+                           err));
+    r->job.key.model =
+        thaw_hash_bytes(r->job.key.model, &network->trunk_hash, sizeof network->trunk_hash);
+    r->job.key.data = hash_pictures(r->session);
+    r->job.key.options = hash_options(o);
+    bool kept = access(r->job.checkpoint, F_OK) == 0;
+    if (kept && !o->resume)
+        thaw_log_write(
+            &r->session->log, THAW_LOG_WARN,
+            "%s keeps an unfinished training, which this one will replace; --resume would "
+            "go on with it",
+            r->job.checkpoint);
+    if (!kept && o->resume)
+        thaw_log_write(&r->session->log, THAW_LOG_INFO,
+                       "resume: %s keeps no training: this one begins", dir);
+    return THAW_OK;
 }
 
 /* The device that trains: the session's, or the processor beside it. */
@@ -106,6 +173,7 @@ thaw_status thaw_train_top_begin(thaw_top_run *r, thaw_session *s, thaw_network 
                              .ctx = r};
     THAW_TRY(find_stages(network, arena, &r->job, err));
     THAW_TRY(choose_backend(r, s, err));
+    THAW_TRY(set_checkpoint(r, network, arena, err));
     r->shown = head_job->options;
     r->shown.solver = THAW_SOLVER_STEPS;
     r->shown.epochs = r->job.options.epochs;
@@ -121,6 +189,10 @@ thaw_status thaw_train_top(thaw_top_run *r, thaw_epoch_log *epochs, const char *
     THAW_TRY(thaw_epoch_log_open(epochs, path, &r->shown, log, arena, err));
     epochs->patience = "top.patience";
     THAW_TRY(thaw_tune(&r->job, arena, head, &r->result, err));
+    if (r->checkpoint_dir)
+        rmdir(r->checkpoint_dir); /* Empty, unless it has something of its user's. */
+    if (r->result.resumed)
+        thaw_log_write(log, THAW_LOG_INFO, "resumed after step %lld", (long long)r->result.resumed);
     thaw_log_write(log, THAW_LOG_INFO,
                    "trained above the cut: %.0f images/s, %.0f MB besides the features",
                    r->result.rows_per_second, (double)r->result.bytes / 0x1p20);

@@ -13,7 +13,8 @@ typedef struct thaw_top_run {
     thaw_train_options shown; /* What the log of epochs asks of a training. */
     thaw_epoch_log *epochs;
     thaw_session *session;
-    thaw_backend cpu; /* Opened where the session's device cannot train; else empty. */
+    const char *checkpoint_dir; /* NULL: none. */
+    thaw_backend cpu;           /* Opened where the session's device cannot train; else empty. */
     thaw_through through;
 } thaw_top_run;
 

@@ -169,6 +169,10 @@ def main():
         base = os.path.join(source, "datasets", "flower_or_not.onnx")
         check("linear head", thaw, folder, data, base, [])
         check("hidden head", thaw, folder, data, base, ["--head.kind=hidden", "--head.hidden=17"])
+        check("above a cut", thaw, folder, data, base,
+              ["--freeze=stage2", "--top.epochs=3", "--top.lr=0.01"])
+        check("above a cut, BN of batches", thaw, folder, data, base,
+              ["--freeze=1", "--top.epochs=2", "--top.norm=full", "--top.batch=16", "--recipe=joint"])
         check("BGR, other scale", thaw, folder, data, base, ["--preprocess=caffe"])
         model = os.path.join(shared, "models", "mobilenet_v2.onnx")
         pictures = os.path.join(shared, "data", "oxford12", "train")
@@ -176,6 +180,8 @@ def main():
             data = os.path.join(folder, "oxford12")
             crop_all(pictures, data, 224, 4)
             check("MobileNetV2", thaw, folder, data, model, [])
+            check("MobileNetV2, above a cut", thaw, folder, data, model,
+                  ["--freeze=stage5.2", "--top.epochs=2"])
             check("MobileNetV2, hidden head", thaw, folder, data, model, ["--head.kind=hidden"])
         else:
             print("SKIPPED: MobileNetV2, which is not beside the project")
