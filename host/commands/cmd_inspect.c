@@ -5,6 +5,7 @@
 
 #include "commands.h"
 #include "graph/ops.h"
+#include "inspect_train.h"
 #include "model/network.h"
 #include "run/device.h"
 #include "run/precision.h"
@@ -32,8 +33,8 @@ static void print_operators(const thaw_graph *graph) {
     printf("operators   %s\n", list.text);
 }
 
-/* Normalisation that is still separate can be trained later; what was folded into convolutions at
- * export cannot, and nobody notices until it matters. */
+/* Normalisation that is still separate can be trained; what was folded into convolutions at export is
+ * trained as a part of them, and nobody notices until it matters. */
 static void print_batch_norm(const thaw_graph *graph) {
     int n_norm = 0, n_conv = 0;
     for (int i = 0; i < graph->n_nodes; i++) {
@@ -45,7 +46,7 @@ static void print_batch_norm(const thaw_graph *graph) {
     else if (n_conv)
         printf(
             "batch norm  none: folded into the convolutions at export, or never there. That is\n"
-            "            fine for frozen layers\n");
+            "            fine for frozen layers, and they can be trained as they are\n");
 }
 
 /* The node's name comes last, so that it is whole, to be copied into freeze. */
@@ -158,7 +159,8 @@ thaw_status thaw_cmd_inspect(const thaw_cli *cli, const thaw_options *options, t
     if (status == THAW_OK) {
         print_model(&network);
         print_cuts(&network);
-        if (options->inspect.plan) status = explain(&network, options, err);
+        if (options->inspect.train) status = thaw_inspect_train(&network, options, err);
+        if (status == THAW_OK && options->inspect.plan) status = explain(&network, options, err);
     }
     thaw_network_close(&network);
     return status;

@@ -304,6 +304,11 @@ static const thaw__option table[] = {
              "could be. The device may be a GPU that is not here, by its data sheet:" THAW_GPU_MODEL_LIST(
                  GPU_NAME) "."},
 
+    {.key = "inspect.train", .used_by = INSPECT, SWITCH(inspect.train), .fallback = "false",
+     .aliases = "train",
+     .help = "Let inspect tell for each stage what training above it would take: parameters, GFLOP, "
+             "memory and cache bytes of an image."},
+
     {.key = "new.arch", .used_by = NEW, TEXT(new_network.arch), .fallback = "", .aliases = "arch",
      .help = "What new writes, one of" THAW_ARCHITECTURE_LIST(WORD) "."},
     {.key = "new.classes", .used_by = NEW, INTEGER(new_network.classes), .fallback = "1000",

@@ -154,7 +154,7 @@ typedef struct thaw_options {
         thaw_sampling sampling;
     } top;
     struct {
-        bool plan;
+        bool plan, train;
     } inspect;
     struct {
         const char *arch, *output;

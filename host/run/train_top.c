@@ -141,6 +141,35 @@ static thaw_status choose_backend(thaw_top_run *r, thaw_session *s, thaw_error *
     return THAW_OK;
 }
 
+/* How many nodes of these types are trained. */
+static int count_trained(const thaw_network *n, const char *first, const char *second) {
+    const thaw_graph *graph = &n->model.graph;
+    int count = 0;
+    for (int i = n->cut->node + 1; i <= n->head_cut->node; i++) {
+        const thaw_node *node = &graph->nodes[i];
+        count += node->live && (strcmp(node->type, first) == 0 || strcmp(node->type, second) == 0);
+    }
+    return count;
+}
+
+/* BN that is not there cannot be trained; that it is not there should be known. */
+static thaw_status check_norm(const thaw_network *n, const thaw_options *o, thaw_log *log,
+                              thaw_error *err) {
+    int layers = count_trained(n, "BatchNormalization", "LayerNormalization");
+    if (count_trained(n, "BatchNormalization", "") == 0 && o->top.norm != THAW_NORM_FROZEN)
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "top.norm has no part here: there is no BN above the cut, since the exporter "
+                         "folded it into the convolutions or the network never had any; leave it out, "
+                         "or export the model with BN kept");
+    if (layers == 0 && count_trained(n, "Conv", "") > 0)
+        thaw_log_write(log, THAW_LOG_INFO,
+                       "there is no BN above the cut: the exporter folded it into the convolutions, or "
+                       "the network never had any. They are trained as they are; to keep it, export "
+                       "without folding, in PyTorch with training=TrainingMode.PRESERVE and "
+                       "do_constant_folding=False");
+    return THAW_OK;
+}
+
 static void say_plan(const thaw_top_run *r, thaw_session *s, const thaw_network *n) {
     static const char *const recipes[] = {THAW_RECIPE_LIST(THAW_ENUM_NAME)};
     static const char *const norms[] = {THAW_NORM_LIST(THAW_ENUM_NAME)};
@@ -171,6 +200,7 @@ thaw_status thaw_train_top_begin(thaw_top_run *r, thaw_session *s, thaw_network 
                              .validation = &splits[THAW_SPLIT_VALIDATION].rows,
                              .on_epoch = on_epoch,
                              .ctx = r};
+    THAW_TRY(check_norm(network, s->options, &s->log, err));
     THAW_TRY(find_stages(network, arena, &r->job, err));
     THAW_TRY(choose_backend(r, s, err));
     THAW_TRY(set_checkpoint(r, network, arena, err));

@@ -1,0 +1,72 @@
+#include "inspect_train.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "top/tune.h"
+
+enum { BATCH = 64 }; /* As top.batch has it. */
+
+/* Of one image in a step: forwards, and backwards by weights and by inputs, but for the inputs of the
+ * lowest layer that is trained. */
+static double step_flop(const thaw_network *n, const thaw_cut *cut) {
+    const thaw_graph *graph = &n->model.graph;
+    int64_t above = cut->flop_above - n->head_cut->flop_above, lowest = 0;
+    for (int i = cut->node + 1; i <= n->head_cut->node && !lowest; i++)
+        if (graph->nodes[i].live && !graph->nodes[i].alias &&
+            thaw_node_params(graph, &graph->nodes[i]) > 0)
+            lowest = thaw_node_flop(graph, &graph->nodes[i]);
+    return 3 * (double)above - (double)lowest;
+}
+
+static void print_row(const thaw_network *n, const thaw_cut *cut, const thaw_backend *backend) {
+    thaw_head head;
+    thaw_arena arena = {0};
+    thaw_top *top = NULL;
+    thaw_error why = {0};
+    const thaw_value *to = &n->model.graph.values[n->head_cut->value];
+    int64_t D = n->head_pooled ? thaw_value_channels(to) : thaw_value_elements(to);
+    thaw_top_spec spec = {.graph = &n->model.graph,
+                          .from = cut->value,
+                          .to = n->head_cut->value,
+                          .pooled = n->head_pooled,
+                          .head = &head,
+                          .lane = thaw_tune_lane(THAW_NORM_FROZEN, BATCH),
+                          .most_lanes = 1};
+    thaw_status status = thaw_head_init(&head, D, 0, 2, 0, &arena, &why);
+    if (status == THAW_OK) status = thaw_top_create(&top, &spec, backend, &why);
+    printf("%5d  %-9s %10.3f %10.3f", cut->index, cut->index ? cut->stage : "none",
+           (double)(cut->params_above - n->head_cut->params_above) / 1e6, step_flop(n, cut) / 1e9);
+    if (status == THAW_OK) {
+        thaw_top_size size = thaw_top_measure(top);
+        printf(" %12.2f %12.1f %12.1f  %s\n",
+               (double)size.activation_bytes / (double)spec.lane / 1e6,
+               (double)cut->elements * 4 / 1024, 6 * (double)size.n_params * 4 / 1e6, cut->name);
+    } else {
+        printf("  %s\n", why.text);
+    }
+    thaw_top_free(top);
+    thaw_arena_free(&arena);
+}
+
+thaw_status thaw_inspect_train(const thaw_network *n, const thaw_options *options,
+                               thaw_error *err) {
+    thaw_backend backend;
+    int64_t threads = thaw_is_auto(options->threads) ? 0 : options->threads;
+    THAW_TRY(thaw_backend_cpu_open(&backend, (int)threads, err));
+    printf("\nTraining above a stage's cut, on the CPU:\n"
+           "                  trained    GFLOP of        memory        cache      weights\n"
+           "  cut  stage       params, M  an image   MB an image  KB an image    and all, MB  node\n");
+    for (int i = 0; i < n->cuts.last; i++) {
+        const thaw_cut *cut = &n->cuts.cuts[i];
+        bool stage = cut->index == 0 || (cut->stage && !strchr(cut->stage, '.'));
+        if (stage && thaw_cut_trains(&n->model.graph, &n->cuts, cut)) print_row(n, cut, &backend);
+    }
+    printf("\nAn image costs its GFLOP in each step: forwards, and backwards for weights and inputs. Its "
+           "memory is\nneeded for as many images as are under way, %lld for each thread with batches of "
+           "%d, whatever the\nbatch. Weights and all: with gradients, moments and the epoch that is "
+           "kept.\n",
+           (long long)thaw_tune_lane(THAW_NORM_FROZEN, BATCH), BATCH);
+    thaw_backend_close(&backend);
+    return THAW_OK;
+}
