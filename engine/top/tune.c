@@ -55,23 +55,25 @@ const thaw_tune_ranges thaw_tune_legal = {
 #undef X
 };
 
-thaw_tune_options thaw_tune_defaults(thaw_recipe recipe, thaw_optimizer optimizer, int64_t n) {
-    enum { MIN_STEPS = 150, MIN_EPOCHS = 15, BATCH = 64 };
-    int64_t steps = (n + BATCH - 1) / BATCH,
-            epochs = steps > 0 ? (MIN_STEPS + steps - 1) / steps : 1;
+thaw_tune_options thaw_tune_defaults(thaw_recipe recipe, thaw_optimizer optimizer, bool random,
+                                     int64_t n) {
+    enum { BATCH = 64 };
+    bool sgd = optimizer == THAW_OPTIMIZER_SGD;
+    int64_t steps = (n + BATCH - 1) / BATCH, min_steps = random ? 600 : 150;
+    int64_t epochs = steps > 0 ? (min_steps + steps - 1) / steps : 1, least = random ? 40 : 15;
     return (thaw_tune_options){
         .recipe = recipe,
-        .norm = THAW_NORM_FROZEN,
+        .norm = random ? THAW_NORM_FULL : THAW_NORM_FROZEN,
         .optimizer = optimizer,
-        .lr = optimizer == THAW_OPTIMIZER_SGD ? 0.001 : 0.0001,
+        .lr = random ? (sgd ? 0.05 : 0.001) : (sgd ? 0.001 : 0.0001),
         .momentum = 0.9,
-        .weight_decay = optimizer == THAW_OPTIMIZER_SGD ? 1e-4 : 0.01,
+        .weight_decay = sgd ? (random ? 5e-4 : 1e-4) : 0.01,
         .stage_factor = recipe == THAW_RECIPE_GRADUAL ? 1 / 2.6 : 1,
         .schedule = THAW_SCHEDULE_COSINE,
         .warmup = 1,
         .class_weights = THAW_CLASS_WEIGHTS_NONE,
         .sampling = THAW_SAMPLING_ALL,
-        .epochs = epochs > MIN_EPOCHS ? epochs : MIN_EPOCHS,
+        .epochs = epochs > least ? epochs : least,
         .batch = BATCH,
         .seed = 1,
     };
@@ -596,6 +598,12 @@ static thaw_status run_gradual(tuner *t, thaw_arena *arena, thaw_tune_result *re
     return THAW_OK;
 }
 
+/* How many numbers the head reads. */
+static int64_t head_inputs(const thaw_tune_job *job) {
+    const thaw_value *to = &job->graph->values[job->to];
+    return job->pooled ? thaw_value_channels(to) : thaw_value_elements(to);
+}
+
 /* ---- the head first ------------------------------------------------------------------------- */
 
 /* All rows as the head sees them, in memory. */
@@ -652,6 +660,11 @@ thaw_status thaw_tune_head(const thaw_tune_job *job, thaw_arena *arena, thaw_hea
     thaw_arena rows = {0};
     *result = (thaw_train_result){0};
     THAW_TRY(check_job(job, err));
+    if (job->random) {
+        const thaw_train_options *o = &job->head.options;
+        int64_t hidden = o->kind == THAW_HEAD_HIDDEN ? o->hidden : 0;
+        return thaw_head_init(head, head_inputs(job), hidden, job->head.K, o->seed, arena, err);
+    }
     thaw_status status = make_head(job, arena, &rows, head, result, err);
     thaw_arena_free(&rows);
     return status;
@@ -704,9 +717,7 @@ static thaw_status gather_through(void *ctx, const int64_t *index, int64_t M, fl
 /* A head that nobody looks at: features end before it. */
 static thaw_status any_head(const thaw_tune_job *job, thaw_head *head, thaw_arena *arena,
                             thaw_error *err) {
-    const thaw_value *to = &job->graph->values[job->to];
-    int64_t D = job->pooled ? thaw_value_channels(to) : thaw_value_elements(to);
-    return thaw_head_init(head, D, 0, 1, 0, arena, err);
+    return thaw_head_init(head, head_inputs(job), 0, 1, 0, arena, err);
 }
 
 thaw_status thaw_through_open(thaw_through *through, const thaw_tune_job *job, int64_t batch,

@@ -19,6 +19,12 @@
 #include "program.h"
 #include "trainer.h"
 
+/* Where what is trained starts from. */
+#define THAW_INIT_LIST(X)     \
+    X(THAW_INIT_FILE, "file") \
+    X(THAW_INIT_RANDOM, "random")
+typedef enum thaw_init { THAW_INIT_LIST(THAW_ENUM_VALUE) } thaw_init;
+
 #define THAW_RECIPE_LIST(X)           \
     X(THAW_RECIPE_HEAD, "head")       \
     X(THAW_RECIPE_LP_FT, "lp_ft")     \
@@ -82,6 +88,8 @@ typedef struct thaw_tune_job {
         stage_ends; /* [n_stages] The last node of each stage that ends above the cut, ascending. */
     int n_stages;
     thaw_tune_options options;
+    bool
+        random; /* What is trained starts from random weights: the head from zero, without a scale. */
     /* The head's own training: options, K, and the like. Its rows are made here. */
     thaw_train_job head;
     const thaw_rows *train, *views, *validation; /* At the cut; as in thaw_train_job. */
@@ -108,8 +116,10 @@ typedef struct thaw_tune_result {
     int64_t resumed;        /* Steps that an earlier run had made. */
 } thaw_tune_result;
 
-/* Options that are good without tuning, measured; see tune.c. */
-thaw_tune_options thaw_tune_defaults(thaw_recipe recipe, thaw_optimizer optimizer, int64_t n);
+/* Options that are good without tuning, measured; see tune.c. random: what is trained starts from random
+ * weights. */
+thaw_tune_options thaw_tune_defaults(thaw_recipe recipe, thaw_optimizer optimizer, bool random,
+                                     int64_t n);
 
 /* How many pictures go through the top together, of a batch. */
 int64_t thaw_tune_lane(thaw_norm norm, int64_t batch);

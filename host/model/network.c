@@ -19,11 +19,12 @@ static const thaw_cut *nearest_trainable(const thaw_network *n) {
 }
 
 /* What is trained above the cut, and how. */
-static thaw_status choose_recipe(thaw_network *n, const char *freeze, int recipe, thaw_error *err) {
+static thaw_status choose_recipe(thaw_network *n, const char *freeze, int recipe, bool random,
+                                 thaw_error *err) {
     bool between =
         n->cut->index < n->cuts.last && thaw_cut_trains(&n->model.graph, &n->cuts, n->cut);
     n->head_cut = n->cut->index > n->cuts.last ? n->cut : &n->cuts.cuts[n->cuts.last];
-    n->recipe = between ? THAW_RECIPE_LP_FT : THAW_RECIPE_HEAD;
+    n->recipe = !between ? THAW_RECIPE_HEAD : random ? THAW_RECIPE_JOINT : THAW_RECIPE_LP_FT;
     if (!thaw_is_auto((unsigned)recipe)) {
         if (between && recipe == THAW_RECIPE_HEAD)
             return thaw_fail(err, THAW_ERR_USAGE,
@@ -51,12 +52,12 @@ static thaw_status choose_recipe(thaw_network *n, const char *freeze, int recipe
 }
 
 static thaw_status choose_cut(thaw_network *network, const char *head, const char *freeze,
-                              int recipe, thaw_error *err) {
+                              int recipe, bool random, thaw_error *err) {
     thaw_graph *graph = &network->model.graph;
     THAW_TRY(thaw_cuts_find(graph, &network->cuts, err));
     THAW_TRY(thaw_cuts_set_head(graph, &network->cuts, head, err));
     THAW_TRY(thaw_cuts_select(graph, &network->cuts, freeze, &network->cut, err));
-    THAW_TRY(choose_recipe(network, freeze, recipe, err));
+    THAW_TRY(choose_recipe(network, freeze, recipe, random, err));
     /* What lies between the named cut and the head has no weights then, and less is left to keep. */
     if (network->recipe == THAW_RECIPE_HEAD) network->cut = network->head_cut;
     network->head_pooled = thaw_cut_is_map(graph, network->head_cut);
@@ -129,7 +130,8 @@ thaw_status thaw_network_open(thaw_network *network, const thaw_options *options
                          (long long)network->model.height);
     if (!thaw_is_auto(options->output))
         THAW_TRY(thaw_model_choose_output(&network->model, options->output, err));
-    THAW_TRY(choose_cut(network, options->head.at, options->freeze, (int)options->recipe, err));
+    THAW_TRY(choose_cut(network, options->head.at, options->freeze, (int)options->recipe,
+                        options->init == THAW_INIT_RANDOM, err));
     THAW_TRY(take_notes(network, options, err));
     return thaw_preprocess_choose(&network->model, options, &network->preprocess,
                                   network->preprocess_reason, sizeof network->preprocess_reason,
@@ -148,7 +150,7 @@ thaw_status thaw_network_open_bundle(thaw_network *network, const char *path,
                          "%d x %d x %d",
                          path, (long long)network->model.width, (long long)network->model.height,
                          (long long)network->model.channels, g->width, g->height, g->channels);
-    return choose_cut(network, NULL, "last", THAW_AUTO_CHOICE, err);
+    return choose_cut(network, NULL, "last", THAW_AUTO_CHOICE, false, err);
 }
 
 void thaw_network_close(thaw_network *network) {

@@ -68,7 +68,10 @@ static const thaw__option table[] = {
     {.key = "recipe", .used_by = TRAIN, CHOICE(recipe, thaw_recipe, THAW_RECIPE_LIST), AUTO,
      .help = "How what lies above freeze is trained: head; lp_ft, the head first, then everything; "
              "gradual, a stage more at a time; joint, all at once. auto is head with freeze = last "
-             "and lp_ft below it. [top] has the options of all but head."},
+             "and below it lp_ft, with init = random joint. [top] has the options of all but head."},
+    {.key = "init", .used_by = TRAIN, CHOICE(init, thaw_init, THAW_INIT_LIST), .fallback = "file",
+     .help = "Where the layers above freeze start from: the file's weights, or random ones, drawn as "
+             "PyTorch draws them; with freeze = none that is training from scratch."},
     {.key = "resume", .used_by = TRAIN, SWITCH(resume), .fallback = "false",
      .help = "Goes on with the unfinished training that checkpoint.dir keeps; without one, begins."},
     {.key = "output", .used_by = INSPECT | TRAIN | CACHE, TEXT(output), AUTO,
@@ -243,12 +246,12 @@ static const thaw__option table[] = {
              "and below what the seed changes."},
 
     {.key = "top.norm", .used_by = TRAIN, CHOICE(top.norm, thaw_norm, THAW_NORM_LIST),
-     .fallback = "frozen",
+     .automatic = true, .fallback = "auto",
      .help = "BN above freeze: frozen keeps it, affine trains its scale and shift, full takes the "
-             "batch's statistics besides."},
+             "batch's statistics besides; auto is frozen, with init = random full."},
     {.key = "top.epochs", .used_by = TRAIN, INTEGER(top.epochs), AUTO, TUNE_RANGE(epochs),
      .help = "Passes over the training pictures once the head is trained; auto is 15, or what makes "
-             "150 steps if that is more."},
+             "150 steps if that is more; with init = random 40, or 600 steps."},
     {.key = "top.lr", .used_by = TRAIN, NUMBER(top.lr), AUTO, TUNE_RANGE(lr),
      .help = "Learning rate at its highest; auto is what was measured to be good for the optimizer."},
     {.key = "top.stage_factor", .used_by = TRAIN, NUMBER(top.stage_factor), AUTO,

@@ -90,6 +90,7 @@ typedef struct thaw_opt_origin {
 typedef struct thaw_options {
     const char *model, *out, *freeze, *output;
     thaw_recipe recipe;
+    thaw_init init;
     thaw_preset preprocess;
     int64_t seed, epochs, batch;
     bool resume;

@@ -4,16 +4,18 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "top/init.h"
 
 /* ---- options -------------------------------------------------------------------------------- */
 
 static thaw_tune_options tune_options(const thaw_options *o, thaw_recipe recipe, int64_t n) {
-    thaw_tune_options t = thaw_tune_defaults(recipe, o->top.optimizer, n);
+    bool random = o->init == THAW_INIT_RANDOM;
+    thaw_tune_options t = thaw_tune_defaults(recipe, o->top.optimizer, random, n);
     if (!thaw_is_auto(o->top.epochs)) t.epochs = o->top.epochs;
     if (!thaw_is_auto(o->top.lr)) t.lr = o->top.lr;
     if (!thaw_is_auto(o->top.weight_decay)) t.weight_decay = o->top.weight_decay;
     if (!thaw_is_auto(o->top.stage_factor)) t.stage_factor = o->top.stage_factor;
-    t.norm = o->top.norm;
+    if (!thaw_is_auto(o->top.norm)) t.norm = o->top.norm;
     t.momentum = o->top.momentum;
     t.batch = o->top.batch;
     t.schedule = o->top.schedule;
@@ -33,7 +35,8 @@ static thaw_tune_options tune_options(const thaw_options *o, thaw_recipe recipe,
 thaw_status thaw_train_top_check(const thaw_options *o, thaw_error *err) {
     for (size_t i = 0; i < thaw_options_count(); i++) {
         const char *key = thaw_options_key(i);
-        if (strncmp(key, "top.", 4) == 0 && !thaw_options_has_default(o, key))
+        bool own = strncmp(key, "top.", 4) == 0 || strcmp(key, "init") == 0;
+        if (own && !thaw_options_has_default(o, key))
             return thaw_fail(err, THAW_ERR_USAGE,
                              "%s has no part where only the head is trained: freeze less than "
                              "everything below it (thaw inspect lists the cuts), or leave it out",
@@ -156,17 +159,20 @@ static int count_trained(const thaw_network *n, const char *first, const char *s
 static thaw_status check_norm(const thaw_network *n, const thaw_options *o, thaw_log *log,
                               thaw_error *err) {
     int layers = count_trained(n, "BatchNormalization", "LayerNormalization");
-    if (count_trained(n, "BatchNormalization", "") == 0 && o->top.norm != THAW_NORM_FROZEN)
-        return thaw_fail(err, THAW_ERR_USAGE,
-                         "top.norm has no part here: there is no BN above the cut, since the exporter "
-                         "folded it into the convolutions or the network never had any; leave it out, "
-                         "or export the model with BN kept");
+    if (count_trained(n, "BatchNormalization", "") == 0 && !thaw_is_auto(o->top.norm) &&
+        o->top.norm != THAW_NORM_FROZEN)
+        return thaw_fail(
+            err, THAW_ERR_USAGE,
+            "top.norm has no part here: there is no BN above the cut, since the exporter "
+            "folded it into the convolutions or the network never had any; leave it out, "
+            "or export the model with BN kept");
     if (layers == 0 && count_trained(n, "Conv", "") > 0)
-        thaw_log_write(log, THAW_LOG_INFO,
-                       "there is no BN above the cut: the exporter folded it into the convolutions, or "
-                       "the network never had any. They are trained as they are; to keep it, export "
-                       "without folding, in PyTorch with training=TrainingMode.PRESERVE and "
-                       "do_constant_folding=False");
+        thaw_log_write(
+            log, THAW_LOG_INFO,
+            "there is no BN above the cut: the exporter folded it into the convolutions, or "
+            "the network never had any. They are trained as they are; to keep it, export "
+            "without folding, in PyTorch with training=TrainingMode.PRESERVE and "
+            "do_constant_folding=False");
     return THAW_OK;
 }
 
@@ -193,6 +199,7 @@ thaw_status thaw_train_top_begin(thaw_top_run *r, thaw_session *s, thaw_network 
                              .to = network->head_cut->value,
                              .pooled = network->head_pooled,
                              .options = tune_options(s->options, network->recipe, train->rows.n),
+                             .random = s->options->init == THAW_INIT_RANDOM,
                              .head = *head_job,
                              .train = &train->rows,
                              .views = head_job->views,
@@ -201,6 +208,9 @@ thaw_status thaw_train_top_begin(thaw_top_run *r, thaw_session *s, thaw_network 
                              .on_epoch = on_epoch,
                              .ctx = r};
     THAW_TRY(check_norm(network, s->options, &s->log, err));
+    if (s->options->init == THAW_INIT_RANDOM)
+        THAW_TRY(thaw_init_random(&network->model.graph, network->cut->node,
+                                  network->head_cut->node, (uint64_t)s->options->seed, arena, err));
     THAW_TRY(find_stages(network, arena, &r->job, err));
     THAW_TRY(choose_backend(r, s, err));
     THAW_TRY(set_checkpoint(r, network, arena, err));
