@@ -45,7 +45,7 @@ static const char *const resnet[] = {
     "output      scores, N x 5",
     "operators   Add 4, Conv 10, Gemm 1, GlobalAveragePool 1, MaxPool 1, Relu 9",
     "batch norm  none: folded into the convolutions at export, or never there. That is",
-    "            fine for frozen layers",
+    "            fine for frozen layers, and they can be trained as they are",
     "preprocess  imagenet (x/255, ImageNet's mean and deviation): the file comes from PyTorch",
     "old head    /fc/Gemm (Gemm) and what follows it, 5 numbers, is replaced",
     "trunk       16 features an image, hash d5e30667e3da225702498cce9129d018",
@@ -76,7 +76,7 @@ static const char *const outputs[] = {
     "output      t10, N x 5",
     "operators   Conv 2, Gemm 1, GlobalAveragePool 1, Relu 2",
     "batch norm  none: folded into the convolutions at export, or never there. That is",
-    "            fine for frozen layers",
+    "            fine for frozen layers, and they can be trained as they are",
     "preprocess  imagenet (x/255, ImageNet's mean and deviation): nothing in the file speaks "
     "for another one; a guess",
     "old head    Gemm_10 (Gemm) and what follows it, 5 numbers, is replaced",

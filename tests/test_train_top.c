@@ -172,6 +172,7 @@ static void what_cannot_be_trained_is_refused(void **state) {
         {"--top.lr=100 --top.warmup=0", {"is not finite in step", "lower top.lr"}, 2},
         {"--top.norm=full --top.batch=1", {"at least two pictures", "it has 1"}, 2},
         {"--top.norm=full --top.batch=4096", {"at most all of them", "4096"}, 2},
+        {"--freeze=last --init=random", {"init has no part", "only the head"}, 2},
         {"--checkpoint.dir=m.onnx", {"m.onnx", ""}, 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -183,6 +184,57 @@ static void what_cannot_be_trained_is_refused(void **state) {
         assert_false(is_there("refused") || is_there("refused.partial"));
         program_free(&p);
     }
+}
+
+/* Weights that are not the file's, the same for the same seed; a network that thaw new has written. */
+static void from_scratch(void **state) {
+    (void)state;
+    program p = {0};
+    program_expect_ok(
+        &p, TRAIN_LINE "--freeze=none --init=random --top.epochs=30 --top.batch=24 --out=scratch");
+    program_expect_text(&p, p.err, "recipe joint, BN full");
+    program_free(&p);
+    program_expect_ok(&p, "eval scratch pics/train --cache.dir=cache --json");
+    const char *top1 = strstr(p.out, "\"top1\":");
+    assert_true(top1 && strtod(top1 + 7, NULL) > 0.4); /* Chance is an eighth. */
+    program_free(&p);
+    program_expect_ok(&p, "new --arch=resnet18 --size=32 --classes=2 -o new.onnx");
+    program_free(&p);
+    for (int i = 0; i < 3; i++) {
+        program_expect_ok(
+            &p,
+            "train --data.train=pics --model=new.onnx --cache.dir=cache --freeze=none "
+            "--init=random --top.epochs=1 --out=new%d --seed=%d",
+            i, 5 + i / 2);
+        program_free(&p);
+    }
+    expect_equal_files("new0/model.onnx", "new1/model.onnx");
+    size_t n;
+    uint8_t *a = test_read("new0/model.onnx", &n), *b = test_read("new2/model.onnx", &n);
+    assert_memory_not_equal(a, b, n);
+    free(a);
+    free(b);
+}
+
+static void what_it_takes_is_told(void **state) {
+    (void)state;
+    program p = {0};
+    program_expect_ok(&p, "inspect m.onnx --train");
+    program_expect_text(&p, p.out, "Training above a stage's cut");
+    program_expect_text(&p, p.out, "    0  none           0.222");
+    program_expect_text(&p, p.out, "stage2");
+    program_free(&p);
+    program_expect_ok(&p, TOP_LINE "--out=exported");
+    program_free(&p);
+    program_run(&p, "export exported");
+    program_expect_text(&p, program_refusal(&p, 2), "safetensors");
+    program_free(&p);
+    program_run(&p, "export pics --safetensors=x");
+    program_expect_text(&p, program_refusal(&p, 1), "pics/model.onnx");
+    program_free(&p);
+    program_expect_ok(&p, "export exported --safetensors=x");
+    program_expect_text(&p, p.out, "tensors that were trained");
+    program_free(&p);
 }
 
 static int open_place(void **state) {
@@ -198,6 +250,8 @@ int main(void) {
         cmocka_unit_test(a_resumed_run_ends_bit_equal),
         cmocka_unit_test(a_checkpoint_fits_its_own_run),
         cmocka_unit_test(what_cannot_be_trained_is_refused),
+        cmocka_unit_test(from_scratch),
+        cmocka_unit_test(what_it_takes_is_told),
     };
     return cmocka_run_group_tests(tests, open_place, program_close);
 }

@@ -16,6 +16,7 @@ THAW_COMMAND(demo);
 THAW_COMMAND(bench);
 THAW_COMMAND(options);
 THAW_COMMAND(new);
+THAW_COMMAND(export);
 #undef THAW_COMMAND
 
 #endif

@@ -14,7 +14,8 @@
 static const thaw_command commands[] = {
     {"inspect", "MODEL.onnx", "What is in a model, and where it can be cut.", THAW_FOR_INSPECT, 1,
      1, false, thaw_cmd_inspect},
-    {"train", "[TRAIN.ini]", "Train a new head on the features of a frozen model.", THAW_FOR_TRAIN,
+    {"train", "[TRAIN.ini]",
+     "Train a new head, and the layers below it down to where the model is frozen.", THAW_FOR_TRAIN,
      0, 1, true, thaw_cmd_train},
     {"eval", "RUN FOLDER", "How good a trained run is on a folder of pictures.", THAW_FOR_EVAL, 2,
      2, false, thaw_cmd_eval},
@@ -26,6 +27,8 @@ static const thaw_command commands[] = {
      0, false, thaw_cmd_demo},
     {"new", "", "Write a known network with random weights: --arch NAME --classes N -o FILE.onnx.",
      THAW_FOR_NEW, 0, 0, false, thaw_cmd_new},
+    {"export", "RUN", "The weights that a run has trained: --safetensors FILE.", THAW_FOR_EXPORT, 1,
+     1, false, thaw_cmd_export},
     {"bench", "kernels|trunk|head|pipeline|cache|decode [ARGUMENT...]",
      "Measure a part: runs the program bench_NAME that lies beside this one.", 0, 1,
      THAW_CLI_PASSED_ON, false, thaw_cmd_bench},

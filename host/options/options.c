@@ -51,6 +51,7 @@ enum {
     PREDICT = THAW_FOR_PREDICT,
     CACHE = THAW_FOR_CACHE,
     NEW = THAW_FOR_NEW,
+    EXPORT = THAW_FOR_EXPORT,
     PIXELS = INSPECT | TRAIN | CACHE,
     COMPUTING = INSPECT | TRAIN | EVAL | PREDICT | CACHE,
 };
@@ -322,6 +323,10 @@ static const thaw__option table[] = {
      .help = "Height and width of its pictures."},
     {.key = "new.output", .used_by = NEW, PATH(new_network.output), .fallback = "", .aliases = "o",
      .help = "The file that new writes."},
+
+    {.key = "export.safetensors", .used_by = EXPORT, PATH(export_to.safetensors), .fallback = "",
+     .aliases = "safetensors",
+     .help = "The file that export writes: the tensors above the cut and the head's, for PyTorch."},
 
     {.key = "predict.top", .used_by = PREDICT, INTEGER(predict.top), .fallback = "5",
      RANGE(1, 100000), .aliases = "top top_k",

@@ -60,7 +60,8 @@ enum {
     THAW_FOR_PREDICT = 1 << 3,
     THAW_FOR_CACHE = 1 << 4,
     THAW_FOR_NEW = 1 << 5,
-    THAW_FOR_ALL = (1 << 6) - 1,
+    THAW_FOR_EXPORT = 1 << 6,
+    THAW_FOR_ALL = (1 << 7) - 1,
 };
 
 /* A folder, or a share of something else. */
@@ -166,6 +167,9 @@ typedef struct thaw_options {
         bool json;
         const char *list, *csv;
     } predict;
+    struct {
+        const char *safetensors;
+    } export_to;
     thaw_opt_origin origin[THAW_OPTIONS_MAX]; /* By row. */
     thaw_arena arena;
 } thaw_options;

@@ -16,6 +16,7 @@ import tempfile
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 import onnxruntime
 from PIL import Image
 
@@ -72,6 +73,23 @@ def last_bits(path, x, theirs):
     return np.abs(session.run(None, {session.get_inputs()[0].name: x})[0] - theirs).max()
 
 
+def check_safetensors(thaw, run_folder, exported):
+    """What was trained, as safetensors, is what model.onnx has under these names."""
+    path = os.path.join(run_folder, "trained.safetensors")
+    run(thaw, "export", run_folder, "--safetensors", path)
+    with open(path, "rb") as file:
+        data = file.read()
+    length = int.from_bytes(data[:8], "little")
+    header, numbers = json.loads(data[8 : 8 + length]), data[8 + length :]
+    tensors = {w.name: onnx.numpy_helper.to_array(w) for w in onnx.load(exported).graph.initializer}
+    assert len(header) >= 2 and any(name.startswith("thaw_logits") for name in header)
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        ours = np.frombuffer(numbers[begin:end], np.float32).reshape(entry["shape"])
+        assert entry["dtype"] == "F32" and np.array_equal(ours, tensors[name]), name
+    assert max(e["data_offsets"][1] for e in header.values()) == len(numbers)
+
+
 def check(what, thaw, folder, data, model, options):
     out = os.path.join(folder, "run")
     shutil.rmtree(out, ignore_errors=True)
@@ -109,6 +127,7 @@ def check(what, thaw, folder, data, model, options):
         print(f"{what}: other last bits of the weights make {own:.1e}")
         if not worst <= 30 * own:
             sys.exit(f"{what}: scores differ by {worst:.1e}, {TOLERANCE:.0e} is allowed")
+    check_safetensors(thaw, out, exported)
     if not np.abs(alone - theirs[:1]).max() <= 1e-5:
         sys.exit(f"{what}: the batch is not free")
     if (ours.argmax(1) != theirs.argmax(1)).any():

@@ -1,0 +1,56 @@
+/* thaw export RUN --safetensors FILE: the trained weights, for PyTorch and its like. */
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "file.h"
+#include "json.h"
+#include "model/safetensors.h"
+#include "utf8.h"
+
+/* The node behind which everything was trained: -1 for all. */
+static thaw_status find_cut(const char *run, const thaw_model *model, thaw_arena *arena, int *node,
+                            thaw_error *err) {
+    enum { LARGEST = 64 << 20 };
+    json_t *json = NULL;
+    char *path = thaw_file_join(arena, run, "bundle.json");
+    if (!path) return thaw_fail_memory(err, "for the bundle's name");
+    THAW_TRY(thaw_json_read(path, LARGEST, &json, err));
+    const json_t *cut = json_object_get(json_object_get(json, "provenance"), "cut");
+    const char *name = json_string_value(json_object_get(cut, "name"));
+    bool input = name && json_integer_value(json_object_get(cut, "index")) == 0;
+    bool found = input;
+    *node = -1;
+    for (int i = 0; name && !found && i < model->graph.n_nodes; i++)
+        if (strcmp(model->graph.nodes[i].name, name) == 0) *node = i, found = true;
+    thaw_status status = THAW_OK;
+    if (!found)
+        status = thaw_fail(err, THAW_ERR_FORMAT, "%s: its cut, %.200s, is not in the run's model",
+                           path, name ? name : "unnamed");
+    json_decref(json);
+    return status;
+}
+
+static thaw_status export_run(const char *run, const char *to, thaw_model *model, thaw_arena *arena,
+                              thaw_error *err) {
+    char *path = thaw_file_join(arena, run, "model.onnx");
+    int node, n;
+    if (!path) return thaw_fail_memory(err, "for the model's name");
+    THAW_TRY(thaw_model_read(model, path, 0, 0, err));
+    THAW_TRY(find_cut(run, model, arena, &node, err));
+    THAW_TRY(thaw_safetensors_write(model, node, to, &n, err));
+    thaw_utf8_put(stdout, to, 0);
+    printf(": %d tensors that were trained, under their names in model.onnx\n", n);
+    return THAW_OK;
+}
+
+thaw_status thaw_cmd_export(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
+    thaw_model model = {0};
+    thaw_arena arena = {0};
+    THAW_TRY(thaw_options_require(options, "export.safetensors", err));
+    thaw_status status =
+        export_run(cli->args[0], options->export_to.safetensors, &model, &arena, err);
+    thaw_model_free(&model);
+    thaw_arena_free(&arena);
+    return status;
+}
