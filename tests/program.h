@@ -93,7 +93,7 @@ static inline bool program_is_sanitized(void) {
 }
 
 static inline void pause_ms(int ms) {
-    struct timespec t = {0, ms * 1000000L};
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
     nanosleep(&t, NULL);
 }
 

@@ -133,8 +133,8 @@ thaw_status thaw_checkpoint_read(const char *path, const thaw_checkpoint_key *ke
                      "%s is damaged, and so is the one before it: leave --resume out", path);
 }
 
-/* What a killed run was writing, too. */
-void thaw_checkpoint_remove(const char *path) {
+/* What a killed run was writing; all: the two checkpoints, too. */
+static void tidy(const char *path, bool all) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     char folder[PATH_MAX];
     snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
@@ -144,8 +144,16 @@ void thaw_checkpoint_remove(const char *path) {
     while (dir && (entry = readdir(dir))) {
         const char *rest = entry->d_name + n;
         if (strncmp(entry->d_name, name, n) != 0) continue;
-        if (!*rest || strcmp(rest, "~") == 0 || strncmp(rest, ".tmp", 4) == 0)
-            unlinkat(dirfd(dir), entry->d_name, 0);
+        bool whole = !*rest || strcmp(rest, "~") == 0;
+        if ((whole && all) || strncmp(rest, ".tmp", 4) == 0) unlinkat(dirfd(dir), entry->d_name, 0);
     }
     if (dir) closedir(dir);
+}
+
+void thaw_checkpoint_tidy(const char *path) {
+    tidy(path, false);
+}
+
+void thaw_checkpoint_remove(const char *path) {
+    tidy(path, true);
 }

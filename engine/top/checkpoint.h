@@ -36,6 +36,9 @@ thaw_status thaw_checkpoint_peek(const char *path, const thaw_checkpoint_key *ke
 thaw_status thaw_checkpoint_read(const char *path, const thaw_checkpoint_key *key,
                                  const thaw_piece *pieces, int n, thaw_error *err);
 
+/* Removes what a killed run was writing to become a checkpoint. */
+void thaw_checkpoint_tidy(const char *path);
+
 /* Removes both, and what was being written to become one. */
 void thaw_checkpoint_remove(const char *path);
 

@@ -18,6 +18,9 @@ static thaw_tune_options tune_options(const thaw_options *o, thaw_recipe recipe,
     if (!thaw_is_auto(o->top.norm)) t.norm = o->top.norm;
     t.momentum = o->top.momentum;
     t.batch = o->top.batch;
+    /* Statistics are taken of whole batches: nobody has asked for more than there is. */
+    if (t.norm == THAW_NORM_FULL && t.batch > n && thaw_options_has_default(o, "top.batch"))
+        t.batch = n;
     t.schedule = o->top.schedule;
     t.warmup = o->top.warmup;
     t.clip = o->top.clip;
@@ -119,6 +122,7 @@ static thaw_status set_checkpoint(thaw_top_run *r, const thaw_network *network, 
         thaw_hash_bytes(r->job.key.model, &network->trunk_hash, sizeof network->trunk_hash);
     r->job.key.data = hash_pictures(r->session);
     r->job.key.options = hash_options(o);
+    thaw_checkpoint_tidy(r->job.checkpoint);
     bool kept = access(r->job.checkpoint, F_OK) == 0;
     if (kept && !o->resume)
         thaw_log_write(
