@@ -626,33 +626,59 @@ static thaw_status gather_all(thaw_through *through, const thaw_top_slots *kerne
     return THAW_OK;
 }
 
-static thaw_status make_head(const thaw_tune_job *job, thaw_arena *arena, thaw_arena *rows_arena,
-                             thaw_head *head, thaw_train_result *result, thaw_error *err) {
-    thaw_through through;
+/* A head's training needs its rows many times, so in memory. ERR_NOMEM: that is more than they may take. */
+static thaw_status check_room(const thaw_tune_job *job, int64_t D, thaw_error *err) {
+    int64_t n = job->train->n + (job->views ? job->views->n : 0);
+    if (has_validation(job)) n += job->validation->n;
+    double bytes = (double)n * (double)D * sizeof(float);
+    if (!job->head.memory_bytes || bytes <= (double)job->head.memory_bytes) return THAW_OK;
+    return thaw_fail(
+        err, THAW_ERR_NOMEM,
+        "the head is trained first, on %lld rows of %lld numbers, which take %.0f MB, "
+        "more than the %zu MB that there are: raise cache.memory, or take recipe = joint",
+        (long long)n, (long long)D, bytes / 0x1p20, job->head.memory_bytes >> 20);
+}
+
+/* Trains the head on what it sees of all rows. */
+static thaw_status train_head(const thaw_tune_job *job, thaw_train_job *h, thaw_through *through,
+                              thaw_arena *arena, thaw_arena *rows_arena, thaw_head *head,
+                              thaw_train_result *result, thaw_error *err) {
     thaw_rows train, views, validation;
     thaw_row_array arrays[3];
     const thaw_top_slots *kernels = &job->backend->kernels->top;
-    THAW_TRY(thaw_through_open(&through, job, job->options.batch, rows_arena, err));
-    int64_t D = thaw_through_rows(&through, job->train).D;
-    thaw_status status =
-        gather_all(&through, kernels, job->train, D, rows_arena, &arrays[0], &train, err);
-    if (status == THAW_OK && job->views)
-        status = gather_all(&through, kernels, job->views, D, rows_arena, &arrays[1], &views, err);
-    if (status == THAW_OK && has_validation(job))
-        status = gather_all(&through, kernels, job->validation, D, rows_arena, &arrays[2],
-                            &validation, err);
-    thaw_through_close(&through);
-    THAW_TRY(status);
+    int64_t D = head_inputs(job);
+    THAW_TRY(check_room(job, D, err));
+    THAW_TRY(gather_all(through, kernels, job->train, D, rows_arena, &arrays[0], &train, err));
+    h->train = &train;
+    if (job->views) {
+        THAW_TRY(gather_all(through, kernels, job->views, D, rows_arena, &arrays[1], &views, err));
+        h->views = &views;
+    }
+    if (has_validation(job)) {
+        THAW_TRY(gather_all(through, kernels, job->validation, D, rows_arena, &arrays[2],
+                            &validation, err));
+        h->validation = &validation;
+    }
+    return thaw_train(h, arena, head, result, err);
+}
+
+static thaw_status make_head(const thaw_tune_job *job, thaw_arena *arena, thaw_arena *rows_arena,
+                             thaw_head *head, thaw_train_result *result, thaw_error *err) {
+    thaw_through through;
     thaw_train_job h = job->head;
-    h.train = &train;
-    h.views = job->views ? &views : NULL;
-    h.n_views = job->n_views;
-    h.validation = has_validation(job) ? &validation : NULL;
+    h.top = &job->backend->kernels->top;
     h.backend = NULL;
-    h.top = kernels;
+    h.views = h.validation = NULL;
     h.unfolded = true;
     h.untrained = job->options.recipe == THAW_RECIPE_JOINT;
-    return thaw_train(&h, arena, head, result, err);
+    THAW_TRY(thaw_through_open(&through, job, job->options.batch, rows_arena, err));
+    thaw_rows seen = thaw_through_rows(&through, job->train);
+    h.train = &seen; /* Its scale alone takes two passes. */
+    thaw_status status = h.untrained
+                             ? thaw_train(&h, arena, head, result, err)
+                             : train_head(job, &h, &through, arena, rows_arena, head, result, err);
+    thaw_through_close(&through);
+    return status;
 }
 
 thaw_status thaw_tune_head(const thaw_tune_job *job, thaw_arena *arena, thaw_head *head,

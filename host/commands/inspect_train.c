@@ -54,19 +54,23 @@ thaw_status thaw_inspect_train(const thaw_network *n, const thaw_options *option
     thaw_backend backend;
     int64_t threads = thaw_is_auto(options->threads) ? 0 : options->threads;
     THAW_TRY(thaw_backend_cpu_open(&backend, (int)threads, err));
-    printf("\nTraining above a stage's cut, on the CPU:\n"
-           "                  trained    GFLOP of        memory        cache      weights\n"
-           "  cut  stage       params, M  an image   MB an image  KB an image    and all, MB  node\n");
+    printf(
+        "\nTraining above a stage's cut, on the CPU:\n"
+        "                  trained    GFLOP of        memory        cache      weights\n"
+        "  cut  stage       params, M  an image   MB an image  KB an image    and all, MB  node\n");
     for (int i = 0; i < n->cuts.last; i++) {
         const thaw_cut *cut = &n->cuts.cuts[i];
         bool stage = cut->index == 0 || (cut->stage && !strchr(cut->stage, '.'));
         if (stage && thaw_cut_trains(&n->model.graph, &n->cuts, cut)) print_row(n, cut, &backend);
     }
-    printf("\nAn image costs its GFLOP in each step: forwards, and backwards for weights and inputs. Its "
-           "memory is\nneeded for as many images as are under way, %lld for each thread with batches of "
-           "%d, whatever the\nbatch. Weights and all: with gradients, moments and the epoch that is "
-           "kept.\n",
-           (long long)thaw_tune_lane(THAW_NORM_FROZEN, BATCH), BATCH);
+    printf(
+        "\nAn image costs its GFLOP in each step: forwards, and backwards for weights and inputs. "
+        "Its "
+        "memory is\nneeded for as many images as are under way, %lld for each thread with batches "
+        "of "
+        "%d, whatever the\nbatch. Weights and all: with gradients, moments and the epoch that is "
+        "kept.\n",
+        (long long)thaw_tune_lane(THAW_NORM_FROZEN, BATCH), BATCH);
     thaw_backend_close(&backend);
     return THAW_OK;
 }
