@@ -135,11 +135,15 @@ static thaw_status lower(thaw_top *top, instance *in, thaw_error *err) {
     top->features_step = p->n_steps - 1 - top->head.n_layers - (top->head.mean ? 1 : 0);
     for (int i = 0; i < p->n_ports; i++)
         p->ports[i].dtype = THAW_F32;
-    size_t n = (size_t)p->n_steps;
+    size_t n = (size_t)p->n_steps, inputs = 0;
+    for (int i = 0; i < p->n_steps; i++)
+        inputs += (size_t)p->steps[i].n_in;
+    /* A step has its own gradient and a mask, an input its part, and at most a copy and a sum. */
+    size_t most_made = n + 2 * inputs + 1;
     in->kept = thaw_arena_array(&in->arena, n, sizeof *in->kept);
-    in->acts = thaw_arena_array(&in->arena, 4 * n, sizeof *in->acts);
-    in->made = thaw_arena_array(&in->arena, 4 * n + 4, sizeof *in->made);
-    in->holders = thaw_arena_array(&in->arena, 4 * n + 4, sizeof *in->holders);
+    in->acts = thaw_arena_array(&in->arena, 2 * n + 2 * inputs, sizeof *in->acts);
+    in->made = thaw_arena_array(&in->arena, most_made, sizeof *in->made);
+    in->holders = thaw_arena_array(&in->arena, most_made, sizeof *in->holders);
     in->gradient = thaw_arena_array(&in->arena, (size_t)p->n_ports, sizeof(thaw_port *));
     if (!in->kept || !in->acts || !in->made || !in->holders || !in->gradient) return no_memory(err);
     for (int i = 0; i < p->n_steps; i++)
