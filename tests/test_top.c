@@ -6,7 +6,9 @@
  * memory that the planner has given to another is off by more.
  */
 #include "graph/cuts.h"
+#include "onnx/onnx_build.h"
 #include "onnx/onnx_read.h"
+#include "tempdir.h"
 #include "testing.h"
 #include "top/program.h"
 #include "trunk/trunk.h"
@@ -27,7 +29,7 @@ static network open_network(const char *name, int cut) {
     network net = {0};
     thaw_error err = {0};
     char path[512];
-    snprintf(path, sizeof path, TEST_MODELS "%s.onnx", name);
+    snprintf(path, sizeof path, name[0] == '/' ? "%s" : TEST_MODELS "%s.onnx", name);
     if (thaw_model_read(&net.model, path, 0, 0, &err) != THAW_OK) fail_msg("%s", err.text);
     assert_int_equal(thaw_cuts_find(&net.model.graph, &net.cuts, &err), THAW_OK);
     net.cut = &net.cuts.cuts[cut < net.cuts.last ? cut : net.cuts.last];
@@ -198,6 +200,68 @@ static void gradients_of_networks(void **state) {
     thaw_backend_close(&backend);
 }
 
+/* Sums whose addends have activations of their own, and addends that others read, too: gradients that
+ * belong to several tensors at once must not be written to while one of them needs them. */
+static void shared_gradients(void **state) {
+    (void)state;
+    tempdir place = tempdir_make();
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/shared.onnx", place.root);
+    thaw_onnx_builder b = {0};
+    thaw_error err = {0};
+    static float w[4][8 * 8];
+    uint64_t random = 11;
+    for (int i = 0; i < 4; i++)
+        for (int k = 0; k < 64; k++)
+            w[i][k] = test_uniform(&random);
+    thaw_onnx_start(&b, 16, 8);
+    thaw_onnx_tensor(&b, "w0", 4, (int64_t[]){8, 3, 1, 1}, w[0]);
+    thaw_onnx_tensor(&b, "w1", 4, (int64_t[]){8, 8, 1, 1}, w[1]);
+    thaw_onnx_tensor(&b, "w2", 4, (int64_t[]){8, 8, 1, 1}, w[2]);
+    thaw_onnx_tensor(&b, "w3", 2, (int64_t[]){3, 8}, w[3]);
+    static const char *const nodes[][4] = {
+        {"Conv", "x", "w0", "a"},
+        {"Conv", "a", "w1", "b0"},
+        {"Relu", "b0", NULL, "b"},
+        {"Conv", "a", "w2", "c0"},
+        {"Sigmoid", "c0", NULL, "c"},
+        {"Add", "b", "c", "d"},
+        {"Add", "d", "b", "e"},
+        {"Add", "e", "a", "f0"},
+        {"Relu", "f0", NULL, "f"},
+        {"Add", "f", "d", "g"},
+        {"Mul", "g", "g", "h"},
+        {"Add", "h", "h", "i"},
+        {"GlobalAveragePool", "i", NULL, "p"},
+        {"Flatten", "p", NULL, "v"},
+    };
+    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++) {
+        const char *in[] = {nodes[i][1], nodes[i][2], NULL};
+        thaw_onnx_node(&b, nodes[i][0], nodes[i][3], in, nodes[i][3]);
+    }
+    Onnx__NodeProto *gemm = thaw_onnx_node(&b, "Gemm", "y", (const char *[]){"v", "w3", NULL}, "y");
+    thaw_onnx_int(&b, gemm, "transB", 1);
+    thaw_onnx_ends(&b, "x", 4, (int64_t[]){1, 3, 6, 5}, "y", 2, (int64_t[]){1, 3});
+    Onnx__ModelProto model;
+    onnx__model_proto__init(&model);
+    Onnx__OperatorSetIdProto opset, *opsets = &opset;
+    onnx__operator_set_id_proto__init(&opset);
+    opset.has_version = 1;
+    opset.version = 17;
+    model.has_ir_version = 1;
+    model.ir_version = 8;
+    model.n_opset_import = 1;
+    model.opset_import = &opsets;
+    if (thaw_onnx_save(&b, &model, path, &err) != THAW_OK) fail_msg("%s", err.text);
+    thaw_arena_free(&b.arena);
+    thaw_backend backend;
+    assert_int_equal(thaw_backend_open(&backend, "cpu", 2, &err), THAW_OK);
+    expect_gradient(path, 0, THAW_NORM_FROZEN, &backend);
+    expect_gradient(path, 1, THAW_NORM_FROZEN, &backend);
+    thaw_backend_close(&backend);
+    tempdir_remove(&place);
+}
+
 /* One thread, two, and lanes that wait for each other: the same bits. */
 static void threads_do_not_change_bits(void **state) {
     (void)state;
@@ -264,6 +328,7 @@ static void what_is_frozen_stays(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_of_networks),
+        cmocka_unit_test(shared_gradients),
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(what_is_frozen_stays),
     };
