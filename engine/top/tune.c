@@ -392,6 +392,13 @@ static thaw_status restore(tuner *t, thaw_error *err) {
     int n = list_pieces(t, pieces);
     THAW_TRY(thaw_checkpoint_read(t->job->checkpoint, &t->job->key, pieces, n, err));
     t->restoring = false;
+    const progress *at = &t->at;
+    int64_t epochs = t->job->options.epochs;
+    if (at->epoch < 1 || at->epoch > epochs + 1 || at->row < 0 || at->row > t->job->train->n ||
+        at->epochs_run < 0 || at->epochs_run > epochs || at->step < 0)
+        return thaw_fail(err, THAW_ERR_FORMAT,
+                         "%s tells of a place that this training does not have: leave --resume out",
+                         t->job->checkpoint);
     for (int64_t i = 0; t->job->on_epoch && i < t->at.epochs_run; i++)
         t->job->on_epoch(t->job->ctx, &t->history[i]);
     return thaw_top_update(t->top, err);
