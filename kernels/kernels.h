@@ -208,11 +208,11 @@ typedef struct thaw_plan_context {
 
 /* What run is given. */
 typedef struct thaw_run_context {
-    void *stream;          /* The backend's; NULL on the CPU. */
-    void *workspace;       /* max of workspace_bytes, aligned to 64. */
-    const uint8_t *pixels; /* import reads: N,H,W,C; on a device, in its memory. */
-    float *features;       /* export writes: N,H,W,C; on a device, in its memory. */
-    bool training;         /* batch_norm: the batch's own statistics; else scale and shift alone. */
+    void *stream;           /* The backend's; NULL on the CPU. */
+    void *workspace;        /* max of workspace_bytes, aligned to 64. */
+    const uint8_t *pixels;  /* import reads: N,H,W,C; on a device, in its memory. */
+    float *features;        /* export writes: N,H,W,C; on a device, in its memory. */
+    bool training;          /* batch_norm: the batch's own statistics; else the running ones. */
     struct thaw_error *err; /* NULL, or where run may say which kernel failed. */
 } thaw_run_context;
 
@@ -242,7 +242,7 @@ typedef struct thaw_backward_slot {
     int (*run)(const thaw_step *step, const thaw_run_context *context);
 } thaw_backward_slot;
 
-/* Whether the derivative of the activation is told by its output alone. */
+/* Whether the derivative of the activation needs its input; otherwise its output tells it. */
 static inline bool thaw_act_needs_input(const thaw_epilogue *e) {
     switch (e->act) {
         case THAW_ACT_NONE:

@@ -161,6 +161,44 @@ static void expect_gradient(const char *name, int cut, thaw_norm norm,
     close_network(&net);
 }
 
+/* Outside of training every BN mode is the frozen network: what the trunk computes up to the head. */
+static void expect_trunk(const char *name, const thaw_backend *backend) {
+    network net = open_network(name, 0);
+    fill(&net, backend);
+    thaw_error err = {0};
+    thaw_backend b = *backend;
+    const thaw_cut *last = &net.cuts.cuts[net.cuts.last];
+    thaw_trunk_options options = {
+        .batch = N, .compute = THAW_F32, .pooled = thaw_cut_is_map(&net.model.graph, last)};
+    float one[] = {1, 1, 1}, zero[] = {0, 0, 0};
+    options.scale = one;
+    options.shift = zero;
+    size_t image = (size_t)net.cut->elements, n = N * (size_t)net.head.layers[0].D;
+    uint8_t *pixels = thaw_arena_alloc(&net.arena, N * image);
+    float *want = thaw_arena_array(&net.arena, n, sizeof *want);
+    float *got = thaw_arena_array(&net.arena, n, sizeof *got);
+    uint64_t random = 9;
+    for (size_t i = 0; i < N * image; i++)
+        pixels[i] = (uint8_t)(test_random(&random) % 5);
+    thaw_trunk *trunk;
+    if (thaw_trunk_create(&trunk, &net.model.graph, last, &options, &b, &err) != THAW_OK)
+        fail_msg("%s", err.text);
+    assert_int_equal(thaw_trunk_run(trunk, N, pixels, want, &err), THAW_OK);
+    thaw_trunk_free(trunk);
+    for (int norm = THAW_NORM_FROZEN; norm <= THAW_NORM_FULL; norm++) {
+        thaw_top *top;
+        thaw_top_spec spec = spec_of(&net, (thaw_norm)norm);
+        for (size_t i = 0; i < N * image; i++)
+            net.x[i] = pixels[i];
+        assert_int_equal(thaw_top_create(&top, &spec, backend, &err), THAW_OK);
+        assert_int_equal(thaw_top_features(top, N, net.x, got, &err), THAW_OK);
+        double nmse = test_nmse(n, want, got);
+        if (nmse > 1e-9) fail_msg("%s, BN %d: NMSE %g beside the trunk", name, norm, nmse);
+        thaw_top_free(top);
+    }
+    close_network(&net);
+}
+
 /* Every kind of layer that the test models have, from the picture on, and from the middle. */
 static void gradients_of_networks(void **state) {
     (void)state;
@@ -194,6 +232,7 @@ static void gradients_of_networks(void **state) {
 #endif
     for (size_t i = 0; i < sizeof networks / sizeof *networks; i += each)
         for (int norm = THAW_NORM_FROZEN; norm <= THAW_NORM_FULL; norm++) {
+            if (norm == THAW_NORM_FROZEN) expect_trunk(networks[i], &backend);
             expect_gradient(networks[i], 0, (thaw_norm)norm, &backend);
             expect_gradient(networks[i], 4, (thaw_norm)norm, &backend);
         }
@@ -214,29 +253,37 @@ static void shared_gradients(void **state) {
     for (int i = 0; i < 4; i++)
         for (int k = 0; k < 64; k++)
             w[i][k] = test_uniform(&random);
-    thaw_onnx_start(&b, 16, 8);
+    thaw_onnx_start(&b, 20, 16);
     thaw_onnx_tensor(&b, "w0", 4, (int64_t[]){8, 3, 1, 1}, w[0]);
     thaw_onnx_tensor(&b, "w1", 4, (int64_t[]){8, 8, 1, 1}, w[1]);
     thaw_onnx_tensor(&b, "w2", 4, (int64_t[]){8, 8, 1, 1}, w[2]);
     thaw_onnx_tensor(&b, "w3", 2, (int64_t[]){3, 8}, w[3]);
+    static float positive[8], high = 1;
+    for (int k = 0; k < 8; k++)
+        positive[k] = 1 + w[3][k] / 2;
+    thaw_onnx_tensor(&b, "gamma", 1, (int64_t[]){8}, positive);
+    thaw_onnx_tensor(&b, "s", 1, (int64_t[]){8}, w[1]);
+    thaw_onnx_tensor(&b, "m", 1, (int64_t[]){8}, w[2]);
+    thaw_onnx_tensor(&b, "var", 1, (int64_t[]){8}, positive);
+    thaw_onnx_tensor(&b, "high", 0, NULL, &high); /* Behind a Relu: two activations in a row. */
     static const char *const nodes[][4] = {
-        {"Conv", "x", "w0", "a"},
-        {"Conv", "a", "w1", "b0"},
-        {"Relu", "b0", NULL, "b"},
-        {"Conv", "a", "w2", "c0"},
-        {"Sigmoid", "c0", NULL, "c"},
-        {"Add", "b", "c", "d"},
-        {"Add", "d", "b", "e"},
-        {"Add", "e", "a", "f0"},
-        {"Relu", "f0", NULL, "f"},
-        {"Add", "f", "d", "g"},
-        {"Mul", "g", "g", "h"},
-        {"Add", "h", "h", "i"},
-        {"GlobalAveragePool", "i", NULL, "p"},
+        {"Conv", "x", "w0", "a1"},   {"BatchNormalization", "a1", NULL, "a2"},
+        {"Relu", "a2", NULL, "a3"},  {"Clip", "a3", NULL, "a"},
+        {"Conv", "a", "w1", "b0"},   {"Relu", "b0", NULL, "b"},
+        {"Conv", "a", "w2", "c0"},   {"Sigmoid", "c0", NULL, "c"},
+        {"Add", "b", "c", "d"},      {"Add", "d", "b", "e"},
+        {"Add", "e", "a", "f0"},     {"Relu", "f0", NULL, "f"},
+        {"Add", "f", "d", "g"},      {"Mul", "g", "g", "h"},
+        {"Add", "h", "h", "i"},      {"GlobalAveragePool", "i", NULL, "p"},
         {"Flatten", "p", NULL, "v"},
     };
     for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++) {
-        const char *in[] = {nodes[i][1], nodes[i][2], NULL};
+        const char *two[] = {nodes[i][1], nodes[i][2], NULL};
+        const char *norm[] = {nodes[i][1], "gamma", "s", "m", "var", NULL};
+        const char *clip[] = {nodes[i][1], "", "high", NULL};
+        const char *const *in = strcmp(nodes[i][0], "Clip") == 0        ? clip
+                                : strncmp(nodes[i][0], "Batch", 5) == 0 ? norm
+                                                                        : two;
         thaw_onnx_node(&b, nodes[i][0], nodes[i][3], in, nodes[i][3]);
     }
     Onnx__NodeProto *gemm = thaw_onnx_node(&b, "Gemm", "y", (const char *[]){"v", "w3", NULL}, "y");
@@ -256,7 +303,9 @@ static void shared_gradients(void **state) {
     thaw_arena_free(&b.arena);
     thaw_backend backend;
     assert_int_equal(thaw_backend_open(&backend, "cpu", 2, &err), THAW_OK);
+    expect_trunk(path, &backend);
     expect_gradient(path, 0, THAW_NORM_FROZEN, &backend);
+    expect_gradient(path, 0, THAW_NORM_FULL, &backend);
     expect_gradient(path, 1, THAW_NORM_FROZEN, &backend);
     thaw_backend_close(&backend);
     tempdir_remove(&place);

@@ -150,6 +150,11 @@ static void tidy(const char *path, bool all) {
     if (dir) closedir(dir);
 }
 
+bool thaw_checkpoint_exists(const char *path) {
+    char before[PATH_MAX];
+    return access(path, F_OK) == 0 || (older(path, before) && access(before, F_OK) == 0);
+}
+
 void thaw_checkpoint_tidy(const char *path) {
     tidy(path, false);
 }

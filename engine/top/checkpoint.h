@@ -22,7 +22,7 @@ typedef struct thaw_piece {
     size_t bytes;
 } thaw_piece;
 
-/* ERR_IO: the older one is as it was. */
+/* ERR_IO: the newest before it stays, at path or path~. */
 thaw_status thaw_checkpoint_write(const char *path, const thaw_checkpoint_key *key,
                                   const thaw_piece *pieces, int n, thaw_error *err);
 
@@ -35,6 +35,9 @@ thaw_status thaw_checkpoint_peek(const char *path, const thaw_checkpoint_key *ke
  * whole, or pieces have other sizes. */
 thaw_status thaw_checkpoint_read(const char *path, const thaw_checkpoint_key *key,
                                  const thaw_piece *pieces, int n, thaw_error *err);
+
+/* Whether there is one, whole or not, at path or path~. */
+bool thaw_checkpoint_exists(const char *path);
 
 /* Removes what a killed run was writing to become a checkpoint. */
 void thaw_checkpoint_tidy(const char *path);

@@ -71,8 +71,12 @@ static source source_of(maker *m, const thaw_origin *origin, int64_t n, const fl
                         bool decays) {
     if (!is_trained(m, origin)) return (source){-1, constant};
     int value = m->graph->nodes[origin->node].in[origin->input];
+    int known = m->segment_of[value];
+    /* Two layers that want it in two orders: then it is read where it is not trained. */
+    if (known >= 0 && (m->p->segments[known].rows != 0) != origin->transposed)
+        return (source){-1, constant};
     m->trained[value]++;
-    if (m->segment_of[value] >= 0) return (source){m->segment_of[value], NULL};
+    if (known >= 0) return (source){known, NULL};
     const thaw_value *v = &m->graph->values[value];
     thaw_segment *s = new_segment(m, v->name, n);
     s->value = value;

@@ -47,11 +47,9 @@ struct thaw_top {
     instance *instances;
     int n_instances;
     int features_step; /* Which makes what the head reads. */
-    int first_head;    /* The first step of the head: its scale. */
     thaw_top_size size;
     float *sum; /* Gradients of the steps' block, of all lanes. */
     int lanes;  /* Of the last gradient. */
-    int n_preparing;
 };
 
 static const thaw_training_slots *slots(const thaw_top *top) {
@@ -130,7 +128,6 @@ static thaw_status lower(thaw_top *top, instance *in, thaw_error *err) {
     THAW_TRY(thaw_lower_top(s->graph, s->from, s->to, batch_norms, s->lane, &in->arena,
                             &in->program, err));
     thaw_program *p = &in->program;
-    top->first_head = p->n_steps;
     THAW_TRY(append_head(top, in, err));
     top->features_step = p->n_steps - 1 - top->head.n_layers - (top->head.mean ? 1 : 0);
     for (int i = 0; i < p->n_ports; i++)
@@ -325,7 +322,6 @@ static thaw_status prepare_backward(thaw_top *top, instance *in, thaw_error *err
 /* The timetable of both passes in the planner's words: a step that reads ports and makes one. */
 typedef struct timetable {
     thaw_program p;
-    int room;
     thaw_arena *arena;
     bool failed;
 } timetable;
@@ -482,7 +478,7 @@ static thaw_status make_instance(thaw_top *top, instance *in) {
 static void make_first(void *context, int i) {
     thaw_top *top = context;
     (void)i;
-    if (make_instance(top, &top->instances[0]) == THAW_OK) top->n_preparing++;
+    make_instance(top, &top->instances[0]);
 }
 
 static void make_other(void *context, int i) {

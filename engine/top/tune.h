@@ -116,7 +116,7 @@ typedef struct thaw_tune_result {
     int64_t resumed;        /* Steps that an earlier run had made. */
 } thaw_tune_result;
 
-/* Options that are good without tuning, measured; see tune.c. random: what is trained starts from random
+/* Options to start from; tune.c says what of them was measured. random: what is trained starts from random
  * weights. */
 thaw_tune_options thaw_tune_defaults(thaw_recipe recipe, thaw_optimizer optimizer, bool random,
                                      int64_t n);

@@ -123,7 +123,7 @@ static thaw_status set_checkpoint(thaw_top_run *r, const thaw_network *network, 
     r->job.key.data = hash_pictures(r->session);
     r->job.key.options = hash_options(o);
     thaw_checkpoint_tidy(r->job.checkpoint);
-    bool kept = access(r->job.checkpoint, F_OK) == 0;
+    bool kept = thaw_checkpoint_exists(r->job.checkpoint);
     if (kept && !o->resume)
         thaw_log_write(
             &r->session->log, THAW_LOG_WARN,

@@ -7,7 +7,7 @@
  *
  *     dshift = sum dy;  dscale = sum dy z;  dx = scale / sqrt(var + epsilon) (dy - (dshift + z dscale) / n)
  *
- * Outside of training it is an affine whose scale and shift hold the running statistics.
+ * Outside of training the running statistics take the batch's place.
  */
 #include <math.h>
 #include <string.h>
@@ -26,11 +26,10 @@ typedef struct norm_state {
     float *shift, *slope; /* The same. */
 } norm_state;
 
-static int open_state(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err,
-                      cpu_builder *builder, norm_state **out) {
+static int open_state(thaw_step *step, const thaw_plan_context *plan, cpu_builder *builder,
+                      norm_state **out) {
     norm_state *state = thaw_arena_alloc(plan->arena, sizeof *state);
     if (!state) return cpu_refuse(builder, dnnl_out_of_memory, "memory for its sums");
-    (void)err;
     builder->state = &state->state;
     CPU_TRY(cpu_view_of(builder, step->in[0], &state->state.view));
     size_t n = (size_t)(state->state.view.blocks * state->state.view.width);
@@ -51,7 +50,7 @@ int cpu_batch_norm_prepare(thaw_step *step, const thaw_plan_context *plan, struc
     cpu_builder builder;
     norm_state *state = NULL;
     CPU_TRY(cpu_begin(&builder, step, plan, err));
-    CPU_TRY(open_state(step, plan, err, &builder, &state));
+    CPU_TRY(open_state(step, plan, &builder, &state));
     step->state = state;
     return cpu_set_output(&builder, cpu_layout(step->in[0]));
 }
@@ -61,7 +60,7 @@ int cpu_batch_norm_backward_prepare(thaw_step *step, const thaw_plan_context *pl
     cpu_builder builder;
     norm_state *state = NULL;
     CPU_TRY(cpu_begin_backward(&builder, step, plan, err));
-    CPU_TRY(open_state(step, plan, err, &builder, &state));
+    CPU_TRY(open_state(step, plan, &builder, &state));
     step->backward_state = state;
     return 0;
 }

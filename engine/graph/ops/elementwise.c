@@ -39,9 +39,11 @@ static thaw_epilogue read_act(const thaw_node *node) {
 /* In training only what the gradient can be told from without the sum. */
 static bool takes_act(const thaw_lowering *l, const thaw_step *step, const thaw_epilogue *e) {
     if (l->training && thaw_act_needs_input(e)) return false;
-    if (step->kind == THAW_STEP_batch_norm) return e->act == THAW_ACT_CLIP;
-    return step->epilogue.act == THAW_ACT_NONE &&
-           (step->kind == THAW_STEP_conv || step->kind == THAW_STEP_dense ||
+    if (step->epilogue.act != THAW_ACT_NONE) return false;
+    /* Zero stays zero: so does the padding of its layout. */
+    if (step->kind == THAW_STEP_batch_norm)
+        return e->act == THAW_ACT_CLIP && e->a <= 0 && e->b >= 0;
+    return (step->kind == THAW_STEP_conv || step->kind == THAW_STEP_dense ||
             step->kind == THAW_STEP_add || step->kind == THAW_STEP_mul ||
             step->kind == THAW_STEP_affine);
 }
