@@ -838,6 +838,102 @@ static void many_rows_are_evaluated(void **state) {
     assert_int_equal(right, ROWS / 2); /* All look alike. */
 }
 
+/* A run that keeps the old head gives its answers everywhere, and they do not depend on the new head. */
+static void expect_old_answers(const char *run, double one[TEST]) {
+    program p = {0};
+    program_expect_ok(&p, "predict %s pics/test/rose --json --top=1 --csv=%s.csv", run, run);
+    char *line = strtok(p.out, "\n");
+    for (int i = 0; i < TEST; i++, line = strtok(NULL, "\n")) {
+        json_t *json = line ? json_loads(line, 0, NULL) : NULL;
+        const json_t *old = json_object_get(json, "old");
+        assert_string_equal(json_string_value(json_object_get(old, "class")), "petals");
+        one[i] = json_number_value(json_object_get(old, "score"));
+        assert_true(one[i] > 0.5 && one[i] <= 1);
+        json_decref(json);
+    }
+    program_free(&p);
+    char table[64];
+    snprintf(table, sizeof table, "%s.csv", run);
+    size_t n;
+    char *csv = (char *)test_read(table, &n),
+         head[] = "path,answer,score,margin,problem,old_answer,old_score\r\n";
+    assert_memory_equal(csv, head, sizeof head - 1);
+    csv[n - 1] = 0;
+    assert_int_equal(count_of(csv, ",,petals,"), TEST);
+    free(csv);
+    program_expect_ok(&p, "predict %s pics/test/rose/rose-0000.jpg --top=1", run);
+    char text[256];
+    assert_string_equal(field(p.out, 3, text), "petals");
+    program_free(&p);
+    program_expect_ok(&p, "eval %s pics --cache.dir=cache", run);
+    program_expect_text(&p, p.out, "old head    petals ");
+    program_free(&p);
+    program_expect_ok(&p, "eval %s pics --cache.dir=cache --json", run);
+    program_expect_text(&p, p.out, "\"answer\": \"petals\"");
+    program_free(&p);
+}
+
+static void the_old_head_answers(void **state) {
+    (void)state;
+    double linear[TEST], hidden[TEST], trained[TEST];
+    program p = {0};
+    write_bytes("old.txt", "petals\nother \r\n", 16);
+    program_expect_ok(&p, TRAIN_LINE
+                      "--out=kept --epochs=2 --head.keep_old "
+                      "--head.old_labels=old.txt");
+    program_expect_text(&p, p.out, "old head    petals ");
+    program_free(&p);
+    program_expect_ok(&p, TRAIN_LINE
+                      "--out=kept2 --epochs=2 --head.keep_old --head.kind=hidden "
+                      "--head.old_labels=old.txt");
+    program_free(&p);
+    expect_old_answers("kept", linear);
+    expect_old_answers("kept2", hidden);
+    for (int i = 0; i < TEST; i++)
+        assert_float_equal(linear[i], hidden[i], 1e-6);
+
+    /* What lies below it is trained: other answers, which is said. */
+    program_expect_ok(&p, TRAIN_LINE
+                      "--out=kept3 --freeze=stage3 --top.epochs=2 --top.lr=0.02 "
+                      "--head.keep_old --head.old_labels=old.txt");
+    program_expect_text(&p, p.err, "its answers will change");
+    char *said = strdup(strstr(p.out, "old head "));
+    program_free(&p);
+    *strchr(said, '\n') = 0;
+    program_expect_ok(&p, "eval kept3 pics --cache.dir=cache");
+    program_expect_text(&p, p.out, said);
+    program_free(&p);
+    free(said);
+    expect_old_answers("kept3", trained);
+    assert_true(linear[0] != trained[0] || linear[1] != trained[1]);
+
+    /* The next round has both outputs to choose from, the newest head's first. */
+    program_expect_ok(&p,
+                      "train --data.train=pics --model=kept/model.onnx --cache.dir=cache "
+                      "--out=kept4 --epochs=2");
+    program_expect_text(&p, p.err, "scores is taken, the newest head's");
+    program_free(&p);
+    program_expect_ok(&p, "export kept --safetensors=kept.safetensors");
+    program_expect_text(&p, p.out, "2 tensors");
+    program_free(&p);
+}
+
+static void an_old_head_that_cannot_stay(void **state) {
+    (void)state;
+    program p = {0};
+    write_bytes("three.txt", "a\nb\nc\n", 6);
+    program_run(&p, TRAIN_LINE "--out=no --head.keep_old --head.old_labels=three.txt");
+    program_expect_text(&p, program_refusal(&p, 1), "three.txt has 3 lines");
+    program_free(&p);
+    program_run(&p, TRAIN_LINE "--out=no --head.old_labels=three.txt");
+    program_expect_text(&p, program_refusal(&p, 2), "head.old_labels has no part");
+    program_free(&p);
+    program_run(&p, TRAIN_LINE "--out=no --head.keep_old --head.at=none");
+    program_expect_text(&p, program_refusal(&p, 1), "there is no old head");
+    program_free(&p);
+    expect_none_called("no");
+}
+
 static int open_place(void **state) {
     *state = &place;
     place = program_place(TRAIN, TEST);
@@ -858,6 +954,8 @@ int main(void) {
         cmocka_unit_test(top_five_needs_more_classes),
         cmocka_unit_test(options_of_the_head_act),
         cmocka_unit_test(golden_pictures_differ),
+        cmocka_unit_test(the_old_head_answers),
+        cmocka_unit_test(an_old_head_that_cannot_stay),
         cmocka_unit_test(names_stay_in_their_column),
         cmocka_unit_test(pictures_without_scores_are_named),
         cmocka_unit_test(many_rows_are_evaluated),

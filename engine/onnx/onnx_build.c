@@ -162,12 +162,19 @@ void thaw_onnx_ends(thaw_onnx_builder *b, const char *input, int n_input_dims,
                     const int64_t *input_dims, const char *output, int n_output_dims,
                     const int64_t *output_dims) {
     b->graph.input = thaw_onnx_take(b, sizeof *b->graph.input);
-    b->graph.output = thaw_onnx_take(b, sizeof *b->graph.output);
+    b->graph.output = thaw_onnx_take(b, 2 * sizeof *b->graph.output);
     if (b->short_of_memory) return;
     b->graph.input[0] = describe(b, input, n_input_dims, input_dims);
     b->graph.output[0] = describe(b, output, n_output_dims, output_dims);
     b->graph.n_input = b->graph.n_output = 1;
     b->graph.name = thaw_onnx_text(b, "thaw");
+}
+
+void thaw_onnx_second_output(thaw_onnx_builder *b, const char *output, int n_dims,
+                             const int64_t *dims) {
+    if (b->short_of_memory) return;
+    b->graph.output[1] = describe(b, output, n_dims, dims);
+    b->graph.n_output = 2;
 }
 
 /* ---- the file ------------------------------------------------------------------------------ */

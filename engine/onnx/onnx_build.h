@@ -45,11 +45,15 @@ void thaw_onnx_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const 
 void thaw_onnx_int64_tensor(thaw_onnx_builder *b, const char *name, int n_dims, const int64_t *dims,
                             const int64_t *values);
 
-/* Sets the only input and output: float tensors of n_dims dimensions, the first of which is the
- * free batch "N" whatever stands there. Texts and sizes are copied. */
+/* Sets the only input and the first output: float tensors of n_dims dimensions, the first of which is
+ * the free batch "N" whatever stands there. Texts and sizes are copied. */
 void thaw_onnx_ends(thaw_onnx_builder *b, const char *input, int n_input_dims,
                     const int64_t *input_dims, const char *output, int n_output_dims,
                     const int64_t *output_dims);
+
+/* After that, and once at most: a second output. */
+void thaw_onnx_second_output(thaw_onnx_builder *b, const char *output, int n_dims,
+                             const int64_t *dims);
 
 /* Appends a pair to m->metadata_props, which has room for it. Both texts are copied. */
 void thaw_onnx_metadata(thaw_onnx_builder *b, Onnx__ModelProto *m, const char *key,

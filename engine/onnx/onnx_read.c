@@ -282,6 +282,11 @@ static int count_below(const thaw_graph *graph, int value, uint8_t *marks) {
     return n;
 }
 
+/* What thaw_onnx_write made has the new head's output first. */
+static bool is_own(const Onnx__ModelProto *m) {
+    return m->producer_name && strcmp(m->producer_name, "thaw") == 0;
+}
+
 /* Of several outputs the one that most of the network lies below: auxiliary classifiers are not,
  * wherever they stand in the list. */
 static thaw_status read_outputs(reader *r, const Onnx__GraphProto *g) {
@@ -308,6 +313,8 @@ static thaw_status read_outputs(reader *r, const Onnx__GraphProto *g) {
         if (below > most) graph->output = index;
         if (below > most) most = below;
     }
+    model->own = is_own(model->proto);
+    if (model->own && most >= 0) graph->output = model->outputs[0];
     if (most >= 0) return THAW_OK;
     return thaw_fail(r->err, THAW_ERR_FORMAT, "%s: the model has no output", model->path);
 }

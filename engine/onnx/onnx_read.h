@@ -13,13 +13,15 @@ typedef struct thaw_model {
     const char *producer;            /* "pytorch 2.1"; never NULL. */
     int64_t channels, height, width; /* Of the input picture. */
     bool open_size;                  /* The file leaves height or width open: they were chosen. */
+    bool own;                        /* thaw_onnx_write made it. */
     bool integer_input;              /* The file takes pixels as whole numbers, mostly uint8. */
     int *outputs, n_outputs;         /* All outputs, as values; graph.output is one of them. */
     size_t file_bytes;
 } thaw_model;
 
 /* Reads, checks and infers shapes. height, width: used where the file leaves the picture's size
- * open (0: 224). Of several outputs the one that most nodes lie below is taken. External data is
+ * open (0: 224). Of several outputs the one that most nodes lie below is taken, of a file that Thaw wrote
+ * the first. External data is
  * read from the model's own folder only. The caller frees the model, also after an error.
  * ERR_IO: cannot read; ERR_FORMAT: not ONNX, or damaged, or weights that are not finite;
  * ERR_UNSUPPORTED: operators or types that Thaw lacks, named, or more nodes than it reads;

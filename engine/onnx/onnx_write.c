@@ -21,7 +21,7 @@ static const char *fresh(writer *w, const char *base) {
     return name ? name : base;
 }
 
-/* ---- the old network below the cut --------------------------------------------------------- */
+/* ---- what stays of the old network ---------------------------------------------------------- */
 
 /* What it was read as: float or int64, in the file itself. */
 static void add_constant(writer *w, const thaw_value *value) {
@@ -82,9 +82,9 @@ static void copy_node(writer *w, int index) {
 }
 
 /* The nodes that run, and what they read. Those that computed constants have done so. */
-static void copy_trunk(writer *w, const thaw_cut *cut, uint8_t *marks, uint8_t *used) {
+static void copy_below(writer *w, int value, uint8_t *marks, uint8_t *used) {
     const thaw_graph *g = &w->model->graph;
-    thaw_graph_mark_below(g, cut->value, marks);
+    thaw_graph_mark_below(g, value, marks);
     for (int i = 0; i < g->n_nodes; i++) {
         const thaw_node *node = &g->nodes[i];
         if (!marks[i] || !node->live) continue;
@@ -100,7 +100,7 @@ static void copy_trunk(writer *w, const thaw_cut *cut, uint8_t *marks, uint8_t *
 }
 
 /* Room for the nodes, tensors and names of both networks. */
-static void start(writer *w, const thaw_cut *cut, size_t n_layers) {
+static void start(writer *w, int highest, size_t n_layers) {
     const thaw_graph *g = &w->model->graph;
     size_t nodes = (size_t)g->n_nodes, values = (size_t)g->n_values;
     size_t head_nodes = 4 + 2 * n_layers, head_tensors = 2 * n_layers;
@@ -111,7 +111,7 @@ static void start(writer *w, const thaw_cut *cut, size_t n_layers) {
     if (w->file.short_of_memory) return;
     for (int i = 0; i < g->n_values; i++)
         thaw__names_add(&w->names, g->values[i].name, i);
-    copy_trunk(w, cut, marks, used);
+    copy_below(w, highest, marks, used);
 }
 
 /* ---- the new head -------------------------------------------------------------------------- */
@@ -172,6 +172,11 @@ static void add_ends(writer *w, const char *scores, int64_t K) {
     thaw_onnx_ends(&w->file, input->name, 4, input->dims, scores, 2, (int64_t[]){0, K});
 }
 
+static void add_old_output(writer *w) {
+    const thaw_value *old = &w->model->graph.values[w->model->graph.output];
+    thaw_onnx_second_output(&w->file, old->name, old->rank, old->dims);
+}
+
 static void add_metadata(writer *w, Onnx__ModelProto *m, const thaw_new_head *head) {
     const Onnx__ModelProto *old = w->model->proto;
     size_t most = old->n_metadata_props + (size_t)head->n_metadata;
@@ -194,12 +199,13 @@ static thaw_status write_with(writer *w, const thaw_cut *cut, const thaw_new_hea
     enum { OLDEST_IR = 4 }; /* From 4 on, initializers need not be inputs as well. */
     const Onnx__ModelProto *old = w->model->proto;
     size_t n_layers = (size_t)head->n_layers;
-    start(w, cut, n_layers);
+    start(w, head->keep_old ? w->model->graph.output : cut->value, n_layers);
     Onnx__ModelProto m;
     onnx__model_proto__init(&m);
     if (!w->file.short_of_memory) {
         const char *scores = add_head(w, cut, head);
         add_ends(w, scores, head->layers[n_layers - 1].K);
+        if (head->keep_old) add_old_output(w);
         add_metadata(w, &m, head);
     }
     m.has_ir_version = 1;

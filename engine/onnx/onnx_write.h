@@ -17,10 +17,11 @@ typedef struct thaw_new_head {
     int n_layers;
     const thaw_metadata *metadata;
     int n_metadata;
+    bool keep_old; /* The model's own output stays, under its name, as the file's second. */
 } thaw_new_head;
 
 /* Writes the nodes of `model` below `cut`, the new layers above, and a softmax whose output is
- * called "scores" [N, K]. The nodes are in the form for inference, whatever form the file had: all
+ * called "scores" [N, K], which is the file's first output. The nodes are in the form for inference, whatever form the file had: all
  * of it in float, shapes and other constants computed, no dropout, no statistics of a batch. The
  * batch is free. One file, below 2 GB, which appears by rename. What this wrote, with one layer,
  * has the same trunk hash at its last cut as `model` at `cut`.

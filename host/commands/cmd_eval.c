@@ -43,13 +43,15 @@ static thaw_status choose_folder(thaw_session *s, const char *folder, const char
     return THAW_OK;
 }
 
-static thaw_status print_json(const thaw_results *results, thaw_error *err) {
+static thaw_status print_json(const thaw_results *results, const thaw_old_answers *old,
+                              thaw_error *err) {
     enum { DIGITS = 9 };
     thaw_json json = thaw_json_begin();
     char *text;
     thaw_results_json(&json, json.root, results);
     thaw_results_classes_json(&json, json.root, results);
     thaw_results_confusion_json(&json, json.root, results);
+    thaw_old_answers_json(old, &json, json.root);
     thaw_status status =
         thaw_json_print(&json, THAW_JSON_INDENTED, DIGITS, "the results", &text, err);
     thaw_json_free(&json);
@@ -59,8 +61,7 @@ static thaw_status print_json(const thaw_results *results, thaw_error *err) {
     return THAW_OK;
 }
 
-static thaw_status evaluate(thaw_session *s, const thaw_bundle *b, const char *folder,
-                            thaw_error *err) {
+static thaw_status evaluate(thaw_session *s, thaw_bundle *b, const char *folder, thaw_error *err) {
     thaw_dataset_spec spec = {.classes = b->labels, .n_classes = b->n_labels, .stop = s->stop};
     THAW_TRY(choose_folder(s, folder, &spec.folder[THAW_SPLIT_TEST], err));
     THAW_TRY(thaw_session_extract(s, &b->network, &spec, NULL, err));
@@ -69,14 +70,18 @@ static thaw_status evaluate(thaw_session *s, const thaw_bundle *b, const char *f
     thaw_status status = thaw_split_rows_open(&rows, s, &b->network, THAW_SPLIT_TEST, err);
     if (status == THAW_OK) status = score_rows(b, &rows.rows, &results.metrics, &s->arena, err);
     if (status == THAW_OK) status = thaw_results_finish(&results, &s->arena, err);
-    thaw_predictions answered = {&s->dataset, &rows, &results};
+    thaw_old_answers old = {0};
+    if (status == THAW_OK && b->old.output)
+        status = thaw_old_answers_of(&b->old, &rows.rows, &results.metrics, &s->arena, &old, err);
+    thaw_predictions answered = {&s->dataset, &rows, &results, &old};
     if (status == THAW_OK) thaw_predictions_warn(&answered, &s->log);
     if (status == THAW_OK && *s->options->predict.csv)
         status = thaw_predictions_write(&answered, s->options->predict.csv, err);
     thaw_split_rows_close(&rows);
     THAW_TRY(status);
-    if (s->options->predict.json) return print_json(&results, err);
+    if (s->options->predict.json) return print_json(&results, &old, err);
     thaw_results_print(stdout, &results);
+    thaw_old_answers_print(stdout, &old);
     return THAW_OK;
 }
 

@@ -20,7 +20,7 @@ typedef struct ranked {
 } ranked;
 
 typedef struct output {
-    const thaw_bundle *bundle;
+    thaw_bundle *bundle;
     const thaw_options *options;
     size_t top;
     ranked *order; /* [n_labels] */
@@ -54,6 +54,11 @@ static thaw_status print_json(const output *o, const thaw_prediction *p, thaw_er
         thaw_json_text(&json, one, "class", o->bundle->labels[o->order[k].class]);
         thaw_json_real(&json, one, "score", (double)o->order[k].score);
     }
+    if (!p->problem && p->old) {
+        json_t *old = thaw_json_object(&json, json.root, "old");
+        thaw_json_text(&json, old, "class", o->bundle->old.labels[p->old->answer]);
+        thaw_json_real(&json, old, "score", (double)p->old->score);
+    }
     char *text;
     thaw_status status =
         thaw_json_print(&json, THAW_JSON_LINE, DIGITS, "a line of JSON", &text, err);
@@ -64,7 +69,7 @@ static thaw_status print_json(const output *o, const thaw_prediction *p, thaw_er
     return THAW_OK;
 }
 
-/* "path TAB class TAB score TAB class TAB score ..."; without an answer: "path TAB TAB sentence". No
+/* "path TAB class TAB score TAB class TAB score ...", the old head's answer last; without an answer: "path TAB TAB sentence". No
  * name holds a tab or ends the line, since what is not printable is replaced. */
 static void print_text(const output *o, const thaw_prediction *p) {
     thaw_utf8_put(stdout, p->path, 0);
@@ -77,10 +82,15 @@ static void print_text(const output *o, const thaw_prediction *p) {
         thaw_utf8_put(stdout, o->bundle->labels[o->order[k].class], 0);
         printf("\t%.4f", o->order[k].score);
     }
+    if (!p->problem && p->old) {
+        putchar('\t');
+        thaw_utf8_put(stdout, o->bundle->old.labels[p->old->answer], 0);
+        printf("\t%.4f", p->old->score);
+    }
     putchar('\n');
 }
 
-/* path,answer,score,margin,problem */
+/* path,answer,score,margin,problem, and the old head's old_answer,old_score */
 static void write_row(const output *o, const thaw_prediction *p) {
     FILE *out = o->csv.stream;
     thaw_csv_put(out, p->path);
@@ -91,6 +101,12 @@ static void write_row(const output *o, const thaw_prediction *p) {
     } else {
         thaw_csv_put(out, o->bundle->labels[o->order[0].class]);
         fprintf(out, ",%.6f,%.6f,", o->order[0].score, o->order[0].score - o->order[1].score);
+    }
+    if (p->old && p->problem) fputs(",,", out);
+    if (p->old && !p->problem) {
+        fputc(',', out);
+        thaw_csv_put(out, o->bundle->old.labels[p->old->answer]);
+        fprintf(out, ",%.6f", p->old->score);
     }
     fputs("\r\n", out);
 }
@@ -139,7 +155,8 @@ static thaw_status open_output(output *o, thaw_session *s, thaw_error *err) {
     if (!o->order) return thaw_fail_memory(err, "to predict");
     if (!*o->options->predict.csv) return THAW_OK;
     THAW_TRY(thaw_file_begin(&o->csv, o->options->predict.csv, err));
-    fputs("path,answer,score,margin,problem\r\n", o->csv.stream);
+    fprintf(o->csv.stream, "path,answer,score,margin,problem%s\r\n",
+            o->bundle->old.output ? ",old_answer,old_score" : "");
     return THAW_OK;
 }
 

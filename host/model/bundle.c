@@ -160,6 +160,16 @@ static thaw_status check_hash(const thaw_bundle *b, const char *path, thaw_error
                      "%s is not the model that its bundle.json was written for; restore it", path);
 }
 
+/* The file's second output, if the bundle knows of it. */
+static thaw_status open_old(thaw_bundle *b, thaw_error *err) {
+    thaw_model *model = &b->network.model;
+    if (!b->old.output) return THAW_OK;
+    int scores = model->graph.output;
+    THAW_TRY(thaw_model_choose_output(model, b->old.output, err));
+    THAW_TRY(thaw_kept_head_open(&b->old, &b->network, b->backend, &b->arena, err));
+    return thaw_graph_set_output(&model->graph, scores, err);
+}
+
 static thaw_status open_parts(thaw_bundle *b, const char *run, thaw_error *err) {
     char *json_path = thaw_file_join(&b->arena, run, "bundle.json");
     char *model_path = thaw_file_join(&b->arena, run, "model.onnx");
@@ -178,10 +188,13 @@ static thaw_status open_parts(thaw_bundle *b, const char *run, thaw_error *err) 
     THAW_TRY(
         thaw_preprocess_parse(json_object_get(b->json, "preprocess"), json_path, &preprocess, err));
     THAW_TRY(check_hash(b, model_path, err));
-    THAW_TRY(thaw_network_open_bundle(&b->network, model_path, &preprocess, err));
+    const json_t *old = json_object_get(b->json, "old");
+    if (old) THAW_TRY(thaw_kept_head_parse(&b->old, old, json_path, &b->arena, err));
+    THAW_TRY(thaw_network_open_bundle(&b->network, model_path, b->old.output, &preprocess, err));
     THAW_TRY(thaw_dense_read(&b->network.model.graph, b->network.cut, &b->arena, b->layers,
                              &b->n_layers, err));
     THAW_TRY(read_labels(b, json_path, err));
+    THAW_TRY(open_old(b, err));
     return check_golden(b, run, err);
 }
 
@@ -192,6 +205,7 @@ thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend 
 }
 
 void thaw_bundle_close(thaw_bundle *bundle) {
+    thaw_kept_head_close(&bundle->old);
     thaw_network_close(&bundle->network);
     json_decref(bundle->json);
     thaw_arena_free(&bundle->arena);
@@ -253,7 +267,12 @@ static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, t
     thaw_status status = preprocess_line(spec, &preprocess, err);
     if (status == THAW_OK) status = labels_line(spec, &labels, err);
     thaw_metadata metadata[] = {{"thaw.preprocess", preprocess}, {"thaw.labels", labels}};
-    thaw_new_head head = {spec->network->head_pooled, spec->layers, spec->n_layers, metadata, 2};
+    thaw_new_head head = {.pooled = spec->network->head_pooled,
+                          .layers = spec->layers,
+                          .n_layers = spec->n_layers,
+                          .metadata = metadata,
+                          .n_metadata = 2,
+                          .keep_old = spec->old->output != NULL};
     if (status == THAW_OK)
         status = thaw_onnx_write(&spec->network->model, spec->network->head_cut, &head, path, err);
     free(preprocess);
@@ -305,7 +324,8 @@ static thaw_status golden_json(const thaw_bundle_spec *spec, const char *model_p
     float *scores = thaw_arena_array(arena, THAW_GOLDEN * spec->n_labels, sizeof *scores);
     thaw_status status = scores ? THAW_OK : no_memory(err);
     if (status == THAW_OK)
-        status = thaw_network_open_bundle(&b.network, model_path, &spec->network->preprocess, err);
+        status = thaw_network_open_bundle(&b.network, model_path, spec->old->output,
+                                          &spec->network->preprocess, err);
     if (status == THAW_OK)
         status = thaw_dense_read(&b.network.model.graph, b.network.cut, arena, b.layers,
                                  &b.n_layers, err);
@@ -343,6 +363,8 @@ static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder,
     thaw_json_text(json, json->root, "created", created);
     thaw_json_text(json, json->root, "model_hash", model_hash);
     put_labels(json, thaw_json_array(json, json->root, "labels"), spec);
+    if (spec->old->output)
+        thaw_kept_head_json(json, thaw_json_object(json, json->root, "old"), spec->old);
     thaw_preprocess_json(json, thaw_json_object(json, json->root, "preprocess"),
                          &spec->network->preprocess);
     THAW_TRY(golden_json(spec, model_path, n, files, arena, json, err));

@@ -1,6 +1,6 @@
 /* The bundle: the folder that training writes and serving reads.
  *
- *   model.onnx    the whole network with its new head, softmax included
+ *   model.onnx    the whole network with its new head, softmax included, and the old one if that is kept
  *   bundle.json   preprocessing, labels, provenance, options, metrics, golden pictures' scores
  *   golden/       three pictures of the dataset, as they were; their scores are checked on loading
  */
@@ -9,7 +9,7 @@
 
 #include <jansson.h>
 
-#include "network.h"
+#include "kept_head.h"
 #include "top/dense.h"
 
 enum { THAW_GOLDEN = 3, THAW_BUNDLE_FORMAT = 1 };
@@ -22,7 +22,8 @@ typedef struct thaw_bundle {
     int n_layers;
     const char *const *labels; /* [n_labels], in the order of the scores. */
     size_t n_labels;
-    json_t *json; /* All of bundle.json. */
+    thaw_kept_head old; /* output NULL: none was kept. */
+    json_t *json;       /* All of bundle.json. */
     thaw_arena arena;
 } thaw_bundle;
 
@@ -45,6 +46,7 @@ typedef struct thaw_bundle_spec {
     int n_layers;
     const char *const *labels;
     size_t n_labels;
+    const thaw_kept_head *old; /* output NULL: it goes. */
     const thaw_options *options;
     json_t *metrics;                 /* Borrowed. */
     const char *golden[THAW_GOLDEN]; /* Paths of pictures; NULL: fewer. */

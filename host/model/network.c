@@ -90,9 +90,10 @@ static const char *describe_outputs(thaw_network *network) {
         thaw_text_add(&list, "%s%.*s", i ? ", " : "", thaw_utf8_prefix(name, 60), name);
     }
     return thaw_arena_printf(&network->model.arena,
-                             "the model has %d outputs, %s: %s is taken, which most of it lies "
-                             "below; output = NAME takes another",
-                             m->n_outputs, list.text, m->graph.values[m->graph.output].name);
+                             "the model has %d outputs, %s: %s is taken, %s; output = NAME takes "
+                             "another",
+                             m->n_outputs, list.text, m->graph.values[m->graph.output].name,
+                             m->own ? "the newest head's" : "which most of it lies below");
 }
 
 static thaw_status take_notes(thaw_network *network, const thaw_options *options, thaw_error *err) {
@@ -138,11 +139,35 @@ thaw_status thaw_network_open(thaw_network *network, const thaw_options *options
                                   err);
 }
 
-thaw_status thaw_network_open_bundle(thaw_network *network, const char *path,
+/* The node that the new head begins with, which no other output reads. */
+static thaw_status find_parting(const thaw_model *m, const char *path, const char *old,
+                                const char **node, thaw_error *err) {
+    const thaw_graph *graph = &m->graph;
+    int value = -1;
+    for (int i = 1; i < m->n_outputs; i++)
+        if (strcmp(graph->values[m->outputs[i]].name, old) == 0) value = m->outputs[i];
+    if (value < 0)
+        return thaw_fail(err, THAW_ERR_FORMAT,
+                         "%s has no second output %s, which its bundle.json tells of", path, old);
+    thaw_arena arena = {0};
+    uint8_t *below = thaw_arena_alloc(&arena, (size_t)graph->n_nodes + 1);
+    if (!below) return thaw_fail_memory(err, "for the model's two heads");
+    thaw_graph_mark_below(graph, value, below);
+    int first = 0;
+    while (first < graph->n_nodes - 1 &&
+           (below[first] || !graph->nodes[first].live || graph->nodes[first].alias))
+        first++;
+    *node = graph->nodes[first].name;
+    thaw_arena_free(&arena);
+    return THAW_OK;
+}
+
+thaw_status thaw_network_open_bundle(thaw_network *network, const char *path, const char *old,
                                      const thaw_preprocess *preprocess, thaw_error *err) {
     *network = (thaw_network){.preprocess = *preprocess};
     const thaw_geometry *g = &preprocess->geometry;
-    THAW_TRY(thaw_model_read(&network->model, path, g->height, g->width, err));
+    thaw_model *model = &network->model;
+    THAW_TRY(thaw_model_read(model, path, g->height, g->width, err));
     if (network->model.height != g->height || network->model.width != g->width ||
         network->model.channels != g->channels)
         return thaw_fail(err, THAW_ERR_FORMAT,
@@ -150,7 +175,9 @@ thaw_status thaw_network_open_bundle(thaw_network *network, const char *path,
                          "%d x %d x %d",
                          path, (long long)network->model.width, (long long)network->model.height,
                          (long long)network->model.channels, g->width, g->height, g->channels);
-    return choose_cut(network, NULL, "last", THAW_AUTO_CHOICE, false, err);
+    const char *head = NULL;
+    if (old) THAW_TRY(find_parting(model, path, old, &head, err));
+    return choose_cut(network, head, "last", THAW_AUTO_CHOICE, false, err);
 }
 
 void thaw_network_close(thaw_network *network) {

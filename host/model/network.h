@@ -33,8 +33,9 @@ typedef struct thaw_network {
  * error. ERR_USAGE, ERR_IO, ERR_FORMAT, ERR_UNSUPPORTED, as the parts say. */
 thaw_status thaw_network_open(thaw_network *network, const thaw_options *options, thaw_error *err);
 
-/* The same for a file whose preprocessing record is known (a bundle's), at its last cut. */
-thaw_status thaw_network_open_bundle(thaw_network *network, const char *path,
+/* The same for a file whose preprocessing record is known (a bundle's), at its last cut. old: the name of
+ * the output that was kept beside the new head's, which is then cut off where the two part; NULL: none. */
+thaw_status thaw_network_open_bundle(thaw_network *network, const char *path, const char *old,
                                      const thaw_preprocess *preprocess, thaw_error *err);
 
 void thaw_network_close(thaw_network *network);

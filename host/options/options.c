@@ -246,6 +246,13 @@ static const thaw__option table[] = {
      .help = "On a GPU, lets the head's products round their factors to 10 bits of mantissa: faster, "
              "and below what the seed changes."},
 
+    {.key = "head.keep_old", .used_by = TRAIN, SWITCH(head.keep_old), .fallback = "false",
+     .help = "Keeps the old head beside the new one: model.onnx has both outputs, and predict, eval and "
+             "the report show both answers. The old one stays what it was if freeze = last."},
+    {.key = "head.old_labels", .used_by = TRAIN, PATH(head.old_labels), .fallback = "",
+     .help = "A text file with a name a line for the old head's answers; without it those in the model's "
+             "own metadata, or numbers."},
+
     {.key = "top.norm", .used_by = TRAIN, CHOICE(top.norm, thaw_norm, THAW_NORM_LIST),
      .automatic = true, .fallback = "auto",
      .help = "BN above freeze: frozen keeps it, affine trains its scale and shift, full takes the "

@@ -141,7 +141,8 @@ typedef struct thaw_options {
         double label_smoothing;
         thaw_class_weights class_weights;
         int64_t patience;
-        bool tf32;
+        bool tf32, keep_old;
+        const char *old_labels;
     } head;
     struct {
         const char *dir; /* "": none. */

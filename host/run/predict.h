@@ -8,12 +8,13 @@
 /* What a run says of one picture. */
 typedef struct thaw_prediction {
     const char *path;
-    const char *problem; /* One sentence: why there are no scores; NULL: there are. */
-    const float *scores; /* [the bundle's n_labels] */
+    const char *problem;         /* One sentence: why there are no scores; NULL: there are. */
+    const float *scores;         /* [the bundle's n_labels] */
+    const thaw_kept_answer *old; /* NULL: the bundle has no old head. */
 } thaw_prediction;
 
 typedef struct thaw_predict_job {
-    const thaw_bundle *bundle;
+    thaw_bundle *bundle;
     int64_t batch; /* Pictures that go through at once. */
     thaw_picture_source source;
     /* Takes one picture after the other, in the source's order, while others are on their way. What

@@ -19,16 +19,23 @@ static void write_row(FILE *out, const thaw_predictions *p, int64_t row) {
     fputc(',', out);
     if (a->answer >= 0) {
         thaw_csv_put(out, p->results->classes[a->answer]);
-        fprintf(out, ",%.6f,%.6f\r\n", a->score, a->margin);
+        fprintf(out, ",%.6f,%.6f", a->score, a->margin);
     } else {
-        fputs(",,\r\n", out);
+        fputs(",,", out);
     }
+    if (p->old->kept) {
+        fputc(',', out);
+        thaw_csv_put(out, p->old->kept->labels[p->old->answers[row].answer]);
+        fprintf(out, ",%.6f", (double)p->old->answers[row].score);
+    }
+    fputs("\r\n", out);
 }
 
 thaw_status thaw_predictions_write(const thaw_predictions *p, const char *path, thaw_error *err) {
     thaw_new_file file;
     THAW_TRY(thaw_file_begin(&file, path, err));
-    fputs("path,truth,answer,score,margin\r\n", file.stream);
+    fprintf(file.stream, "path,truth,answer,score,margin%s\r\n",
+            p->old->kept ? ",old_answer,old_score" : "");
     for (int64_t row = 0; row < p->results->metrics.n; row++)
         write_row(file.stream, p, row);
     return thaw_file_finish(&file, err);

@@ -2,6 +2,7 @@
 #ifndef THAW_PREDICTIONS_H
 #define THAW_PREDICTIONS_H
 
+#include "old_answers.h"
 #include "report/report.h"
 #include "rows.h"
 
@@ -10,10 +11,12 @@ typedef struct thaw_predictions {
     const thaw_dataset *dataset;
     const thaw_split_rows *rows;
     const thaw_results *results;
+    const thaw_old_answers *old; /* Of the same rows. */
 } thaw_predictions;
 
-/* Writes the table path,truth,answer,score,margin, a row a picture in the dataset's order; the last
- * three are empty where the scores are not numbers. ERR_IO. */
+/* Writes the table path,truth,answer,score,margin, a row a picture in the dataset's order, and behind
+ * them old_answer,old_score where the old head was kept; answer, score and margin are empty where the
+ * scores are not numbers. ERR_IO. */
 thaw_status thaw_predictions_write(const thaw_predictions *predictions, const char *path,
                                    thaw_error *err);
 

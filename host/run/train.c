@@ -26,7 +26,9 @@ typedef struct run {
     thaw_train_result result; /* Of the head; with a top, of all. */
     thaw_top_run top;
     thaw_metrics metrics[THAW_SPLIT_COUNT];
-    thaw_results measured;              /* On the split of the headline figures. */
+    thaw_kept_head kept;
+    thaw_old_answers old;  /* Of the kept head, on the split of the headline figures. */
+    thaw_results measured; /* On the split of the headline figures. */
     thaw_epoch_log epochs, head_epochs; /* The second: of a head that is trained before the rest. */
     double start, train_seconds;
     thaw_arena arena;
@@ -129,6 +131,23 @@ static thaw_status show_views(run *r, thaw_error *err) {
     return thaw_sheet_write(&sheet, r->options->views.show, err);
 }
 
+/* Before anything is computed, so that what cannot be kept is said at once. */
+static thaw_status keep_old(run *r, thaw_error *err) {
+    const char *labels = r->options->head.old_labels;
+    if (!r->options->head.keep_old && *labels)
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "head.old_labels has no part where the old head goes: give head.keep_old, "
+                         "or leave it out");
+    if (!r->options->head.keep_old) return THAW_OK;
+    THAW_TRY(thaw_kept_head_open(&r->kept, &r->network, &r->session.backend, &r->arena, err));
+    r->kept.exact = !has_top(r);
+    if (has_top(r))
+        thaw_log_write(&r->session.log, THAW_LOG_WARN,
+                       "head.keep_old: layers below the old head are trained, so that its answers "
+                       "will change; freeze = last keeps them as they are");
+    return thaw_kept_head_label(&r->kept, &r->network, labels, &r->arena, err);
+}
+
 static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(thaw_options_require(r->options, "model", err));
     THAW_TRY(thaw_options_require(r->options, "out", err));
@@ -136,6 +155,7 @@ static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(check_views(r->options, err));
     THAW_TRY(thaw_network_open(&r->network, r->options, err));
     if (!has_top(r)) THAW_TRY(thaw_train_top_check(r->options, err));
+    THAW_TRY(keep_old(r, err));
     say_network(r);
     thaw_dataset_spec spec = {.stop = r->session.stop};
     THAW_TRY(thaw_dataset_spec_from_options(r->options, &spec, &r->arena, err));
@@ -207,6 +227,7 @@ static thaw_status train_above(run *r, const thaw_train_job *head, thaw_error *e
     thaw_epoch_log_close(&r->head_epochs);
     THAW_TRY(thaw_train_top(&r->top, &r->epochs, path, &r->arena, &r->head, err));
     r->train_seconds = thaw_now_s() - start;
+    if (r->kept.output) THAW_TRY(thaw_kept_head_renew(&r->kept, &r->network, &r->arena, err));
     r->result.passes += r->top.result.epochs_run;
     r->result.epochs_run = r->top.result.epochs_run;
     r->result.kept = r->top.result.kept;
@@ -261,7 +282,8 @@ static thaw_split measured_on(const run *r) {
 }
 
 static thaw_predictions predictions(const run *r) {
-    return (thaw_predictions){&r->session.dataset, &r->splits[measured_on(r)], &r->measured};
+    return (thaw_predictions){&r->session.dataset, &r->splits[measured_on(r)], &r->measured,
+                              &r->old};
 }
 
 static thaw_status evaluate(run *r, thaw_error *err) {
@@ -273,6 +295,8 @@ static thaw_status evaluate(run *r, thaw_error *err) {
             THAW_TRY(thaw_train_top_rows(&r->top, &r->splits[s].rows, &r->arena, &rows, err));
         THAW_TRY(thaw_evaluate(&r->head, &r->session.backend.kernels->top, &rows, BATCH, &r->arena,
                                &r->metrics[s], err));
+        if (r->kept.output && s == (int)measured_on(r))
+            THAW_TRY(thaw_old_answers_of(&r->kept, &rows, &r->metrics[s], &r->arena, &r->old, err));
     }
     r->measured = (thaw_results){.metrics = r->metrics[measured_on(r)],
                                  .classes = r->session.dataset.class_name};
@@ -305,6 +329,7 @@ static void put_splits(const run *r, thaw_json *json, json_t *into) {
 static void put_metrics(const run *r, thaw_json *json) {
     const thaw_extraction *x = &r->session.extraction;
     thaw_results_json(json, json->root, &r->measured);
+    thaw_old_answers_json(&r->old, json, json->root);
     thaw_json_text(json, json->root, "measured_on", thaw_split_name(measured_on(r)));
     put_splits(r, json, thaw_json_object(json, json->root, "splits"));
     thaw_lint_json(&r->session.lint, json, json->root);
@@ -382,6 +407,7 @@ static thaw_status write_bundle(run *r, thaw_json *json, thaw_error *err) {
                              .n_layers = thaw_head_layers(&r->head, layers),
                              .labels = r->session.dataset.class_name,
                              .n_labels = r->session.dataset.n_classes,
+                             .old = &r->kept,
                              .options = r->options,
                              .metrics = json->root,
                              .backend = &r->session.backend};
@@ -435,6 +461,7 @@ static void print_summary(const run *r, const char *older) {
     double without = without_cache(r), with = thaw_now_s() - r->start;
     printf("\n%s\n", thaw_split_name(measured_on(r)));
     thaw_results_print(stdout, &r->measured);
+    thaw_old_answers_print(stdout, &r->old);
     printf(
         "features %.2f s, training %.2f s, whole run %.2f s; without the cache about %.1f s "
         "(%lld passes at %.0f images/s)\n",
@@ -467,6 +494,7 @@ static void close_run(run *r) {
     thaw_epoch_log_close(&r->epochs);
     thaw_epoch_log_close(&r->head_epochs);
     thaw_train_top_close(&r->top);
+    thaw_kept_head_close(&r->kept);
     bool any_rejected = r->session.extraction.n_rejected > 0;
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         thaw_split_rows_close(&r->splits[s]);
