@@ -468,6 +468,39 @@ static void others_may_not_write_unless_told(void **state) {
     }
 }
 
+/* Deeper cuts go on from what is kept of shallower ones, whose damaged records are no use, and make the model
+ * that pixels make. What lies there is found out. */
+static void deeper_features_come_from_kept_ones(void **state) {
+    (void)state;
+    char shard[PATH_MAX];
+    program p = {0};
+    program_expect_ok(&p, TRAIN_LINE
+                      "--out=shallow --freeze=stage2 --top.epochs=1 "
+                      "--cache.dir=levels");
+    program_free(&p);
+    assert_true(find_shard("levels", shard));
+    test_flip(shard, 64 + 64 + 40, 3); /* In the first record. */
+    program_expect_ok(&p, TRAIN_LINE "--out=deep --cache.dir=levels");
+    expect_counts(&p, 0, ALL);
+    char words[64];
+    snprintf(words, sizeof words, "%d of them were computed from what the cache has of cut",
+             ALL - 1);
+    program_expect_text(&p, p.err, words);
+    program_expect_text(&p, p.err, "the largest difference is NMSE 0.0e+00");
+    program_free(&p);
+    program_expect_ok(&p, TRAIN_LINE "--out=pixels --cache.dir=fresh");
+    expect_counts(&p, 0, ALL);
+    assert_null(strstr(p.err, "of them were computed"));
+    program_free(&p);
+    expect_equal_files("deep/model.onnx", "pixels/model.onnx");
+
+    test_flip(shard, 64 + 64 + 40, 3);
+    falsify(shard, 1.001);
+    program_run(&p, TRAIN_LINE "--out=lied --cache.dir=levels --freeze=stage3 --top.epochs=1");
+    program_expect_text(&p, program_refusal(&p, 1), "differs from what this program computes");
+    program_free(&p);
+}
+
 /* A disk that the cache has filled: the next run finds what is there, and makes the same model. */
 static void a_full_disk_changes_no_model(void **state) {
     (void)state;
@@ -542,6 +575,7 @@ int main(void) {
         cmocka_unit_test(what_another_machine_may_differ_by),
         cmocka_unit_test(explain_goes_by_the_rules_of_train),
         cmocka_unit_test(a_cache_that_lies_is_refused),
+        cmocka_unit_test(deeper_features_come_from_kept_ones),
         cmocka_unit_test(the_pipeline_fails_as_a_whole),
         cmocka_unit_test(processes_share_the_work),
         cmocka_unit_test(the_work_of_the_dead_is_done),

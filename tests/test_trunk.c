@@ -133,6 +133,71 @@ static void a_run_allocates_nothing(void **state) {
     }
 }
 
+/* Features at a cut, to be freed; of a trunk that begins at a cut below, x are those there. NULL: it cannot
+ * begin there. */
+static float *features_at(net *net, const thaw_cut *cut, const thaw_cut *from, bool pooled,
+                          thaw_dtype compute, const float *x, size_t *D) {
+    static const float scale[3] = {1 / 128.0f, 1 / 128.0f, 1 / 128.0f}, shift[3] = {-1, -1, -1};
+    thaw_trunk_options options = {.batch = 8,
+                                  .compute = compute,
+                                  .scale = scale,
+                                  .shift = shift,
+                                  .pooled = pooled,
+                                  .from = from};
+    thaw_trunk *trunk;
+    thaw_error err = {0};
+    thaw_status status =
+        thaw_trunk_create(&trunk, &net->model.graph, cut, &options, &backend, &err);
+    if (from && status == THAW_ERR_UNSUPPORTED) return NULL;
+    if (status != THAW_OK) fail_msg("%s", err.text);
+    *D = features_of(trunk);
+    float *y = malloc(IMAGES * *D * sizeof *y);
+    assert_non_null(y);
+    status = from ? thaw_trunk_run_from(trunk, IMAGES, x, y, &err)
+                  : thaw_trunk_run(trunk, IMAGES, net->pixels, y, &err);
+    if (status != THAW_OK) fail_msg("%s", err.text);
+    thaw_trunk_free(trunk);
+    return y;
+}
+
+/* What is computed from the features at a cut below has the bits of what is computed from pixels. */
+static void a_trunk_goes_on_from_a_cut(void **state) {
+    (void)state;
+    for (int i = 0; i <= N_NETWORKS; i++) {
+        /* Of the last one, BN goes into convolutions below and above cuts. */
+        const char *name = i < N_NETWORKS ? networks[i] : "densenet_17_bn";
+        net net;
+        open_net(&net, name);
+        const thaw_cut *cuts = net.cuts.cuts, *last = &cuts[net.cuts.last];
+        int n_apart = 0, n = 0;
+        for (int half = 0; half < 2; half++) {
+            const thaw_cut *to = half ? &cuts[(net.cuts.last + 1) / 2] : last;
+            bool pooled = !half && thaw_cut_is_map(&net.model.graph, to);
+            for (int narrow = 0; narrow < 2; narrow++) {
+                thaw_dtype compute = narrow ? THAW_BF16 : THAW_F32;
+                if (!backend.kernels->computes(backend.device, compute)) continue;
+                size_t D, D_from;
+                float *want = features_at(&net, to, NULL, pooled, compute, NULL, &D);
+                for (int from = 0; from < to->index; from++, n++) {
+                    float *x = features_at(&net, &cuts[from], NULL, false, compute, NULL, &D_from);
+                    float *y = features_at(&net, to, &cuts[from], pooled, compute, x, &D);
+                    if (y && memcmp(y, want, IMAGES * D * sizeof *y) != 0)
+                        fail_msg("%s from %s to %s: other bits", name, cuts[from].name, to->name);
+                    if (!y && cuts[from].stage)
+                        fail_msg("%s: a step spans %s", name, cuts[from].stage);
+                    n_apart += y != NULL;
+                    free(y);
+                    free(x);
+                }
+                free(want);
+            }
+        }
+        print_message("%s: %d of %d pairs of cuts have steps of their own\n", name, n_apart, n);
+        assert_true(n_apart > 0);
+        close_net(&net);
+    }
+}
+
 /* Each image alone, first, last, in the middle of others and in a rest: the same bits. */
 static void features_depend_on_the_image_alone(void **state) {
     (void)state;
@@ -356,6 +421,7 @@ static int close_backend(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_allocates_nothing),
+        cmocka_unit_test(a_trunk_goes_on_from_a_cut),
         cmocka_unit_test(features_depend_on_the_image_alone),
         cmocka_unit_test(a_hundred_runs_change_nothing),
         cmocka_unit_test(other_batches_round_only),

@@ -102,6 +102,22 @@ thaw_status thaw_cache_open(thaw_cache **cache, const thaw_cache_spec *spec, tha
     return THAW_OK;
 }
 
+thaw_status thaw_cache_kept(const thaw_cache_spec *spec, bool *kept, thaw_error *err) {
+    thaw_arena arena = {0};
+    thaw__cache_facts facts;
+    char name[THAW_HASH_TEXT];
+    thaw_status status = thaw__facts_of(spec, &arena, &facts, err);
+    *kept = false;
+    if (status == THAW_OK) {
+        thaw_hash_text(thaw__facts_key(&facts), name);
+        char *path = thaw_arena_printf(&arena, "%s/%s", spec->root, name);
+        if (!path) status = no_memory(err);
+        *kept = path && access(path, F_OK) == 0;
+    }
+    thaw_arena_free(&arena);
+    return status;
+}
+
 void thaw_cache_close(thaw_cache *c) {
     if (!c) return;
     if (c->writing >= 0 && !c->shards[c->writing].memory) fdatasync(c->shards[c->writing].fd);

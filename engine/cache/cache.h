@@ -81,6 +81,9 @@ thaw_status thaw_cache_check_root(const char *root, bool shared, thaw_error *err
  * does not trust them. ERR_UNSUPPORTED: D or dtype. ERR_NOMEM, ERR_SYSTEM. */
 thaw_status thaw_cache_open(thaw_cache **cache, const thaw_cache_spec *spec, thaw_error *err);
 
+/* Whether somebody has opened a cache for this spec before, in a root that is there. ERR_NOMEM. */
+thaw_status thaw_cache_kept(const thaw_cache_spec *spec, bool *kept, thaw_error *err);
+
 /* Brings what was written to disk and frees the cache. NULL: nothing. */
 void thaw_cache_close(thaw_cache *cache);
 

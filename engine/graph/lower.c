@@ -105,6 +105,18 @@ static thaw_status finish(thaw_lowering *l, int value, bool pooled, thaw_error *
     return THAW_OK;
 }
 
+/* What lies below `to` and not below `from`. */
+static thaw_status mark_between(thaw_lowering *l, int from, int to, thaw_error *err) {
+    const thaw_graph *g = l->graph;
+    uint8_t *below = thaw_arena_alloc(l->arena, (size_t)g->n_nodes + 1);
+    if (!below) return no_memory(err);
+    thaw_graph_mark_below(g, from, below);
+    thaw_graph_mark_below(g, to, l->marks);
+    for (int i = 0; i < g->n_nodes; i++)
+        l->marks[i] &= !below[i];
+    return THAW_OK;
+}
+
 thaw_status thaw_lower(const thaw_graph *graph, int value, bool pooled, int64_t batch,
                        const float *scale, const float *shift, thaw_arena *arena,
                        thaw_program *program, thaw_error *err) {
@@ -119,16 +131,34 @@ thaw_status thaw_lower(const thaw_graph *graph, int value, bool pooled, int64_t 
     return THAW_OK;
 }
 
-/* What lies below `to` and not below `from`. */
-static thaw_status mark_between(thaw_lowering *l, int from, int to, thaw_error *err) {
-    const thaw_graph *g = l->graph;
-    uint8_t *below = thaw_arena_alloc(l->arena, (size_t)g->n_nodes + 1);
-    if (!below) return no_memory(err);
-    thaw_graph_mark_below(g, from, below);
-    thaw_graph_mark_below(g, to, l->marks);
-    for (int i = 0; i < g->n_nodes; i++)
-        l->marks[i] &= !below[i];
+thaw_status thaw_lower_from(const thaw_graph *graph, int from, int value, bool pooled,
+                            int64_t batch, thaw_arena *arena, thaw_program *program,
+                            thaw_error *err) {
+    thaw_lowering l = {.graph = graph, .arena = arena, .batch = batch};
+    THAW_TRY(take_arrays(&l, err));
+    THAW_TRY(mark_between(&l, from, value, err));
+    count_readers(&l, value);
+    if (!thaw__lower_step(&l, THAW_STEP_load, "record", from, 0)) return no_memory(err);
+    THAW_TRY(lower_nodes(&l, err));
+    THAW_TRY(finish(&l, value, pooled, err));
+    *program = l.program;
     return THAW_OK;
+}
+
+/* Both parts have a first and a last step of their own, of which the whole has one each. */
+thaw_status thaw_lowers_apart(const thaw_graph *graph, int from, int value, bool pooled,
+                              bool *apart, thaw_error *err) {
+    enum { ENDS = 2 };
+    thaw_arena arena = {0};
+    thaw_program whole = {0}, below = {0}, above = {0};
+    thaw_status status = thaw_lower(graph, value, pooled, 1, NULL, NULL, &arena, &whole, err);
+    if (status == THAW_OK)
+        status = thaw_lower(graph, from, false, 1, NULL, NULL, &arena, &below, err);
+    if (status == THAW_OK)
+        status = thaw_lower_from(graph, from, value, pooled, 1, &arena, &above, err);
+    *apart = whole.n_steps == below.n_steps + above.n_steps - ENDS;
+    thaw_arena_free(&arena);
+    return status;
 }
 
 thaw_status thaw_lower_top(const thaw_graph *graph, int from, int to, int batch_norms_from,

@@ -33,6 +33,17 @@ thaw_status thaw_lower(const thaw_graph *graph, int value, bool pooled, int64_t 
                        const float *scale, const float *shift, thaw_arena *arena,
                        thaw_program *program, thaw_error *err);
 
+/* The same from what was kept of `from`, a value below: steps[0] is a load, whose output gets float
+ * [N, H, W, C]. The other steps are those of thaw_lower above `from` where thaw_lowers_apart says so. */
+thaw_status thaw_lower_from(const thaw_graph *graph, int from, int value, bool pooled,
+                            int64_t batch, thaw_arena *arena, thaw_program *program,
+                            thaw_error *err);
+
+/* Whether no step of the program for `value` does what stands on both sides of `from`: then what is computed
+ * from there has the same bits. */
+thaw_status thaw_lowers_apart(const thaw_graph *graph, int from, int value, bool pooled,
+                              bool *apart, thaw_error *err);
+
 /* The program of what lies between two values, to be trained: steps[0] loads `from`, the last makes
  * `to`, and there is room for THAW_TOP_MORE steps and ports behind it. Nothing melts whose gradient
  * needs what melting hides: activations that can be told from their output stay in epilogues, sums

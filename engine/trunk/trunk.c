@@ -30,7 +30,8 @@ struct thaw_trunk {
     thaw_trunk_size size;
     void *activations, *workspace;
     size_t image_bytes; /* Pixels of one image. */
-    /* One group each, for the last images of a run that do not fill a group. */
+    /* One group each, for the last images of a run that do not fill a group. pixels: black, and of no
+     * use where the trunk begins at a cut. */
     uint8_t *tail_pixels;
     float *tail_features;
     /* Batches that were submitted and collected, counted without end. */
@@ -242,6 +243,11 @@ static thaw_status warm_up(thaw_trunk *trunk, const thaw_graph *graph, thaw_erro
         thaw_arena_array(&trunk->arena, (size_t)trunk->size.batch, feature_bytes(trunk));
     if (!trunk->tail_features || !trunk->computed)
         return thaw_fail_memory(err, "for a batch of features");
+    thaw_step *first = &trunk->program.steps[0];
+    if (first->kind == THAW_STEP_load) {
+        const thaw_port *in = first->out;
+        memset(in->data, 0, (size_t)(in->N * in->H * in->W * in->C) * sizeof(float));
+    }
     return run_steps(trunk, trunk->backend->stream, trunk->tail_pixels, trunk->tail_features, err);
 }
 
@@ -280,8 +286,12 @@ static thaw_status plan(thaw_trunk *trunk, const thaw_graph *graph, const thaw_c
     memcpy(shift, options->shift, (size_t)C * sizeof *shift);
     int64_t group = 0;
     THAW_TRY(choose_group(graph, cut, options, trunk->backend, &group, err));
-    THAW_TRY(thaw_lower(graph, cut->value, options->pooled, group, scale, shift, &trunk->arena,
-                        &trunk->program, err));
+    if (options->from)
+        THAW_TRY(thaw_lower_from(graph, options->from->value, cut->value, options->pooled, group,
+                                 &trunk->arena, &trunk->program, err));
+    else
+        THAW_TRY(thaw_lower(graph, cut->value, options->pooled, group, scale, shift, &trunk->arena,
+                            &trunk->program, err));
     thaw_program_set_types(&trunk->program, options->compute, trunk->backend->kernels->one_type);
     const thaw_port *out = trunk->program.steps[trunk->program.n_steps - 1].out;
     trunk->size.batch = batch;
@@ -311,6 +321,18 @@ static thaw_status create(thaw_trunk **out, const thaw_graph *graph, const thaw_
     return THAW_OK;
 }
 
+static thaw_status check_from(const thaw_graph *graph, const thaw_cut *cut,
+                              const thaw_trunk_options *options, const thaw_backend *backend,
+                              thaw_error *err) {
+    if (backend->kernels->memory)
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED, "on a GPU trunks begin with pixels");
+    bool apart;
+    THAW_TRY(
+        thaw_lowers_apart(graph, options->from->value, cut->value, options->pooled, &apart, err));
+    if (apart) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_UNSUPPORTED, "a step spans %s", options->from->name);
+}
+
 thaw_status thaw_trunk_create(thaw_trunk **out, const thaw_graph *graph, const thaw_cut *cut,
                               const thaw_trunk_options *options, thaw_backend *backend,
                               thaw_error *err) {
@@ -321,6 +343,7 @@ thaw_status thaw_trunk_create(thaw_trunk **out, const thaw_graph *graph, const t
                          "precision = %s: this %s does not multiply it; use %s",
                          thaw_dtype_name(options->compute), kernels->memory ? "GPU" : "processor",
                          kernels->computes(backend->device, THAW_F32) ? "fp32" : "fp16");
+    if (options->from) THAW_TRY(check_from(graph, cut, options, backend, err));
     thaw_trunk_options smaller = *options;
     thaw_status status = create(out, graph, cut, &smaller, options->batch, backend, err);
     /* A device's memory is what it is; the host's would only swap. */
@@ -363,6 +386,20 @@ static thaw_status run_on_host(thaw_trunk *trunk, int64_t n, const uint8_t *pixe
     THAW_TRY(run_steps(trunk, stream, trunk->tail_pixels, trunk->tail_features, err));
     memcpy(features + i * n_features, trunk->tail_features,
            (size_t)((n - i) * n_features) * sizeof *features);
+    return THAW_OK;
+}
+
+thaw_status thaw_trunk_run_from(thaw_trunk *trunk, int64_t n, const float *x, float *features,
+                                thaw_error *err) {
+    const thaw_port *in = trunk->program.steps[0].out;
+    int64_t N = trunk->size.N, D = in->H * in->W * in->C, n_features = feature_count(trunk);
+    for (int64_t i = 0; i < n; i += N) {
+        int64_t M = n - i < N ? n - i : N;
+        memcpy(in->data, x + i * D, (size_t)(M * D) * sizeof *x);
+        float *to = M == N ? features + i * n_features : trunk->tail_features;
+        THAW_TRY(run_steps(trunk, trunk->backend->stream, NULL, to, err));
+        if (M < N) memcpy(features + i * n_features, to, (size_t)(M * n_features) * sizeof *to);
+    }
     return THAW_OK;
 }
 

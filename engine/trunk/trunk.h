@@ -16,6 +16,7 @@ typedef struct thaw_trunk_options {
     thaw_dtype compute;         /* THAW_F32, or THAW_BF16 where it does no harm; see lower.h. */
     const float *scale, *shift; /* For each input channel: pixel * scale + shift. */
     bool pooled;                /* The mean over height and width of the tensor at the cut. */
+    const thaw_cut *from; /* NULL: from pixels; or a cut below, whose features come in instead. */
 } thaw_trunk_options;
 
 typedef struct thaw_trunk_size {
@@ -43,6 +44,12 @@ thaw_status thaw_trunk_create(thaw_trunk **trunk, const thaw_graph *graph, const
  * whatever its neighbours are. One run at a time. */
 thaw_status thaw_trunk_run(thaw_trunk *trunk, int64_t n, const uint8_t *pixels, float *features,
                            thaw_error *err);
+
+/* The same of a trunk that begins at a cut: x is float [n, H, W, C] of that, as another trunk has put it
+ * out, and the features are to the bit those from pixels. Where kernels work on the host's memory only:
+ * ERR_UNSUPPORTED on a device, or where a step spans the cut, from planning. */
+thaw_status thaw_trunk_run_from(thaw_trunk *trunk, int64_t n, const float *x, float *features,
+                                thaw_error *err);
 
 /* The same for up to thaw_trunk_size.batch images at a time, of which a device takes the next while
  * it computes: submit queues one batch, of at most thaw_trunk_size.lanes that were not collected

@@ -109,7 +109,7 @@ static thaw_status explain(const thaw_network *network, const thaw_options *opti
     thaw_status status = thaw_device_tune(options, &backend, &arena, err);
     if (status == THAW_OK) status = thaw_precision_asked(options, &backend, &compute, err);
     if (status == THAW_OK)
-        status = thaw_network_plan(network, options->batch, compute, &backend, &trunk, err);
+        status = thaw_network_plan(network, NULL, options->batch, compute, &backend, &trunk, err);
     if (status == THAW_OK) print_plan(trunk);
     thaw_trunk_free(trunk);
     thaw_backend_close(&backend);

@@ -60,7 +60,7 @@ static thaw_status score_golden(const thaw_bundle *b, size_t n, const golden_fil
     if (!pixels || !features || !scratch) return no_memory(err);
     THAW_TRY(decode_golden(g, n, files, pixels, err));
     thaw_trunk *trunk;
-    THAW_TRY(thaw_network_plan(&b->network, THAW_GOLDEN, thaw_bundle_precision(b->backend),
+    THAW_TRY(thaw_network_plan(&b->network, NULL, THAW_GOLDEN, thaw_bundle_precision(b->backend),
                                b->backend, &trunk, err));
     thaw_status status = thaw_trunk_run(trunk, (int64_t)n, pixels, features, err);
     thaw_trunk_free(trunk);

@@ -184,14 +184,25 @@ void thaw_network_close(thaw_network *network) {
     thaw_model_free(&network->model);
 }
 
-thaw_status thaw_network_plan(const thaw_network *network, int64_t batch, thaw_dtype compute,
-                              thaw_backend *backend, thaw_trunk **trunk, thaw_error *err) {
+thaw_status thaw_network_at(const thaw_network *network, const thaw_cut *cut, thaw_network *at,
+                            thaw_error *err) {
+    *at = *network;
+    at->cut = cut;
+    at->pooled = false;
+    at->n_features = cut->elements;
+    return thaw_cut_hash(&network->model.graph, cut, false, &at->trunk_hash, err);
+}
+
+thaw_status thaw_network_plan(const thaw_network *network, const thaw_cut *from, int64_t batch,
+                              thaw_dtype compute, thaw_backend *backend, thaw_trunk **trunk,
+                              thaw_error *err) {
     float scale[3], shift[3];
     thaw_preprocess_affine(&network->preprocess, scale, shift);
     thaw_trunk_options options = {.batch = batch,
                                   .compute = compute,
                                   .scale = scale,
                                   .shift = shift,
-                                  .pooled = network->pooled};
+                                  .pooled = network->pooled,
+                                  .from = from};
     return thaw_trunk_create(trunk, &network->model.graph, network->cut, &options, backend, err);
 }

@@ -40,9 +40,14 @@ thaw_status thaw_network_open_bundle(thaw_network *network, const char *path, co
 
 void thaw_network_close(thaw_network *network);
 
-/* Plans the trunk for runs of mostly `batch` images. The caller frees the trunk before the
- * network. */
-thaw_status thaw_network_plan(const thaw_network *network, int64_t batch, thaw_dtype compute,
-                              thaw_backend *backend, thaw_trunk **trunk, thaw_error *err);
+/* The same network frozen up to another cut, its tensor as it is. Borrows all else: not to be closed. */
+thaw_status thaw_network_at(const thaw_network *network, const thaw_cut *cut, thaw_network *at,
+                            thaw_error *err);
+
+/* Plans the trunk for runs of mostly `batch` images. from: NULL, or a cut below at which it begins, as
+ * trunk.h tells. The caller frees the trunk before the network. */
+thaw_status thaw_network_plan(const thaw_network *network, const thaw_cut *from, int64_t batch,
+                              thaw_dtype compute, thaw_backend *backend, thaw_trunk **trunk,
+                              thaw_error *err);
 
 #endif

@@ -17,6 +17,8 @@ typedef struct extractor {
     thaw_cache *cache;
     thaw_log *log;
     size_t D;
+    thaw_derive *below;
+    size_t *derivable, n_derivable; /* Items that go on from a cut below; the mutex guards them. */
     thaw_extraction *result;
     thaw_hash *keys;     /* [batch] */
     const char **reason; /* [dataset->n] NULL: none. */
@@ -65,7 +67,13 @@ static void put_off(extractor *e, size_t item) {
     pthread_mutex_unlock(&e->mutex);
 }
 
-/* Whether the item is in the cache, or will be soon. */
+static void derive_later(extractor *e, size_t item) {
+    pthread_mutex_lock(&e->mutex);
+    e->derivable[e->n_derivable++] = item;
+    pthread_mutex_unlock(&e->mutex);
+}
+
+/* Whether the item is in the cache, or will be soon without its pixels. */
 static bool need_not_go(void *ctx, size_t i, thaw_hash hash) {
     extractor *e = ctx;
     size_t item = item_of(e, i);
@@ -76,6 +84,8 @@ static bool need_not_go(void *ctx, size_t i, thaw_hash hash) {
         count_hits(e, 1);
     else if (claim == THAW_CLAIM_OTHERS && !e->others.impatient)
         put_off(e, item);
+    else if (thaw_derive_has(e->below, *key))
+        derive_later(e, item);
     else
         return false;
     return true;
@@ -130,14 +140,36 @@ static thaw_status allocate(extractor *e, const thaw_extract_options *options, t
     e->items = thaw_arena_array(&e->arena, x->n, x->n_views * sizeof *e->items);
     e->reason = thaw_arena_array(&e->arena, x->n, sizeof *e->reason);
     e->keys = thaw_arena_array(&e->arena, (size_t)options->batch, sizeof *e->keys);
+    e->derivable = thaw_arena_array(&e->arena, all, sizeof *e->derivable);
     e->others.waiting = thaw_arena_array(&e->arena, all, sizeof *e->others.waiting);
     e->others.mine = thaw_arena_array(&e->arena, all, sizeof *e->others.mine);
-    if (!x->keys || !x->rejected || !e->items || !e->reason || !e->keys || !e->others.waiting ||
-        !e->others.mine)
+    if (!x->keys || !x->rejected || !e->items || !e->reason || !e->keys || !e->derivable ||
+        !e->others.waiting || !e->others.mine)
         return no_memory(e, err);
     for (size_t item = 0; item < all; item++)
         if (item < x->n || e->dataset->split[item % x->n] == THAW_SPLIT_TRAIN)
             e->items[e->n_items++] = item;
+    return THAW_OK;
+}
+
+/* Those that were put aside, from the records at the cut below. */
+static thaw_status derive_all(extractor *e, const thaw_pipeline *pipeline, thaw_error *err) {
+    size_t batch = (size_t)pipeline->batch;
+    THAW_TRY(thaw_derive_begin(e->below, pipeline->network, pipeline->batch, pipeline->compute,
+                               pipeline->backend, err));
+    for (size_t start = 0; start < e->n_derivable; start += batch) {
+        size_t n = e->n_derivable - start < batch ? e->n_derivable - start : batch;
+        float *rows;
+        if (pipeline->stop && *pipeline->stop) return THAW_ERR_INTERRUPTED;
+        for (size_t i = 0; i < n; i++)
+            e->keys[i] = e->result->keys[e->derivable[start + i]];
+        THAW_TRY(thaw_derive_rows(e->below, e->keys, n, &rows, err));
+        THAW_TRY(thaw_cache_append(e->cache, e->keys, n, rows, err));
+        e->result->misses += n;
+        e->result->derived += n;
+        thaw_log_progress_add(e->log, n);
+    }
+    e->n_derivable = 0;
     return THAW_OK;
 }
 
@@ -146,6 +178,7 @@ static thaw_status run_once(extractor *e, const thaw_pipeline *pipeline, thaw_er
     e->next = 0;
     thaw_status status = thaw_pipeline_run(pipeline, &done, err);
     e->result->plan_seconds += done.plan_seconds;
+    if (status == THAW_OK && e->n_derivable) status = derive_all(e, pipeline, err);
     return status;
 }
 
@@ -217,6 +250,7 @@ thaw_status thaw_extract(const thaw_network *network, const thaw_dataset *datase
                    .cache = cache,
                    .log = log,
                    .D = (size_t)network->n_features,
+                   .below = options->below,
                    .result = extraction};
     thaw_pipeline pipeline = {.network = network,
                               .backend = backend,

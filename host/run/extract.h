@@ -8,6 +8,7 @@
 
 #include "cache/cache.h"
 #include "data/dataset.h"
+#include "derive.h"
 #include "file.h"
 #include "log.h"
 #include "model/network.h"
@@ -18,6 +19,7 @@ typedef struct thaw_extraction {
                       * what is not trained on only the first, which is the picture as it is. */
     bool *rejected;  /* [n] Unreadable: there is no record. */
     size_t n, n_views, n_rejected, hits, misses;
+    size_t derived;         /* Of the misses, those from a cut below. */
     double seconds;         /* Wall time of the whole. */
     double plan_seconds;    /* Of which planning the trunk; 0 when all were hits. */
     thaw_rejected *reasons; /* [n_rejected], in the dataset's order. */
@@ -29,6 +31,7 @@ typedef struct thaw_extract_options {
     thaw_dtype compute;
     int64_t n_views; /* Of each picture to train on, itself included; 0: one. */
     thaw_view_ranges views;
+    thaw_derive *below;        /* Where to look for tensors to go on from; NULL: nowhere. */
     thaw_opt_limit max_bad;    /* More rejected pictures stop the run. */
     const char *rejected_path; /* Table of them, written whatever the outcome; NULL: none. */
     const volatile int *stop;  /* Becomes non-zero: stop soon with ERR_INTERRUPTED. NULL: never. */

@@ -253,7 +253,7 @@ static thaw_status submit(pipeline *p, consumer *c, size_t slot, size_t n, thaw_
     double start = thaw_now_s();
     /* Planned only when something is to be computed: where all is skipped it must cost nothing. */
     if (!c->trunk) {
-        THAW_TRY(thaw_network_plan(spec->network, spec->batch, spec->compute, spec->backend,
+        THAW_TRY(thaw_network_plan(spec->network, NULL, spec->batch, spec->compute, spec->backend,
                                    &c->trunk, err));
         c->lanes = (size_t)thaw_trunk_measure(c->trunk).lanes;
         p->result->plan_seconds = thaw_now_s() - start;

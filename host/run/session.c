@@ -26,6 +26,7 @@ thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw
 
 void thaw_session_close(thaw_session *s) {
     thaw_extraction_free(&s->extraction);
+    thaw_derive_close(&s->below);
     thaw_cache_close(s->cache);
     thaw_dataset_close(&s->dataset);
     thaw_backend_close(&s->backend);
@@ -70,6 +71,9 @@ static thaw_status open_cache(thaw_session *s, const thaw_network *network, thaw
     THAW_TRY(thaw_cache_open(&s->cache, &spec, err));
     size_t views = thaw_dataset_count(&s->dataset, THAW_SPLIT_TRAIN);
     views *= (size_t)s->options->views.n - 1;
+    if (thaw_cache_measure(s->cache).records < s->dataset.n + views)
+        THAW_TRY(
+            thaw_derive_find(&s->below, s->options, network, &s->backend, s->compute, &spec, err));
     thaw_storage_say(s->options, s->cache, root, s->dataset.n + views, &s->log);
     /* One changed setting is usually meant; that everything is computed again should not surprise.
      */
@@ -109,6 +113,10 @@ static void say_extraction(thaw_session *s) {
     thaw_log_write(&s->log, THAW_LOG_INFO,
                    "features: %zu from the cache, %zu computed in %.1f s, %zu pictures rejected",
                    x->hits, x->misses, x->seconds, x->n_rejected);
+    if (x->derived)
+        thaw_log_write(&s->log, THAW_LOG_INFO,
+                       "%zu of them were computed from what the cache has of cut %d, %s",
+                       x->derived, s->below.from->index, s->below.from->name);
     if (stats.damaged)
         thaw_log_write(&s->log, THAW_LOG_WARN,
                        "%zu damaged records of the cache were passed over and computed anew where "
@@ -127,13 +135,14 @@ static thaw_status measure_rate(thaw_session *s, const thaw_network *network, th
     enum { ENOUGH = 256, SAMPLE = 64 };
     const thaw_extraction *x = &s->extraction;
     double seconds = x->seconds - x->plan_seconds;
-    if (seconds > 0) s->images_per_second = (double)x->misses / seconds;
-    if (x->hits == 0 || x->n == x->n_rejected) return THAW_OK;
+    size_t decoded = x->misses - x->derived;
+    if (seconds > 0) s->images_per_second = (double)decoded / seconds;
+    if (x->hits + x->derived == 0 || x->n == x->n_rejected) return THAW_OK;
     thaw_cache_test test;
     thaw_way way = {&s->backend, s->compute, s->options->batch};
     THAW_TRY(
         thaw_compare_cache(network, &s->dataset, x, &way, s->cache, s->stored, SAMPLE, &test, err));
-    if (x->misses < ENOUGH) s->images_per_second = test.images_per_second;
+    if (decoded < ENOUGH || x->derived) s->images_per_second = test.images_per_second;
     thaw_log_write(&s->log, THAW_LOG_INFO,
                    "cache self-test: %zu random records computed anew, the largest difference is "
                    "NMSE %.1e",
@@ -153,6 +162,7 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
                                     .compute = s->compute,
                                     .n_views = s->options->views.n,
                                     .views = s->options->views.ranges,
+                                    .below = &s->below,
                                     .max_bad = s->options->data.max_bad,
                                     .rejected_path = rejected_path,
                                     .stop = s->stop};

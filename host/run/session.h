@@ -18,6 +18,7 @@ typedef struct thaw_session {
     thaw_dataset dataset;
     thaw_cache *cache;
     thaw_dtype compute, stored;
+    thaw_derive below; /* What the cache has of the network below the cut. */
     thaw_extraction extraction;
     thaw_storage_budget memory; /* For features. */
     thaw_lint lint;             /* Of the dataset's pictures. */

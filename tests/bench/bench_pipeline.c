@@ -152,7 +152,8 @@ static thaw_status open_bench(bench *b, char **argv, const char *device, thaw_er
     THAW_TRY(thaw_backend_open(&b->backend, device, (int)b->threads, err));
     if (!b->backend.kernels->computes(b->backend.device, b->compute))
         return thaw_fail(err, THAW_ERR_UNSUPPORTED, "%s does not multiply %s", device, argv[5]);
-    THAW_TRY(thaw_network_plan(&b->network, b->batch, b->compute, &b->backend, &b->trunk, err));
+    THAW_TRY(
+        thaw_network_plan(&b->network, NULL, b->batch, b->compute, &b->backend, &b->trunk, err));
     const thaw_geometry *g = &b->network.preprocess.geometry;
     b->image_bytes = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
     b->pixels = take_pixels(b, b->dataset.n * b->image_bytes);

@@ -80,8 +80,8 @@ static thaw_status open_bench(bench *b, char **argv, const char *device, thaw_er
     if (!b->backend.kernels->computes(b->backend.device, type_named(argv[6])))
         return thaw_fail(err, THAW_ERR_UNSUPPORTED, "%s does not multiply %s", device, argv[6]);
     double start = bench_now_s();
-    THAW_TRY(
-        thaw_network_plan(&b->network, b->batch, type_named(argv[6]), &b->backend, &b->trunk, err));
+    THAW_TRY(thaw_network_plan(&b->network, NULL, b->batch, type_named(argv[6]), &b->backend,
+                               &b->trunk, err));
     b->plan_s = bench_now_s() - start;
     return pin_pixels(b, err);
 }

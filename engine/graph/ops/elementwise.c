@@ -321,7 +321,8 @@ static bool add_residual(thaw_lowering *l, const thaw_node *node, int i) {
     if (l->lowered[other] + 1 != l->uses[other]) return false;
     /* x + conv(x): what the convolution still reads cannot be written over. */
     if (residual == conv->in[0]) return false;
-    if (!same_shape(residual, conv->out) || l->step[other] >= l->step[own] || l->step[other] == 0 ||
+    bool pixels = l->program.steps[l->step[other]].kind == THAW_STEP_import;
+    if (!same_shape(residual, conv->out) || l->step[other] >= l->step[own] || pixels ||
         thaw__lower_read_after(l, residual, l->step[own]))
         return false;
     thaw__lower_take(l, conv, residual);
