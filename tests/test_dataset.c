@@ -794,6 +794,97 @@ static void from_options(void **state) {
     thaw_options_free(&options);
 }
 
+/* ---- folds ---------------------------------------------------------------------------------- */
+
+enum { FOLDS = 5 };
+
+static thaw_status open_fold(int fold, const char *group) {
+    thaw_dataset_close(&dataset);
+    thaw_dataset_spec spec = {.folder = {train, NULL, test},
+                              .validation_fraction = 0.2,
+                              .group = group,
+                              .fold = fold,
+                              .n_folds = FOLDS};
+    return thaw_dataset_open(&dataset, &spec, &err);
+}
+
+/* Each picture is tested on once, whatever folder it lies in; classes have their share of every part. */
+static void folds_deal_each_picture_once(void **state) {
+    (void)state;
+    enum { IN_TRAIN = 23, IN_TEST = 10, N = 2 * (IN_TRAIN + IN_TEST) };
+    char name[64];
+    for (int i = 0; i < N; i++) {
+        bool of_test = i / 2 >= IN_TRAIN;
+        snprintf(name, sizeof name, "%s/%c/%d", of_test ? "test" : "train", i % 2 ? 'b' : 'a', i);
+        tempdir_file(&dir, name, "");
+    }
+    int tested[N] = {0}, validated[N] = {0};
+    for (int fold = 0; fold < FOLDS; fold++) {
+        assert_int_equal(open_fold(fold, NULL), THAW_OK);
+        assert_int_equal(dataset.n, N);
+        size_t of[2][THAW_SPLIT_COUNT] = {{0}};
+        for (size_t i = 0; i < dataset.n; i++) {
+            of[dataset.label[i]][dataset.split[i]]++;
+            tested[i] += dataset.split[i] == THAW_SPLIT_TEST;
+            validated[i] += dataset.split[i] == THAW_SPLIT_VALIDATION;
+        }
+        for (int k = 0; k < 2; k++) {
+            assert_in_range(of[k][THAW_SPLIT_TEST], N / 2 / FOLDS, N / 2 / FOLDS + 1);
+            assert_true(of[k][THAW_SPLIT_VALIDATION] > 0);
+        }
+        assert_non_null(strstr(printed(), "of 5: all these pictures were dealt anew"));
+    }
+    int most = 0;
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(tested[i], 1);
+        if (validated[i] > most) most = validated[i];
+    }
+    assert_true(most < FOLDS);
+}
+
+static void folds_keep_groups(void **state) {
+    (void)state;
+    char name[64];
+    for (int o = 0; o < 24; o++)
+        for (int v = 0; v < 3; v++) {
+            snprintf(name, sizeof name, "%s/%c/o%d/%d", o % 4 ? "train" : "test", o % 2 ? 'b' : 'a',
+                     o, v);
+            tempdir_file(&dir, name, "");
+        }
+    for (int fold = 0; fold < FOLDS; fold++) {
+        assert_int_equal(open_fold(fold, "folder"), THAW_OK);
+        for (size_t i = 1; i < dataset.n; i++)
+            if (i % 3) assert_int_equal(dataset.split[i], dataset.split[i - 1]);
+    }
+}
+
+static void bad_folds(void **state) {
+    (void)state;
+    static const char *const texts[] = {"2", "0/5", "6/5", "1/1", "2/5x", "a/b", "1/5000", "-1/5"};
+    FILES("train/a/1", "train/a/2", "train/b/1", "test/a/3", "test/b/1");
+    assert_int_equal(open_fold(0, NULL), THAW_ERR_DATA);
+    assert_sentence(err.text,
+                    "data.fold: class 'a' has 3 pictures, which do not make 5 parts; ask for fewer "
+                    "folds");
+    thaw_options options;
+    thaw_dataset_spec spec = {0};
+    assert_int_equal(thaw_options_init(&options, &err), THAW_OK);
+    thaw_options_set(&options, "data.train", dir.root, "test", &err);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        thaw_options_set(&options, "data.fold", texts[i], "test", &err);
+        assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err),
+                         THAW_ERR_USAGE);
+    }
+    assert_sentence(err.text,
+                    "data.fold = -1/5: expected the number of a fold and how many there are, such "
+                    "as 2/5");
+    thaw_options_set(&options, "data.fold", "2/5", "test", &err);
+    assert_int_equal(thaw_dataset_spec_from_options(&options, &spec, &arena, &err), THAW_OK);
+    assert_int_equal(spec.fold, 1);
+    assert_int_equal(spec.n_folds, 5);
+    thaw_options_free(&options);
+}
+
 /* ---- size ----------------------------------------------------------------------------------- */
 
 static double now_s(void) {
@@ -842,6 +933,9 @@ int main(void) {
         TEST(split_is_stable),
         TEST(split_of_few),
         TEST(variants_stay_together),
+        TEST(folds_deal_each_picture_once),
+        TEST(folds_keep_groups),
+        TEST(bad_folds),
         TEST(groups_stay_together),
         TEST(names_include_their_folder),
         TEST(bad_groups),

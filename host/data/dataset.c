@@ -387,6 +387,63 @@ static thaw_status hold_out_by(builder *b, const thaw_dataset_spec *spec, bool *
     return status;
 }
 
+/* ---- folds ---------------------------------------------------------------------------------- */
+
+/* The n pictures of a class, which index lists: one part is the test, of the others some validate. */
+static thaw_status deal_class(builder *b, const thaw_dataset_spec *spec,
+                              const thaw_grouping *grouping, size_t n, const size_t *index,
+                              const char **names, int *fold, bool *held_out) {
+    for (size_t k = 0; k < n; k++)
+        names[k] = b->name[index[k]];
+    THAW_TRY(thaw_deal(grouping, n, names, spec->n_folds, fold, b->err));
+    size_t n_others = 0;
+    for (size_t k = 0; k < n; k++) {
+        b->split[index[k]] = fold[k] == spec->fold ? THAW_SPLIT_TEST : THAW_SPLIT_TRAIN;
+        if (fold[k] != spec->fold) names[n_others++] = b->name[index[k]];
+    }
+    if (spec->validation_fraction > 0)
+        thaw_hold_out(grouping, n_others, names, spec->validation_fraction, held_out);
+    for (size_t k = 0, other = 0; k < n && spec->validation_fraction > 0; k++)
+        if (fold[k] != spec->fold && held_out[other++]) b->split[index[k]] = THAW_SPLIT_VALIDATION;
+    return THAW_OK;
+}
+
+static thaw_status deal_by(builder *b, const thaw_dataset_spec *spec) {
+    thaw_arena *arena = &b->dataset->arena;
+    size_t *index = thaw_arena_array(arena, b->n, sizeof *index);
+    const char **names = thaw_arena_array(arena, b->n, sizeof *names);
+    int *fold = thaw_arena_array(arena, b->n, sizeof *fold);
+    bool *held_out = thaw_arena_array(arena, b->n, sizeof *held_out);
+    if (!index || !names || !fold || !held_out) return fail_memory(b->err);
+    thaw_grouping *grouping;
+    thaw_status status = thaw_grouping_open(&grouping, spec->group, b->err);
+    for (size_t label = 0; status == THAW_OK && label < b->dataset->n_classes; label++) {
+        size_t n = 0;
+        for (size_t i = 0; i < b->n; i++)
+            if (b->label[i] == label) index[n++] = i;
+        status = deal_class(b, spec, grouping, n, index, names, fold, held_out);
+    }
+    if (status == THAW_OK) status = note_groups(b, grouping, spec->group, b->n);
+    thaw_grouping_close(grouping);
+    return status;
+}
+
+/* A part without a picture of a class cannot be measured, and a class without one cannot be learnt. */
+static thaw_status check_folds(builder *b, const thaw_dataset_spec *spec) {
+    for (size_t label = 0; label < b->dataset->n_classes; label++) {
+        size_t n = 0;
+        for (size_t i = 0; i < b->n; i++)
+            n += b->label[i] == label;
+        if (n < (size_t)spec->n_folds)
+            return thaw_fail(
+                b->err, THAW_ERR_DATA,
+                "data.fold: class '%.120s' has %zu pictures, which do not make %d parts; "
+                "ask for fewer folds",
+                b->classes.name[label], n, spec->n_folds);
+    }
+    return deal_by(b, spec);
+}
+
 /* ---- the whole ------------------------------------------------------------------------------ */
 
 static thaw_status build(builder *b, const thaw_dataset_spec *spec) {
@@ -400,6 +457,8 @@ static thaw_status build(builder *b, const thaw_dataset_spec *spec) {
         if (!d->folder[s]) return fail_memory(b->err);
     }
     d->validation_fraction = spec->validation_fraction;
+    d->fold = spec->fold;
+    d->n_folds = spec->n_folds;
     b->notes = thaw_arena_array(&d->arena, NOTES_MAX, sizeof *b->notes);
     if (!b->notes) return fail_memory(b->err);
     THAW_TRY(find_classes(b, spec));
@@ -407,7 +466,10 @@ static thaw_status build(builder *b, const thaw_dataset_spec *spec) {
     if (!missing) return fail_memory(b->err);
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         if (d->folder[s]) THAW_TRY(add_folder(b, s, spec->classes != NULL, missing));
-    if (spec->validation_fraction > 0) THAW_TRY(hold_out_by(b, spec, missing));
+    if (spec->n_folds > 0)
+        THAW_TRY(check_folds(b, spec));
+    else if (spec->validation_fraction > 0)
+        THAW_TRY(hold_out_by(b, spec, missing));
     return finish(b);
 }
 

@@ -33,6 +33,9 @@ typedef struct thaw_dataset_spec {
     const char *folder[THAW_SPLIT_COUNT];
     double validation_fraction; /* Of each class of the train folder; 0 when there is a folder. */
     const char *group;          /* What is held out as a whole, see data.group; NULL: a picture. */
+    int fold,
+        n_folds; /* Pictures of all folders are dealt to n_folds parts, and number `fold` of them, from
+                        * 0, is the test; validation_fraction is of the others. n_folds 0: none of that. */
     const char *const
         *classes; /* The class names, in order, of which folders may hold more or fewer;
                                  * NULL: those of the train folder. */
@@ -51,6 +54,7 @@ typedef struct thaw_dataset {
     const char *const *name;       /* [n], path inside the class folder. */
     const char *folder[THAW_SPLIT_COUNT];
     double validation_fraction; /* Of the train folder; 0: nothing of it was to be held out. */
+    int fold, n_folds;          /* As asked for. */
     const char *const *notes;   /* [n_notes], sentences for the user: what was skipped or is odd. */
     size_t n_notes;
     thaw_arena arena; /* Owns all of it. */

@@ -150,6 +150,22 @@ thaw_status thaw_dataset_find_splits(const char *folder, thaw_dataset_spec *spec
     return status;
 }
 
+/* "2/5": the second of five parts. */
+static thaw_status read_fold(const char *text, thaw_dataset_spec *spec, thaw_error *err) {
+    enum { MOST = 1000 };
+    int fold = 0, of = 0, used = 0;
+    if (!*text) return THAW_OK;
+    bool whole = sscanf(text, "%4d/%4d%n", &fold, &of, &used) == 2 && !text[used];
+    if (!whole || of < 2 || of > MOST || fold < 1 || fold > of)
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "data.fold = %.60s: expected the number of a fold and how many there are, "
+                         "such as 2/5",
+                         text);
+    spec->fold = fold - 1;
+    spec->n_folds = of;
+    return THAW_OK;
+}
+
 thaw_status thaw_dataset_spec_from_options(const thaw_options *options, thaw_dataset_spec *spec,
                                            thaw_arena *arena, thaw_error *err) {
     const char *train = options->data.train;
@@ -167,5 +183,9 @@ thaw_status thaw_dataset_spec_from_options(const thaw_options *options, thaw_dat
         spec->validation_fraction =
             thaw_is_auto(validation.fraction) ? auto_fraction : validation.fraction;
     if (!thaw_is_auto(options->data.test)) spec->folder[THAW_SPLIT_TEST] = options->data.test;
+    THAW_TRY(read_fold(options->data.fold, spec, err));
+    /* A folder's pictures validate no more once they are dealt. */
+    if (spec->n_folds && spec->folder[THAW_SPLIT_VALIDATION])
+        spec->validation_fraction = auto_fraction;
     return THAW_OK;
 }

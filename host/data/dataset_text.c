@@ -63,6 +63,9 @@ thaw_status thaw_dataset_print(const thaw_dataset *d, FILE *out, thaw_error *err
     }
     write_table(out, d, rows);
     write_sources(out, d);
+    if (d->n_folds)
+        fprintf(out, "fold        %d of %d: all these pictures were dealt anew, by their names\n",
+                d->fold + 1, d->n_folds);
     free(rows);
     return THAW_OK;
 }

@@ -88,3 +88,29 @@ size_t thaw_hold_out(const thaw_grouping *grouping, size_t n, const char *const 
     }
     return n_held_out;
 }
+
+typedef struct place {
+    double position;
+    size_t i;
+} place;
+
+static int compare_places(const void *a, const void *b) {
+    const place *x = a, *y = b;
+    return (x->position > y->position) - (x->position < y->position);
+}
+
+thaw_status thaw_deal(const thaw_grouping *grouping, size_t n, const char *const *names, int folds,
+                      int *fold, thaw_error *err) {
+    place *places = malloc((n + 1) * sizeof *places);
+    if (!places) return thaw_fail_memory(err, "to deal %zu pictures", n);
+    for (size_t i = 0; i < n; i++)
+        places[i] = (place){thaw_hold_out_position(grouping, names[i]), i};
+    qsort(places, n, sizeof *places, compare_places);
+    /* Groups in the order of their places, one after the other. */
+    for (size_t k = 0, group = 0; k < n; k++) {
+        group += k > 0 && places[k].position != places[k - 1].position;
+        fold[places[k].i] = (int)(group % (size_t)folds);
+    }
+    free(places);
+    return THAW_OK;
+}

@@ -32,4 +32,9 @@ double thaw_hold_out_position(const thaw_grouping *grouping, const char *name);
 size_t thaw_hold_out(const thaw_grouping *grouping, size_t n, const char *const *names,
                      double fraction, bool *held_out);
 
+/* Deals n pictures of a class to `folds` parts of nearly one size, by their names and nothing else: a group
+ * stays in one part. fold[i] is 0 .. folds - 1. ERR_NOMEM. */
+thaw_status thaw_deal(const thaw_grouping *grouping, size_t n, const char *const *names, int folds,
+                      int *fold, thaw_error *err);
+
 #endif

@@ -126,6 +126,9 @@ static const thaw__option table[] = {
     {.key = "data.test", .used_by = TRAIN, PATH(data.test), AUTO,
      .help = "Folder of the same classes that only the final report uses; auto is the test folder "
              "in data.train, if there is one."},
+    {.key = "data.fold", .used_by = TRAIN, TEXT(data.fold), .fallback = "",
+     .help = "For cross-validation: 2/5 deals all pictures, whatever folders they lie in, to five parts by "
+             "their names, tests on the second and trains on the others."},
     {.key = "data.max_bad", .used_by = TRAIN | EVAL, LIMIT(data.max_bad), AUTO, RANGE(0, 1e9),
      .help = "Pictures that may be unreadable before the run stops; auto is 1%, or a tenth up to 3 "
              "where that is more. They are listed in rejected.csv."},

@@ -103,7 +103,7 @@ typedef struct thaw_options {
     struct {
         const char *train;
         thaw_opt_held_out validation;
-        const char *group, *test;
+        const char *group, *test, *fold;
         thaw_opt_limit max_bad;
     } data;
     struct {
