@@ -107,8 +107,7 @@ bool thaw_utf8_looks_like(const char *a, const char *b) {
     return !*a && !*b;
 }
 
-/* Bytes of the first letters, at most so many. */
-static size_t first_letters(const char *text, size_t most) {
+size_t thaw_utf8_bytes(const char *text, size_t most) {
     size_t n = 0, letters = 0;
     for (; text[n]; n++)
         if (starts_letter(text[n]) && letters++ == most) break;
@@ -121,7 +120,7 @@ void thaw_utf8_put(FILE *out, const char *text, size_t columns) {
     thaw_utf8_printable(copy);
     size_t letters = thaw_utf8_letters(copy);
     if (columns && letters > columns)
-        fprintf(out, "%.*s\u2026", (int)first_letters(copy, columns - 1), copy);
+        fprintf(out, "%.*s\u2026", (int)thaw_utf8_bytes(copy, columns - 1), copy);
     else
         fprintf(out, "%s%*s", copy, columns ? (int)(columns - letters) : 0, "");
 }

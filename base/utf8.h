@@ -24,6 +24,9 @@ void thaw_utf8_format(char *text, size_t size, const char *format, va_list args)
 /* Letters of a UTF-8 text, which is near enough to columns. */
 size_t thaw_utf8_letters(const char *text);
 
+/* How many bytes the first letters of a text take, at most so many of them. */
+size_t thaw_utf8_bytes(const char *text, size_t letters);
+
 /* True when the text has combining marks, U+0300 to U+036F: an accent as a letter of its own. */
 bool thaw_utf8_has_marks(const char *text);
 

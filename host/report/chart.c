@@ -1,0 +1,664 @@
+#include "chart.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "page.h"
+
+enum {
+    WIDTH = 360,
+    MOST_TICKS = 24,
+    LETTER = 6,   /* Pixels, about, of a letter of 11. */
+    LINE = 14,    /* Of text. */
+    SLOPING = 76, /* At most, of a name that slopes below an axis. */
+};
+
+/* ---- words ----------------------------------------------------------------------------------- */
+
+/* Pixels, about, that a letter takes whose first byte this is; 0: no first byte. Letters of three bytes
+ * are mostly as wide as high. */
+static int letter_width(char first) {
+    enum { WIDE = 11 };
+    unsigned char c = (unsigned char)first;
+    return c < 0x80 || (c >= 0xc0 && c < 0xe0) ? LETTER : c >= 0xe0 ? WIDE : 0;
+}
+
+static double text_width(const char *text) {
+    double width = 0;
+    for (; *text; text++)
+        width += letter_width(*text);
+    return width;
+}
+
+static double longest(const char *const *names, size_t n) {
+    double most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = fmax(most, text_width(names[i]));
+    return most;
+}
+
+/* The start of a text, as much of it as so many pixels hold. */
+static void put_short(FILE *out, const char *text, double pixels) {
+    double width = 0, most = text_width(text) > pixels ? pixels - LETTER : pixels;
+    size_t n = 0;
+    for (; text[n]; n++) {
+        width += letter_width(text[n]);
+        if (width > most) break;
+    }
+    thaw_page_part(out, text, n);
+    if (text[n]) fputs("\u2026", out);
+}
+
+/* The attributes of a colour, with one more class. */
+static void put_colour(FILE *out, int colour, const char *class) {
+    static const int hues[] = {212, 24, 150, 285, 345, 48, 185, 95};
+    static const char *const named[] = {"grey", "accent", "warn"};
+    enum { HUES = sizeof hues / sizeof *hues, GOLDEN = 137, CIRCLE = 360 };
+    if (colour < 0)
+        fprintf(out, " class=\"%s %s\"", named[-1 - colour], class);
+    else
+        fprintf(out, " class=\"k %s\" style=\"--h:%d\"", class,
+                colour < HUES ? hues[colour] : (colour * GOLDEN) % CIRCLE);
+}
+
+static void begin_box(FILE *out, const char *title, bool wide) {
+    fprintf(out, "<div class=\"chart%s\"><p><b>", wide ? " long" : "");
+    thaw_page_text(out, title);
+    fprintf(out, "</b></p>%s", wide ? "<div class=wide>" : "");
+}
+
+static void begin_svg(FILE *out, const char *title, double width, double height) {
+    fprintf(out,
+            "<svg role=img width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" aria-label=\"",
+            width, height, width, height);
+    thaw_page_text(out, title);
+    fputs("\">\n", out);
+}
+
+/* ---- axes ------------------------------------------------------------------------------------ */
+
+void thaw_axis_hold(thaw_axis *axis, const double *values, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (!isfinite(values[i])) continue;
+        if (!(axis->low <= values[i])) axis->low = values[i];
+        if (!(axis->high >= values[i])) axis->high = values[i];
+    }
+}
+
+void thaw_axis_choose_log(thaw_axis *axis) {
+    enum { MUCH = 15 };
+    axis->log = axis->low > 0 && axis->high > MUCH * axis->low;
+}
+
+static double rounded_step(double least) {
+    double power = pow(10, floor(log10(least))), first = least / power;
+    return power * (first <= 1 ? 1 : first <= 2 ? 2 : first <= 5 ? 5 : 10);
+}
+
+/* A range that is one, within what a double can divide. */
+static void widen(thaw_axis *a) {
+    const double most = 1e15;
+    if (!isfinite(a->low) || !isfinite(a->high)) a->low = a->log ? 0.1 : 0, a->high = 1;
+    a->low = fmax(a->low, a->log ? 1 / most : -most);
+    a->high = fmin(a->high, most);
+    if (a->high - a->low > 1e-9 * fmax(fabs(a->low), fabs(a->high))) return;
+    double middle = a->low, by = a->log ? 0 : middle != 0 ? fabs(middle) / 4 : 0.5;
+    a->low = a->log ? middle / 3 : middle - by;
+    a->high = a->log ? middle * 3 : middle + by;
+}
+
+/* What figures near this one are counted in: their steps are round in that. */
+static double counted_in(thaw_unit unit, double value) {
+    enum { MINUTE = 60, HOUR = 3600, FROM = 2, STEP = 1024 };
+    double base = 1;
+    if (unit == THAW_UNIT_SECONDS)
+        base = value >= FROM * HOUR ? HOUR : value >= FROM * MINUTE ? MINUTE : 1;
+    while (unit == THAW_UNIT_BYTES && value >= base * STEP)
+        base *= STEP;
+    return base;
+}
+
+static double linear_step(const thaw_axis *a) {
+    enum { PARTS = 4 };
+    double base = counted_in(a->unit, a->high);
+    double step = base * rounded_step((a->high - a->low) / PARTS / base);
+    return a->whole ? fmax(1, step) : step;
+}
+
+/* Leaves some room at both ends. */
+static void spread(thaw_axis *a) {
+    double factor = pow(a->high / a->low, 0.05);
+    a->low /= factor;
+    a->high *= factor;
+}
+
+/* What the axis shows in fact. */
+static thaw_axis settle(const thaw_axis *given) {
+    thaw_axis a = *given;
+    if (a.names) {
+        a.low = -0.5;
+        a.high = (double)(a.n_names ? a.n_names : 1) - 0.5;
+        return a;
+    }
+    widen(&a);
+    if (a.log && !a.exact) spread(&a);
+    if (a.log || a.exact) return a;
+    double step = linear_step(&a);
+    bool share = a.unit == THAW_UNIT_SHARE && given->low >= 0 && given->high <= 1;
+    a.low = step * floor(a.low / step + 1e-9);
+    a.high = step * ceil(a.high / step - 1e-9);
+    if (share) a.low = fmax(a.low, 0), a.high = fmin(a.high, 1);
+    return a;
+}
+
+/* 0 .. 1 from low to high; NaN for what is no place on the axis. */
+static double place(const thaw_axis *a, double value) {
+    if (a->log) return value > 0 ? log(value / a->low) / log(a->high / a->low) : NAN;
+    return (value - a->low) / (a->high - a->low);
+}
+
+/* Takes the numbers of a rising list that are on the axis; returns how many there are. */
+static size_t pick(const thaw_axis *a, const double *list, size_t n, size_t every,
+                   double at[MOST_TICKS]) {
+    size_t n_ticks = 0;
+    for (size_t i = 0; i < n && n_ticks < MOST_TICKS; i += every)
+        if (list[i] >= a->low * (1 - 1e-9) && list[i] <= a->high * (1 + 1e-9))
+            at[n_ticks++] = list[i];
+    return n_ticks;
+}
+
+/* Fills list with base, and each next one by the next of the cycle's factors, up to high. */
+static size_t climb(double base, const double *factors, size_t cycle, double high, double *list,
+                    size_t most) {
+    size_t n = 0;
+    for (double value = base; value <= high * (1 + 1e-9) && n < most; n++) {
+        list[n] = value;
+        value *= factors[n % cycle];
+    }
+    return n;
+}
+
+/* 1, 2, 5, 10 and so on; powers of 2 of bytes; seconds as clocks have them. */
+static size_t log_ticks(const thaw_axis *a, double at[MOST_TICKS]) {
+    static const double usual[] = {2, 2.5, 2}, bytes[] = {2};
+    static const double clock[] = {0.01, 0.1,  0.5,   1,     2,     5,      10,
+                                   20,   30,   60,    120,   300,   600,    1800,
+                                   3600, 7200, 18000, 36000, 86400, 360000, 3600000};
+    enum { MOST = 400, MANY = 7, MINUTE = 60 };
+    double list[MOST];
+    size_t n, ticks, every = 1;
+    if (a->unit == THAW_UNIT_BYTES)
+        n = climb(1, bytes, 1, a->high, list, MOST);
+    else
+        n = climb(pow(10, floor(log10(a->low))), usual, 3, a->high, list, MOST);
+    bool clocked = a->unit == THAW_UNIT_SECONDS && a->high > MINUTE;
+    if (clocked) {
+        n = sizeof clock / sizeof *clock;
+        memcpy(list, clock, sizeof clock);
+    }
+    while ((ticks = pick(a, list, n, every, at)) > MANY)
+        every += every == 1 && !clocked && a->unit != THAW_UNIT_BYTES ? 2 : every;
+    if (ticks == 0) at[ticks++] = a->low;
+    return ticks;
+}
+
+static size_t ticks(const thaw_axis *a, double at[MOST_TICKS]) {
+    if (a->log) return log_ticks(a, at);
+    size_t n = 0;
+    double step = linear_step(a), first = step * ceil(a->low / step - 1e-9);
+    for (double i = 0; n < MOST_TICKS && first + i * step <= a->high + 1e-9 * step; i++)
+        at[n++] = fabs(first + i * step) < 1e-9 * step ? 0 : first + i * step;
+    return n;
+}
+
+static void tick_text(char text[THAW_UNIT_TEXT], const thaw_axis *a, double value) {
+    if (a->unit == THAW_UNIT_SHARE)
+        snprintf(text, THAW_UNIT_TEXT, "%.3g %%", 100 * value);
+    else
+        thaw_unit_text(text, a->unit, value);
+}
+
+/* ---- a plot: its frame ------------------------------------------------------------------------ */
+
+typedef struct plot {
+    FILE *out;
+    thaw_axis x, y;
+    double left, top, width, height; /* Of the inside. */
+} plot;
+
+static double px(const plot *p, double value) {
+    return p->left + p->width * place(&p->x, value);
+}
+
+static double py(const plot *p, double value) {
+    return p->top + p->height * (1 - place(&p->y, value));
+}
+
+static void put_y_axis(const plot *p) {
+    double at[MOST_TICKS];
+    size_t n = ticks(&p->y, at);
+    for (size_t i = 0; i < n; i++) {
+        char text[THAW_UNIT_TEXT];
+        tick_text(text, &p->y, at[i]);
+        fprintf(p->out,
+                "<line class=grid x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
+                "<text x=\"%.1f\" y=\"%.1f\" text-anchor=end>%s</text>\n",
+                p->left, p->left + p->width, py(p, at[i]), py(p, at[i]), p->left - 5,
+                py(p, at[i]) + 4, text);
+    }
+}
+
+/* Names slope, so that there can be many. */
+static void put_x_names(const plot *p) {
+    size_t n = p->x.n_names, every = 1;
+    while ((double)(n / every) * LINE > p->width)
+        every++;
+    for (size_t i = 0; i < n; i += every) {
+        double x = px(p, (double)i) + 3, y = p->top + p->height + 11;
+        fprintf(p->out,
+                "<text x=\"%.1f\" y=\"%.1f\" text-anchor=end transform=\"rotate(-45 %.1f %.1f)\">",
+                x, y, x, y);
+        put_short(p->out, p->x.names[i], SLOPING);
+        fputs("</text>\n", p->out);
+    }
+}
+
+static void put_x_figures(const plot *p) {
+    double at[MOST_TICKS], free_from = p->left - 20;
+    size_t n = ticks(&p->x, at);
+    for (size_t i = 0; i < n; i++) {
+        char text[THAW_UNIT_TEXT];
+        tick_text(text, &p->x, at[i]);
+        double x = px(p, at[i]), half = text_width(text) / 2;
+        x = fmin(x, WIDTH - half);
+        if (x - half < free_from) continue;
+        free_from = x + half + LETTER;
+        fprintf(p->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=middle>%s</text>\n", x,
+                p->top + p->height + LINE, text);
+    }
+}
+
+static void put_frame(const plot *p, double height) {
+    put_y_axis(p);
+    fprintf(p->out, "<path class=grid d=\"M%.1f %.1fV%.1fH%.1f\"/>\n", p->left, p->top,
+            p->top + p->height, p->left + p->width);
+    if (p->x.names)
+        put_x_names(p);
+    else
+        put_x_figures(p);
+    if (!p->x.label) return;
+    fprintf(p->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=middle>", p->left + p->width / 2,
+            height - 4);
+    thaw_page_text(p->out, p->x.label);
+    fputs("</text>\n", p->out);
+}
+
+/* ---- a plot: its series ----------------------------------------------------------------------- */
+
+static bool is_shown(const plot *p, const thaw_series *s, size_t i) {
+    return isfinite(px(p, s->x[i])) && isfinite(py(p, s->y[i]));
+}
+
+static void put_line(const plot *p, const thaw_series *s) {
+    fputs("<polyline", p->out);
+    put_colour(p->out, s->colour, s->dash ? "line dash" : "line");
+    fputs(" points=\"", p->out);
+    for (size_t i = 0; i < s->n; i++)
+        if (is_shown(p, s, i)) fprintf(p->out, "%.1f,%.1f ", px(p, s->x[i]), py(p, s->y[i]));
+    fputs("\"/>\n", p->out);
+}
+
+static double within(double value, double low, double high) {
+    return fmin(fmax(value, low), high);
+}
+
+static void put_errors(const plot *p, const thaw_series *s) {
+    enum { HALF = 4 };
+    for (size_t i = 0; i < s->n; i++) {
+        if (!is_shown(p, s, i) || !isfinite(s->low[i]) || !isfinite(s->high[i])) continue;
+        double x = px(p, s->x[i]), bottom = p->top + p->height;
+        double low = within(py(p, s->low[i]), p->top, bottom);
+        double high = within(py(p, s->high[i]), p->top, bottom);
+        fputs("<path", p->out);
+        put_colour(p->out, s->colour, "line");
+        fprintf(p->out, " d=\"M%.1f %.1fH%.1fM%.1f %.1fV%.1fM%.1f %.1fH%.1f\"/>\n", x - HALF, low,
+                x + HALF, x, low, high, x - HALF, high, x + HALF);
+    }
+}
+
+static void put_point_title(const plot *p, const thaw_series *s, size_t i) {
+    char x[THAW_UNIT_TEXT], y[THAW_UNIT_TEXT];
+    fputs("<title>", p->out);
+    if (s->titles) {
+        thaw_page_text(p->out, s->titles[i]);
+    } else {
+        thaw_unit_text(x, p->x.unit, s->x[i]);
+        thaw_unit_text(y, p->y.unit, s->y[i]);
+        if (s->name) {
+            thaw_page_text(p->out, s->name);
+            fputs(": ", p->out);
+        }
+        fprintf(p->out, "%s at %s", y, x);
+    }
+    fputs("</title>", p->out);
+}
+
+static void put_dots(const plot *p, const thaw_series *s) {
+    const double usual = 3, large = 6;
+    for (size_t i = 0; i < s->n; i++) {
+        bool marked = (int64_t)i == s->marked;
+        if (!is_shown(p, s, i) || !(s->dots || marked)) continue;
+        fputs("<circle", p->out);
+        put_colour(p->out, s->colour, s->rings ? "ring" : "");
+        fprintf(p->out, " cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\">", px(p, s->x[i]), py(p, s->y[i]),
+                marked     ? large
+                : s->rings ? usual + 2
+                           : usual);
+        put_point_title(p, s, i);
+        fputs("</circle>\n", p->out);
+    }
+}
+
+/* ---- a plot: labels beside points ------------------------------------------------------------- */
+
+typedef struct box {
+    double x0, y0, x1, y1;
+} box;
+
+enum { MOST_BOXES = 128 };
+
+typedef struct boxes {
+    box all[MOST_BOXES];
+    size_t n;
+} boxes;
+
+static bool is_free(const boxes *b, const plot *p, box at) {
+    if (at.x0 < p->left || at.x1 > p->left + p->width || at.y0 < p->top - 4 ||
+        at.y1 > p->top + p->height)
+        return false;
+    for (size_t i = 0; i < b->n; i++)
+        if (at.x0 < b->all[i].x1 && b->all[i].x0 < at.x1 && at.y0 < b->all[i].y1 &&
+            b->all[i].y0 < at.y1)
+            return false;
+    return true;
+}
+
+static void take(boxes *b, box at) {
+    if (b->n < MOST_BOXES) b->all[b->n++] = at;
+}
+
+/* Right, left, above or below of the point, wherever it first hides nothing; or nowhere: the point's
+ * title has it, too. */
+static void put_label(const plot *p, boxes *b, double x, double y, const char *text) {
+    enum { LONGEST = 100, GAP = 8 };
+    double w = fmin(text_width(text), LONGEST) + 2, h = LINE - 2;
+    const box tries[] = {{x + GAP, y - h / 2, x + GAP + w, y + h / 2},
+                         {x - GAP - w, y - h / 2, x - GAP, y + h / 2},
+                         {x - w / 2, y - GAP - h, x + w / 2, y - GAP},
+                         {x - w / 2, y + GAP, x + w / 2, y + GAP + h}};
+    for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
+        if (!is_free(b, p, tries[i])) continue;
+        take(b, tries[i]);
+        fprintf(p->out, "<text class=strong x=\"%.1f\" y=\"%.1f\">", tries[i].x0, tries[i].y1 - 2);
+        put_short(p->out, text, LONGEST);
+        fputs("</text>\n", p->out);
+        return;
+    }
+}
+
+static void put_labels(const plot *p, const thaw_series *s) {
+    enum { RADIUS = 4 };
+    boxes b = {.n = 0};
+    for (size_t i = 0; i < s->n; i++) {
+        double x = px(p, s->x[i]), y = py(p, s->y[i]);
+        if (is_shown(p, s, i)) take(&b, (box){x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS});
+    }
+    for (size_t i = 0; i < s->n; i++)
+        if (is_shown(p, s, i)) put_label(p, &b, px(p, s->x[i]), py(p, s->y[i]), s->labels[i]);
+}
+
+static void put_series(const plot *p, const thaw_series *s) {
+    if (s->line) put_line(p, s);
+    if (s->low) put_errors(p, s);
+    put_dots(p, s);
+    if (s->labels) put_labels(p, s);
+}
+
+static void put_legend(FILE *out, const thaw_series *series, size_t n) {
+    size_t named = 0;
+    for (size_t i = 0; i < n; i++)
+        named += series[i].name != NULL;
+    if (named < 2) return; /* The title says it. */
+    fputs("<p class=legend>", out);
+    for (size_t i = 0; i < n; i++) {
+        if (!series[i].name) continue;
+        fputs("<span><i", out);
+        put_colour(out, series[i].colour, series[i].dash ? "dash" : "");
+        fputs("></i>", out);
+        thaw_page_text(out, series[i].name);
+        fputs("</span> ", out);
+    }
+    fputs("</p>", out);
+}
+
+static double sloping_height(const thaw_axis *a) {
+    return 18 + 0.71 * fmin(longest(a->names, a->n_names), SLOPING);
+}
+
+void thaw_chart_put(FILE *out, const thaw_chart *c) {
+    enum { LEFT = 52, TOP = 10, RIGHT = 10, USUAL = 170, FIGURES = 22 };
+    plot p = {.out = out,
+              .x = settle(&c->x),
+              .y = settle(&c->y),
+              .left = LEFT,
+              .top = TOP,
+              .width = WIDTH - LEFT - RIGHT,
+              .height = c->height > 0 ? c->height : USUAL};
+    double height =
+        p.top + p.height + (c->x.names ? sloping_height(&c->x) : FIGURES) + (c->x.label ? LINE : 0);
+    begin_box(out, c->title, false);
+    begin_svg(out, c->title, WIDTH, height);
+    put_frame(&p, height);
+    for (size_t i = 0; i < c->n_series; i++)
+        put_series(&p, &c->series[i]);
+    fputs("</svg>", out);
+    put_legend(out, c->series, c->n_series);
+    fputs("</div>\n", out);
+}
+
+/* ---- bars ------------------------------------------------------------------------------------- */
+
+static double largest(const thaw_bar *bars, size_t n) {
+    double most = 0;
+    for (size_t i = 0; i < n; i++)
+        if (isfinite(bars[i].value)) most = fmax(most, bars[i].value);
+    return most > 0 ? most : 1;
+}
+
+static void put_bar(FILE *out, const thaw_bar *bar, thaw_unit unit, double most, double y) {
+    enum { NAME = 124, FIGURE = 58, SPACE = WIDTH - NAME - FIGURE };
+    char text[THAW_UNIT_TEXT];
+    double length = isfinite(bar->value) ? SPACE * within(bar->value / most, 0, 1) : 0;
+    thaw_unit_text(text, unit, bar->value);
+    fprintf(out, "<g><text class=strong x=\"%d\" y=\"%.1f\" text-anchor=end>", NAME - 6, y + 12);
+    put_short(out, bar->name, NAME - 10);
+    fputs("</text><rect", out);
+    put_colour(out, bar->colour, "");
+    fprintf(out,
+            " x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"12\" rx=\"2\"/>"
+            "<text x=\"%.1f\" y=\"%.1f\">%s</text><title>",
+            NAME, y + 2, fmax(length, 1), NAME + length + 5, y + 12, text);
+    thaw_page_text(out, bar->name);
+    fprintf(out, ": %s</title></g>\n", text);
+}
+
+void thaw_chart_bars(FILE *out, const char *title, thaw_unit unit, double most,
+                     const thaw_bar *bars, size_t n) {
+    enum { PITCH = 17 };
+    if (most <= 0) most = largest(bars, n);
+    begin_box(out, title, false);
+    begin_svg(out, title, WIDTH, PITCH * (double)n + 2);
+    for (size_t i = 0; i < n; i++)
+        put_bar(out, &bars[i], unit, most, PITCH * (double)i);
+    fputs("</svg></div>\n", out);
+}
+
+void thaw_chart_blocks(FILE *out, double share, int columns) {
+    static const char *const parts[] = {"",       "\u258f", "\u258e", "\u258d",
+                                        "\u258c", "\u258b", "\u258a", "\u2589"};
+    enum { EIGHTHS = 8 };
+    int n = isfinite(share) ? (int)lround(within(share, 0, 1) * columns * EIGHTHS) : 0;
+    for (int i = 0; i < n / EIGHTHS; i++)
+        fputs("\u2588", out);
+    fputs(parts[n % EIGHTHS], out);
+    fprintf(out, "%*s", columns - (n + EIGHTHS - 1) / EIGHTHS, "");
+}
+
+/* ---- a heat map ------------------------------------------------------------------------------- */
+
+enum { NAME_WIDTH = 110 };
+
+/* Large where there is room; from a hundred on, an overview that still fits a screen. */
+static double cell_side(const thaw_heat *h) {
+    enum { LARGEST = 34, SMALLEST = 3, NAMED = 12, ROOM = 900 };
+    size_t most = h->n_rows > h->n_columns ? h->n_rows : h->n_columns;
+    double fits = ROOM / (double)(most ? most : 1);
+    if (most <= 100) return within(floor(fits), NAMED, LARGEST);
+    return within(floor(2 * fits) / 2, SMALLEST, NAMED);
+}
+
+/* Every so many names there is one, where there is no room for all. */
+static size_t name_pitch(double side) {
+    return side >= LINE - 2 ? 1 : (size_t)ceil((LINE - 2) / side);
+}
+
+static void put_row_names(FILE *out, const thaw_heat *h, double side, double left, double top) {
+    for (size_t i = 0; i < h->n_rows; i += name_pitch(side)) {
+        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=end>", left - 5,
+                top + side * ((double)i + 0.5) + 4);
+        put_short(out, h->rows[i], NAME_WIDTH);
+        fputs("</text>\n", out);
+    }
+}
+
+static void put_column_names(FILE *out, const thaw_heat *h, double side, double left, double top) {
+    for (size_t i = 0; i < h->n_columns; i += name_pitch(side)) {
+        double x = left + side * ((double)i + 0.5) + 4, y = top - 5;
+        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" transform=\"rotate(-90 %.1f %.1f)\">", x, y, x,
+                y);
+        put_short(out, h->columns[i], NAME_WIDTH);
+        fputs("</text>\n", out);
+    }
+}
+
+static void put_cell_title(FILE *out, const thaw_heat *h, const thaw_cell *c) {
+    fputs("<title>", out);
+    thaw_page_text(out, h->rows[c->row]);
+    fputs(" \u2192 ", out);
+    thaw_page_text(out, h->columns[c->column]);
+    fputs(": ", out);
+    thaw_page_text(out, c->text);
+    fputs("</title>", out);
+}
+
+static void put_cell(FILE *out, const thaw_heat *h, const thaw_cell *c, double side, double left,
+                     double top) {
+    const double faintest = 0.12, strongest = 0.68; /* The ink on it stays legible. */
+    double shade = faintest + (strongest - faintest) * within(c->shade, 0, 1);
+    double x = left + side * (double)c->column, y = top + side * (double)c->row;
+    bool fits = side >= 22 && text_width(c->text) < side;
+    double gap = side >= LINE - 2 ? 1 : 0;
+    fputs("<g><rect", out);
+    put_colour(out, c->colour, "");
+    fprintf(out, " x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill-opacity=\"%.2f\"/>", x,
+            y, side - gap, side - gap, side < LINE - 2 ? fmax(shade, 0.3) : shade);
+    if (fits) {
+        fprintf(out, "<text class=strong x=\"%.1f\" y=\"%.1f\" text-anchor=middle>", x + side / 2,
+                y + side / 2 + 4);
+        thaw_page_text(out, c->text);
+        fputs("</text>", out);
+    }
+    put_cell_title(out, h, c);
+    fputs("</g>\n", out);
+}
+
+void thaw_chart_heat(FILE *out, const thaw_heat *h) {
+    double side = cell_side(h), left = 12 + fmin(longest(h->rows, h->n_rows), NAME_WIDTH);
+    double top = 12 + fmin(longest(h->columns, h->n_columns), NAME_WIDTH);
+    double width = side * (double)h->n_columns, height = side * (double)h->n_rows;
+    begin_box(out, h->title, true);
+    begin_svg(out, h->title, left + width + 2, top + height + 2);
+    put_row_names(out, h, side, left, top);
+    put_column_names(out, h, side, left, top);
+    fprintf(out, "<rect class=grid x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>\n",
+            left - 1, top - 1, width + 1, height + 1);
+    for (size_t i = 0; i < h->n_cells; i++)
+        put_cell(out, h, &h->cells[i], side, left, top);
+    fputs("</svg></div><p class=legend>Rows: ", out);
+    thaw_page_text(out, h->row_label);
+    fputs("; columns: ", out);
+    thaw_page_text(out, h->column_label);
+    fputs(".</p></div>\n", out);
+}
+
+/* ---- parallel coordinates ---------------------------------------------------------------------- */
+
+enum { PITCH = 132, PATHS_LEFT = 66, PATHS_TOP = 26, PATHS_HEIGHT = 200 };
+
+static double parallel_y(const thaw_axis *a, double value) {
+    return PATHS_TOP + PATHS_HEIGHT * (1 - place(a, value));
+}
+
+static void put_upright(FILE *out, const thaw_axis *a, double x) {
+    enum { NAME = 120, TICK = 58 };
+    double at[MOST_TICKS];
+    size_t n = a->names ? a->n_names : ticks(a, at), every = 1;
+    while ((double)(n / every) * LINE > PATHS_HEIGHT)
+        every++;
+    fprintf(out,
+            "<line class=grid x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>"
+            "<text class=strong x=\"%.1f\" y=\"12\" text-anchor=middle>",
+            x, x, PATHS_TOP, PATHS_TOP + PATHS_HEIGHT, x);
+    put_short(out, a->label, NAME);
+    fputs("</text>\n", out);
+    for (size_t i = 0; i < n; i += every) {
+        char text[THAW_UNIT_TEXT];
+        double y = parallel_y(a, a->names ? (double)i : at[i]);
+        if (!a->names) tick_text(text, a, at[i]);
+        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=end>", x - 5, y + 4);
+        put_short(out, a->names ? a->names[i] : text, TICK);
+        fputs("</text>\n", out);
+    }
+}
+
+static void put_path(FILE *out, const thaw_axis *axes, size_t n_axes, const thaw_path *path) {
+    fputs("<polyline", out);
+    put_colour(out, path->best ? THAW_COLOUR_WARN : THAW_COLOUR_ACCENT, "line");
+    fprintf(out, " stroke-opacity=\"%.2f\" points=\"",
+            path->best ? 1 : 0.1 + 0.7 * within(path->shade, 0, 1));
+    for (size_t k = 0; k < n_axes; k++) {
+        double y = parallel_y(&axes[k], path->values[k]);
+        if (isfinite(y)) fprintf(out, "%.1f,%.1f ", PATHS_LEFT + PITCH * (double)k, y);
+    }
+    fputs("\"><title>", out);
+    thaw_page_text(out, path->title);
+    fputs("</title></polyline>\n", out);
+}
+
+void thaw_chart_parallel(FILE *out, const char *title, const thaw_axis *axes, size_t n_axes,
+                         const thaw_path *paths, size_t n_paths) {
+    enum { MOST = 32, RIGHT = 62, BOTTOM = 10 };
+    thaw_axis settled[MOST];
+    if (n_axes > MOST) n_axes = MOST;
+    for (size_t k = 0; k < n_axes; k++)
+        settled[k] = settle(&axes[k]);
+    begin_box(out, title, true);
+    begin_svg(out, title, PATHS_LEFT + PITCH * (double)(n_axes - 1) + RIGHT,
+              PATHS_TOP + PATHS_HEIGHT + BOTTOM);
+    for (int best = 0; best < 2; best++) /* The best one on top. */
+        for (size_t i = 0; i < n_paths; i++)
+            if (paths[i].best == best) put_path(out, settled, n_axes, &paths[i]);
+    for (size_t k = 0; k < n_axes; k++)
+        put_upright(out, &settled[k], PATHS_LEFT + PITCH * (double)k);
+    fputs("</svg></div></div>\n", out);
+}
