@@ -11,12 +11,13 @@
 
 /* What numbers are drawn for. Each use has streams of its own, 2^48 of them. */
 typedef enum thaw_rng_use {
-    THAW_RNG_INIT,    /* Initial weights. */
-    THAW_RNG_SHUFFLE, /* An epoch's order; stream: the epoch. */
-    THAW_RNG_DROPOUT, /* A step's masks; stream: the step. */
-    THAW_RNG_SAMPLE,  /* Which records a self-test looks at. */
-    THAW_RNG_VIEW,    /* A view of a picture, whose hash is the seed; stream: its number. */
-    THAW_RNG_CHOICE,  /* Which views an epoch looks at; stream: the epoch. */
+    THAW_RNG_INIT,     /* Initial weights. */
+    THAW_RNG_SHUFFLE,  /* An epoch's order; stream: the epoch. */
+    THAW_RNG_DROPOUT,  /* A step's masks; stream: the step. */
+    THAW_RNG_SAMPLE,   /* Which records a self-test looks at. */
+    THAW_RNG_VIEW,     /* A view of a picture, whose hash is the seed; stream: its number. */
+    THAW_RNG_CHOICE,   /* Which views an epoch looks at; stream: the epoch. */
+    THAW_RNG_RESAMPLE, /* What a difference is held against; stream: 0 pictures, 1 signs. */
 } thaw_rng_use;
 
 /* Reads one stream from its beginning. */

@@ -55,6 +55,11 @@ const thaw_tune_ranges thaw_tune_legal = {
 #undef X
 };
 
+const char *thaw_recipe_name(thaw_recipe recipe) {
+    static const char *const names[] = {THAW_RECIPE_LIST(THAW_ENUM_NAME)};
+    return names[recipe];
+}
+
 /* What was measured is lp_ft with sgd and BN frozen, as it stands here: MobileNetV2 on flowers5, steel6 and
  * Oxford-12 (tests/bench/results/2026-11-26-training.md). Other values were not compared; those of adamw
  * and of random weights are the usual ones. */

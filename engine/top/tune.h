@@ -31,6 +31,7 @@ typedef enum thaw_init { THAW_INIT_LIST(THAW_ENUM_VALUE) } thaw_init;
     X(THAW_RECIPE_GRADUAL, "gradual") \
     X(THAW_RECIPE_JOINT, "joint")
 typedef enum thaw_recipe { THAW_RECIPE_LIST(THAW_ENUM_VALUE) } thaw_recipe;
+const char *thaw_recipe_name(thaw_recipe recipe);
 
 /* all: each row once an epoch; balanced: as many draws, each of a class that is as likely as others. */
 #define THAW_SAMPLING_LIST(X)   \

@@ -15,9 +15,17 @@ typedef struct building {
     thaw_cli_flag *flags;
 } building;
 
-static const thaw_command *find_command(const thaw_command *commands, size_t n, const char *name) {
-    for (size_t i = 0; i < n; i++)
-        if (!strcmp(commands[i].name, name)) return &commands[i];
+/* The command called `name`, or by this and the next word; *words: how many that are. */
+static const thaw_command *find_command(const thaw_command *commands, size_t n, const char *name,
+                                        const char *next, int *words) {
+    size_t first = strlen(name);
+    for (*words = 2; *words > 0; --*words)
+        for (size_t i = 0; i < n; i++) {
+            const char *c = commands[i].name;
+            bool both =
+                next && !strncmp(c, name, first) && c[first] == ' ' && !strcmp(c + first + 1, next);
+            if (*words == 2 ? both : !strcmp(c, name)) return &commands[i];
+        }
     return NULL;
 }
 
@@ -138,7 +146,9 @@ static thaw_status take_command(thaw_cli *cli, const thaw_command *commands, siz
         return thaw_fail(err, THAW_ERR_USAGE,
                          "'%.120s' stands before the command: write thaw COMMAND %.120s", name,
                          name);
-    cli->command = find_command(commands, n_commands, name);
+    int words;
+    cli->command = find_command(commands, n_commands, name, *i < argc ? argv[*i] : NULL, &words);
+    if (words == 2) ++*i;
     return cli->command ? THAW_OK : fail_command(commands, n_commands, name, err);
 }
 

@@ -14,6 +14,7 @@ THAW_COMMAND(predict);
 THAW_COMMAND(cache);
 THAW_COMMAND(demo);
 THAW_COMMAND(bench);
+THAW_COMMAND(freeze);
 THAW_COMMAND(options);
 THAW_COMMAND(new);
 THAW_COMMAND(export);

@@ -52,6 +52,7 @@ enum {
     CACHE = THAW_FOR_CACHE,
     NEW = THAW_FOR_NEW,
     EXPORT = THAW_FOR_EXPORT,
+    FREEZE = THAW_FOR_FREEZE,
     PIXELS = INSPECT | TRAIN | CACHE,
     COMPUTING = INSPECT | TRAIN | EVAL | PREDICT | CACHE,
 };
@@ -338,6 +339,28 @@ static const thaw__option table[] = {
     {.key = "export.safetensors", .used_by = EXPORT, PATH(export_to.safetensors), .fallback = "",
      .aliases = "safetensors",
      .help = "The file that export writes: the tensors above the cut and the head's, for PyTorch."},
+
+    {.key = "bench.cuts", .used_by = FREEZE, TEXT(bench.cuts), .fallback = "stages", .aliases = "cuts",
+     .help = "What bench freeze compares, beside the head alone: stages is a cut a stage, where its tensor "
+             "is smallest, and everything; all is every named cut; or a list of cuts with commas."},
+    {.key = "bench.seeds", .used_by = FREEZE, INTEGER(bench.seeds), .fallback = "3", RANGE(1, 100),
+     .aliases = "seeds",
+     .help = "Trainings a depth, from seed on."},
+    {.key = "bench.folds", .used_by = FREEZE, INTEGER(bench.folds), .fallback = "0", RANGE(0, 100),
+     .aliases = "folds",
+     .help = "Cross-validates over so many folds of all pictures, with one seed; 0: by seeds."},
+    {.key = "bench.scratch", .used_by = FREEZE, SWITCH(bench.scratch), .fallback = "false",
+     .aliases = "scratch",
+     .help = "Also trains the same network from random weights."},
+    {.key = "bench.minutes", .used_by = FREEZE, NUMBER(bench.minutes), .fallback = "0",
+     RANGE(0, 100000), .aliases = "minutes",
+     .help = "What would end later is left out, which is said; 0 is no limit. The next time goes on."},
+    {.key = "report.price_per_hour", .used_by = FREEZE, NUMBER(report.price_per_hour), AUTO,
+     RANGE(0, 100000),
+     .help = "What an hour of this machine costs, for the costs in the report; auto is the list price of "
+             "report.instance."},
+    {.key = "report.instance", .used_by = FREEZE, TEXT(report.instance), .fallback = "",
+     .help = "The machine's name at Amazon SageMaker, such as ml.g5.xlarge."},
 
     {.key = "predict.top", .used_by = PREDICT, INTEGER(predict.top), .fallback = "5",
      RANGE(1, 100000), .aliases = "top top_k",

@@ -24,7 +24,7 @@
 #include "status.h"
 #include "top/tune.h"
 
-enum { THAW_OPTIONS_MAX = 112 }; /* Room for rows in the table. */
+enum { THAW_OPTIONS_MAX = 128 }; /* Room for rows in the table. */
 
 /* What an option holds that was given as "auto", which leaves the choice to the program: a value of
  * its C type that means nothing else. NaN is a number's, NULL a text's. */
@@ -61,7 +61,8 @@ enum {
     THAW_FOR_CACHE = 1 << 4,
     THAW_FOR_NEW = 1 << 5,
     THAW_FOR_EXPORT = 1 << 6,
-    THAW_FOR_ALL = (1 << 7) - 1,
+    THAW_FOR_FREEZE = 1 << 7,
+    THAW_FOR_ALL = (1 << 8) - 1,
 };
 
 /* A folder, or a share of something else. */
@@ -171,6 +172,16 @@ typedef struct thaw_options {
     struct {
         const char *safetensors;
     } export_to;
+    struct {
+        const char *cuts;
+        int64_t seeds, folds;
+        bool scratch;
+        double minutes;
+    } bench;
+    struct {
+        double price_per_hour;
+        const char *instance;
+    } report;
     thaw_opt_origin origin[THAW_OPTIONS_MAX]; /* By row. */
     thaw_arena arena;
 } thaw_options;

@@ -336,9 +336,11 @@ static void put_metrics(const run *r, thaw_json *json) {
     json_t *epochs = thaw_json_object(json, json->root, "epochs");
     thaw_json_integer(json, epochs, "run", r->result.epochs_run);
     thaw_json_integer(json, epochs, "kept", r->result.kept.epoch);
+    thaw_json_real(json, json->root, "images_per_second", r->session.images_per_second);
+    thaw_json_integer(json, json->root, "trained_parameters",
+                      has_top(r) ? r->top.result.n_params : r->head.n_params);
     if (has_top(r)) {
         const thaw_tune_result *top = &r->top.result;
-        thaw_json_integer(json, json->root, "trained_parameters", top->n_params);
         thaw_json_real(json, json->root, "trained_images_per_second", top->rows_per_second);
         thaw_json_integer(json, json->root, "training_bytes", (int64_t)top->bytes);
     }

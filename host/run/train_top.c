@@ -181,14 +181,13 @@ static thaw_status check_norm(const thaw_network *n, const thaw_options *o, thaw
 }
 
 static void say_plan(const thaw_top_run *r, thaw_session *s, const thaw_network *n) {
-    static const char *const recipes[] = {THAW_RECIPE_LIST(THAW_ENUM_NAME)};
     static const char *const norms[] = {THAW_NORM_LIST(THAW_ENUM_NAME)};
     const thaw_tune_options *o = &r->job.options;
     thaw_log_write(&s->log, THAW_LOG_INFO,
                    "trained: %.3f M numbers between the cut and the head, recipe %s, BN %s, rate "
                    "%g, %lld epochs of batches of %lld",
                    (double)(n->cut->params_above - n->head_cut->params_above) / 1e6,
-                   recipes[o->recipe], norms[o->norm], o->lr, (long long)o->epochs,
+                   thaw_recipe_name(o->recipe), norms[o->norm], o->lr, (long long)o->epochs,
                    (long long)o->batch);
 }
 
