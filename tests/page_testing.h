@@ -23,7 +23,7 @@ static inline void page_check_numbers(const char *tag, const char *end) {
         const char *at = strstr(tag, names[i]);
         if (!at || at > end) continue;
         at += strlen(names[i]);
-        const char *stop = at + strspn(at, "0123456789., MHV-");
+        const char *stop = at + strspn(at, "0123456789., MHVLz-");
         if (*stop != '"') fail_msg("no number at %.60s in %.80s", stop, tag);
     }
 }

@@ -123,9 +123,9 @@ static void a_value_is_drawn_where_it_belongs(void **state) {
     (void)state;
     json_t *doc = parse(freeze_text);
     char *page = page_of(thaw_depth_page_write, doc);
-    expect_part(page, "points=\"101.7,137.5 201.0,52.5 \"");
-    expect_part(page, "d=\"M97.7 180.0H105.7M101.7 180.0V95.0M97.7 95.0H105.7\"");
-    expect_part(page, "cx=\"201.0\" cy=\"52.5\" r=\"6.0\""); /* The recommended one is larger. */
+    expect_part(page, "points=\"101.0,137.5 199.0,52.5 \"");
+    expect_part(page, "d=\"M97.0 180.0H105.0M101.0 180.0V95.0M97.0 95.0H105.0\"");
+    expect_part(page, "cx=\"199.0\" cy=\"52.5\" r=\"6.0\""); /* The recommended one is larger. */
     assert_int_equal(count_of(page, "cy=\"52.5\" r=\"3.0\""), 0);
     free(page);
     json_decref(doc);

@@ -89,7 +89,8 @@ static void add_row(thaw_metrics *metrics, const float *z, int32_t label) {
     metrics->answered[best]++;
     metrics->loss_sum += sum - z[label];
     if (kept)
-        *kept = (thaw_answer){label, (int32_t)best, (float)score, (float)(score - exp(next - sum))};
+        *kept = (thaw_answer){label, (int32_t)best, (float)score, (float)(score - exp(next - sum)),
+                              (float)exp(z[label] - sum)};
 }
 
 void thaw_metrics_add(thaw_metrics *metrics, int64_t M, const float *logits, const int32_t *label) {
@@ -119,6 +120,29 @@ void thaw_metrics_finish(thaw_metrics *metrics) {
     metrics->loss = n_scored ? metrics->loss_sum / (double)n_scored : metrics->n_nan ? NAN : 0;
     metrics->top1 = ratio((double)metrics->n_top1, n);
     metrics->top5 = ratio((double)metrics->n_top5, n);
+}
+
+void thaw_metrics_calibrate(const thaw_metrics *metrics, thaw_calibration *c) {
+    enum { BINS = THAW_CALIBRATION_BINS };
+    int64_t n = 0;
+    double distance = 0;
+    *c = (thaw_calibration){.ece = NAN};
+    for (int64_t i = 0; i < metrics->n; i++) {
+        const thaw_answer *a = &metrics->answers[i];
+        if (a->answer < 0) continue;
+        int bin = (int)ceil((double)a->score * BINS) - 1;
+        bin = bin < 0 ? 0 : bin < BINS ? bin : BINS - 1;
+        c->n[bin]++;
+        c->score[bin] += a->score;
+        c->right[bin] += a->answer == a->label;
+        n++;
+    }
+    for (int b = 0; b < BINS; b++) {
+        distance += fabs(c->score[b] - c->right[b]);
+        c->score[b] = c->n[b] ? c->score[b] / (double)c->n[b] : NAN;
+        c->right[b] = c->n[b] ? c->right[b] / (double)c->n[b] : NAN;
+    }
+    if (n) c->ece = distance / (double)n;
 }
 
 static int compare_pairs(const void *a, const void *b) {

@@ -18,6 +18,7 @@ typedef struct thaw_answer {
     int32_t label;       /* The truth. */
     int32_t answer;      /* The class with the highest logit; -1: the row holds a NaN. */
     float score, margin; /* Its probability, and by how much the next one's is lower. */
+    float own;           /* The probability of the truth. */
 } thaw_answer;
 
 typedef struct thaw_metrics {
@@ -58,6 +59,20 @@ void thaw_metrics_add(thaw_metrics *metrics, int64_t M, const float *logits, con
 
 /* Computes the shares and means from the rows so far; all are 0 when there is none. */
 void thaw_metrics_finish(thaw_metrics *metrics);
+
+/* How well probabilities are what they say: of answers with a probability of 0.8, four fifths should be
+ * right. Bins of equal width, (b/15, (b+1)/15]; ece is the expected calibration error, the mean over
+ * the rows of the distance between score and share of right answers in their bin (Guo et al. 2017). */
+enum { THAW_CALIBRATION_BINS = 15 };
+typedef struct thaw_calibration {
+    double ece; /* NaN without rows. */
+    int64_t n[THAW_CALIBRATION_BINS];
+    double score[THAW_CALIBRATION_BINS],
+        right[THAW_CALIBRATION_BINS]; /* Means; NaN where n is 0. */
+} thaw_calibration;
+
+/* Of the answers kept; NaN rows do not count. */
+void thaw_metrics_calibrate(const thaw_metrics *metrics, thaw_calibration *calibration);
 
 /* So many rows of a class were answered with this one. */
 typedef struct thaw_confusion {

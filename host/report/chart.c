@@ -49,16 +49,21 @@ static void put_short(FILE *out, const char *text, double pixels) {
     if (text[n]) fputs("\u2026", out);
 }
 
+/* Hues that people tell apart; further numbers have them again, and other marks. */
+enum { HUES = 8, MARKS = 3 };
+
+static int mark_of(int colour) {
+    return colour < 0 ? 0 : colour / HUES % MARKS;
+}
+
 /* The attributes of a colour, with one more class. */
 static void put_colour(FILE *out, int colour, const char *class) {
-    static const int hues[] = {212, 24, 150, 285, 345, 48, 185, 95};
+    static const int hues[HUES] = {212, 24, 150, 285, 345, 48, 185, 95};
     static const char *const named[] = {"grey", "accent", "warn"};
-    enum { HUES = sizeof hues / sizeof *hues, GOLDEN = 137, CIRCLE = 360 };
     if (colour < 0)
         fprintf(out, " class=\"%s %s\"", named[-1 - colour], class);
     else
-        fprintf(out, " class=\"k %s\" style=\"--h:%d\"", class,
-                colour < HUES ? hues[colour] : (colour * GOLDEN) % CIRCLE);
+        fprintf(out, " class=\"k %s\" style=\"--h:%d\"", class, hues[colour % HUES]);
 }
 
 static void begin_box(FILE *out, const char *title, bool wide) {
@@ -224,6 +229,7 @@ typedef struct plot {
     FILE *out;
     thaw_axis x, y;
     double left, top, width, height; /* Of the inside. */
+    double right;                    /* What is beside it. */
 } plot;
 
 static double px(const plot *p, double value) {
@@ -270,7 +276,7 @@ static void put_x_figures(const plot *p) {
         char text[THAW_UNIT_TEXT];
         tick_text(text, &p->x, at[i]);
         double x = px(p, at[i]), half = text_width(text) / 2;
-        x = fmin(x, WIDTH - half);
+        x = fmin(x, p->left + p->width + p->right - half);
         if (x - half < free_from) continue;
         free_from = x + half + LETTER;
         fprintf(p->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=middle>%s</text>\n", x,
@@ -343,19 +349,31 @@ static void put_point_title(const plot *p, const thaw_series *s, size_t i) {
     fputs("</title>", p->out);
 }
 
+/* A circle, a square or a diamond. */
+static void put_mark(const plot *p, const thaw_series *s, double x, double y, double r) {
+    int mark = mark_of(s->colour);
+    fputs(mark == 0 ? "<circle" : "<path", p->out);
+    put_colour(p->out, s->colour, s->rings ? "ring" : "");
+    if (mark == 0)
+        fprintf(p->out, " cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\">", x, y, r);
+    else if (mark == 1)
+        fprintf(p->out, " d=\"M%.1f %.1fH%.1fV%.1fH%.1fz\">", x - r, y - r, x + r, y + r, x - r);
+    else
+        fprintf(p->out, " d=\"M%.1f %.1fL%.1f %.1fL%.1f %.1fL%.1f %.1fz\">", x, y - r - 1,
+                x + r + 1, y, x, y + r + 1, x - r - 1, y);
+}
+
 static void put_dots(const plot *p, const thaw_series *s) {
     const double usual = 3, large = 6;
     for (size_t i = 0; i < s->n; i++) {
         bool marked = (int64_t)i == s->marked;
         if (!is_shown(p, s, i) || !(s->dots || marked)) continue;
-        fputs("<circle", p->out);
-        put_colour(p->out, s->colour, s->rings ? "ring" : "");
-        fprintf(p->out, " cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\">", px(p, s->x[i]), py(p, s->y[i]),
-                marked     ? large
-                : s->rings ? usual + 2
-                           : usual);
+        put_mark(p, s, px(p, s->x[i]), py(p, s->y[i]),
+                 marked     ? large
+                 : s->rings ? usual + 2
+                            : usual);
         put_point_title(p, s, i);
-        fputs("</circle>\n", p->out);
+        fputs(mark_of(s->colour) == 0 ? "</circle>\n" : "</path>\n", p->out);
     }
 }
 
@@ -424,6 +442,13 @@ static void put_series(const plot *p, const thaw_series *s) {
     if (s->labels) put_labels(p, s);
 }
 
+static void put_key(FILE *out, const thaw_series *s) {
+    static const char *const marks[MARKS] = {"\u25cf", "\u25a0", "\u25c6"};
+    fputs("<span><i", out);
+    put_colour(out, s->colour, s->dash ? "dash" : s->line ? "" : "mark");
+    fprintf(out, ">%s</i>", s->line ? "" : s->rings ? "\u25cb" : marks[mark_of(s->colour)]);
+}
+
 static void put_legend(FILE *out, const thaw_series *series, size_t n) {
     size_t named = 0;
     for (size_t i = 0; i < n; i++)
@@ -432,9 +457,7 @@ static void put_legend(FILE *out, const thaw_series *series, size_t n) {
     fputs("<p class=legend>", out);
     for (size_t i = 0; i < n; i++) {
         if (!series[i].name) continue;
-        fputs("<span><i", out);
-        put_colour(out, series[i].colour, series[i].dash ? "dash" : "");
-        fputs("></i>", out);
+        put_key(out, &series[i]);
         thaw_page_text(out, series[i].name);
         fputs("</span> ", out);
     }
@@ -446,22 +469,24 @@ static double sloping_height(const thaw_axis *a) {
 }
 
 void thaw_chart_put(FILE *out, const thaw_chart *c) {
-    enum { LEFT = 52, TOP = 10, RIGHT = 10, USUAL = 170, FIGURES = 22 };
+    enum { LEFT = 52, TOP = 10, RIGHT = 14, USUAL = 170, FIGURES = 22 };
+    double whole = c->width > 0 ? c->width : WIDTH;
     plot p = {.out = out,
               .x = settle(&c->x),
               .y = settle(&c->y),
               .left = LEFT,
               .top = TOP,
-              .width = WIDTH - LEFT - RIGHT,
+              .width = whole - LEFT - RIGHT,
+              .right = RIGHT,
               .height = c->height > 0 ? c->height : USUAL};
     double height =
         p.top + p.height + (c->x.names ? sloping_height(&c->x) : FIGURES) + (c->x.label ? LINE : 0);
-    begin_box(out, c->title, false);
-    begin_svg(out, c->title, WIDTH, height);
+    begin_box(out, c->title, whole > WIDTH);
+    begin_svg(out, c->title, whole, height);
     put_frame(&p, height);
     for (size_t i = 0; i < c->n_series; i++)
         put_series(&p, &c->series[i]);
-    fputs("</svg>", out);
+    fputs(whole > WIDTH ? "</svg></div>" : "</svg>", out);
     put_legend(out, c->series, c->n_series);
     fputs("</div>\n", out);
 }

@@ -54,6 +54,7 @@ typedef struct thaw_chart {
     thaw_axis x, y;
     const thaw_series *series; /* [n_series] drawn in turn. */
     size_t n_series;
+    double width;  /* 0: usual; a wider one scrolls. */
     double height; /* Of the plot itself; 0: usual. */
 } thaw_chart;
 

@@ -105,6 +105,6 @@ thaw_status thaw_curves_put_loss(FILE *out, const thaw_curves *c, thaw_error *er
 }
 
 thaw_status thaw_curves_put_top1(FILE *out, const thaw_curves *c, thaw_error *err) {
-    thaw_axis y = {.low = c->least_top1, .high = 1, .unit = THAW_UNIT_SHARE};
+    thaw_axis y = {.low = 1 - c->top1_span, .high = 1, .unit = THAW_UNIT_SHARE};
     return put_pair(out, c, train_top1, validation_top1, "top-1", y, err);
 }

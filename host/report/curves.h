@@ -11,10 +11,10 @@ typedef struct thaw_curves {
     const char *title;        /* Of which training; NULL: there is only one. */
     const thaw_epoch *epochs; /* [n] */
     int64_t n;
-    int64_t kept;      /* The number of the epoch whose weights are kept; 0: not known. */
-    bool penalties;    /* They are not epochs, but what a solver tried. */
-    double least_top1; /* Where the axis of top-1 begins at the latest, so that several can be
-                        * compared; NaN: anywhere. */
+    int64_t kept;     /* The number of the epoch whose weights are kept; 0: not known. */
+    bool penalties;   /* They are not epochs, but what a solver tried. */
+    double top1_span; /* The axis of top-1 reaches from 1 down by as much or more, so that several
+                        * charts can be compared. */
 } thaw_curves;
 
 /* The lowest top-1 among them, NaN when there is none. */

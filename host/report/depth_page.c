@@ -58,7 +58,7 @@ static const char *last_letters(const char *name, size_t letters) {
 }
 
 static const char *end_of(depths *d, const char *name) {
-    enum { LETTERS = 14 };
+    enum { LETTERS = 12 };
     if (thaw_utf8_letters(name) <= LETTERS) return name;
     return thaw_arena_printf(&d->arena, "\u2026%s", last_letters(name, LETTERS - 1));
 }
@@ -332,7 +332,7 @@ static thaw_status put_curves(FILE *out, depths *d, thaw_error *err) {
                    "epoch whose weights are kept.");
     thaw_page_charts_begin(out);
     for (size_t i = 0; i < d->n; i++) {
-        curves[i].least_top1 = least;
+        curves[i].top1_span = 1 - least;
         if (curves[i].n > 0) THAW_TRY(thaw_curves_put_top1(out, &curves[i], err));
     }
     thaw_page_charts_end(out);

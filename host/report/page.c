@@ -37,6 +37,7 @@ static const char style[] =
     "svg rect.accent,svg rect.warn,svg rect.k{stroke:none}"
     ".legend{font-size:.8rem}.legend i{display:inline-block;width:1.3em;border-top:3px solid;"
     "margin:0 .35em .25em 0;vertical-align:middle}.legend i.dash{border-top-style:dashed}"
+    ".legend i.mark{border:0;width:auto;margin-bottom:0;font-style:normal}"
     ".legend span{margin-right:1em;color:inherit;display:inline-block}"
     "table{border-collapse:collapse}td,th{padding:.15rem .6rem;text-align:right;"
     "white-space:nowrap;vertical-align:top}"

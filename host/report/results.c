@@ -20,6 +20,7 @@ thaw_status thaw_results_finish(thaw_results *r, thaw_arena *arena, thaw_error *
     for (size_t k = 0; k < K; k++)
         r->by_f1[k] = (int64_t)k;
     qsort_r(r->by_f1, K, sizeof *r->by_f1, compare_f1, &r->metrics);
+    thaw_metrics_calibrate(&r->metrics, &r->calibration);
     return thaw_metrics_confusion(&r->metrics, arena, &r->pairs, &r->n_pairs, err);
 }
 
@@ -29,6 +30,7 @@ void thaw_results_json(thaw_json *json, json_t *into, const thaw_results *r) {
     thaw_json_real(json, into, "top5", m->top5);
     thaw_json_real(json, into, "balanced_accuracy", m->balanced);
     thaw_json_real(json, into, "loss", m->loss);
+    thaw_json_real(json, into, "ece", r->calibration.ece);
     thaw_json_integer(json, into, "n", m->n);
     if (m->n_nan) thaw_json_integer(json, into, "n_without_scores", m->n_nan);
 }
@@ -43,6 +45,18 @@ void thaw_results_classes_json(thaw_json *json, json_t *into, const thaw_results
         thaw_json_real(json, one, "recall", m->recall[k]);
         thaw_json_real(json, one, "f1", m->f1[k]);
         thaw_json_integer(json, one, "support", m->support[k]);
+    }
+}
+
+void thaw_results_calibration_json(thaw_json *json, json_t *into, const thaw_results *r) {
+    const thaw_calibration *c = &r->calibration;
+    json_t *bins = thaw_json_array(json, into, "calibration");
+    for (int b = 0; b < THAW_CALIBRATION_BINS; b++) {
+        if (!c->n[b]) continue;
+        json_t *one = thaw_json_object(json, bins, NULL);
+        thaw_json_integer(json, one, "n", c->n[b]);
+        thaw_json_real(json, one, "score", c->score[b]);
+        thaw_json_real(json, one, "right", c->right[b]);
     }
 }
 

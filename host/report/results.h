@@ -12,18 +12,22 @@ typedef struct thaw_results {
     const char *const *classes; /* [metrics.K] names, in the order of the labels. */
     thaw_confusion *pairs;      /* [n_pairs] as thaw_metrics_confusion has them. */
     size_t n_pairs;
+    thaw_calibration calibration;
     int64_t *by_f1; /* [K] classes by rising F1; those without rows come last. */
 } thaw_results;
 
 /* Fills in what follows from metrics and classes, in the arena. ERR_NOMEM. */
 thaw_status thaw_results_finish(thaw_results *results, thaw_arena *arena, thaw_error *err);
 
-/* Add to the object `into`: "top1", "top5", "balanced_accuracy", "loss", "n", and "n_without_scores" where
+/* Add to the object `into`: "top1", "top5", "balanced_accuracy", "loss", "ece", "n", and "n_without_scores" where
  * there are such pictures; */
 void thaw_results_json(thaw_json *json, json_t *into, const thaw_results *results);
 
 /* "classes": [{"name", "precision", "recall", "f1", "support"}]; */
 void thaw_results_classes_json(thaw_json *json, json_t *into, const thaw_results *results);
+
+/* "calibration": [{"n", "score", "right"}], the bins that have answers, from low to high; */
+void thaw_results_calibration_json(thaw_json *json, json_t *into, const thaw_results *results);
 
 /* "confusion": [{"truth", "answer", "n"}], the pairs of class names that occur, right answers included.
  */

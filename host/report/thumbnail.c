@@ -17,12 +17,12 @@ static void put_base64(FILE *out, const unsigned char *bytes, size_t n) {
 }
 
 /* What the network sees, smaller, and in colours as they are. */
-static thaw_geometry small_geometry(const thaw_geometry *seen) {
+static thaw_geometry small_geometry(const thaw_geometry *seen, int side) {
     thaw_geometry g = *seen;
     int longer = g.width > g.height ? g.width : g.height;
-    g.width = (g.width * THAW_THUMBNAIL_SIDE + longer - 1) / longer;
-    g.height = (g.height * THAW_THUMBNAIL_SIDE + longer - 1) / longer;
-    g.shorter = (int)((int64_t)g.shorter * THAW_THUMBNAIL_SIDE / longer);
+    g.width = (g.width * side + longer - 1) / longer;
+    g.height = (g.height * side + longer - 1) / longer;
+    g.shorter = (int)((int64_t)g.shorter * side / longer);
     g.channels = 3;
     g.order = THAW_ORDER_RGB;
     return g;
@@ -56,8 +56,8 @@ static thaw_status put_image(FILE *out, const uint8_t *pixels, const thaw_geomet
 }
 
 thaw_status thaw_thumbnail_put(FILE *out, thaw_decoder *decoder, const char *path,
-                               const thaw_geometry *seen, thaw_error *err) {
-    thaw_geometry g = small_geometry(seen);
+                               const thaw_geometry *seen, int side, thaw_error *err) {
+    thaw_geometry g = small_geometry(seen, side);
     uint8_t pixels[3 * THAW_THUMBNAIL_SIDE * THAW_THUMBNAIL_SIDE];
     thaw_status status = read_small(decoder, path, &g, pixels, err);
     if (status != THAW_OK) return thaw_status_rejects(status) ? THAW_OK : status;

@@ -137,6 +137,7 @@ thaw_status thaw_epoch_log_finish(thaw_epoch_log *l, const thaw_epoch *kept, tha
     const thaw_epoch *last = &l->epochs[l->n - 1];
     if (l->said != last->epoch) say(l, last, THAW_LOG_INFO);
     explain_choice(l, kept);
+    l->kept_epoch = kept->epoch;
     thaw_log_write(l->log, THAW_LOG_INFO, "%s", l->kept);
     bool failed = !l->written || fflush(l->lines) != 0 || fsync(fileno(l->lines)) != 0;
     failed |= fclose(l->lines) != 0;

@@ -14,7 +14,8 @@ typedef struct thaw_epoch_log {
     thaw_epoch *epochs;   /* [n] */
     int64_t n, wanted;    /* So far; at most. */
     int64_t said;         /* The last that was shown. */
-    char kept[320];       /* After finish: which is kept and why, a sentence. */
+    char kept[320];       /* After finish: which is kept and why, a sentence; */
+    int64_t kept_epoch;   /* and its number. */
     FILE *lines;          /* NULL: closed. */
     const char *path;
     bool written; /* All of them, so far. */

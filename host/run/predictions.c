@@ -72,7 +72,7 @@ static void insert(const thaw_answer *answers, int64_t *rows, size_t *n, int64_t
 }
 
 thaw_status thaw_predictions_mistakes(const thaw_predictions *p, thaw_arena *arena,
-                                      const thaw_mistake **mistakes, size_t *n, thaw_error *err) {
+                                      thaw_mistake **mistakes, size_t *n, thaw_error *err) {
     const thaw_answer *answers = p->results->metrics.answers;
     int64_t rows[THAW_REPORT_MISTAKES];
     *n = 0;
@@ -86,7 +86,8 @@ thaw_status thaw_predictions_mistakes(const thaw_predictions *p, thaw_arena *are
         list[i] = (thaw_mistake){.path = thaw_arena_string(arena, path, strlen(path)),
                                  .truth = p->results->classes[a->label],
                                  .answer = p->results->classes[a->answer],
-                                 .score = a->score};
+                                 .score = a->score,
+                                 .row = rows[i]};
         if (!list[i].path) list = NULL;
     }
     *mistakes = list;

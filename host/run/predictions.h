@@ -23,8 +23,9 @@ thaw_status thaw_predictions_write(const thaw_predictions *predictions, const ch
 /* Warns of pictures whose scores are not numbers, and names the first. */
 void thaw_predictions_warn(const thaw_predictions *predictions, thaw_log *log);
 
-/* The most confident wrong answers, at most THAW_REPORT_MISTAKES; in the arena. ERR_NOMEM. */
+/* The most confident wrong answers, at most THAW_REPORT_MISTAKES, without neighbours; in the arena.
+ * ERR_NOMEM. */
 thaw_status thaw_predictions_mistakes(const thaw_predictions *predictions, thaw_arena *arena,
-                                      const thaw_mistake **mistakes, size_t *n, thaw_error *err);
+                                      thaw_mistake **mistakes, size_t *n, thaw_error *err);
 
 #endif

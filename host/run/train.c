@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "epoch_log.h"
+#include "insight.h"
 #include "model/bundle.h"
 #include "predictions.h"
 #include "report/sheet.h"
@@ -286,13 +287,20 @@ static thaw_predictions predictions(const run *r) {
                               &r->old};
 }
 
+/* The rows of a split as the head reads them, until the next call. */
+static thaw_status rows_of_head(void *ctx, thaw_split split, thaw_rows *rows, thaw_error *err) {
+    run *r = ctx;
+    *rows = r->splits[split].rows;
+    return has_top(r) ? thaw_train_top_rows(&r->top, &r->splits[split].rows, &r->arena, rows, err)
+                      : THAW_OK;
+}
+
 static thaw_status evaluate(run *r, thaw_error *err) {
     enum { BATCH = 256 };
     for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
-        thaw_rows rows = r->splits[s].rows;
-        if (!rows.n) continue;
-        if (has_top(r))
-            THAW_TRY(thaw_train_top_rows(&r->top, &r->splits[s].rows, &r->arena, &rows, err));
+        thaw_rows rows;
+        if (!r->splits[s].rows.n) continue;
+        THAW_TRY(rows_of_head(r, (thaw_split)s, &rows, err));
         THAW_TRY(thaw_evaluate(&r->head, &r->session.backend.kernels->top, &rows, BATCH, &r->arena,
                                &r->metrics[s], err));
         if (r->kept.output && s == (int)measured_on(r))
@@ -423,21 +431,35 @@ static thaw_status write_bundle(run *r, thaw_json *json, thaw_error *err) {
 static thaw_status write_report(run *r, const thaw_json *json, thaw_error *err) {
     char *path = in_folder(r, "report.html");
     if (!path) return no_memory(err);
-    thaw_predictions answered = predictions(r);
-    thaw_report report = {.title = r->title,
-                          .measured_on = thaw_split_name(measured_on(r)),
-                          .results = &r->measured,
-                          .metrics = json->root,
-                          .epochs = r->epochs.epochs,
-                          .n_epochs = r->epochs.n,
-                          .penalties = !has_top(r) && r->options->head.solver == THAW_SOLVER_LBFGS,
-                          .passes = r->result.passes,
-                          .kept = r->epochs.kept,
-                          .model = r->network.model.path,
-                          .cut = r->network.cut->name,
-                          .seen = &r->network.preprocess.geometry};
-    THAW_TRY(
-        thaw_predictions_mistakes(&answered, &r->arena, &report.mistakes, &report.n_mistakes, err));
+    thaw_report report = {
+        .title = r->title,
+        .measured_on = thaw_split_name(measured_on(r)),
+        .results = &r->measured,
+        .metrics = json->root,
+        .head = {.title = "head",
+                 .epochs = r->head_epochs.epochs,
+                 .n = r->head_epochs.n,
+                 .kept = r->head_epochs.kept_epoch,
+                 .penalties = r->options->head.solver == THAW_SOLVER_LBFGS},
+        .curves = {.epochs = r->epochs.epochs,
+                   .n = r->epochs.n,
+                   .kept = r->epochs.kept_epoch,
+                   .penalties = !has_top(r) && r->options->head.solver == THAW_SOLVER_LBFGS},
+        .passes = r->result.passes,
+        .kept = r->epochs.kept,
+        .model = r->network.model.path,
+        .cut = r->network.cut->name,
+        .pictures = {.seen = &r->network.preprocess.geometry,
+                     .duplicates = json_object_get(json->root, "duplicates")}};
+    thaw_insight_job insight = {.dataset = &r->session.dataset,
+                                .splits = r->splits,
+                                .metrics = r->metrics,
+                                .results = &r->measured,
+                                .measured = measured_on(r),
+                                .top = &r->session.backend.kernels->top,
+                                .rows = rows_of_head,
+                                .ctx = r};
+    THAW_TRY(thaw_insight_make(&insight, r->folder.partial, &r->arena, &report, err));
     return thaw_report_write(&report, path, err);
 }
 
@@ -447,6 +469,7 @@ static thaw_status write_run(run *r, thaw_json *json, thaw_error *err) {
     thaw_predictions answered = predictions(r);
     THAW_TRY(write_bundle(r, json, err));
     thaw_results_confusion_json(json, json->root, &r->measured);
+    thaw_results_calibration_json(json, json->root, &r->measured);
     /* The whole run counts, its bundle included. */
     thaw_json_real(json, json_object_get(json->root, "seconds"), "total", thaw_now_s() - r->start);
     THAW_TRY(thaw_json_write(json, metrics, err));
