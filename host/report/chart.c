@@ -8,7 +8,7 @@
 enum {
     WIDTH = 360,
     MOST_TICKS = 24,
-    LETTER = 6,   /* Pixels, about, of a letter of 11. */
+    LETTER = 7,   /* Pixels, at most in the mean, of a letter of 11. */
     LINE = 14,    /* Of text. */
     SLOPING = 76, /* At most, of a name that slopes below an axis. */
 };
@@ -280,7 +280,7 @@ static void put_x_figures(const plot *p) {
         if (x - half < free_from) continue;
         free_from = x + half + LETTER;
         fprintf(p->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=middle>%s</text>\n", x,
-                p->top + p->height + LINE, text);
+                p->top + p->height + LINE + 3, text);
     }
 }
 
@@ -417,7 +417,8 @@ static void put_label(const plot *p, boxes *b, double x, double y, const char *t
     for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
         if (!is_free(b, p, tries[i])) continue;
         take(b, tries[i]);
-        fprintf(p->out, "<text class=strong x=\"%.1f\" y=\"%.1f\">", tries[i].x0, tries[i].y1 - 2);
+        fprintf(p->out, "<text class=\"strong halo\" x=\"%.1f\" y=\"%.1f\">", tries[i].x0,
+                tries[i].y1 - 2);
         put_short(p->out, text, LONGEST);
         fputs("</text>\n", p->out);
         return;
@@ -469,7 +470,7 @@ static double sloping_height(const thaw_axis *a) {
 }
 
 void thaw_chart_put(FILE *out, const thaw_chart *c) {
-    enum { LEFT = 52, TOP = 10, RIGHT = 14, USUAL = 170, FIGURES = 22 };
+    enum { LEFT = 52, TOP = 10, RIGHT = 14, USUAL = 170, FIGURES = 25 };
     double whole = c->width > 0 ? c->width : WIDTH;
     plot p = {.out = out,
               .x = settle(&c->x),
@@ -631,7 +632,8 @@ void thaw_chart_heat(FILE *out, const thaw_heat *h) {
 enum { PITCH = 132, PATHS_LEFT = 66, PATHS_TOP = 26, PATHS_HEIGHT = 200 };
 
 static double parallel_y(const thaw_axis *a, double value) {
-    return PATHS_TOP + PATHS_HEIGHT * (1 - place(a, value));
+    double at = place(a, value);
+    return PATHS_TOP + PATHS_HEIGHT * (1 - (isfinite(at) ? within(at, 0, 1) : NAN));
 }
 
 static void put_upright(FILE *out, const thaw_axis *a, double x) {
@@ -650,7 +652,7 @@ static void put_upright(FILE *out, const thaw_axis *a, double x) {
         char text[THAW_UNIT_TEXT];
         double y = parallel_y(a, a->names ? (double)i : at[i]);
         if (!a->names) tick_text(text, a, at[i]);
-        fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=end>", x - 5, y + 4);
+        fprintf(out, "<text class=halo x=\"%.1f\" y=\"%.1f\" text-anchor=end>", x - 5, y + 4);
         put_short(out, a->names ? a->names[i] : text, TICK);
         fputs("</text>\n", out);
     }

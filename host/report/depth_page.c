@@ -58,7 +58,7 @@ static const char *last_letters(const char *name, size_t letters) {
 }
 
 static const char *end_of(depths *d, const char *name) {
-    enum { LETTERS = 12 };
+    enum { LETTERS = 10 };
     if (thaw_utf8_letters(name) <= LETTERS) return name;
     return thaw_arena_printf(&d->arena, "\u2026%s", last_letters(name, LETTERS - 1));
 }

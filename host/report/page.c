@@ -28,6 +28,7 @@ static const char style[] =
     "svg{display:block;max-width:none}.chart>svg{max-width:100%;height:auto}"
     "svg text{font:11px system-ui,sans-serif;fill:var(--faint)}"
     "svg .strong{fill:var(--ink)}"
+    "svg .halo{paint-order:stroke;stroke:var(--paper);stroke-width:3px;stroke-linejoin:round}"
     ".grid{stroke:var(--line);stroke-width:1;fill:none}"
     ".k{color:hsl(var(--h) 65% var(--l))}.grey{color:var(--faint)}.accent{color:var(--accent)}"
     ".warn{color:var(--warn)}"
