@@ -37,6 +37,18 @@ static inline void page_check_inside(const char *text) {
         if (strncmp(at, "src=\"data:image/jpeg;base64,", 28)) fail_msg("from outside: %.60s", at);
 }
 
+/* No word of the text from here to the next tag is a number that is none. */
+static inline void page_check_words(const char *text) {
+    static const char *const none[] = {"nan", "-nan", "inf", "-inf", "(null)"};
+    for (const char *at = text; *at && *at != '<';) {
+        size_t n = strcspn(at, " \n<,;:%");
+        for (size_t i = 0; i < sizeof none / sizeof *none; i++)
+            if (n == strlen(none[i]) && strncmp(at, none[i], n) == 0)
+                fail_msg("%s stands in %.60s", none[i], text);
+        at += n + (at[n] && at[n] != '<');
+    }
+}
+
 /* Every element is closed in turn, and text holds no stray angle bracket. */
 static inline void page_check(const char *text) {
     enum { DEEPEST = 32 };
@@ -49,6 +61,7 @@ static inline void page_check(const char *text) {
         if (sscanf(at + 1 + closing, "%15[a-z0-9!]", name) != 1 || !end)
             fail_msg("a stray < at %.40s", at);
         page_check_numbers(at, end);
+        page_check_words(end + 1);
         if (page_may_stay_open(name) || end[-1] == '/') continue;
         if (!closing) {
             assert_true(depth < DEEPEST);

@@ -414,7 +414,7 @@ static void tables_say_what_the_metrics_say(void **state) {
     size_t n;
     char *page = (char *)test_read("run1/report.html", &n);
     page[n] = '\0';
-    assert_int_equal(count_of(page, "<figure"), rows - right);
+    assert_int_equal(count_of(page, "<figure class=mistake"), rows - right);
     free(page);
     /* Of the training pictures, where nothing else is there. */
     program_expect_ok(&p,
@@ -457,16 +457,33 @@ static void the_report_shows_mistakes(void **state) {
     size_t n;
     char *page = (char *)test_read("mistaken/report.html", &n);
     page[n] = '\0';
-    assert_int_equal(count_of(page, "<figure"), SHOWN);
-    assert_int_equal(count_of(page, "src=\"data:image/jpeg;base64,/9j/"), SHOWN);
-    assert_int_equal(count_of(page, "\".jpg"), 0); /* Names are text. */
+    assert_int_equal(count_of(page, "<figure class=mistake"), SHOWN);
+    assert_int_equal(count_of(page, ", cosine "), 3 * SHOWN);
+    assert_true(count_of(page, ", cosine 1.000: mixed/train/") >= SHOWN); /* The picture itself. */
+    int doubts = count_of(page, "<figure class=doubt");
+    assert_int_equal(doubts, SHOWN);
+    assert_int_equal(count_of(page, "src=\"data:image/jpeg;base64,/9j/"),
+                     SHOWN + 3 * SHOWN + doubts + SHOWN); /* As many twins. */
+    assert_int_equal(count_of(page, "\".jpg"), 0);        /* Names are text. */
     assert_true(count_of(page, "&lt;b&gt;") >= SHOWN);
-    assert_true(n < 400000);
+    assert_true(n < 1000000);
     double before = 101;
-    for (const char *at = page; (at = strstr(at, "</b> ")) && strstr(at, "figcaption"); at++) {
-        assert_true(atof(at + 5) <= before);
-        before = atof(at + 5);
+    for (const char *at = page; (at = strstr(at, "<figure class=mistake")); at++) {
+        const char *score = strstr(at, "</b> ");
+        assert_non_null(score);
+        assert_true(atof(score + 5) <= before);
+        before = atof(score + 5);
     }
+    free(page);
+    page = (char *)test_read("mistaken/suspects.csv", &n);
+    page[n] = '\0';
+    assert_true(strstr(page, "path,split,label,answer,label_score,answer_score,in_sample\r\n") ==
+                page);
+    assert_true(count_of(page, ",no\r\n") > SHOWN);
+    free(page);
+    page = (char *)test_read("mistaken/neighbours.csv", &n);
+    page[n] = '\0';
+    assert_int_equal(count_of(page, "\r\n"), 1 + 3 * SHOWN);
     free(page);
     program_free(&p);
     remove_tree("mixed");

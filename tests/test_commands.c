@@ -299,7 +299,7 @@ static void duplicates_and_rare_classes_are_said(void **state) {
     char *report = (char *)test_read("doubled/report.html", &n);
     report[n] = '\0';
     assert_non_null(strstr(report, "<h2>The same picture twice</h2>"));
-    assert_non_null(strstr(report, "<td>pics/test/rose/copy.jpg"));
+    assert_non_null(strstr(report, "<td class=t>pics/test/rose/copy.jpg"));
     free(report);
     program_expect_ok(&p, TRAIN_ON("pics") "weighted --head.class_weights=balanced");
     assert_null(strstr(p.err, "being forgotten"));

@@ -70,12 +70,25 @@ static void expect_same_json(const char *a, const char *b) {
     json_decref(json[1]);
 }
 
-/* A text without its digits, to be freed. */
+/* Characters of the figure at text, with the unit of a time that may stand behind it. */
+static size_t figure_length(const char *text) {
+    static const char *const units[] = {" ms", " min", " s", " h"};
+    size_t n = strspn(text, "0123456789.");
+    for (size_t i = 0; n && i < sizeof units / sizeof *units; i++)
+        if (strncmp(text + n, units[i], strlen(units[i])) == 0) return n + strlen(units[i]);
+    return n;
+}
+
+/* A text without its figures, to be freed. */
 static char *load_words(const char *path) {
     size_t n, k = 0;
     char *text = (char *)test_read(path, &n);
-    for (size_t i = 0; i < n; i++)
-        if (!strchr("0123456789", text[i])) text[k++] = text[i];
+    text[n] = '\0';
+    for (size_t i = 0; i < n;) {
+        size_t figure = figure_length(text + i);
+        if (!figure) text[k++] = text[i++];
+        i += figure;
+    }
     text[k] = '\0';
     return text;
 }
@@ -120,8 +133,9 @@ static char *in(const char *folder, const char *name, char path[PATH_MAX]) {
 }
 
 static void expect_same_run(const char *a, const char *b) {
-    static const char *const equal[] = {"run/model.onnx", "run/predictions.csv", "run/golden/0.jpg",
-                                        "run/golden/1.jpg", "run/golden/2.jpg"};
+    static const char *const equal[] = {
+        "run/model.onnx",   "run/predictions.csv", "run/neighbours.csv", "run/map.csv",
+        "run/golden/0.jpg", "run/golden/1.jpg",    "run/golden/2.jpg"};
     char p[PATH_MAX], q[PATH_MAX];
     for (size_t i = 0; i < sizeof equal / sizeof *equal; i++)
         expect_equal_files(in(a, equal[i], p), in(b, equal[i], q));
@@ -446,7 +460,8 @@ static void on_disk_before_the_end(void **state) {
     (void)state;
     skip_sanitized();
     static const char *const files[] = {"model.onnx",  "bundle.json", "metrics.json",
-                                        "report.html", "train.ini",   "predictions.csv"};
+                                        "report.html", "train.ini",   "predictions.csv",
+                                        "map.csv"};
     char root[PATH_MAX], path[PATH_MAX], shard[PATH_MAX], from[PATH_MAX];
     events e = run_and_watch("worker0");
     assert_non_null(realpath("worker0", root));

@@ -57,6 +57,7 @@ static void test_by_hand(void **state) {
         assert_int_equal(m.answers[i].answer, answers[i]);
         assert_true(fabs(m.answers[i].score - score) < 1e-6);
         assert_true(fabs(m.answers[i].margin - (score - next)) < 1e-6);
+        assert_true(fabs(m.answers[i].own - exp(z[3 * i + label[i]]) / sum) < 1e-6);
     }
     thaw_arena_free(&arena);
 }
@@ -176,12 +177,34 @@ static void test_many_classes(void **state) {
     thaw_arena_free(&arena);
 }
 
+/* Scores on either side of a bin's end, one of 0, one of 1, a NaN row: bin 0 has 0 and 0.06, wrong and
+ * right; the second bin a wrong 0.1, the last a right 1 and a wrong 0.95. */
+static void test_calibration(void **state) {
+    (void)state;
+    static thaw_answer answers[] = {{0, 1, 0, 0, 0}, {1, 1, 0.06f, 0, 0.06f}, {1, 0, 0.1f, 0, 0},
+                                    {2, 2, 1, 1, 1}, {2, 1, 0.95f, 0, 0},     {2, -1, 0, 0, 0}};
+    thaw_metrics m = {.K = 3, .n = 6, .answers = answers};
+    thaw_calibration c;
+    thaw_metrics_calibrate(&m, &c);
+    assert_int_equal(c.n[0], 2);
+    assert_int_equal(c.n[1], 1);
+    assert_int_equal(c.n[14], 2);
+    assert_true(isnan(c.score[7]) && isnan(c.right[7]));
+    assert_true(c.right[0] == 0.5 && c.right[1] == 0 && c.right[14] == 0.5);
+    assert_true(fabs(c.score[14] - 0.975) < 1e-6);
+    double want = (fabs(0.06 - 1) + 0.1 + fabs(1.95 - 1)) / 5;
+    assert_true(fabs(c.ece - want) < 1e-6);
+    m.n = 0;
+    thaw_metrics_calibrate(&m, &c);
+    assert_true(isnan(c.ece));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_by_hand),      cmocka_unit_test(test_ties),
-        cmocka_unit_test(test_nan_is_wrong), cmocka_unit_test(test_loss),
-        cmocka_unit_test(test_nothing),      cmocka_unit_test(test_batches),
-        cmocka_unit_test(test_many_classes),
+        cmocka_unit_test(test_calibration), cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_ties),        cmocka_unit_test(test_nan_is_wrong),
+        cmocka_unit_test(test_loss),        cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_batches),     cmocka_unit_test(test_many_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

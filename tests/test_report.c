@@ -166,7 +166,7 @@ static void little_is_enough(void **state) {
     static const char *const texts[] = {
         "{}",
         "{\"depths\":[]}",
-        "{\"depths\":[{}]}",
+        "{\"depths\":[{}],\"price\":{}}",
         "{\"depths\":[{\"cut\":\"a\",\"top1\":0.5}]}",
         "{\"depths\":[{\"cut\":\"a\",\"top1\":1e300,\"seconds\":{\"total\":-1e300},\"epochs\":[{}]}"
         "]}",
@@ -267,7 +267,7 @@ static const char *const odd_sweeps[] = {
     "{}", "{\"trials\":[],\"axes\":[]}", "{\"trials\":[{}],\"axes\":[{}]}",
     "{\"trials\":[{\"id\":1,\"validation_loss\":0.5,\"values\":{\"a\":\"7\"}}],\"best\":1,"
     "\"axes\":[{\"key\":\"a\",\"kind\":\"log\",\"low\":0,\"high\":0}]}",
-    "{\"trials\":[{\"id\":1,\"validation_loss\":1e308,\"values\":{\"a\":\"nan\",\"b\":\"q\"}},3,"
+    "{\"trials\":[{\"id\":1,\"validation_loss\":1e308,\"values\":{\"a\":\"none\",\"b\":\"q\"}},3,"
     "{\"id\":2,\"validation_loss\":-1e308,\"values\":{\"a\":\"1e300\",\"b\":\"\"}}],"
     "\"axes\":[{\"key\":\"a\",\"kind\":\"linear\",\"low\":5,\"high\":-5},{\"key\":\"b\","
     "\"kind\":\"choice\",\"choices\":[]},{\"key\":\"b\",\"kind\":\"choice\",\"choices\":[1,\"q\"]}]"
@@ -494,6 +494,36 @@ static void a_chain_is_cut_where_it_is_weakest(void **state) {
         assert_memory_equal(order, want, sizeof want);
 }
 
+/* Every class is taken for every other one: the page has the most frequent pairs, and says so. */
+static void a_full_matrix_is_cut(void **state) {
+    (void)state;
+    enum { K = 120, SHOWN = 2500 };
+    static thaw_confusion pairs[K * K];
+    static int64_t support[K];
+    const char *names[K];
+    char *text;
+    size_t n;
+    for (int i = 0; i < K * K; i++) {
+        pairs[i] = (thaw_confusion){i / K, i % K, i == 7 * K + 9 ? 1000 : 1 + i % 5};
+        support[i / K] = 2000;
+        names[i / K] = "a <class>";
+    }
+    thaw_results r = {.metrics = {.K = K, .support = support},
+                      .classes = names,
+                      .pairs = pairs,
+                      .n_pairs = K * K};
+    FILE *out = open_memstream(&text, &n);
+    assert_int_equal(thaw_confusion_put(out, &r, NULL), THAW_OK);
+    assert_int_equal(fclose(out), 0);
+    page_check(text);
+    assert_int_equal(count_of(text, "fill-opacity="), SHOWN);
+    expect_part(text, "The 2500 most frequent of 14400 pairs");
+    expect_part(text, ": 1000</title>");
+    assert_int_equal(count_of(text, "\n<tr>"), 30);
+    assert_true(n < 700000);
+    free(text);
+}
+
 /* ---- what is found out about pictures ------------------------------------------------------------ */
 
 /* Class 0 is answered with 0.6 in the mean, class 1 with 0.8. */
@@ -651,6 +681,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(odd_sweeps_do_no_harm),
         cmocka_unit_test(many_classes_fit_a_page),
         cmocka_unit_test(confused_classes_stand_together),
+        cmocka_unit_test(a_full_matrix_is_cut),
         cmocka_unit_test(a_chain_is_cut_where_it_is_weakest),
         cmocka_unit_test(doubts_are_measured_by_class),
         cmocka_unit_test(the_nearest_are_found),

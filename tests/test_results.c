@@ -103,6 +103,7 @@ static void json_names_the_pairs(void **state) {
                 "\"G\u00e4nsebl\u00fcmchen\",\"n\":2},{\"truth\":\"G\u00e4nsebl\u00fcmchen\","
                 "\"answer\":\"a\\tb\",\"n\":1},{\"truth\":\"a\\tb\"");
     expect_part(text, "\"name\":\"<rose>\",\"precision\":1.0");
+    expect_part(text, "\"ece\":");
     assert_null(strstr(text, "n_without_scores"));
     free(text);
     thaw_json_free(&json);
@@ -122,20 +123,18 @@ static void a_page_shows_the_same(void **state) {
         {.epoch = 1, .train_top1 = 0.5, .validation_top1 = 0.28, .validation_loss = 1},
         {.epoch = 2, .train_top1 = 1, .validation_top1 = 0.76, .validation_loss = 0.5}};
     thaw_geometry seen = {.width = 8, .height = 8, .channels = 3};
-    thaw_mistake gone = {"/gone/away.jpg", few_names[0], few_names[1], 0.875};
+    thaw_mistake gone = {
+        .path = "/gone/away.jpg", .truth = few_names[0], .answer = few_names[1], .score = 0.875};
     thaw_report report = {.title = "A <title>",
                           .measured_on = "test",
                           .results = &r,
                           .metrics = json.root,
-                          .epochs = epochs,
-                          .n_epochs = 2,
+                          .curves = {.epochs = epochs, .n = 2, .kept = 2},
                           .passes = 2,
                           .kept = "epoch 2 is kept: of a reason",
                           .model = "m.onnx",
                           .cut = "here",
-                          .mistakes = &gone,
-                          .n_mistakes = 1,
-                          .seen = &seen};
+                          .pictures = {.seen = &seen, .mistakes = &gone, .n_mistakes = 1}};
     tempdir_path(&place, "report.html", path);
     if (thaw_report_write(&report, path, &err) != THAW_OK) fail_msg("%s", err.text);
     size_t n;
@@ -143,17 +142,24 @@ static void a_page_shows_the_same(void **state) {
     page[n] = '\0';
     expect_part(page, "<title>A &lt;title&gt;</title>");
     expect_part(page, "Epoch 2 is kept: of a reason.");
-    /* 0.28 and 0.76 between 20 % and 100 %, 180 high from 12 on. */
-    expect_part(page, "\"#2f7dd1\" stroke-width=2 points=\"40.0,174.0 600.0,66.0 \"");
-    expect_part(page, "\"#9db8d4\" stroke-width=2 points=\"40.0,124.5 600.0,12.0 \"");
+    /* 0.28 and 0.76 between 20 % and 100 %, 170 high from 10 on. */
+    expect_part(page, "<polyline class=\"accent line\" points=\"52.0,163.0 346.0,61.0 \"");
+    expect_part(page, "<polyline class=\"grey line dash\" points=\"52.0,116.2 346.0,10.0 \"");
+    /* Two of three pictures and one of three, in the first row. */
     expect_part(page,
-                "\n<tr><td>G\u00e4nsebl\u00fcmchen"
-                "<td style=\"background:rgba(47,125,209,0.65);color:#fff\">2"
-                "<td style=\"background:rgba(214,84,61,0.39)\">1<td>"
-                "\n<tr><td>a\tb<td><td style=\"background:rgba(47,125,209,0.92);color:#fff\">2<td>"
-                "\n<tr><td>&lt;rose&gt;<td><td>"
-                "<td style=\"background:rgba(47,125,209,0.92);color:#fff\">1</table>");
-    expect_part(page, "<figure title=\"/gone/away.jpg\"><figcaption><b>a\tb</b> 88 %<span>G");
+                "<rect class=\"accent \" x=\"103.0\" y=\"103.0\" width=\"33.0\" height=\"33.0\" "
+                "fill-opacity=\"0.49\"/>");
+    expect_part(page,
+                "<rect class=\"warn \" x=\"137.0\" y=\"103.0\" width=\"33.0\" height=\"33.0\" "
+                "fill-opacity=\"0.31\"/>");
+    expect_part(page, "<title>G\u00e4nsebl\u00fcmchen \u2192 a\tb: 1</title>");
+    expect_part(page,
+                "<td class=t>G\u00e4nsebl\u00fcmchen<td class=t>a\tb<td data-v=\"1\">1"
+                "<td data-v=\"0.333333333\">33.3 %");
+    expect_part(page, "<td class=t>&lt;rose&gt;<td>1.000<td>1.000<td>1.000<td>1\n");
+    expect_part(page,
+                "<figure class=mistake title=\"/gone/away.jpg\"><figcaption><b>a\tb</b> "
+                "88&nbsp;%<span>G");
     free(page);
     thaw_json_free(&json);
     tempdir_remove(&place);

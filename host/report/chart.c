@@ -1,227 +1,14 @@
 #include "chart.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "page.h"
+#include "svg.h"
 
 enum {
     WIDTH = 360,
-    MOST_TICKS = 24,
-    LETTER = 7,   /* Pixels, at most in the mean, of a letter of 11. */
-    LINE = 14,    /* Of text. */
-    SLOPING = 76, /* At most, of a name that slopes below an axis. */
+    SLOPING = 76, /* Pixels at most of a name that slopes below an axis. */
 };
-
-/* ---- words ----------------------------------------------------------------------------------- */
-
-/* Pixels, about, that a letter takes whose first byte this is; 0: no first byte. Letters of three bytes
- * are mostly as wide as high. */
-static int letter_width(char first) {
-    enum { WIDE = 11 };
-    unsigned char c = (unsigned char)first;
-    return c < 0x80 || (c >= 0xc0 && c < 0xe0) ? LETTER : c >= 0xe0 ? WIDE : 0;
-}
-
-static double text_width(const char *text) {
-    double width = 0;
-    for (; *text; text++)
-        width += letter_width(*text);
-    return width;
-}
-
-static double longest(const char *const *names, size_t n) {
-    double most = 0;
-    for (size_t i = 0; i < n; i++)
-        most = fmax(most, text_width(names[i]));
-    return most;
-}
-
-/* The start of a text, as much of it as so many pixels hold. */
-static void put_short(FILE *out, const char *text, double pixels) {
-    double width = 0, most = text_width(text) > pixels ? pixels - LETTER : pixels;
-    size_t n = 0;
-    for (; text[n]; n++) {
-        width += letter_width(text[n]);
-        if (width > most) break;
-    }
-    thaw_page_part(out, text, n);
-    if (text[n]) fputs("\u2026", out);
-}
-
-/* Hues that people tell apart; further numbers have them again, and other marks. */
-enum { HUES = 8, MARKS = 3 };
-
-static int mark_of(int colour) {
-    return colour < 0 ? 0 : colour / HUES % MARKS;
-}
-
-/* The attributes of a colour, with one more class. */
-static void put_colour(FILE *out, int colour, const char *class) {
-    static const int hues[HUES] = {212, 24, 150, 285, 345, 48, 185, 95};
-    static const char *const named[] = {"grey", "accent", "warn"};
-    if (colour < 0)
-        fprintf(out, " class=\"%s %s\"", named[-1 - colour], class);
-    else
-        fprintf(out, " class=\"k %s\" style=\"--h:%d\"", class, hues[colour % HUES]);
-}
-
-static void begin_box(FILE *out, const char *title, bool wide) {
-    fprintf(out, "<div class=\"chart%s\"><p><b>", wide ? " long" : "");
-    thaw_page_text(out, title);
-    fprintf(out, "</b></p>%s", wide ? "<div class=wide>" : "");
-}
-
-static void begin_svg(FILE *out, const char *title, double width, double height) {
-    fprintf(out,
-            "<svg role=img width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" aria-label=\"",
-            width, height, width, height);
-    thaw_page_text(out, title);
-    fputs("\">\n", out);
-}
-
-/* ---- axes ------------------------------------------------------------------------------------ */
-
-void thaw_axis_hold(thaw_axis *axis, const double *values, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        if (!isfinite(values[i])) continue;
-        if (!(axis->low <= values[i])) axis->low = values[i];
-        if (!(axis->high >= values[i])) axis->high = values[i];
-    }
-}
-
-void thaw_axis_choose_log(thaw_axis *axis) {
-    enum { MUCH = 15 };
-    axis->log = axis->low > 0 && axis->high > MUCH * axis->low;
-}
-
-static double rounded_step(double least) {
-    double power = pow(10, floor(log10(least))), first = least / power;
-    return power * (first <= 1 ? 1 : first <= 2 ? 2 : first <= 5 ? 5 : 10);
-}
-
-/* A range that is one, within what a double can divide. */
-static void widen(thaw_axis *a) {
-    const double most = 1e15;
-    if (!isfinite(a->low) || !isfinite(a->high)) a->low = a->log ? 0.1 : 0, a->high = 1;
-    a->low = fmax(a->low, a->log ? 1 / most : -most);
-    a->high = fmin(a->high, most);
-    if (a->high - a->low > 1e-9 * fmax(fabs(a->low), fabs(a->high))) return;
-    double middle = a->low, by = a->log ? 0 : middle != 0 ? fabs(middle) / 4 : 0.5;
-    a->low = a->log ? middle / 3 : middle - by;
-    a->high = a->log ? middle * 3 : middle + by;
-}
-
-/* What figures near this one are counted in: their steps are round in that. */
-static double counted_in(thaw_unit unit, double value) {
-    enum { MINUTE = 60, HOUR = 3600, FROM = 2, STEP = 1024 };
-    double base = 1;
-    if (unit == THAW_UNIT_SECONDS)
-        base = value >= FROM * HOUR ? HOUR : value >= FROM * MINUTE ? MINUTE : 1;
-    while (unit == THAW_UNIT_BYTES && value >= base * STEP)
-        base *= STEP;
-    return base;
-}
-
-static double linear_step(const thaw_axis *a) {
-    enum { PARTS = 4 };
-    double base = counted_in(a->unit, a->high);
-    double step = base * rounded_step((a->high - a->low) / PARTS / base);
-    return a->whole ? fmax(1, step) : step;
-}
-
-/* Leaves some room at both ends. */
-static void spread(thaw_axis *a) {
-    double factor = pow(a->high / a->low, 0.05);
-    a->low /= factor;
-    a->high *= factor;
-}
-
-/* What the axis shows in fact. */
-static thaw_axis settle(const thaw_axis *given) {
-    thaw_axis a = *given;
-    if (a.names) {
-        a.low = -0.5;
-        a.high = (double)(a.n_names ? a.n_names : 1) - 0.5;
-        return a;
-    }
-    widen(&a);
-    if (a.log && !a.exact) spread(&a);
-    if (a.log || a.exact) return a;
-    double step = linear_step(&a);
-    bool share = a.unit == THAW_UNIT_SHARE && given->low >= 0 && given->high <= 1;
-    a.low = step * floor(a.low / step + 1e-9);
-    a.high = step * ceil(a.high / step - 1e-9);
-    if (share) a.low = fmax(a.low, 0), a.high = fmin(a.high, 1);
-    return a;
-}
-
-/* 0 .. 1 from low to high; NaN for what is no place on the axis. */
-static double place(const thaw_axis *a, double value) {
-    if (a->log) return value > 0 ? log(value / a->low) / log(a->high / a->low) : NAN;
-    return (value - a->low) / (a->high - a->low);
-}
-
-/* Takes the numbers of a rising list that are on the axis; returns how many there are. */
-static size_t pick(const thaw_axis *a, const double *list, size_t n, size_t every,
-                   double at[MOST_TICKS]) {
-    size_t n_ticks = 0;
-    for (size_t i = 0; i < n && n_ticks < MOST_TICKS; i += every)
-        if (list[i] >= a->low * (1 - 1e-9) && list[i] <= a->high * (1 + 1e-9))
-            at[n_ticks++] = list[i];
-    return n_ticks;
-}
-
-/* Fills list with base, and each next one by the next of the cycle's factors, up to high. */
-static size_t climb(double base, const double *factors, size_t cycle, double high, double *list,
-                    size_t most) {
-    size_t n = 0;
-    for (double value = base; value <= high * (1 + 1e-9) && n < most; n++) {
-        list[n] = value;
-        value *= factors[n % cycle];
-    }
-    return n;
-}
-
-/* 1, 2, 5, 10 and so on; powers of 2 of bytes; seconds as clocks have them. */
-static size_t log_ticks(const thaw_axis *a, double at[MOST_TICKS]) {
-    static const double usual[] = {2, 2.5, 2}, bytes[] = {2};
-    static const double clock[] = {0.01, 0.1,  0.5,   1,     2,     5,      10,
-                                   20,   30,   60,    120,   300,   600,    1800,
-                                   3600, 7200, 18000, 36000, 86400, 360000, 3600000};
-    enum { MOST = 400, MANY = 7, MINUTE = 60 };
-    double list[MOST];
-    size_t n, ticks, every = 1;
-    if (a->unit == THAW_UNIT_BYTES)
-        n = climb(1, bytes, 1, a->high, list, MOST);
-    else
-        n = climb(pow(10, floor(log10(a->low))), usual, 3, a->high, list, MOST);
-    bool clocked = a->unit == THAW_UNIT_SECONDS && a->high > MINUTE;
-    if (clocked) {
-        n = sizeof clock / sizeof *clock;
-        memcpy(list, clock, sizeof clock);
-    }
-    while ((ticks = pick(a, list, n, every, at)) > MANY)
-        every += every == 1 && !clocked && a->unit != THAW_UNIT_BYTES ? 2 : every;
-    if (ticks == 0) at[ticks++] = a->low;
-    return ticks;
-}
-
-static size_t ticks(const thaw_axis *a, double at[MOST_TICKS]) {
-    if (a->log) return log_ticks(a, at);
-    size_t n = 0;
-    double step = linear_step(a), first = step * ceil(a->low / step - 1e-9);
-    for (double i = 0; n < MOST_TICKS && first + i * step <= a->high + 1e-9 * step; i++)
-        at[n++] = fabs(first + i * step) < 1e-9 * step ? 0 : first + i * step;
-    return n;
-}
-
-static void tick_text(char text[THAW_UNIT_TEXT], const thaw_axis *a, double value) {
-    if (a->unit == THAW_UNIT_SHARE)
-        snprintf(text, THAW_UNIT_TEXT, "%.3g %%", 100 * value);
-    else
-        thaw_unit_text(text, a->unit, value);
-}
 
 /* ---- a plot: its frame ------------------------------------------------------------------------ */
 
@@ -233,19 +20,19 @@ typedef struct plot {
 } plot;
 
 static double px(const plot *p, double value) {
-    return p->left + p->width * place(&p->x, value);
+    return p->left + p->width * thaw_axis_place(&p->x, value);
 }
 
 static double py(const plot *p, double value) {
-    return p->top + p->height * (1 - place(&p->y, value));
+    return p->top + p->height * (1 - thaw_axis_place(&p->y, value));
 }
 
 static void put_y_axis(const plot *p) {
-    double at[MOST_TICKS];
-    size_t n = ticks(&p->y, at);
+    double at[THAW_AXIS_MOST_TICKS];
+    size_t n = thaw_axis_ticks(&p->y, at);
     for (size_t i = 0; i < n; i++) {
         char text[THAW_UNIT_TEXT];
-        tick_text(text, &p->y, at[i]);
+        thaw_axis_tick_text(text, &p->y, at[i]);
         fprintf(p->out,
                 "<line class=grid x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>"
                 "<text x=\"%.1f\" y=\"%.1f\" text-anchor=end>%s</text>\n",
@@ -257,30 +44,30 @@ static void put_y_axis(const plot *p) {
 /* Names slope, so that there can be many. */
 static void put_x_names(const plot *p) {
     size_t n = p->x.n_names, every = 1;
-    while ((double)(n / every) * LINE > p->width)
+    while ((double)(n / every) * THAW_SVG_LINE > p->width)
         every++;
     for (size_t i = 0; i < n; i += every) {
         double x = px(p, (double)i) + 3, y = p->top + p->height + 11;
         fprintf(p->out,
                 "<text x=\"%.1f\" y=\"%.1f\" text-anchor=end transform=\"rotate(-45 %.1f %.1f)\">",
                 x, y, x, y);
-        put_short(p->out, p->x.names[i], SLOPING);
+        thaw_svg_short(p->out, p->x.names[i], SLOPING);
         fputs("</text>\n", p->out);
     }
 }
 
 static void put_x_figures(const plot *p) {
-    double at[MOST_TICKS], free_from = p->left - 20;
-    size_t n = ticks(&p->x, at);
+    double at[THAW_AXIS_MOST_TICKS], free_from = p->left - 20;
+    size_t n = thaw_axis_ticks(&p->x, at);
     for (size_t i = 0; i < n; i++) {
         char text[THAW_UNIT_TEXT];
-        tick_text(text, &p->x, at[i]);
-        double x = px(p, at[i]), half = text_width(text) / 2;
+        thaw_axis_tick_text(text, &p->x, at[i]);
+        double x = px(p, at[i]), half = thaw_svg_width(text) / 2;
         x = fmin(x, p->left + p->width + p->right - half);
         if (x - half < free_from) continue;
-        free_from = x + half + LETTER;
+        free_from = x + half + THAW_SVG_LETTER;
         fprintf(p->out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=middle>%s</text>\n", x,
-                p->top + p->height + LINE + 3, text);
+                p->top + p->height + THAW_SVG_LINE + 3, text);
     }
 }
 
@@ -307,7 +94,7 @@ static bool is_shown(const plot *p, const thaw_series *s, size_t i) {
 
 static void put_line(const plot *p, const thaw_series *s) {
     fputs("<polyline", p->out);
-    put_colour(p->out, s->colour, s->dash ? "line dash" : "line");
+    thaw_svg_colour(p->out, s->colour, s->dash ? "line dash" : "line");
     fputs(" points=\"", p->out);
     for (size_t i = 0; i < s->n; i++)
         if (is_shown(p, s, i)) fprintf(p->out, "%.1f,%.1f ", px(p, s->x[i]), py(p, s->y[i]));
@@ -326,7 +113,7 @@ static void put_errors(const plot *p, const thaw_series *s) {
         double low = within(py(p, s->low[i]), p->top, bottom);
         double high = within(py(p, s->high[i]), p->top, bottom);
         fputs("<path", p->out);
-        put_colour(p->out, s->colour, "line");
+        thaw_svg_colour(p->out, s->colour, "line");
         fprintf(p->out, " d=\"M%.1f %.1fH%.1fM%.1f %.1fV%.1fM%.1f %.1fH%.1f\"/>\n", x - HALF, low,
                 x + HALF, x, low, high, x - HALF, high, x + HALF);
     }
@@ -351,9 +138,9 @@ static void put_point_title(const plot *p, const thaw_series *s, size_t i) {
 
 /* A circle, a square or a diamond. */
 static void put_mark(const plot *p, const thaw_series *s, double x, double y, double r) {
-    int mark = mark_of(s->colour);
+    int mark = thaw_svg_mark(s->colour);
     fputs(mark == 0 ? "<circle" : "<path", p->out);
-    put_colour(p->out, s->colour, s->rings ? "ring" : "");
+    thaw_svg_colour(p->out, s->colour, s->rings ? "ring" : "");
     if (mark == 0)
         fprintf(p->out, " cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\">", x, y, r);
     else if (mark == 1)
@@ -373,7 +160,7 @@ static void put_dots(const plot *p, const thaw_series *s) {
                  : s->rings ? usual + 2
                             : usual);
         put_point_title(p, s, i);
-        fputs(mark_of(s->colour) == 0 ? "</circle>\n" : "</path>\n", p->out);
+        fputs(thaw_svg_mark(s->colour) == 0 ? "</circle>\n" : "</path>\n", p->out);
     }
 }
 
@@ -409,7 +196,7 @@ static void take(boxes *b, box at) {
  * title has it, too. */
 static void put_label(const plot *p, boxes *b, double x, double y, const char *text) {
     enum { LONGEST = 100, GAP = 8 };
-    double w = fmin(text_width(text), LONGEST) + 2, h = LINE - 2;
+    double w = fmin(thaw_svg_width(text), LONGEST) + 2, h = THAW_SVG_LINE - 2;
     const box tries[] = {{x + GAP, y - h / 2, x + GAP + w, y + h / 2},
                          {x - GAP - w, y - h / 2, x - GAP, y + h / 2},
                          {x - w / 2, y - GAP - h, x + w / 2, y - GAP},
@@ -419,7 +206,7 @@ static void put_label(const plot *p, boxes *b, double x, double y, const char *t
         take(b, tries[i]);
         fprintf(p->out, "<text class=\"strong halo\" x=\"%.1f\" y=\"%.1f\">", tries[i].x0,
                 tries[i].y1 - 2);
-        put_short(p->out, text, LONGEST);
+        thaw_svg_short(p->out, text, LONGEST);
         fputs("</text>\n", p->out);
         return;
     }
@@ -444,10 +231,10 @@ static void put_series(const plot *p, const thaw_series *s) {
 }
 
 static void put_key(FILE *out, const thaw_series *s) {
-    static const char *const marks[MARKS] = {"\u25cf", "\u25a0", "\u25c6"};
+    static const char *const marks[THAW_SVG_MARKS] = {"\u25cf", "\u25a0", "\u25c6"};
     fputs("<span><i", out);
-    put_colour(out, s->colour, s->dash ? "dash" : s->line ? "" : "mark");
-    fprintf(out, ">%s</i>", s->line ? "" : s->rings ? "\u25cb" : marks[mark_of(s->colour)]);
+    thaw_svg_colour(out, s->colour, s->dash ? "dash" : s->line ? "" : "mark");
+    fprintf(out, ">%s</i>", s->line ? "" : s->rings ? "\u25cb" : marks[thaw_svg_mark(s->colour)]);
 }
 
 static void put_legend(FILE *out, const thaw_series *series, size_t n) {
@@ -466,24 +253,24 @@ static void put_legend(FILE *out, const thaw_series *series, size_t n) {
 }
 
 static double sloping_height(const thaw_axis *a) {
-    return 18 + 0.71 * fmin(longest(a->names, a->n_names), SLOPING);
+    return 18 + 0.71 * fmin(thaw_svg_longest(a->names, a->n_names), SLOPING);
 }
 
 void thaw_chart_put(FILE *out, const thaw_chart *c) {
     enum { LEFT = 52, TOP = 10, RIGHT = 14, USUAL = 170, FIGURES = 25 };
     double whole = c->width > 0 ? c->width : WIDTH;
     plot p = {.out = out,
-              .x = settle(&c->x),
-              .y = settle(&c->y),
+              .x = thaw_axis_settle(&c->x),
+              .y = thaw_axis_settle(&c->y),
               .left = LEFT,
               .top = TOP,
               .width = whole - LEFT - RIGHT,
               .right = RIGHT,
               .height = c->height > 0 ? c->height : USUAL};
-    double height =
-        p.top + p.height + (c->x.names ? sloping_height(&c->x) : FIGURES) + (c->x.label ? LINE : 0);
-    begin_box(out, c->title, whole > WIDTH);
-    begin_svg(out, c->title, whole, height);
+    double height = p.top + p.height + (c->x.names ? sloping_height(&c->x) : FIGURES) +
+                    (c->x.label ? THAW_SVG_LINE : 0);
+    thaw_svg_begin_box(out, c->title, whole > WIDTH);
+    thaw_svg_begin(out, c->title, whole, height);
     put_frame(&p, height);
     for (size_t i = 0; i < c->n_series; i++)
         put_series(&p, &c->series[i]);
@@ -507,9 +294,9 @@ static void put_bar(FILE *out, const thaw_bar *bar, thaw_unit unit, double most,
     double length = isfinite(bar->value) ? SPACE * within(bar->value / most, 0, 1) : 0;
     thaw_unit_text(text, unit, bar->value);
     fprintf(out, "<g><text class=strong x=\"%d\" y=\"%.1f\" text-anchor=end>", NAME - 6, y + 12);
-    put_short(out, bar->name, NAME - 10);
+    thaw_svg_short(out, bar->name, NAME - 10);
     fputs("</text><rect", out);
-    put_colour(out, bar->colour, "");
+    thaw_svg_colour(out, bar->colour, "");
     fprintf(out,
             " x=\"%d\" y=\"%.1f\" width=\"%.1f\" height=\"12\" rx=\"2\"/>"
             "<text x=\"%.1f\" y=\"%.1f\">%s</text><title>",
@@ -522,8 +309,8 @@ void thaw_chart_bars(FILE *out, const char *title, thaw_unit unit, double most,
                      const thaw_bar *bars, size_t n) {
     enum { PITCH = 17 };
     if (most <= 0) most = largest(bars, n);
-    begin_box(out, title, false);
-    begin_svg(out, title, WIDTH, PITCH * (double)n + 2);
+    thaw_svg_begin_box(out, title, false);
+    thaw_svg_begin(out, title, WIDTH, PITCH * (double)n + 2);
     for (size_t i = 0; i < n; i++)
         put_bar(out, &bars[i], unit, most, PITCH * (double)i);
     fputs("</svg></div>\n", out);
@@ -555,14 +342,14 @@ static double cell_side(const thaw_heat *h) {
 
 /* Every so many names there is one, where there is no room for all. */
 static size_t name_pitch(double side) {
-    return side >= LINE - 2 ? 1 : (size_t)ceil((LINE - 2) / side);
+    return side >= THAW_SVG_LINE - 2 ? 1 : (size_t)ceil((THAW_SVG_LINE - 2) / side);
 }
 
 static void put_row_names(FILE *out, const thaw_heat *h, double side, double left, double top) {
     for (size_t i = 0; i < h->n_rows; i += name_pitch(side)) {
         fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=end>", left - 5,
                 top + side * ((double)i + 0.5) + 4);
-        put_short(out, h->rows[i], NAME_WIDTH);
+        thaw_svg_short(out, h->rows[i], NAME_WIDTH);
         fputs("</text>\n", out);
     }
 }
@@ -572,7 +359,7 @@ static void put_column_names(FILE *out, const thaw_heat *h, double side, double 
         double x = left + side * ((double)i + 0.5) + 4, y = top - 5;
         fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" transform=\"rotate(-90 %.1f %.1f)\">", x, y, x,
                 y);
-        put_short(out, h->columns[i], NAME_WIDTH);
+        thaw_svg_short(out, h->columns[i], NAME_WIDTH);
         fputs("</text>\n", out);
     }
 }
@@ -592,12 +379,12 @@ static void put_cell(FILE *out, const thaw_heat *h, const thaw_cell *c, double s
     const double faintest = 0.12, strongest = 0.68; /* The ink on it stays legible. */
     double shade = faintest + (strongest - faintest) * within(c->shade, 0, 1);
     double x = left + side * (double)c->column, y = top + side * (double)c->row;
-    bool fits = side >= 22 && text_width(c->text) < side;
-    double gap = side >= LINE - 2 ? 1 : 0;
+    bool fits = side >= 22 && thaw_svg_width(c->text) < side;
+    double gap = side >= THAW_SVG_LINE - 2 ? 1 : 0;
     fputs("<g><rect", out);
-    put_colour(out, c->colour, "");
+    thaw_svg_colour(out, c->colour, "");
     fprintf(out, " x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill-opacity=\"%.2f\"/>", x,
-            y, side - gap, side - gap, side < LINE - 2 ? fmax(shade, 0.3) : shade);
+            y, side - gap, side - gap, side < THAW_SVG_LINE - 2 ? fmax(shade, 0.3) : shade);
     if (fits) {
         fprintf(out, "<text class=strong x=\"%.1f\" y=\"%.1f\" text-anchor=middle>", x + side / 2,
                 y + side / 2 + 4);
@@ -609,11 +396,11 @@ static void put_cell(FILE *out, const thaw_heat *h, const thaw_cell *c, double s
 }
 
 void thaw_chart_heat(FILE *out, const thaw_heat *h) {
-    double side = cell_side(h), left = 12 + fmin(longest(h->rows, h->n_rows), NAME_WIDTH);
-    double top = 12 + fmin(longest(h->columns, h->n_columns), NAME_WIDTH);
+    double side = cell_side(h), left = 12 + fmin(thaw_svg_longest(h->rows, h->n_rows), NAME_WIDTH);
+    double top = 12 + fmin(thaw_svg_longest(h->columns, h->n_columns), NAME_WIDTH);
     double width = side * (double)h->n_columns, height = side * (double)h->n_rows;
-    begin_box(out, h->title, true);
-    begin_svg(out, h->title, left + width + 2, top + height + 2);
+    thaw_svg_begin_box(out, h->title, true);
+    thaw_svg_begin(out, h->title, left + width + 2, top + height + 2);
     put_row_names(out, h, side, left, top);
     put_column_names(out, h, side, left, top);
     fprintf(out, "<rect class=grid x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\"/>\n",
@@ -632,35 +419,35 @@ void thaw_chart_heat(FILE *out, const thaw_heat *h) {
 enum { PITCH = 132, PATHS_LEFT = 66, PATHS_TOP = 26, PATHS_HEIGHT = 200 };
 
 static double parallel_y(const thaw_axis *a, double value) {
-    double at = place(a, value);
+    double at = thaw_axis_place(a, value);
     return PATHS_TOP + PATHS_HEIGHT * (1 - (isfinite(at) ? within(at, 0, 1) : NAN));
 }
 
 static void put_upright(FILE *out, const thaw_axis *a, double x) {
     enum { NAME = 120, TICK = 58 };
-    double at[MOST_TICKS];
-    size_t n = a->names ? a->n_names : ticks(a, at), every = 1;
-    while ((double)(n / every) * LINE > PATHS_HEIGHT)
+    double at[THAW_AXIS_MOST_TICKS];
+    size_t n = a->names ? a->n_names : thaw_axis_ticks(a, at), every = 1;
+    while ((double)(n / every) * THAW_SVG_LINE > PATHS_HEIGHT)
         every++;
     fprintf(out,
             "<line class=grid x1=\"%.1f\" x2=\"%.1f\" y1=\"%d\" y2=\"%d\"/>"
             "<text class=strong x=\"%.1f\" y=\"12\" text-anchor=middle>",
             x, x, PATHS_TOP, PATHS_TOP + PATHS_HEIGHT, x);
-    put_short(out, a->label, NAME);
+    thaw_svg_short(out, a->label, NAME);
     fputs("</text>\n", out);
     for (size_t i = 0; i < n; i += every) {
         char text[THAW_UNIT_TEXT];
         double y = parallel_y(a, a->names ? (double)i : at[i]);
-        if (!a->names) tick_text(text, a, at[i]);
+        if (!a->names) thaw_axis_tick_text(text, a, at[i]);
         fprintf(out, "<text class=halo x=\"%.1f\" y=\"%.1f\" text-anchor=end>", x - 5, y + 4);
-        put_short(out, a->names ? a->names[i] : text, TICK);
+        thaw_svg_short(out, a->names ? a->names[i] : text, TICK);
         fputs("</text>\n", out);
     }
 }
 
 static void put_path(FILE *out, const thaw_axis *axes, size_t n_axes, const thaw_path *path) {
     fputs("<polyline", out);
-    put_colour(out, path->best ? THAW_COLOUR_WARN : THAW_COLOUR_ACCENT, "line");
+    thaw_svg_colour(out, path->best ? THAW_COLOUR_WARN : THAW_COLOUR_ACCENT, "line");
     fprintf(out, " stroke-opacity=\"%.2f\" points=\"",
             path->best ? 1 : 0.1 + 0.7 * within(path->shade, 0, 1));
     for (size_t k = 0; k < n_axes; k++) {
@@ -678,10 +465,10 @@ void thaw_chart_parallel(FILE *out, const char *title, const thaw_axis *axes, si
     thaw_axis settled[MOST];
     if (n_axes > MOST) n_axes = MOST;
     for (size_t k = 0; k < n_axes; k++)
-        settled[k] = settle(&axes[k]);
-    begin_box(out, title, true);
-    begin_svg(out, title, PATHS_LEFT + PITCH * (double)(n_axes - 1) + RIGHT,
-              PATHS_TOP + PATHS_HEIGHT + BOTTOM);
+        settled[k] = thaw_axis_settle(&axes[k]);
+    thaw_svg_begin_box(out, title, true);
+    thaw_svg_begin(out, title, PATHS_LEFT + PITCH * (double)(n_axes - 1) + RIGHT,
+                   PATHS_TOP + PATHS_HEIGHT + BOTTOM);
     for (int best = 0; best < 2; best++) /* The best one on top. */
         for (size_t i = 0; i < n_paths; i++)
             if (paths[i].best == best) put_path(out, settled, n_axes, &paths[i]);

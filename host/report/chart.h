@@ -15,27 +15,10 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "units.h"
+#include "axis.h"
 
 /* Colours: a number from 0 on is one of many hues, and these are what they are called. */
 enum { THAW_COLOUR_GREY = -1, THAW_COLOUR_ACCENT = -2, THAW_COLOUR_WARN = -3 };
-
-typedef struct thaw_axis {
-    const char *label;        /* Below, or beside; NULL: none. */
-    double low, high;         /* Of what is shown. Equal ones, or none, are widened. */
-    bool log;                 /* Values above zero only. */
-    bool whole;               /* Only whole numbers have ticks. */
-    bool exact;               /* Ends at low and high, instead of at the ticks around them. */
-    thaw_unit unit;           /* Of the ticks. */
-    const char *const *names; /* [n_names] at 0, 1, ... in place of ticks; NULL: figures. */
-    size_t n_names;
-} thaw_axis;
-
-/* An axis that holds all n values, and those it holds already; start with {.low = NAN, .high = NAN}. */
-void thaw_axis_hold(thaw_axis *axis, const double *values, size_t n);
-
-/* log becomes true where the values span so much that they could not be told apart otherwise. */
-void thaw_axis_choose_log(thaw_axis *axis);
 
 typedef struct thaw_series {
     const char *name; /* For the legend; NULL: it is not in it. */

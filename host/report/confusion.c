@@ -9,7 +9,7 @@
 
 enum {
     MOST_CLASSES = 300, /* A larger matrix is nothing that a person reads. */
-    MOST_CELLS = 4000,  /* Some 160 bytes of the page each. */
+    MOST_CELLS = 2500,  /* Some 200 bytes of the page each. */
     MOST_PAIRS = 30,
 };
 

@@ -59,7 +59,7 @@ static bool any(const double *values, int64_t n) {
 }
 
 static void put(FILE *out, const thaw_curves *c, const figures *f, const char *what, thaw_axis *y) {
-    enum { FEW = 40 };
+    enum { FEW = 30 };
     char title[160];
     size_t n = (size_t)c->n;
     bool validates = any(f->validation, c->n);

@@ -455,7 +455,7 @@ static void put_left_out(FILE *out, const json_t *doc) {
 
 static void put_price_note(FILE *out, const json_t *doc) {
     const char *instance = thaw_field_text(doc, "price.instance");
-    if (!json_is_object(json_object_get(doc, "price"))) return;
+    if (isnan(thaw_field_number(doc, "price.per_hour"))) return;
     thaw_page_note(out, "The cost is the time in all at %.4g %.40s an hour (%.80s, %.40s).",
                    thaw_field_number(doc, "price.per_hour"), thaw_field_text(doc, "price.currency"),
                    *instance ? instance : "no instance named", thaw_field_text(doc, "price.date"));

@@ -57,7 +57,8 @@ static const char style[] =
     "border-radius:4px;background:var(--ink);color:var(--paper);font-size:.8rem;"
     "pointer-events:none;white-space:pre-line;overflow-wrap:anywhere}"
     "@media print{body{max-width:none;margin:0;font-size:12px}.wide{overflow:visible}"
-    "svg{max-width:100%;height:auto}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}"
+    "svg{max-width:100%;height:auto}.sub{break-after:avoid}*{print-color-adjust:exact;-webkit-"
+    "print-color-adjust:exact}"
     "th button::after{content:none!important}}";
 
 /* No angle bracket opens in it, so that a simple reader of HTML can skip it. The titles inside of a

@@ -63,7 +63,7 @@ static thaw_status put_mistake(const writer *w, const thaw_mistake *m, thaw_erro
     THAW_TRY(thaw_thumbnail_put(w->out, w->decoder, m->path, w->p->seen, THAW_THUMBNAIL_SIDE, err));
     fputs("<figcaption><b>", w->out);
     thaw_page_text(w->out, m->answer);
-    fprintf(w->out, "</b> %.0f %%<span>", 100 * m->score);
+    fprintf(w->out, "</b> %.0f&nbsp;%%<span>", 100 * m->score);
     thaw_page_text(w->out, m->truth);
     fputs(m->doubtful ? "</span><span>label in doubt</span>" : "</span>", w->out);
     THAW_TRY(put_near(w, m, err));
@@ -97,7 +97,7 @@ static thaw_status put_doubt(const writer *w, const thaw_doubt *d, thaw_error *e
     THAW_TRY(thaw_thumbnail_put(w->out, w->decoder, d->path, w->p->seen, THAW_THUMBNAIL_SIDE, err));
     fputs("<figcaption><b>", w->out);
     thaw_page_text(w->out, d->answer);
-    fprintf(w->out, "</b> %.0f %%<span>", 100 * d->score);
+    fprintf(w->out, "</b> %.0f&nbsp;%%<span>", 100 * d->score);
     thaw_page_text(w->out, d->label);
     fprintf(w->out, " %.0f %%</span><span>%s%s</span></figcaption></figure>\n", 100 * d->own,
             d->split, d->in_sample ? ", in-sample" : "");

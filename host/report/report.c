@@ -9,6 +9,11 @@
 #include "file.h"
 #include "page.h"
 
+/* 0 where it is not there. */
+static double count(const thaw_report *r, const char *path) {
+    return fmax(thaw_field_number(r->metrics, path), 0);
+}
+
 static void put_head(FILE *out, const thaw_report *r) {
     enum { TOP = 5 }; /* Among so few classes all are in it. */
     char what[64];
@@ -16,9 +21,8 @@ static void put_head(FILE *out, const thaw_report *r) {
     thaw_page_note(out,
                    "%s, frozen up to %s; %.0f pictures for training, %.0f for validation, %.0f for "
                    "the test",
-                   r->model, r->cut, thaw_field_number(r->metrics, "images.train"),
-                   thaw_field_number(r->metrics, "images.validation"),
-                   thaw_field_number(r->metrics, "images.test"));
+                   r->model, r->cut, count(r, "images.train"), count(r, "images.validation"),
+                   count(r, "images.test"));
     thaw_page_cards_begin(out);
     snprintf(what, sizeof what, "top-1, %s", r->measured_on);
     thaw_page_card(out, what, THAW_UNIT_SHARE, r->results->metrics.top1);
@@ -45,8 +49,7 @@ static void put_cost_note(FILE *out, const thaw_report *r) {
         out,
         "%.0f features came from the cache, %.0f were computed. Without the cache it would "
         "be %lld passes through the whole network at the speed measured in this run.",
-        thaw_field_number(r->metrics, "cache.hits"), thaw_field_number(r->metrics, "cache.misses"),
-        (long long)r->passes);
+        count(r, "cache.hits"), count(r, "cache.misses"), (long long)r->passes);
 }
 
 /* ---- epochs ------------------------------------------------------------------------------------ */
@@ -93,21 +96,31 @@ static void put_class_bars(FILE *out, const thaw_results *r) {
                     (size_t)n);
 }
 
-static void put_classes(FILE *out, const thaw_results *r) {
+static void put_class_table(FILE *out, const thaw_results *r) {
     enum { MANY = 200, OF_MANY = 100 }; /* Of more than a page should hold, so many are shown. */
     static const char *const columns[] = {"class", "precision", "recall", "F1", "pictures"};
     int64_t K = r->metrics.K;
-    thaw_page_heading(out, "Classes");
     if (K > MANY)
         thaw_page_note(out, "The %d with the lowest F1 of %lld; metrics.json has all of them.",
                        OF_MANY, (long long)K);
-    thaw_page_charts_begin(out);
-    put_class_bars(out, r);
     thaw_page_table_begin(out, columns, 1, sizeof columns / sizeof *columns);
     for (int64_t i = 0; i < (K > MANY ? OF_MANY : K); i++)
         put_class(out, r, K > MANY ? r->by_f1[i] : i);
     thaw_page_table_end(out);
+}
+
+static void put_classes(FILE *out, const thaw_results *r) {
+    enum { LONG = 40 }; /* A longer table waits until somebody wants it. */
+    bool is_long = r->metrics.K > LONG;
+    thaw_page_heading(out, "Classes");
+    thaw_page_charts_begin(out);
+    put_class_bars(out, r);
+    if (!is_long) put_class_table(out, r);
     thaw_page_charts_end(out);
+    if (!is_long) return;
+    thaw_page_details_begin(out, "Every class");
+    put_class_table(out, r);
+    thaw_page_details_end(out);
 }
 
 /* ---- calibration ------------------------------------------------------------------------------- */

@@ -170,6 +170,10 @@ static thaw_status open_sweep(sweep *s, const json_t *doc, thaw_error *err) {
     return allocate(s) && fill(s) ? THAW_OK : thaw_fail_memory(err, "for %zu trials", s->n);
 }
 
+static long long id_of(const sweep *s, size_t i) {
+    return (long long)json_integer_value(json_object_get(trial_at(s, i), "id"));
+}
+
 static bool is_best(const sweep *s, size_t i) {
     const json_t *best = json_object_get(s->doc, "best");
     return best && json_equal(best, json_object_get(trial_at(s, i), "id"));
@@ -182,8 +186,7 @@ static const char *title_of(sweep *s, size_t i) {
     char loss[THAW_UNIT_TEXT], top1[THAW_UNIT_TEXT];
     thaw_unit_text(loss, THAW_UNIT_PLAIN, s->loss[i]);
     thaw_unit_text(top1, THAW_UNIT_SHARE, s->top1[i]);
-    thaw_text_add(&text, "trial %.0f: loss %s, top-1 %s", thaw_field_number(trial_at(s, i), "id"),
-                  loss, top1);
+    thaw_text_add(&text, "trial %lld: loss %s, top-1 %s", id_of(s, i), loss, top1);
     for (size_t k = 0; k < s->n_axes; k++)
         thaw_text_add(&text, "\n%.60s = %.60s", key_of(s, k),
                       text_of(trial_at(s, i), key_of(s, k)));
@@ -387,7 +390,7 @@ static thaw_status put_trials(FILE *out, sweep *s, thaw_error *err) {
 static void put_best(FILE *out, const sweep *s, size_t i) {
     const json_t *trial = trial_at(s, i);
     fputs("<p class=advice>", out);
-    fprintf(out, "Best: trial %.0f, with", thaw_field_number(trial, "id"));
+    fprintf(out, "Best: trial %lld, with", id_of(s, i));
     for (size_t k = 0; k < s->n_axes; k++) {
         fprintf(out, "%s", k ? ", " : " ");
         thaw_page_text(out, key_of(s, k));
@@ -453,7 +456,7 @@ static void print_trial(FILE *out, const sweep *s, size_t i, double from) {
     for (size_t k = 0; k < s->n_axes; k++)
         thaw_text_add(&text, "%s%.40s=%.40s", k ? " " : "", short_key(s, k),
                       text_of(trial, key_of(s, k)));
-    fprintf(out, "%c %5.0f %*s%s", is_best(s, i) ? '*' : ' ', thaw_field_number(trial, "id"),
+    fprintf(out, "%c %5lld %*s%s", is_best(s, i) ? '*' : ' ', id_of(s, i),
             9 - (int)thaw_utf8_letters(loss), "", loss);
     if (isfinite(s->top1[i]))
         fprintf(out, " %7.2f ", 100 * s->top1[i]);

@@ -36,8 +36,9 @@ static bool is_file(const char *name, const char *file) {
 /* Whether Thaw writes such an entry into a run's folder. */
 static bool is_of_a_run(const char *name) {
     static const char *const names[] = {
-        "model.onnx",        "bundle.json", "golden",          "metrics.json", "epochs.jsonl",
-        "head_epochs.jsonl", "report.html", "predictions.csv", "rejected.csv", "train.ini"};
+        "model.onnx",        "bundle.json",  "golden",          "metrics.json", "epochs.jsonl",
+        "head_epochs.jsonl", "report.html",  "predictions.csv", "rejected.csv", "train.ini",
+        "neighbours.csv",    "suspects.csv", "map.csv"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (is_file(name, names[i])) return true;
     return is_dot(name);
