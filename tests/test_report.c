@@ -618,7 +618,12 @@ static void rows_lie_where_they_belong(void **state) {
         assert_float_equal(sign * plane.x[i], 5 * (i - 3.5), 1e-3);
         assert_float_equal(fabs(plane.y[i]), 1, 1e-3);
     }
-    assert_true(plane.x[0] > 0 && plane.y[0] > 0); /* The first of the farthest is above zero. */
+    /* The farthest along the first axis is above zero, though others are farther from the mean. */
+    static const float four[4][3] = {{-6, 0, 0}, {5, 4, 0}, {5, -4, 0}, {-4, 0, 0}};
+    memcpy(x, four, sizeof four);
+    assert_int_equal(thaw_project(&rows, index, 4, &arena, &plane, NULL), THAW_OK);
+    assert_float_equal(plane.x[0], 6, 1e-3);
+    assert_float_equal(plane.x[1], -5, 1e-3);
     memset(x, 0, sizeof x);
     assert_int_equal(thaw_project(&rows, index, N, &arena, &plane, NULL), THAW_OK);
     assert_true(plane.x[5] == 0 && plane.y[5] == 0 && plane.share[0] == 0);
