@@ -459,7 +459,8 @@ static void the_report_shows_mistakes(void **state) {
     page[n] = '\0';
     assert_int_equal(count_of(page, "<figure class=mistake"), SHOWN);
     assert_int_equal(count_of(page, ", cosine "), 3 * SHOWN);
-    assert_true(count_of(page, ", cosine 1.000: mixed/train/") >= SHOWN); /* The picture itself. */
+    /* The picture itself, unless that validates. */
+    assert_true(count_of(page, ", cosine 1.000: mixed/train/") >= SHOWN / 2);
     int doubts = count_of(page, "<figure class=doubt");
     assert_int_equal(doubts, SHOWN);
     assert_int_equal(count_of(page, "src=\"data:image/jpeg;base64,/9j/"),

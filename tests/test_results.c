@@ -147,10 +147,10 @@ static void a_page_shows_the_same(void **state) {
     expect_part(page, "<polyline class=\"grey line dash\" points=\"52.0,116.2 346.0,10.0 \"");
     /* Two of three pictures and one of three, in the first row. */
     expect_part(page,
-                "<rect class=\"accent \" x=\"103.0\" y=\"103.0\" width=\"33.0\" height=\"33.0\" "
+                "<rect class=\"accent \" x=\"103.0\" y=\"103.0\" width=\"39.0\" height=\"39.0\" "
                 "fill-opacity=\"0.49\"/>");
     expect_part(page,
-                "<rect class=\"warn \" x=\"137.0\" y=\"103.0\" width=\"33.0\" height=\"33.0\" "
+                "<rect class=\"warn \" x=\"143.0\" y=\"103.0\" width=\"39.0\" height=\"39.0\" "
                 "fill-opacity=\"0.31\"/>");
     expect_part(page, "<title>G\u00e4nsebl\u00fcmchen \u2192 a\tb: 1</title>");
     expect_part(page,

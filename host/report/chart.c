@@ -333,7 +333,7 @@ enum { NAME_WIDTH = 110 };
 
 /* Large where there is room; from a hundred on, an overview that still fits a screen. */
 static double cell_side(const thaw_heat *h) {
-    enum { LARGEST = 34, SMALLEST = 3, NAMED = 12, ROOM = 900 };
+    enum { LARGEST = 40, SMALLEST = 3, NAMED = 12, ROOM = 900 };
     size_t most = h->n_rows > h->n_columns ? h->n_rows : h->n_columns;
     double fits = ROOM / (double)(most ? most : 1);
     if (most <= 100) return within(floor(fits), NAMED, LARGEST);
