@@ -905,6 +905,12 @@ static void the_old_head_answers(void **state) {
                       "--out=kept2 --epochs=2 --head.keep_old --head.kind=hidden "
                       "--head.old_labels=old.txt");
     program_free(&p);
+    size_t n;
+    char *page = (char *)test_read("kept/report.html", &n);
+    page[n] = 0;
+    assert_non_null(strstr(page, "the old head says"));
+    assert_non_null(strstr(page, "says what it always said"));
+    free(page);
     expect_old_answers("kept", linear);
     expect_old_answers("kept2", hidden);
     for (int i = 0; i < TEST; i++)

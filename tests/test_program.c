@@ -263,7 +263,11 @@ static void auto_is_the_default_however_it_is_written(void **state) {
     for (size_t i = 0; i < thaw_options_count(); i++) {
         const char *key = thaw_options_key(i);
         bool wanted = !strcmp(key, "epochs") || !strcmp(key, "cache.dir");
-        if (wanted || strcmp(defaults.origin[i].text, "auto") != 0) continue;
+        thaw_option_facts facts;
+        assert_int_equal(thaw_options_look_up(key, "test", &facts, &err), THAW_OK);
+        if (wanted || !(facts.used_by & THAW_FOR_TRAIN) ||
+            strcmp(defaults.origin[i].text, "auto") != 0)
+            continue;
         size_t n = strlen(line);
         snprintf(line + n, sizeof line - n, " --%s=%s", key, i % 2 ? "AUTO" : "Auto");
     }

@@ -66,6 +66,11 @@ static thaw_status put_mistake(const writer *w, const thaw_mistake *m, thaw_erro
     fprintf(w->out, "</b> %.0f&nbsp;%%<span>", 100 * m->score);
     thaw_page_text(w->out, m->truth);
     fputs(m->doubtful ? "</span><span>label in doubt</span>" : "</span>", w->out);
+    if (m->old) {
+        fputs("<span>old head: ", w->out);
+        thaw_page_text(w->out, m->old);
+        fputs("</span>", w->out);
+    }
     THAW_TRY(put_near(w, m, err));
     fputs("</figcaption></figure>\n", w->out);
     return THAW_OK;

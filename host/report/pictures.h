@@ -19,9 +19,10 @@ typedef struct thaw_neighbour {
 /* A picture that was answered wrong. */
 typedef struct thaw_mistake {
     const char *path, *truth, *answer;
-    double score;  /* Of the answer. */
-    int64_t row;   /* Of its split. */
-    bool doubtful; /* Its label may be wrong. */
+    const char *old; /* What the old head says; NULL: it was not kept. */
+    double score;    /* Of the answer. */
+    int64_t row;     /* Of its split. */
+    bool doubtful;   /* Its label may be wrong. */
     thaw_neighbour near[THAW_NEAREST];
     int n_near;
 } thaw_mistake;

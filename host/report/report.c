@@ -179,8 +179,40 @@ static void put_calibration(FILE *out, const thaw_results *r) {
     thaw_page_charts_end(out);
 }
 
+/* ---- the old head ------------------------------------------------------------------------------ */
+
+static void put_old(FILE *out, const thaw_report *r) {
+    enum { MOST = 20 };
+    static const char *const columns[] = {"the old head says", "pictures", "share",
+                                          "right by the new head"};
+    const json_t *old = json_object_get(r->metrics, "old"), *answer;
+    const json_t *answers = json_object_get(old, "answers");
+    size_t i;
+    if (!old) return;
+    thaw_page_heading(out, "The old head");
+    thaw_page_note(out, "It was kept, and %s.%s",
+                   json_is_true(json_object_get(old, "exact"))
+                       ? "says what it always said: all below it is frozen"
+                       : "what lies below it was trained: its answers have changed",
+                   json_array_size(answers) > MOST ? " Its most frequent answers; metrics.json has "
+                                                     "all of them."
+                                                   : "");
+    thaw_page_table_begin(out, columns, 1, sizeof columns / sizeof *columns);
+    json_array_foreach(answers, i, answer) {
+        double n = thaw_field_number(answer, "n");
+        if (i == MOST) break;
+        thaw_page_row(out);
+        thaw_page_cell(out, thaw_field_text(answer, "answer"));
+        thaw_page_figure(out, THAW_UNIT_COUNT, n);
+        thaw_page_figure(out, THAW_UNIT_SHARE, n / (double)r->results->metrics.n);
+        thaw_page_figure(out, THAW_UNIT_SHARE, thaw_field_number(answer, "top1"));
+    }
+    thaw_page_table_end(out);
+}
+
 static thaw_status put_page(FILE *out, const thaw_report *r, thaw_error *err) {
     put_head(out, r);
+    put_old(out, r);
     THAW_TRY(put_epochs(out, r, err));
     THAW_TRY(thaw_confusion_put(out, r->results, err));
     put_classes(out, r->results);

@@ -11,7 +11,8 @@ typedef struct thaw_insight_job {
     const thaw_dataset *dataset;
     const thaw_split_rows *splits; /* [THAW_SPLIT_COUNT] */
     const thaw_metrics *metrics;   /* [THAW_SPLIT_COUNT], with their answers. */
-    const thaw_results *results;   /* Of the split `measured`. */
+    const thaw_results *results;   /* Of the split `measured`, */
+    const thaw_old_answers *old;   /* and what the old head says of it. */
     thaw_split measured;
     const thaw_top_slots *top;
     /* Gives the rows of a split as the head reads them, until the next call. */

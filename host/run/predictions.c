@@ -88,6 +88,7 @@ thaw_status thaw_predictions_mistakes(const thaw_predictions *p, thaw_arena *are
                                  .answer = p->results->classes[a->answer],
                                  .score = a->score,
                                  .row = rows[i]};
+        if (p->old->kept) list[i].old = p->old->kept->labels[p->old->answers[rows[i]].answer];
         if (!list[i].path) list = NULL;
     }
     *mistakes = list;

@@ -456,6 +456,7 @@ static thaw_status write_report(run *r, const thaw_json *json, thaw_error *err) 
                                 .splits = r->splits,
                                 .metrics = r->metrics,
                                 .results = &r->measured,
+                                .old = &r->old,
                                 .measured = measured_on(r),
                                 .top = &r->session.backend.kernels->top,
                                 .rows = rows_of_head,
