@@ -12,6 +12,7 @@
 #include "rng.h"
 #include "top/lbfgs.h"
 #include "top/probe.h"
+#include "top/steps.h"
 
 enum { K = 4, D = 12, ROWS = 1100, OTHERS = 60, W = K * D, P = W + K }; /* Of two chunks. */
 
@@ -81,7 +82,7 @@ static void make_objective(objective *o, const toy *t, const thaw_train_options 
     assert_int_equal(thaw_head_fit_scale(&head, &t->rows[0], ROWS, index, x, &arena, &err),
                      THAW_OK);
     if (options->class_weights == THAW_CLASS_WEIGHTS_BALANCED)
-        thaw__class_weights(t->label, ROWS, K, count, weight);
+        thaw_steps_class_weights(t->label, ROWS, K, count, weight);
     for (int i = 0; i < ROWS; i++)
         for (int d = 0; d < D; d++)
             o->z[i][d] = ((double)t->x[i][d] - head.mean[d]) * head.scale[d];

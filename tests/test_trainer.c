@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "top/trainer.h"
+#include "top/steps.h"
 
 static const thaw_top_slots *const top = &thaw_cpu_kernels.top;
 
@@ -409,7 +409,7 @@ static void test_class_weights_of_many_rows(void **state) {
         label[i] = 2;
     int64_t count[3];
     float weight[3];
-    thaw__class_weights(label, n, 3, count, weight);
+    thaw_steps_class_weights(label, n, 3, count, weight);
     free(label);
     assert_true(count[0] == common && count[1] == 0 && count[2] == rare);
     assert_true(weight[0] == (float)((double)n / (2.0 * (double)common)));

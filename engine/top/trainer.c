@@ -7,11 +7,9 @@
 #include "clock.h"
 #include "probe.h"
 #include "rng.h"
+#include "steps.h"
 
 enum { MIN_EPOCHS = 30, MIN_STEPS = 300 };
-
-/* AdamW's, as everywhere. */
-static const float BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f;
 
 /* Everything that training needs, taken from the arena up front. */
 typedef struct trainer {
@@ -137,7 +135,7 @@ static bool has_validation(const thaw_train_job *job) {
     return job->validation && job->validation->n > 0;
 }
 
-static thaw_status check_job(const thaw_train_job *job, thaw_error *err) {
+thaw_status thaw__train_check(const thaw_train_job *job, thaw_error *err) {
     THAW_TRY(check_options(&job->options, err));
     if (job->options.solver == THAW_SOLVER_LBFGS && job->options.kind != THAW_HEAD_LINEAR)
         return thaw_fail(err, THAW_ERR_USAGE,
@@ -156,16 +154,6 @@ static thaw_status check_job(const thaw_train_job *job, thaw_error *err) {
 }
 
 /* ---- setting up ----------------------------------------------------------------------------- */
-
-void thaw__class_weights(const int32_t *label, int64_t n, int64_t K, int64_t *count,
-                         float *weight) {
-    int64_t n_present = 0;
-    memset(count, 0, (size_t)K * sizeof *count);
-    for (int64_t i = 0; i < n; i++)
-        n_present += count[label[i]]++ == 0;
-    for (int64_t k = 0; k < K; k++)
-        weight[k] = count[k] ? (float)((double)n / ((double)n_present * (double)count[k])) : 1;
-}
 
 static thaw_status take_buffers(trainer *t, thaw_arena *arena, thaw_error *err) {
     const thaw_train_job *job = t->job;
@@ -203,15 +191,9 @@ static thaw_status set_up(trainer *t, thaw_arena *arena, thaw_error *err) {
     THAW_TRY(take_buffers(t, arena, err));
     THAW_TRY(thaw_head_fit_scale(t->head, job->train, o->batch, t->index, t->x, arena, err));
     if (t->class_weight)
-        thaw__class_weights(job->train->label, job->train->n, job->K, t->class_rows,
-                            t->class_weight);
-    int64_t steps = (job->train->n + o->batch - 1) / o->batch;
-    t->schedule = (thaw_schedule){
-        .kind = o->schedule,
-        .lr = o->lr,
-        .warmup_steps = (int64_t)(o->warmup * (double)steps),
-        .total_steps = steps * o->epochs,
-    };
+        thaw_steps_class_weights(job->train->label, job->train->n, job->K, t->class_rows,
+                                 t->class_weight);
+    t->schedule = thaw_steps_schedule(o, job->train->n);
     return THAW_OK;
 }
 
@@ -255,9 +237,9 @@ static thaw_status move_to_device(trainer *t, thaw_error *err) {
         .sgd = o->optimizer == THAW_OPTIMIZER_SGD,
         .momentum = (float)o->momentum,
         .weight_decay = (float)o->weight_decay,
-        .beta1 = BETA1,
-        .beta2 = BETA2,
-        .eps = EPSILON,
+        .beta1 = THAW_STEPS_BETA1,
+        .beta2 = THAW_STEPS_BETA2,
+        .eps = THAW_STEPS_EPSILON,
         .tf32 = job->tf32,
         .stored = job->train->stored,
         .device_bytes = job->device_bytes,
@@ -283,31 +265,20 @@ static thaw_status kernel_status(int code, thaw_error *err) {
     return thaw_fail(err, THAW_ERR_BACKEND, "a kernel of the head failed with code %d", code);
 }
 
-/* M rows, or one of the views of each, scaled, into x and label. */
+/* M rows, scaled, into x and label. */
 static thaw_status load_batch(trainer *t, const int64_t *rows, int64_t M, thaw_rng *choice,
                               thaw_error *err) {
-    const thaw_rows *train = t->job->train, *views = t->job->views;
-    uint32_t n_views = (uint32_t)t->job->n_views;
-    for (int64_t m = 0; m < M && views; m++)
-        t->index[m] = rows[m] * n_views + thaw_rng_below(choice, n_views);
-    if (views)
-        THAW_TRY(views->gather(views->ctx, t->index, M, t->x, err));
-    else
-        THAW_TRY(train->gather(train->ctx, rows, M, t->x, err));
+    THAW_TRY(thaw_steps_load(t->job, rows, M, choice, t->index, t->x, t->label, err));
     thaw_head_scale(t->head, M, t->x);
-    for (int64_t m = 0; m < M; m++)
-        t->label[m] = train->label[rows[m]];
     return THAW_OK;
 }
 
 /* Adds the batch's right answers and weights to the epoch's; returns its sum of weights. */
 static double count_batch(trainer *t, int64_t M) {
     int64_t K = t->job->K;
-    double weight = 0;
-    for (int64_t m = 0; m < M; m++) {
+    for (int64_t m = 0; m < M; m++)
         t->epoch_right += thaw_metrics_rank(K, t->logits + m * K, t->label[m]) == 0;
-        weight += t->class_weight ? t->class_weight[t->label[m]] : 1;
-    }
+    double weight = thaw_steps_weight(t->class_weight, t->label, M);
     t->epoch_weight += weight;
     return weight;
 }
@@ -337,14 +308,9 @@ static int backward(trainer *t, int64_t M) {
 }
 
 static int update(trainer *t, int64_t n, float *w, double lr, double decay) {
-    const thaw_top_slots *top = t->job->top;
-    const thaw_train_options *o = &t->job->options;
-    const float *dw = beside(t, t->grad, w);
-    float *v = beside(t, t->velocity, w);
-    if (o->optimizer == THAW_OPTIMIZER_SGD)
-        return top->sgd(n, w, dw, v, (float)lr, (float)o->momentum, (float)decay);
-    return top->adamw(n, w, dw, v, beside(t, t->second, w), (float)lr, BETA1, BETA2, EPSILON,
-                      (float)decay, t->step);
+    return thaw_steps_update(t->job->top, &t->job->options, n, w, beside(t, t->grad, w),
+                             beside(t, t->velocity, w), beside(t, t->second, w), lr, decay,
+                             t->step);
 }
 
 static int update_all(trainer *t, double lr) {
@@ -400,9 +366,7 @@ static thaw_status epoch_on_device(trainer *t, thaw_epoch *epoch, thaw_error *er
 
 static thaw_status train_epoch(trainer *t, thaw_epoch *epoch, thaw_error *err) {
     int64_t n = t->job->train->n, batch = t->job->options.batch;
-    thaw_rng rng = thaw_rng_open(t->job->options.seed, THAW_RNG_SHUFFLE, (uint64_t)epoch->epoch);
-    thaw_rng choice = thaw_rng_open(t->job->options.seed, THAW_RNG_CHOICE, (uint64_t)epoch->epoch);
-    thaw_rng_permutation(&rng, n, t->order);
+    thaw_rng choice = thaw_steps_order(&t->job->options, epoch->epoch, n, t->order);
     t->epoch_loss = t->epoch_weight = 0;
     t->epoch_right = 0;
     if (t->on_device) THAW_TRY(epoch_on_device(t, epoch, err));
@@ -460,8 +424,7 @@ static thaw_status validate(trainer *t, thaw_epoch *epoch, thaw_error *err) {
 
 /* Keeps the epoch's weights when they are the best so far, or when the last ones are wanted. */
 static void keep(trainer *t, const thaw_epoch *epoch, thaw_train_result *result) {
-    bool best = t->job->options.patience == 0 || !has_validation(t->job) ||
-                result->kept.epoch == 0 || epoch->validation_loss < result->kept.validation_loss;
+    bool best = thaw_steps_keeps(&t->job->options, has_validation(t->job), epoch, &result->kept);
     if (!best) return;
     result->kept = *epoch;
     memcpy(t->best, t->head->params, (size_t)t->head->n_params * sizeof(float));
@@ -490,7 +453,7 @@ thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *
                        thaw_train_result *result, thaw_error *err) {
     trainer t = {.job = job, .head = head};
     *result = (thaw_train_result){0};
-    THAW_TRY(check_job(job, err));
+    THAW_TRY(thaw__train_check(job, err));
     THAW_TRY(set_up(&t, arena, err));
     result->n_constant = head->n_constant;
     if (job->untrained) return THAW_OK;

@@ -133,9 +133,8 @@ int64_t thaw_train_epochs(const thaw_train_options *options);
 thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *head,
                        thaw_train_result *result, thaw_error *err);
 
-/* Inverse frequency with mean 1 over the n rows, into weight [K]; 1 for a class without rows. count is
- * room for K numbers. For tests. */
-void thaw__class_weights(const int32_t *label, int64_t n, int64_t K, int64_t *count, float *weight);
+/* What of a job thaw_train would refuse, without training: its ERR_USAGE, ERR_DATA and ERR_SHAPE. */
+thaw_status thaw__train_check(const thaw_train_job *job, thaw_error *err);
 
 /* Scores a head on rows, in order, batch rows at a time; metrics and buffers go into the arena.
  * ERR_DATA: a label out of range; ERR_SHAPE; ERR_NOMEM; ERR_BACKEND; what gather returns. */

@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "rng.h"
+#include "steps.h"
 
 static const float BETA1 = 0.9f, BETA2 = 0.999f, EPSILON = 1e-8f, RUNNING = 0.1f;
 
@@ -163,7 +164,7 @@ static thaw_status take_buffers(tuner *t, thaw_error *err) {
         !t->x || !t->mixed || !t->logits || !t->loss || !t->share || !t->gradient || !t->velocity ||
         !t->second || !t->average || !t->best || !t->best_running || (weighted && !t->class_weight))
         return no_memory(err);
-    if (weighted) thaw__class_weights(job->train->label, n, K, t->class_start, t->class_weight);
+    if (weighted) thaw_steps_class_weights(job->train->label, n, K, t->class_start, t->class_weight);
     return thaw_metrics_init(&t->validation, K, 0, t->arena, err);
 }
 
