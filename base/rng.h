@@ -18,6 +18,7 @@ typedef enum thaw_rng_use {
     THAW_RNG_VIEW,     /* A view of a picture, whose hash is the seed; stream: its number. */
     THAW_RNG_CHOICE,   /* Which views an epoch looks at; stream: the epoch. */
     THAW_RNG_RESAMPLE, /* What a difference is held against; stream: 0 pictures, 1 signs. */
+    THAW_RNG_POINTS,   /* Which points a sweep tries. */
 } thaw_rng_use;
 
 /* Reads one stream from its beginning. */

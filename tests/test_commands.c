@@ -57,11 +57,11 @@ static void an_option_belongs_to_its_commands(void **state) {
                    "--size, which is new.size, does nothing in thaw train, but in new; did you "
                    "mean --image.size?",
                    "train --size=128");
-    expect_refusal(2,
-                   "--preprocess does nothing in thaw predict, but in inspect, train, cache, demo",
-                   "predict run a.jpg --preprocess=caffe");
+    expect_refusal(
+        2, "--preprocess does nothing in thaw predict, but in inspect, train, sweep, cache, demo",
+        "predict run a.jpg --preprocess=caffe");
     expect_refusal(2, "--freeze does nothing in thaw eval", "eval run pics --freeze=3");
-    expect_refusal(2, "--epochs does nothing in thaw cache, but in train, demo",
+    expect_refusal(2, "--epochs does nothing in thaw cache, but in train, sweep, demo",
                    "cache ls --epochs=3");
     program p = {0};
     program_expect_ok(&p, "eval --help");

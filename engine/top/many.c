@@ -444,7 +444,7 @@ thaw_status thaw_many_train(thaw_many *m, double share, void (*on_epoch)(void *c
     int64_t last = 0;
     for (int i = 0; i < m->n; i++) {
         member *one = &m->members[i];
-        one->target = (int64_t)ceil(share * (double)one->options->epochs);
+        one->target = (int64_t)ceil(share * (double)one->options->epochs - 1e-9);
         if (!one->state.ended && one->target > last) last = one->target;
     }
     for (int64_t epoch = 1; epoch <= last; epoch++) {

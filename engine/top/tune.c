@@ -164,7 +164,8 @@ static thaw_status take_buffers(tuner *t, thaw_error *err) {
         !t->x || !t->mixed || !t->logits || !t->loss || !t->share || !t->gradient || !t->velocity ||
         !t->second || !t->average || !t->best || !t->best_running || (weighted && !t->class_weight))
         return no_memory(err);
-    if (weighted) thaw_steps_class_weights(job->train->label, n, K, t->class_start, t->class_weight);
+    if (weighted)
+        thaw_steps_class_weights(job->train->label, n, K, t->class_start, t->class_weight);
     return thaw_metrics_init(&t->validation, K, 0, t->arena, err);
 }
 

@@ -173,6 +173,9 @@ thaw_status thaw_cli_parse(thaw_cli *cli, thaw_arena *arena, const thaw_command 
 }
 
 thaw_status thaw_cli_configure(const thaw_cli *cli, thaw_options *options, thaw_error *err) {
+    /* `options` is for all, and trains nothing. */
+    options->axes.allowed =
+        cli->command->options & THAW_FOR_SWEEP && cli->command->options != THAW_FOR_ALL;
     if (cli->ini) THAW_TRY(thaw_options_read_ini(options, cli->ini, err));
     for (size_t i = 0; i < cli->n_flags; i++)
         THAW_TRY(

@@ -18,6 +18,7 @@ THAW_COMMAND(freeze);
 THAW_COMMAND(options);
 THAW_COMMAND(new);
 THAW_COMMAND(export);
+THAW_COMMAND(sweep);
 #undef THAW_COMMAND
 
 #endif

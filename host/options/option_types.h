@@ -37,6 +37,7 @@ struct thaw__option {
     bool automatic;           /* "auto" is legal and leaves the choice to the program. */
     bool none;                /* Of a path: "none" is legal and gives "". */
     const thaw_range *range;  /* Of numbers. */
+    bool scale;               /* Of numbers: a change is a factor, not a difference. */
     const char *const *names; /* Of a choice: by enum value, NULL at the end. */
     unsigned values;          /* Of a choice: bit v, value v is legal; 0: all are. */
     const char *aliases;      /* Other names, separated by spaces; NULL for none. */

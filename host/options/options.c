@@ -34,6 +34,7 @@ static const char DEFAULT_SOURCE[] = "default";
 #define CHOICE(field, ctype, LIST) .type = &thaw__type_choice, SLOT(field, ctype), \
     .names = (const char *const[]){LIST(THAW_ENUM_NAME) NULL}
 #define ONLY(value) 1u << (value)
+#define SCALE .scale = true
 #define AUTO .fallback = "auto", .automatic = true
 #define RANGE(low, high) .range = &(const thaw_range){low, high}
 #define TRAIN_RANGE(field) .range = &thaw_train_legal.field
@@ -53,6 +54,7 @@ enum {
     NEW = THAW_FOR_NEW,
     EXPORT = THAW_FOR_EXPORT,
     FREEZE = THAW_FOR_FREEZE,
+    SWEEP = THAW_FOR_SWEEP,
     PIXELS = INSPECT | TRAIN | CACHE,
     COMPUTING = INSPECT | TRAIN | EVAL | PREDICT | CACHE,
 };
@@ -85,7 +87,7 @@ static const thaw__option table[] = {
     {.key = "seed", .used_by = TRAIN | NEW, INTEGER(seed), .fallback = "1", RANGE(0, 4294967295.0),
      .aliases = "random_seed",
      .help = "Start of all random numbers; the same seed gives the same bits."},
-    {.key = "epochs", .used_by = TRAIN, INTEGER(epochs), AUTO, TRAIN_RANGE(epochs),
+    {.key = "epochs", .used_by = TRAIN, INTEGER(epochs), AUTO, TRAIN_RANGE(epochs), SCALE,
      .aliases = "num_epochs num_train_epochs",
      .help = "Passes over the training pictures; auto is 30, or what makes 300 steps if that is "
              "more."},
@@ -201,7 +203,7 @@ static const thaw__option table[] = {
      .help = "The node that the old head, which is replaced, begins with; auto finds it by its look, "
              "none keeps the whole network."},
     {.key = "head.hidden", .used_by = TRAIN, INTEGER(head.hidden), .fallback = "256",
-     TRAIN_RANGE(hidden),
+     TRAIN_RANGE(hidden), SCALE,
      .help = "Units of the hidden layer."},
     {.key = "head.dropout", .used_by = TRAIN, NUMBER(head.dropout), .fallback = "0.2",
      TRAIN_RANGE(dropout), .aliases = "dropout_rate",
@@ -215,18 +217,18 @@ static const thaw__option table[] = {
      CHOICE(head.optimizer, thaw_optimizer, THAW_OPTIMIZER_LIST), .fallback = "sgd",
      .aliases = "optimizer",
      .help = "What moves the weights."},
-    {.key = "head.lr", .used_by = TRAIN, NUMBER(head.lr), AUTO, TRAIN_RANGE(lr),
+    {.key = "head.lr", .used_by = TRAIN, NUMBER(head.lr), AUTO, TRAIN_RANGE(lr), SCALE,
      .aliases = "learning_rate lr",
      .help = "Learning rate at its highest; auto is what was measured to be good for the optimizer."},
     {.key = "head.momentum", .used_by = TRAIN, NUMBER(head.momentum), .fallback = "0.9",
      TRAIN_RANGE(momentum), .aliases = "momentum",
      .help = "Momentum of sgd."},
     {.key = "head.weight_decay", .used_by = TRAIN, NUMBER(head.weight_decay), AUTO,
-     TRAIN_RANGE(weight_decay), .aliases = "weight_decay regularizers_l2",
+     TRAIN_RANGE(weight_decay), SCALE, .aliases = "weight_decay regularizers_l2",
      .help = "Pull of the weights towards zero, biases apart; auto is less the more pictures there "
              "are."},
     {.key = "head.batch", .used_by = TRAIN, INTEGER(head.batch), .fallback = "64",
-     TRAIN_RANGE(batch), .aliases = "mini_batch_size batch_size",
+     TRAIN_RANGE(batch), SCALE, .aliases = "mini_batch_size batch_size",
      .help = "Pictures in a training step."},
     {.key = "head.schedule", .used_by = TRAIN,
      CHOICE(head.schedule, thaw_schedule_kind, THAW_SCHEDULE_LIST), .fallback = "cosine",
@@ -261,10 +263,10 @@ static const thaw__option table[] = {
      .automatic = true, .fallback = "auto",
      .help = "BN above freeze: frozen keeps it, affine trains its scale and shift, full takes the "
              "batch's statistics besides; auto is frozen, with init = random full."},
-    {.key = "top.epochs", .used_by = TRAIN, INTEGER(top.epochs), AUTO, TUNE_RANGE(epochs),
+    {.key = "top.epochs", .used_by = TRAIN, INTEGER(top.epochs), AUTO, TUNE_RANGE(epochs), SCALE,
      .help = "Passes over the training pictures once the head is trained; auto is 15, or what makes "
              "150 steps if that is more; with init = random 40, or 600 steps."},
-    {.key = "top.lr", .used_by = TRAIN, NUMBER(top.lr), AUTO, TUNE_RANGE(lr),
+    {.key = "top.lr", .used_by = TRAIN, NUMBER(top.lr), AUTO, TUNE_RANGE(lr), SCALE,
      .help = "Learning rate at its highest; auto is 0.001 with sgd and 0.0001 with adamw, with init = "
              "random 0.05 and 0.001."},
     {.key = "top.stage_factor", .used_by = TRAIN, NUMBER(top.stage_factor), AUTO,
@@ -278,10 +280,10 @@ static const thaw__option table[] = {
      TUNE_RANGE(momentum),
      .help = "Momentum of sgd."},
     {.key = "top.weight_decay", .used_by = TRAIN, NUMBER(top.weight_decay), AUTO,
-     TUNE_RANGE(weight_decay),
+     TUNE_RANGE(weight_decay), SCALE,
      .help = "Pull of the weights towards zero; biases and what normalises are left alone. auto is "
              "1e-4, with adamw 0.01."},
-    {.key = "top.batch", .used_by = TRAIN, INTEGER(top.batch), .fallback = "64", TUNE_RANGE(batch),
+    {.key = "top.batch", .used_by = TRAIN, INTEGER(top.batch), .fallback = "64", TUNE_RANGE(batch), SCALE,
      .help = "Pictures in a training step. They go through a few at a time, so that memory does not "
              "grow with it."},
     {.key = "top.schedule", .used_by = TRAIN,
@@ -361,6 +363,20 @@ static const thaw__option table[] = {
              "report.instance."},
     {.key = "report.instance", .used_by = FREEZE, TEXT(report.instance), .fallback = "",
      .help = "The machine's name at Amazon SageMaker, such as ml.g5.xlarge."},
+    {.key = "sweep.trials", .used_by = SWEEP, INTEGER(sweep.trials), AUTO, RANGE(1, 4096),
+     .aliases = "trials",
+     .help = "How many points sweep tries; auto is 64, or all where only lists are swept and these "
+             "make fewer."},
+    {.key = "sweep.halving", .used_by = SWEEP, INTEGER(sweep.halving), .fallback = "3",
+     RANGE(1, 64), .aliases = "halving",
+     .help = "At each rung one in so many of the heads that are trained at once goes on, the best by "
+             "validation; 1 trains all to the end."},
+    {.key = "sweep.rungs", .used_by = SWEEP, INTEGER(sweep.rungs), .fallback = "2", RANGE(1, 6),
+     .help = "Rungs of the halving: the last is at the sweep.halving-th part of the epochs, each one "
+             "before at that part of the next."},
+    {.key = "sweep.out", .used_by = SWEEP, PATH(sweep.out), AUTO,
+     .help = "Folder that gets the table of the trials and best.ini; auto is the name of out with "
+             ".sweep behind it."},
 
     {.key = "predict.top", .used_by = PREDICT, INTEGER(predict.top), .fallback = "5",
      RANGE(1, 100000), .aliases = "top top_k",
@@ -537,13 +553,25 @@ static thaw_status set_row(thaw_options *options, const thaw__option *row, const
 thaw_status thaw_options_set(thaw_options *options, const char *key, const char *text,
                              const char *source, thaw_error *err) {
     const thaw__option *row = thaw__options_find(key);
-    return row ? set_row(options, row, text, source, err) : fail_unknown(key, source, err);
+    if (!row) return fail_unknown(key, source, err);
+    if (options->axes.allowed && thaw__axes_wants(row, text))
+        return thaw__axes_take(&options->axes, row, text, source, &options->arena, err);
+    THAW_TRY(set_row(options, row, text, source, err));
+    thaw__axes_drop(&options->axes, row->key);
+    return THAW_OK;
 }
 
 thaw_status thaw_options_init(thaw_options *options, thaw_error *err) {
     memset(options, 0, sizeof *options);
     for (size_t i = 0; i < N_OPTIONS; i++)
         THAW_TRY(set_row(options, &table[i], table[i].fallback, DEFAULT_SOURCE, err));
+    return THAW_OK;
+}
+
+thaw_status thaw_options_copy(thaw_options *options, const thaw_options *from, thaw_error *err) {
+    memset(options, 0, sizeof *options);
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        THAW_TRY(set_row(options, &table[i], from->origin[i].text, from->origin[i].source, err));
     return THAW_OK;
 }
 

@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #include "arena.h"
+#include "axes.h"
 #include "kernels.h"
 #include "log.h"
 #include "picture/image.h"
@@ -24,7 +25,7 @@
 #include "status.h"
 #include "top/tune.h"
 
-enum { THAW_OPTIONS_MAX = 128 }; /* Room for rows in the table. */
+enum { THAW_OPTIONS_MAX = 136 }; /* Room for rows in the table. */
 
 /* What an option holds that was given as "auto", which leaves the choice to the program: a value of
  * its C type that means nothing else. NaN is a number's, NULL a text's. */
@@ -62,7 +63,8 @@ enum {
     THAW_FOR_NEW = 1 << 5,
     THAW_FOR_EXPORT = 1 << 6,
     THAW_FOR_FREEZE = 1 << 7,
-    THAW_FOR_ALL = (1 << 8) - 1,
+    THAW_FOR_SWEEP = 1 << 8,
+    THAW_FOR_ALL = (1 << 9) - 1,
 };
 
 /* A folder, or a share of something else. */
@@ -182,7 +184,12 @@ typedef struct thaw_options {
         double price_per_hour;
         const char *instance;
     } report;
+    struct {
+        int64_t trials, halving, rungs;
+        const char *out;
+    } sweep;
     thaw_opt_origin origin[THAW_OPTIONS_MAX]; /* By row. */
+    thaw_axes axes; /* Where they are allowed: the options that were given several values. */
     thaw_arena arena;
 } thaw_options;
 
@@ -191,10 +198,14 @@ thaw_status thaw_options_init(thaw_options *options, thaw_error *err);
 
 void thaw_options_free(thaw_options *options);
 
+/* Fills options with the values of others, and their sources; axes are not copied. Free as above. */
+thaw_status thaw_options_copy(thaw_options *options, const thaw_options *from, thaw_error *err);
+
 /* Gives the option called key (a key of the table or an alias) the value that text says. source is
  * quoted in errors and in the printed configuration; key, text and source are copied. On
  * THAW_ERR_USAGE the sentence quotes all three, with the legal values or the nearest key, and
- * options is as before. */
+ * options is as before. Where options->axes are allowed, several values make an axis, see axes.h, and the
+ * option stays as it was. */
 thaw_status thaw_options_set(thaw_options *options, const char *key, const char *text,
                              const char *source, thaw_error *err);
 

@@ -24,8 +24,9 @@ thaw_status thaw_epoch_log_open(thaw_epoch_log *l, const char *path,
                           .log = log};
     l->epochs = thaw_arena_array(arena, (size_t)wanted, sizeof *l->epochs);
     if (!l->epochs) return thaw_fail_memory(err, "for %lld epochs", (long long)wanted);
-    l->lines = fopen(path, "we");
-    if (!l->lines) return thaw_fail(err, THAW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
+    l->lines = path ? fopen(path, "we") : NULL;
+    if (path && !l->lines)
+        return thaw_fail(err, THAW_ERR_IO, "cannot write %s: %s", path, strerror(errno));
     /* Elsewhere the epochs that are shown will do. */
     if (log->terminal)
         thaw_log_progress_begin(log, "training", is_solver(l) ? "penalties" : "epochs",
@@ -84,7 +85,7 @@ void thaw_epoch_log_add(thaw_epoch_log *l, const thaw_epoch *e) {
     bool matters = e->epoch == 1 || ends_a_tenth(e->epoch, l->wanted);
     say(l, e, matters ? THAW_LOG_INFO : THAW_LOG_DEBUG);
     l->epochs[l->n++] = *e;
-    l->written &= write_epoch(l, e);
+    if (l->lines) l->written &= write_epoch(l, e);
     thaw_log_progress_add(l->log, 1);
 }
 
@@ -139,6 +140,7 @@ thaw_status thaw_epoch_log_finish(thaw_epoch_log *l, const thaw_epoch *kept, tha
     explain_choice(l, kept);
     l->kept_epoch = kept->epoch;
     thaw_log_write(l->log, THAW_LOG_INFO, "%s", l->kept);
+    if (!l->lines) return THAW_OK;
     bool failed = !l->written || fflush(l->lines) != 0 || fsync(fileno(l->lines)) != 0;
     failed |= fclose(l->lines) != 0;
     l->lines = NULL;

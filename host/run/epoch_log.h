@@ -16,13 +16,14 @@ typedef struct thaw_epoch_log {
     int64_t said;         /* The last that was shown. */
     char kept[320];       /* After finish: which is kept and why, a sentence; */
     int64_t kept_epoch;   /* and its number. */
-    FILE *lines;          /* NULL: closed. */
+    FILE *lines;          /* NULL: closed, or none. */
     const char *path;
     bool written; /* All of them, so far. */
     thaw_log *log;
 } thaw_epoch_log;
 
-/* Opens the file at path, which gets a line of JSON for each epoch. path and options are borrowed.
+/* Opens the file at path, which gets a line of JSON for each epoch; NULL: there is none. path and options
+ * are borrowed.
  * ERR_IO, ERR_NOMEM. */
 thaw_status thaw_epoch_log_open(thaw_epoch_log *epochs, const char *path,
                                 const thaw_train_options *options, thaw_log *log, thaw_arena *arena,

@@ -36,9 +36,10 @@ static bool is_file(const char *name, const char *file) {
 /* Whether Thaw writes such an entry into a run's folder. */
 static bool is_of_a_run(const char *name) {
     static const char *const names[] = {
-        "model.onnx",        "bundle.json",  "golden",          "metrics.json", "epochs.jsonl",
-        "head_epochs.jsonl", "report.html",  "predictions.csv", "rejected.csv", "train.ini",
-        "neighbours.csv",    "suspects.csv", "map.csv"};
+        "model.onnx",   "bundle.json",       "golden",         "metrics.json",
+        "epochs.jsonl", "head_epochs.jsonl", "report.html",    "predictions.csv",
+        "rejected.csv", "train.ini",         "neighbours.csv", "suspects.csv",
+        "map.csv",      "sweep.json",        "sweep.csv",      "best.ini"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (is_file(name, names[i])) return true;
     return is_dot(name);
@@ -107,10 +108,12 @@ static bool is_empty(const char *path) {
     return each_entry(path, is_dot, false, stop_at_once, NULL);
 }
 
-/* A folder that a new run may take the place of: a run, whatever else is in it, or nothing. */
+/* A folder that a new run may take the place of: a run or a sweep, whatever else is in it, or nothing. */
 static bool is_a_run(const char *path, thaw_arena *arena) {
-    const char *json = thaw_file_join(arena, path, "bundle.json");
-    return !is_there(path) || is_empty(path) || (json && is_there(json));
+    const char *bundle = thaw_file_join(arena, path, "bundle.json");
+    const char *sweep = thaw_file_join(arena, path, "sweep.json");
+    return !is_there(path) || is_empty(path) || (bundle && is_there(bundle)) ||
+           (sweep && is_there(sweep));
 }
 
 static thaw_status refuse_foreign(const char *run, const char *path, thaw_error *err) {

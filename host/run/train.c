@@ -15,9 +15,9 @@
 #include "train_top.h"
 
 /* Everything that a run holds; close_run frees it in one place. */
-typedef struct run {
+struct thaw_training {
     const thaw_options *options;
-    const char *title;
+    const char *title; /* NULL: nothing is written but the table of rejected pictures. */
     thaw_run_folder folder;
     thaw_session session;
     thaw_network network;
@@ -33,7 +33,8 @@ typedef struct run {
     thaw_epoch_log epochs, head_epochs; /* The second: of a head that is trained before the rest. */
     double start, train_seconds;
     thaw_arena arena;
-} run;
+};
+typedef struct thaw_training run;
 
 /* Whether more than the head is trained. */
 static bool has_top(const run *r) {
@@ -46,6 +47,12 @@ static thaw_status no_memory(thaw_error *err) {
 
 static char *in_folder(run *r, const char *name) {
     return thaw_file_join(&r->arena, r->folder.partial, name);
+}
+
+/* Where epochs are written; *path NULL: nowhere. */
+static thaw_status name_epochs(run *r, const char *name, const char **path, thaw_error *err) {
+    *path = r->title ? in_folder(r, name) : NULL;
+    return *path || !r->title ? THAW_OK : no_memory(err);
 }
 
 /* ---- to features --------------------------------------------------------------------------- */
@@ -160,7 +167,7 @@ static thaw_status make_features(run *r, thaw_error *err) {
     say_network(r);
     thaw_dataset_spec spec = {.stop = r->session.stop};
     THAW_TRY(thaw_dataset_spec_from_options(r->options, &spec, &r->arena, err));
-    THAW_TRY(thaw_run_begin(r->options->out, &r->arena, &r->folder, err));
+    if (r->title) THAW_TRY(thaw_run_begin(r->options->out, &r->arena, &r->folder, err));
     char *rejected = in_folder(r, "rejected.csv");
     if (!rejected) return no_memory(err);
     THAW_TRY(thaw_session_extract(&r->session, &r->network, &spec, rejected, err));
@@ -217,8 +224,8 @@ static void say_constant(run *r) {
 
 /* The head, then everything above the cut. */
 static thaw_status train_above(run *r, const thaw_train_job *head, thaw_error *err) {
-    char *path = in_folder(r, "epochs.jsonl");
-    if (!path) return no_memory(err);
+    const char *path;
+    THAW_TRY(name_epochs(r, "epochs.jsonl", &path, err));
     double start = thaw_now_s();
     THAW_TRY(
         thaw_train_top_begin(&r->top, &r->session, &r->network, r->splits, head, &r->arena, err));
@@ -235,30 +242,35 @@ static thaw_status train_above(run *r, const thaw_train_job *head, thaw_error *e
     return THAW_OK;
 }
 
-static thaw_status train_head(run *r, thaw_error *err) {
-    r->training = train_options(r->options, r->splits[THAW_SPLIT_TRAIN].rows.n,
-                                r->splits[THAW_SPLIT_VALIDATION].rows.n > 0);
-    char *path = in_folder(r, has_top(r) ? "head_epochs.jsonl" : "epochs.jsonl");
-    if (!path) return no_memory(err);
-    THAW_TRY(thaw_epoch_log_open(head_log(r), path, &r->training, &r->session.log, &r->arena, err));
-    int64_t device_bytes = r->options->cache.device_bytes;
-    int64_t pinned_bytes = r->options->cache.pinned_bytes;
-    thaw_train_job job = {
+/* The training of the head that these options ask for. */
+static thaw_train_job head_job(run *r, const thaw_options *o) {
+    int64_t device_bytes = o->cache.device_bytes, pinned_bytes = o->cache.pinned_bytes;
+    int64_t n = r->splits[THAW_SPLIT_TRAIN].rows.n;
+    bool validates = r->splits[THAW_SPLIT_VALIDATION].rows.n > 0;
+    return (thaw_train_job){
         .top = &r->session.backend.kernels->top,
         .backend = &r->session.backend,
         .device_bytes = thaw_is_auto(device_bytes) ? 0 : (size_t)device_bytes,
         .pinned_bytes = thaw_is_auto(pinned_bytes) ? r->session.memory.left : (size_t)pinned_bytes,
-        .tf32 = r->options->head.tf32,
-        .options = r->training,
+        .tf32 = o->head.tf32,
+        .options = train_options(o, n, validates),
         .K = (int64_t)r->session.dataset.n_classes,
         .train = &r->splits[THAW_SPLIT_TRAIN].rows,
-        .views = r->options->views.n > 1 ? &r->splits[THAW_SPLIT_TRAIN].views : NULL,
-        .n_views = r->options->views.n,
+        .views = o->views.n > 1 ? &r->splits[THAW_SPLIT_TRAIN].views : NULL,
+        .n_views = o->views.n,
         .validation = &r->splits[THAW_SPLIT_VALIDATION].rows,
         .memory_bytes = r->session.memory.left,
         .on_epoch = on_epoch,
         .ctx = r,
         .stop = r->session.stop};
+}
+
+static thaw_status train_head(run *r, thaw_error *err) {
+    thaw_train_job job = head_job(r, r->options);
+    const char *path;
+    r->training = job.options;
+    THAW_TRY(name_epochs(r, has_top(r) ? "head_epochs.jsonl" : "epochs.jsonl", &path, err));
+    THAW_TRY(thaw_epoch_log_open(head_log(r), path, &r->training, &r->session.log, &r->arena, err));
     double start = thaw_now_s();
     if (has_top(r)) return train_above(r, &job, err);
     THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
@@ -295,17 +307,20 @@ static thaw_status rows_of_head(void *ctx, thaw_split split, thaw_rows *rows, th
                       : THAW_OK;
 }
 
-static thaw_status evaluate(run *r, thaw_error *err) {
+static thaw_status evaluate_split(run *r, thaw_split s, thaw_error *err) {
     enum { BATCH = 256 };
-    for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
-        thaw_rows rows;
-        if (!r->splits[s].rows.n) continue;
-        THAW_TRY(rows_of_head(r, (thaw_split)s, &rows, err));
-        THAW_TRY(thaw_evaluate(&r->head, &r->session.backend.kernels->top, &rows, BATCH, &r->arena,
-                               &r->metrics[s], err));
-        if (r->kept.output && s == (int)measured_on(r))
-            THAW_TRY(thaw_old_answers_of(&r->kept, &rows, &r->metrics[s], &r->arena, &r->old, err));
-    }
+    thaw_rows rows;
+    if (!r->splits[s].rows.n) return THAW_OK;
+    THAW_TRY(rows_of_head(r, s, &rows, err));
+    THAW_TRY(thaw_evaluate(&r->head, &r->session.backend.kernels->top, &rows, BATCH, &r->arena,
+                           &r->metrics[s], err));
+    if (!r->kept.output || s != measured_on(r)) return THAW_OK;
+    return thaw_old_answers_of(&r->kept, &rows, &r->metrics[s], &r->arena, &r->old, err);
+}
+
+static thaw_status evaluate(run *r, thaw_error *err) {
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++)
+        THAW_TRY(evaluate_split(r, (thaw_split)s, err));
     r->measured = (thaw_results){.metrics = r->metrics[measured_on(r)],
                                  .classes = r->session.dataset.class_name};
     THAW_TRY(thaw_results_finish(&r->measured, &r->arena, err));
@@ -522,6 +537,7 @@ static void close_run(run *r) {
     thaw_epoch_log_close(&r->head_epochs);
     thaw_train_top_close(&r->top);
     thaw_kept_head_close(&r->kept);
+    if (!r->title) r->folder = (thaw_run_folder){0}; /* It is somebody else's. */
     bool any_rejected = r->session.extraction.n_rejected > 0;
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         thaw_split_rows_close(&r->splits[s]);
@@ -539,4 +555,56 @@ thaw_status thaw_train_run(const thaw_options *options, const char *title,
     thaw_status status = run_all(&r, summary, err);
     close_run(&r);
     return status;
+}
+
+/* ---- without a folder ------------------------------------------------------------------------ */
+
+thaw_status thaw_training_open(thaw_training **training, const thaw_options *options,
+                               const char *folder, thaw_error *err) {
+    run *r = *training = calloc(1, sizeof *r);
+    if (!r) return no_memory(err);
+    r->options = options;
+    r->folder.partial = folder;
+    THAW_TRY(thaw_session_open(&r->session, options, err));
+    return make_features(r, err);
+}
+
+void thaw_training_close(thaw_training *training) {
+    if (training) close_run(training);
+    free(training);
+}
+
+thaw_training_facts thaw_training_look(const thaw_training *r) {
+    return (thaw_training_facts){.has_top = has_top(r),
+                                 .n_validation = r->splits[THAW_SPLIT_VALIDATION].rows.n,
+                                 .model = r->network.model.path,
+                                 .cut = r->network.cut->name,
+                                 .backend = &r->session.backend};
+}
+
+thaw_log *thaw_training_log(thaw_training *training) {
+    return &training->session.log;
+}
+
+thaw_train_job thaw_training_job(thaw_training *training, const thaw_options *options) {
+    thaw_train_job job = head_job(training, options);
+    job.on_epoch = NULL;
+    return job;
+}
+
+thaw_status thaw_training_run(thaw_training *r, const thaw_options *options, thaw_epoch *kept,
+                              thaw_error *err) {
+    r->options = options;
+    THAW_TRY(check_solver(options, err));
+    THAW_TRY(train_head(r, err));
+    *kept = r->result.kept;
+    return THAW_OK;
+}
+
+thaw_status thaw_training_test(thaw_training *r, const thaw_head *head, thaw_metrics *metrics,
+                               thaw_error *err) {
+    if (head) r->head = *head;
+    THAW_TRY(evaluate_split(r, THAW_SPLIT_TEST, err));
+    *metrics = r->metrics[THAW_SPLIT_TEST];
+    return THAW_OK;
 }

@@ -78,7 +78,8 @@ static bool is_aside(const char *key) {
                                         "tune", "resume", "data.max_bad", "views.show"};
     for (size_t i = 0; i < sizeof aside / sizeof *aside; i++)
         if (strcmp(key, aside[i]) == 0) return true;
-    return strncmp(key, "cache.", 6) == 0 || strncmp(key, "checkpoint.", 11) == 0;
+    return strncmp(key, "cache.", 6) == 0 || strncmp(key, "checkpoint.", 11) == 0 ||
+           strncmp(key, "sweep.", 6) == 0;
 }
 
 static thaw_hash hash_options(const thaw_options *o) {
@@ -192,9 +193,8 @@ static void say_plan(const thaw_top_run *r, thaw_session *s, const thaw_network 
 }
 
 thaw_status thaw_train_top_begin(thaw_top_run *r, thaw_session *s, thaw_network *network,
-                                 const thaw_split_rows splits[THAW_SPLIT_COUNT],
-                                 const thaw_train_job *head_job, thaw_arena *arena,
-                                 thaw_error *err) {
+                                 const thaw_split_rows *splits, const thaw_train_job *head_job,
+                                 thaw_arena *arena, thaw_error *err) {
     const thaw_split_rows *train = &splits[THAW_SPLIT_TRAIN];
     r->session = s;
     r->job = (thaw_tune_job){.graph = &network->model.graph,

@@ -21,11 +21,10 @@ typedef struct thaw_top_run {
 /* What has no part in the run's recipe, or in its head's solver, is refused. ERR_USAGE. */
 thaw_status thaw_train_top_check(const thaw_options *options, thaw_error *err);
 
-/* What will be trained: head_job as for the head alone. Close the run also after an error. */
+/* What will be trained: splits has THAW_SPLIT_COUNT, head_job is as for the head alone. Close the run also after an error. */
 thaw_status thaw_train_top_begin(thaw_top_run *run, thaw_session *session, thaw_network *network,
-                                 const thaw_split_rows splits[THAW_SPLIT_COUNT],
-                                 const thaw_train_job *head_job, thaw_arena *arena,
-                                 thaw_error *err);
+                                 const thaw_split_rows *splits, const thaw_train_job *head_job,
+                                 thaw_arena *arena, thaw_error *err);
 
 /* After thaw_tune_head: trains what lies above the cut, and leaves the weights in the network's graph.
  * The epochs go to `epochs`, which is opened and finished here, with its file at path. */

@@ -1,24 +1,31 @@
 /* How long many heads take at once, beside the same heads one after another: linear heads with rates
- * from 1e-4 to 0.1 on random features that lie in memory.
+ * from 1e-4 to 0.1 on random features that lie in memory, or on those of a model.
  *
- * usage: bench_sweep [heads epochs rows features classes batch threads repeats]
- * The two take turns in one process, a round each. Prints one JSON object: medians and spread of
- * seconds, and of the quotient in each round; halving: at once, with two thirds dropped after a ninth of
- * the epochs, and two thirds of the rest after a third.
+ * usage: bench_sweep [heads epochs batch threads repeats [rows features classes | MODEL.onnx DIR]]
+ * The ways take turns in one process, a round each. Prints one JSON object: medians and spread of seconds,
+ * of the processors' seconds (on a busy machine they tell more), and of what is gained in each round;
+ * halving: at once, with two thirds dropped after a ninth of the epochs, and two thirds of the rest after
+ * a third. Training alone includes scoring validation rows after each epoch, at once only at rungs.
  */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "clock.h"
+#include "run/train.h"
 #include "top/many.h"
 
-enum { HEADS, EPOCHS, ROWS, FEATURES, CLASSES, BATCH, THREADS, REPEATS, N_ARGS };
+enum { HEADS, EPOCHS, BATCH, THREADS, REPEATS, ROWS, FEATURES, CLASSES, N_ARGS };
 
 typedef struct bench {
     long arg[N_ARGS];
     thaw_backend backend;
+    thaw_options options_of_run;
+    thaw_training *training; /* NULL: rows are random. */
+    thaw_row_array array;
+    thaw_rows rows;
     thaw_train_job job;
     thaw_train_options *options; /* [HEADS] */
 } bench;
@@ -28,8 +35,22 @@ static int fail(const char *what) {
     return 1;
 }
 
-static double one_after_another(const bench *b, thaw_error *err) {
-    double start = thaw_now_s();
+/* Seconds on the wall, and of the processors. */
+typedef struct taken {
+    double wall, cpu;
+} taken;
+
+static taken now(void) {
+    return (taken){thaw_now_s(), (double)clock() / CLOCKS_PER_SEC};
+}
+
+static taken since(taken start) {
+    taken t = now();
+    return (taken){t.wall - start.wall, t.cpu - start.cpu};
+}
+
+static taken one_after_another(const bench *b, thaw_error *err) {
+    taken start = now();
     for (long i = 0; i < b->arg[HEADS]; i++) {
         thaw_arena arena = {0};
         thaw_head head;
@@ -38,9 +59,9 @@ static double one_after_another(const bench *b, thaw_error *err) {
         job.options = b->options[i];
         thaw_status status = thaw_train(&job, &arena, &head, &result, err);
         thaw_arena_free(&arena);
-        if (status != THAW_OK) return -1;
+        if (status != THAW_OK) return (taken){-1, -1};
     }
-    return thaw_now_s() - start;
+    return since(start);
 }
 
 /* Drops all but the first n. */
@@ -49,8 +70,8 @@ static void drop_from(thaw_many *many, long n, long heads) {
         thaw_many_drop(many, (int)i);
 }
 
-static double at_once(const bench *b, bool halving, thaw_error *err) {
-    double start = thaw_now_s();
+static taken at_once(const bench *b, bool halving, thaw_error *err) {
+    taken start = now();
     thaw_many *many;
     long heads = b->arg[HEADS];
     thaw_status status = thaw_many_open(&many, &b->job, b->options, (int)heads, &b->backend, err);
@@ -60,10 +81,10 @@ static double at_once(const bench *b, bool halving, thaw_error *err) {
             drop_from(many, (long)ceil((double)heads * pow(3, -rung - 1)), heads);
     }
     thaw_many_close(many);
-    return status == THAW_OK ? thaw_now_s() - start : -1;
+    return status == THAW_OK ? since(start) : (taken){-1, -1};
 }
 
-static thaw_rows random_rows(const bench *b, thaw_row_array *array, thaw_arena *arena) {
+static void make_random(bench *b, thaw_arena *arena) {
     size_t n = (size_t)b->arg[ROWS], D = (size_t)b->arg[FEATURES];
     float *x = thaw_arena_array(arena, n * D, sizeof *x);
     int32_t *label = thaw_arena_array(arena, n, sizeof *label);
@@ -73,8 +94,27 @@ static thaw_rows random_rows(const bench *b, thaw_row_array *array, thaw_arena *
         x[i] = thaw_rng_uniform(&rng);
     for (size_t i = 0; i < n; i++)
         label[i] = (int32_t)(i % (size_t)b->arg[CLASSES]);
-    *array = (thaw_row_array){&thaw_cpu_kernels.top, x, b->arg[FEATURES]};
-    return thaw_rows_of_array(array, b->arg[ROWS], label);
+    b->array = (thaw_row_array){&thaw_cpu_kernels.top, x, b->arg[FEATURES]};
+    b->rows = thaw_rows_of_array(&b->array, b->arg[ROWS], label);
+    b->job =
+        (thaw_train_job){.top = &thaw_cpu_kernels.top, .K = b->arg[CLASSES], .train = &b->rows};
+}
+
+/* The features of a folder's pictures. */
+static void make_real(bench *b, const char *model, const char *folder) {
+    const char *const values[][2] = {
+        {"model", model}, {"data.train", folder}, {"device", "cpu"}, {"log", "warn"}};
+    thaw_error err;
+    thaw_status status = thaw_options_init(&b->options_of_run, &err);
+    for (size_t i = 0; i < sizeof values / sizeof *values && status == THAW_OK; i++)
+        status = thaw_options_set(&b->options_of_run, values[i][0], values[i][1], "here", &err);
+    if (status == THAW_OK)
+        status = thaw_training_open(&b->training, &b->options_of_run, "/tmp", &err);
+    if (status != THAW_OK) exit(fail(err.text));
+    b->job = thaw_training_job(b->training, &b->options_of_run);
+    b->arg[ROWS] = (long)b->job.train->n;
+    b->arg[FEATURES] = (long)b->job.train->D;
+    b->arg[CLASSES] = (long)b->job.K;
 }
 
 static thaw_train_options *make_options(const bench *b, thaw_arena *arena) {
@@ -102,9 +142,11 @@ static void print(const char *name, double *values, long n) {
 
 /* All rounds; the first one warms up. */
 static int measure(const bench *b, thaw_arena *arena) {
-    enum { ALONE, MANY, HALVING, GAIN, GAIN_HALVING, N_SERIES };
-    static const char *const names[] = {"alone_s", "at_once_s", "halving_s", "at_once_gain",
-                                        "halving_gain"};
+    enum { WAYS = 3, N_SERIES = 10 };
+    static const char *const names[N_SERIES] = {
+        "alone_s",       "at_once_s",    "halving_s",    "alone_cpu_s",      "at_once_cpu_s",
+        "halving_cpu_s", "at_once_gain", "halving_gain", "at_once_cpu_gain", "halving_cpu_gain",
+    };
     long repeats = b->arg[REPEATS];
     thaw_error err = {0};
     double *series[N_SERIES];
@@ -112,15 +154,16 @@ static int measure(const bench *b, thaw_arena *arena) {
         if (!(series[s] = thaw_arena_array(arena, (size_t)repeats, sizeof(double))))
             return fail("no memory");
     for (long r = -1; r < repeats; r++) {
-        double alone = one_after_another(b, &err), many = alone < 0 ? -1 : at_once(b, false, &err);
-        double halving = many < 0 ? -1 : at_once(b, true, &err);
-        if (halving < 0) return fail(err.text);
-        if (r < 0) continue;
-        series[ALONE][r] = alone;
-        series[MANY][r] = many;
-        series[HALVING][r] = halving;
-        series[GAIN][r] = alone / many;
-        series[GAIN_HALVING][r] = alone / halving;
+        taken t[WAYS] = {one_after_another(b, &err)};
+        for (int w = 1; w < WAYS && t[w - 1].wall >= 0; w++)
+            t[w] = at_once(b, w == 2, &err);
+        if (*err.text) return fail(err.text);
+        for (int w = 0; w < WAYS && r >= 0; w++) {
+            series[w][r] = t[w].wall;
+            series[WAYS + w][r] = t[w].cpu;
+            if (w > 0) series[2 * WAYS + w - 1][r] = t[0].wall / t[w].wall;
+            if (w > 0) series[2 * WAYS + 1 + w][r] = t[0].cpu / t[w].cpu;
+        }
     }
     printf(
         "{\"bench\": \"sweep\", \"heads\": %ld, \"epochs\": %ld, \"rows\": %ld, \"features\": %ld, "
@@ -134,9 +177,10 @@ static int measure(const bench *b, thaw_arena *arena) {
 }
 
 int main(int argc, char **argv) {
-    bench b = {.arg = {64, 30, 648, 1280, 12, 64, 2, 5}};
+    bench b = {.arg = {64, 30, 64, 2, 5, 648, 1280, 12}};
+    bool real = argc == ROWS + 3;
     if (argc > N_ARGS + 1) return fail("too many arguments"), 2;
-    for (int i = 0; i + 1 < argc; i++)
+    for (int i = 0; i + 1 < argc && !(real && i >= ROWS); i++)
         if ((b.arg[i] = strtol(argv[i + 1], NULL, 10)) < 1)
             return fail("every argument is a positive number"), 2;
     thaw_error err = {0};
@@ -144,12 +188,15 @@ int main(int argc, char **argv) {
         return fail(err.text);
     omp_set_num_threads((int)b.arg[THREADS]);
     thaw_arena arena = {0};
-    thaw_row_array array;
-    thaw_rows rows = random_rows(&b, &array, &arena);
-    b.job = (thaw_train_job){
-        .top = &thaw_cpu_kernels.top, .K = b.arg[CLASSES], .train = &rows, .memory_bytes = 0};
+    if (real)
+        make_real(&b, argv[argc - 2], argv[argc - 1]);
+    else
+        make_random(&b, &arena);
+    b.job.backend = NULL;
     b.options = make_options(&b, &arena);
     int code = b.options ? measure(&b, &arena) : fail("no memory");
+    thaw_training_close(b.training);
+    thaw_options_free(&b.options_of_run);
     thaw_backend_close(&b.backend);
     thaw_arena_free(&arena);
     return code;
