@@ -103,6 +103,11 @@ static bool take_heads(thaw_many *m, const thaw_train_options *options) {
     return good;
 }
 
+size_t thaw_many_head_bytes(int64_t K, int64_t D) {
+    enum { COPIES = 4 }; /* Weights, two moments, the best. */
+    return COPIES * sizeof(float) * (size_t)(K * (D + 1));
+}
+
 static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }

@@ -24,11 +24,13 @@ typedef struct thaw_many_state {
                       * was dropped. */
 } thaw_many_state;
 
+/* What a head of K classes on D features takes of memory at most. */
+size_t thaw_many_head_bytes(int64_t K, int64_t D);
+
 /* n heads with these options, which are linear and trained in steps, with one batch and one seed. Of job
  * count: top, K, train, views, validation and stop; it must outlive the heads. backend: the CPU's, whose
  * training slots train side by side. Close also after an error.
- * ERR_USAGE, ERR_DATA, ERR_SHAPE as thaw_train's; ERR_NOMEM: they take three times n K D floats,
- * four with AdamW, one more with patience. */
+ * ERR_USAGE, ERR_DATA, ERR_SHAPE as thaw_train's; ERR_NOMEM. */
 thaw_status thaw_many_open(thaw_many **many, const thaw_train_job *job,
                            const thaw_train_options *options, int n, const thaw_backend *backend,
                            thaw_error *err);

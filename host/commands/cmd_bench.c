@@ -8,7 +8,8 @@
 #include "commands.h"
 #include "kernels.h"
 
-static const char *const names[] = {"kernels", "trunk", "head", "pipeline", "cache", "decode"};
+static const char *const names[] = {"kernels",  "trunk", "head",  "sweep",
+                                    "pipeline", "cache", "decode"};
 enum { N_NAMES = sizeof names / sizeof *names };
 
 static thaw_status check_name(const char *name, thaw_error *err) {
@@ -16,8 +17,8 @@ static thaw_status check_name(const char *name, thaw_error *err) {
         if (!strcmp(names[i], name)) return THAW_OK;
     return thaw_fail(
         err, THAW_ERR_USAGE,
-        "bench: there is no '%.120s'; expected kernels, trunk, head, pipeline, cache or "
-        "decode",
+        "bench: there is no '%.120s'; expected kernels, trunk, head, sweep, pipeline, cache "
+        "or decode",
         name);
 }
 

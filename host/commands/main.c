@@ -35,7 +35,7 @@ static const thaw_command commands[] = {
     {"bench freeze", "[TRAIN.ini]",
      "How deep to freeze: trains the same at each depth, and compares what comes out.",
      THAW_FOR_TRAIN | THAW_FOR_FREEZE, 0, 1, true, thaw_cmd_freeze},
-    {"bench", "kernels|trunk|head|pipeline|cache|decode [ARGUMENT...]",
+    {"bench", "kernels|trunk|head|sweep|pipeline|cache|decode [ARGUMENT...]",
      "Measure a part: runs the program bench_NAME that lies beside this one.", 0, 1,
      THAW_CLI_PASSED_ON, false, thaw_cmd_bench},
     {"options", "", "Print train.ini with every option and its default.", THAW_FOR_ALL, 0, 0, false,

@@ -102,8 +102,6 @@ static thaw_status run_alone(sweep *s, thaw_training *training, size_t i, thaw_e
     thaw_epoch kept = {0};
     thaw_error why = {0};
     thaw_status status = set_trial(s, i, &options, &why);
-    if (status == THAW_OK)
-        status = thaw_options_set(&options, "checkpoint.dir", "none", "thaw sweep", &why);
     if (status == THAW_OK) status = thaw_training_run(training, &options, &kept, &why);
     if (status == THAW_OK) {
         take_epoch(trial, &kept, kept.epoch);
@@ -202,6 +200,13 @@ static bool trains_at_once(const thaw_train_options *o) {
     return o->kind == THAW_HEAD_LINEAR && o->solver == THAW_SOLVER_STEPS;
 }
 
+/* How many heads at once fit the memory that there is; one is always tried. */
+static size_t most_at_once(const setting *set) {
+    thaw_train_job job = thaw_training_job(set->training, &set->options);
+    size_t most = job.memory_bytes / thaw_many_head_bytes(job.K, job.train->D);
+    return most < 1 ? 1 : most;
+}
+
 /* Runs trial k of the setting, and with it those whose heads can be trained beside its. */
 static thaw_status run_with_others(sweep *s, const setting *set, size_t k, thaw_error *err) {
     const thaw_train_options *first = &set->heads[k];
@@ -212,7 +217,8 @@ static thaw_status run_with_others(sweep *s, const setting *set, size_t k, thaw_
     group g = {.trials = thaw_arena_array(&s->arena, set->n, sizeof *g.trials),
                .heads = thaw_arena_array(&s->arena, set->n, sizeof *g.heads)};
     if (!g.trials || !g.heads) return no_memory(err);
-    for (size_t i = k; i < set->n; i++) {
+    size_t most = most_at_once(set);
+    for (size_t i = k; i < set->n && (size_t)g.n < most; i++) {
         const thaw_train_options *o = &set->heads[i];
         if (s->tried[set->trials[i]] || !trains_at_once(o) || o->batch != first->batch ||
             o->seed != first->seed)
@@ -276,6 +282,8 @@ static thaw_status run_trials(sweep *s, setting *set, size_t first, thaw_error *
 static thaw_status run_setting(sweep *s, size_t first, thaw_error *err) {
     setting set = {0};
     thaw_status status = set_trial(s, first, &set.options, err);
+    if (status == THAW_OK) /* It would be another run's, that of out. */
+        status = thaw_options_set(&set.options, "checkpoint.dir", "none", "thaw sweep", err);
     if (status == THAW_OK)
         status = thaw_training_open(&set.training, &set.options, s->folder.partial, err);
     if (status == THAW_OK) status = run_trials(s, &set, first, err);

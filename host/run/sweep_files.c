@@ -178,9 +178,11 @@ static void print_table(const thaw_sweep_record *r) {
     printf("   (validation)\n");
     for (size_t i = 0; i < r->n_trials && i < SHOWN; i++)
         print_trial(axes, order[i]);
-    if (r->n_trials > SHOWN)
-        printf("  ... %zu more, of which halving stopped some, in sweep.csv\n",
-               r->n_trials - SHOWN);
+    size_t stopped = 0;
+    for (size_t i = 0; i < r->n_trials; i++)
+        stopped += r->trials[i].stopped;
+    if (r->n_trials > SHOWN) printf("  ... and %zu more in sweep.csv\n", r->n_trials - SHOWN);
+    if (stopped) printf("halving stopped %zu of %zu\n", stopped, r->n_trials);
     free(order);
 }
 

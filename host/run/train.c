@@ -32,7 +32,7 @@ struct thaw_training {
     thaw_results measured; /* On the split of the headline figures. */
     thaw_epoch_log epochs, head_epochs; /* The second: of a head that is trained before the rest. */
     double start, train_seconds;
-    thaw_arena arena;
+    thaw_arena arena, features; /* Where several heads are trained: of the last, of all. */
 };
 typedef struct thaw_training run;
 
@@ -546,6 +546,7 @@ static void close_run(run *r) {
     thaw_run_abandon(&r->folder, any_rejected);
     thaw_network_close(&r->network);
     thaw_arena_free(&r->arena);
+    thaw_arena_free(&r->features);
 }
 
 thaw_status thaw_train_run(const thaw_options *options, const char *title,
@@ -594,11 +595,18 @@ thaw_train_job thaw_training_job(thaw_training *training, const thaw_options *op
 
 thaw_status thaw_training_run(thaw_training *r, const thaw_options *options, thaw_epoch *kept,
                               thaw_error *err) {
-    r->options = options;
     THAW_TRY(check_solver(options, err));
-    THAW_TRY(train_head(r, err));
+    if (r->features.blocks)
+        thaw_arena_free(&r->arena); /* The head before. */
+    else
+        r->features = r->arena;
+    r->arena = (thaw_arena){0};
+    const thaw_options *of_all = r->options;
+    r->options = options;
+    thaw_status status = train_head(r, err);
+    r->options = of_all;
     *kept = r->result.kept;
-    return THAW_OK;
+    return status;
 }
 
 thaw_status thaw_training_test(thaw_training *r, const thaw_head *head, thaw_metrics *metrics,

@@ -39,8 +39,8 @@ thaw_log *thaw_training_log(thaw_training *training);
 /* The training of a head that these options, which differ in the head's alone, ask for. */
 thaw_train_job thaw_training_job(thaw_training *training, const thaw_options *options);
 
-/* Trains a head as options, which outlive the training, have it, and what lies above the cut. kept: the
- * epoch that is kept. Errors as thaw_train's and thaw_tune's. */
+/* Trains a head as options have it, in place of the one before, and what lies above the cut. kept: the epoch
+ * that is kept. Errors as thaw_train's and thaw_tune's. */
 thaw_status thaw_training_run(thaw_training *training, const thaw_options *options,
                               thaw_epoch *kept, thaw_error *err);
 
