@@ -8,8 +8,10 @@
  */
 #include <string.h>
 
+#include "arena.h"
 #include "onednn.h"
 #include "status.h"
+#include "weight_gradient.h"
 
 /* The weights as ONNX stores them: K,C,R,S, or G,K/G,C/G,R,S. */
 static int weight_dims(const thaw_step *step, dnnl_dims_t dims) {
@@ -27,6 +29,18 @@ static int weight_dims(const thaw_step *step, dnnl_dims_t dims) {
 typedef struct layer_mds {
     cpu_md x, w, w_plain, b, y;
 } layer_mds;
+
+/* Layouts of x and y: oneDNN chooses, but in training with AVX2. There its choice differs between the
+ * passes, which would have to reorder, and N,H,W,C is as fast: forwards and for dx it is at the
+ * processor's peak, and for dw there is weight_gradient.h. With AVX-512 it has better code for dw. */
+static dnnl_format_tag_t layout_of(const cpu_builder *builder) {
+    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    const thaw_conv_shape *c = &builder->step->conv;
+    bool avx2 = (isa & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2;
+    bool avx512 = (isa & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+    bool groups = c->G > 1 && c->G < c->C; /* Their channels are few; oneDNN's blocks fit them. */
+    return builder->plan->training && avx2 && !avx512 && !groups ? dnnl_nhwc : dnnl_format_tag_any;
+}
 
 static int make_mds(cpu_builder *builder, layer_mds *mds) {
     static const dnnl_format_tag_t plain[] = {[2] = dnnl_ab, [4] = dnnl_abcd, [5] = dnnl_abcde};
@@ -46,9 +60,9 @@ static int make_mds(cpu_builder *builder, layer_mds *mds) {
     mds->y = cpu_layout(step->in[step->n_in - 1]);
     /* A picture's few channels stay as import wrote them; elsewhere oneDNN chooses. */
     bool as_is = step->conv.C <= 4 && x->dtype == step->compute;
-    if (!as_is) CPU_TRY(cpu_port_md(builder, x, type, dnnl_format_tag_any, &mds->x));
+    if (!as_is) CPU_TRY(cpu_port_md(builder, x, type, layout_of(builder), &mds->x));
     if (step->epilogue.residual) return 0;
-    return cpu_port_md(builder, y, out, dnnl_format_tag_any, &mds->y);
+    return cpu_port_md(builder, y, out, layout_of(builder), &mds->y);
 }
 
 static int make_desc(const cpu_builder *builder, const layer_mds *mds, dnnl_primitive_attr_t attr,
@@ -140,7 +154,7 @@ int cpu_dense_prepare(thaw_step *step, const thaw_plan_context *plan, struct tha
 /* ---- gradients ------------------------------------------------------------------------------- */
 
 /* dx = dy convolved with the filters turned round; dw, db: sums over images and pixels. Both are
- * oneDNN's, in the layouts that it likes best; with one thread their sums have one order. */
+ * oneDNN's, but for dw where weight_gradient.h has it; with one thread their sums have one order. */
 
 /* What oneDNN wants to know of the forward pass. */
 static int make_hint(const cpu_builder *builder, const layer_mds *mds,
@@ -189,8 +203,8 @@ static int choose_gradient(cpu_builder *builder, bool weights, layer_mds *mds,
     CPU_TRY(make_mds(builder, mds));
     const thaw_step *step = builder->step;
     if (step->kind == THAW_STEP_conv) {
-        CPU_TRY(cpu_port_md(builder, step->in[0], dnnl_f32, dnnl_format_tag_any, &mds->x));
-        CPU_TRY(cpu_port_md(builder, step->out, dnnl_f32, dnnl_format_tag_any, &mds->y));
+        CPU_TRY(cpu_port_md(builder, step->in[0], dnnl_f32, layout_of(builder), &mds->x));
+        CPU_TRY(cpu_port_md(builder, step->out, dnnl_f32, layout_of(builder), &mds->y));
     }
     dnnl_primitive_desc_t hint;
     dnnl_primitive_attr_t attr;
@@ -275,10 +289,47 @@ static int add_weight_gradient(cpu_builder *builder) {
     return cpu_target_close(builder, &dw);
 }
 
+/* Whether the port is plain N,H,W,C. */
+static int is_plain(cpu_builder *builder, const thaw_port *port, bool *plain) {
+    cpu_md md;
+    CPU_TRY(cpu_port_md(builder, port, dnnl_f32, dnnl_nhwc, &md));
+    *plain = dnnl_memory_desc_equal(md, cpu_layout(port));
+    return 0;
+}
+
+/* Our own, where the layouts are for it; otherwise state->own stays NULL. */
+static int plan_own(cpu_builder *builder) {
+    thaw_step *step = builder->step;
+    cpu_weight_gradient plan;
+    bool x = false, dy = false;
+    if (step->kind != THAW_STEP_conv || layout_of(builder) != dnnl_nhwc ||
+        !cpu_weight_gradient_plan(&step->conv, &plan))
+        return 0;
+    CPU_TRY(is_plain(builder, step->in[0], &x));
+    CPU_TRY(is_plain(builder, step->dy, &dy));
+    if (!x || !dy) return 0;
+    cpu_weight_gradient *own = thaw_arena_alloc(builder->plan->arena, sizeof *own);
+    if (!own) return cpu_refuse(builder, dnnl_out_of_memory, "memory for a gradient");
+    *own = plan;
+    size_t bytes = cpu_weight_gradient_workspace(own);
+    if (bytes > step->workspace_bytes) step->workspace_bytes = bytes;
+    builder->state->own = own;
+    return 0;
+}
+
 int cpu_conv_backward_prepare(thaw_step *step, const thaw_plan_context *plan,
                               struct thaw_error *err) {
     cpu_builder builder;
     CPU_TRY(cpu_begin_backward(&builder, step, plan, err));
-    if (step->dw) CPU_TRY(add_weight_gradient(&builder));
+    if (step->dw) CPU_TRY(plan_own(&builder));
+    if (step->dw && !builder.state->own) CPU_TRY(add_weight_gradient(&builder));
     return step->dx[0] ? add_data_gradient(&builder) : 0;
+}
+
+int cpu_conv_backward(const thaw_step *step, const thaw_run_context *context) {
+    const cpu_state *state = step->backward_state;
+    if (state->own)
+        CPU_TRY(cpu_weight_gradient_run(state->own, step->in[0]->data, step->dy->data, step->dw,
+                                        step->db, context->workspace));
+    return cpu_run_backward(step, context);
 }

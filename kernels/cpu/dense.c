@@ -17,33 +17,15 @@
  * (a scalar loop might be vectorised here and not there), and CMakeLists.txt tells GCC not to leave
  * some of the chains unfused, as it does from version 13 on.
  */
-#include <string.h>
-
 #include "cpu.h"
+#include "lanes.h"
 
 enum {
-    LANES = 8,
     ROWS = 4,
     COLUMNS = 3,
     SERIAL_FLOP =
         64 << 20, /* About a millisecond. Below, waking threads costs more than they save. */
 };
-
-typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
-typedef float loose __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));
-
-#define INLINE static inline __attribute__((always_inline))
-
-/* Eight floats, wherever they lie. */
-INLINE loose *at(const float *p) {
-    return (loose *)p;
-}
-
-/* The first n of them, and zeros. */
-INLINE void some(const float *p, int64_t n, lanes *v) {
-    *v = (lanes){0};
-    memcpy(v, p, (size_t)n * sizeof *p);
-}
 
 INLINE float sum_lanes(const lanes *v) {
     const lanes s = *v;

@@ -72,7 +72,8 @@ typedef struct cpu_state {
     /* pad, the gradient of slice: so many bytes are zeroed before the calls: the output's first, or
      * the workspace's at clear_offset. */
     size_t clear_bytes, clear_offset;
-    cpu_view view; /* Where loops of our own run. */
+    cpu_view view;                         /* Where loops of our own run. */
+    const struct cpu_weight_gradient *own; /* NULL: oneDNN's. */
 } cpu_state;
 
 /* A prepare in progress. */
@@ -233,6 +234,7 @@ BACKWARD(shuffle)
 BACKWARD(pad)
 BACKWARD(flatten)
 #undef BACKWARD
+int cpu_conv_backward(const thaw_step *step, const thaw_run_context *context);
 int cpu_act_backward(const thaw_step *step, const thaw_run_context *context);
 int cpu_add_backward(const thaw_step *step, const thaw_run_context *context);
 int cpu_mul_backward(const thaw_step *step, const thaw_run_context *context);

@@ -1,5 +1,6 @@
 /* One step of an optimizer over n values; every value is on its own, so any order gives the same
- * bits.
+ * bits. Threads take pieces of one length, whatever their number: what vectors a value is part of
+ * does not depend on it.
  *
  * adamw: Loshchilov & Hutter, "Decoupled weight decay regularization" (2019), algorithm 2, with
  * the decay scaled by the learning rate as PyTorch has it:
@@ -10,6 +11,12 @@
 #include <math.h>
 
 #include "cpu.h"
+
+enum { PIECE = 1 << 15 };
+
+static int64_t piece_at(int64_t n, int64_t i) {
+    return n - i < PIECE ? n - i : PIECE;
+}
 
 /* The factors that do not depend on the value. */
 typedef struct adamw_factors {
@@ -31,15 +38,17 @@ THAW_CLONES static void adamw(int64_t n, float *restrict w, const float *restric
 
 int cpu_adamw(int64_t n, float *w, const float *dw, float *m, float *v, float lr, float beta1,
               float beta2, float eps, float weight_decay, int64_t step) {
-    adamw(n, w, dw, m, v,
-          (adamw_factors){
-              .keep = 1 - lr * weight_decay,
-              .rate = (float)(lr / (1 - pow(beta1, (double)step))),
-              .second = (float)(1 / sqrt(1 - pow(beta2, (double)step))),
-              .beta1 = beta1,
-              .beta2 = beta2,
-              .eps = eps,
-          });
+    adamw_factors f = {
+        .keep = 1 - lr * weight_decay,
+        .rate = (float)(lr / (1 - pow(beta1, (double)step))),
+        .second = (float)(1 / sqrt(1 - pow(beta2, (double)step))),
+        .beta1 = beta1,
+        .beta2 = beta2,
+        .eps = eps,
+    };
+#pragma omp parallel for schedule(static) if (n > PIECE)
+    for (int64_t i = 0; i < n; i += PIECE)
+        adamw(piece_at(n, i), w + i, dw + i, m + i, v + i, f);
     return 0;
 }
 
@@ -53,6 +62,8 @@ THAW_CLONES static void sgd(int64_t n, float *restrict w, const float *restrict 
 
 int cpu_sgd(int64_t n, float *w, const float *dw, float *v, float lr, float momentum,
             float weight_decay) {
-    sgd(n, w, dw, v, lr, momentum, weight_decay);
+#pragma omp parallel for schedule(static) if (n > PIECE)
+    for (int64_t i = 0; i < n; i += PIECE)
+        sgd(piece_at(n, i), w + i, dw + i, v + i, lr, momentum, weight_decay);
     return 0;
 }

@@ -97,7 +97,7 @@ static void cpu_side_by_side(int n, void (*work)(void *context, int i), void *co
 static const thaw_training_slots training = {
     .backward =
         {
-            GRADIENT(conv, true, false, cpu_run_backward),
+            GRADIENT(conv, true, false, cpu_conv_backward),
             [THAW_STEP_dense] = {true, false, cpu_conv_backward_prepare, cpu_run_backward},
             GRADIENT(pool, false, false, cpu_run_backward),
             GRADIENT(global_mean, false, false, cpu_run_backward),
