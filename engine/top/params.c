@@ -21,8 +21,8 @@ typedef enum rule_kind {
 
 typedef struct thaw_rule {
     rule_kind kind;
-    int64_t n;                /* COPY: numbers; TEST: pixels of a picture. */
-    int64_t K, each;          /* FOLD, NORM: channels, weights of each. */
+    int64_t n;                /* TEST: pixels of a picture. */
+    int64_t K, each;          /* Channels, weights of each. */
     source from;              /* COPY */
     source w, b, gamma, beta; /* FOLD, NORM; b may be nothing. */
     const float *mean, *var;  /* FOLD, NORM: the file's. */
@@ -121,19 +121,21 @@ static rule *new_rule(maker *m, rule_kind kind) {
     return r;
 }
 
-static void copy_rule(maker *m, source from, int64_t n, int64_t *place) {
+static void copy_rule(maker *m, source from, int64_t K, int64_t each, int64_t *place) {
     rule *r = new_rule(m, COPY);
-    r->n = n;
+    r->K = K;
+    r->each = each;
     r->from = from;
-    r->to = *place = take_place(m, n);
+    r->to = *place = take_place(m, K * each);
 }
 
-/* Where a step has either of the two it needs room for both: kernels write both gradients. */
-static void pair_rules(maker *m, source first, source second, int64_t n_first, int64_t n_second,
+/* K x each numbers, and K. Where a step has either it needs room for both: kernels write both
+ * gradients. */
+static void pair_rules(maker *m, source first, source second, int64_t K, int64_t each,
                        int64_t *place_first, int64_t *place_second) {
     if (first.segment < 0 && second.segment < 0) return;
-    if (first.segment >= 0 || first.constant) copy_rule(m, first, n_first, place_first);
-    if (second.segment >= 0 || second.constant) copy_rule(m, second, n_second, place_second);
+    if (first.segment >= 0 || first.constant) copy_rule(m, first, K, each, place_first);
+    if (second.segment >= 0 || second.constant) copy_rule(m, second, K, 1, place_second);
 }
 
 static const float *constant_in(const maker *m, int node, int input) {
@@ -158,14 +160,14 @@ static void add_layer(maker *m, int index) {
     const thaw_conv_shape *c = &step->conv;
     int64_t each = c->C / c->G * c->window.R * c->window.S, n = c->K * each;
     if (index >= m->first_head) {
-        copy_rule(m, head_source(m, index, "weight", n, step->w, true), n, &place->w);
-        copy_rule(m, head_source(m, index, "bias", c->K, step->b, false), c->K, &place->b);
+        copy_rule(m, head_source(m, index, "weight", n, step->w, true), c->K, each, &place->w);
+        copy_rule(m, head_source(m, index, "bias", c->K, step->b, false), c->K, 1, &place->b);
         return;
     }
     source w = source_of(m, &o->w, n, step->w, true);
     source b = source_of(m, &o->b, c->K, step->b, false);
     if (o->norm < 0) {
-        pair_rules(m, w, b, n, c->K, &place->w, &place->b);
+        pair_rules(m, w, b, c->K, each, &place->w, &place->b);
         return;
     }
     rule *r = new_rule(m, FOLD);
@@ -185,7 +187,7 @@ static void add_scale(maker *m, int index) {
     if (o->norm < 0 || step->kind == THAW_STEP_batch_norm) {
         source scale = source_of(m, &o->scale, C, step->scale, false);
         source shift = source_of(m, &o->shift, C, step->shift, false);
-        pair_rules(m, scale, shift, C, C, &place->scale, &place->shift);
+        pair_rules(m, scale, shift, C, 1, &place->scale, &place->shift);
     } else {
         rule *r = new_rule(m, NORM);
         read_norm(m, r, o->norm, C);
@@ -255,7 +257,7 @@ static void read_values(const maker *m) {
         const rule *r = &p->rules[i];
         if (r->kind == COPY && r->from.segment >= 0 && r->from.constant) /* The head's. */
             memcpy(p->values + p->segments[r->from.segment].offset, r->from.constant,
-                   (size_t)r->n * sizeof(float));
+                   (size_t)(r->K * r->each) * sizeof(float));
         if (r->kind != TEST) continue;
         memcpy(p->running + r->running, r->mean, (size_t)r->K * sizeof(float));
         memcpy(p->running + r->running + r->K, r->var, (size_t)r->K * sizeof(float));
@@ -298,7 +300,7 @@ thaw_status thaw_params_init(thaw_params *params, const thaw_graph *graph, int t
     params->steps = thaw_arena_array(arena, (size_t)params->n_steps, sizeof(float));
     if (!params->values || !params->running || !params->steps) return no_memory(err);
     read_values(&m);
-    thaw_params_derive(params);
+    thaw_params_derive(params, (thaw_part){0, 1});
     return THAW_OK;
 }
 
@@ -348,11 +350,21 @@ static float *gradient_of(const thaw_params *p, source s, float *gradient) {
     return s.segment >= 0 ? gradient + p->segments[s.segment].offset : NULL;
 }
 
-static void derive_norm(const thaw_params *p, const rule *r) {
+/* A part of a rule's channels. Rules of one tensor have it in the same channels, so that a number of
+ * it belongs to one part. */
+typedef struct channels {
+    int64_t first, end;
+} channels;
+
+static channels channels_of(const rule *r, thaw_part part) {
+    return (channels){r->K * part.i / part.n, r->K * (part.i + 1) / part.n};
+}
+
+static void derive_norm(const thaw_params *p, const rule *r, channels c) {
     const float *gamma = numbers(p, r->gamma), *beta = numbers(p, r->beta);
     const float *w = numbers(p, r->w), *b = numbers(p, r->b);
     float *to = p->steps + r->to, *to_b = p->steps + r->to_b;
-    for (int64_t k = 0; k < r->K; k++) {
+    for (int64_t k = c.first; k < c.end; k++) {
         double s = gamma[k] / sqrt(r->var[k] + r->epsilon);
         to_b[k] = (float)(beta[k] + ((b ? b[k] : 0.0) - r->mean[k]) * s);
         if (r->kind == NORM) to[k] = (float)s;
@@ -361,32 +373,38 @@ static void derive_norm(const thaw_params *p, const rule *r) {
     }
 }
 
-void thaw_params_derive(const thaw_params *p) {
+static void copy_channels(float *to, const float *from, int64_t each, channels c) {
+    memcpy(to + c.first * each, from + c.first * each,
+           (size_t)((c.end - c.first) * each) * sizeof *to);
+}
+
+void thaw_params_derive(const thaw_params *p, thaw_part part) {
     for (int i = 0; i < p->n_rules; i++) {
         const rule *r = &p->rules[i];
+        channels c = channels_of(r, part);
         switch (r->kind) {
             case COPY:
-                memcpy(p->steps + r->to, numbers(p, r->from), (size_t)r->n * sizeof(float));
+                copy_channels(p->steps + r->to, numbers(p, r->from), r->each, c);
                 break;
             case FOLD:
             case NORM:
-                derive_norm(p, r);
+                derive_norm(p, r, c);
                 break;
             case TEST:
-                memcpy(p->steps + r->to, p->running + r->running, (size_t)r->K * sizeof(float));
-                memcpy(p->steps + r->to_b, p->running + r->running + r->K,
-                       (size_t)r->K * sizeof(float));
+                copy_channels(p->steps + r->to, p->running + r->running, 1, c);
+                copy_channels(p->steps + r->to_b, p->running + r->running + r->K, 1, c);
                 break;
         }
     }
 }
 
-static void pull_norm(const thaw_params *p, const rule *r, const float *from, float *gradient) {
+static void pull_norm(const thaw_params *p, const rule *r, const float *from, float *gradient,
+                      channels c) {
     const float *gamma = numbers(p, r->gamma), *w = numbers(p, r->w), *b = numbers(p, r->b);
     const float *d = from + r->to, *db = from + r->to_b;
     float *dw = gradient_of(p, r->w, gradient), *own_db = gradient_of(p, r->b, gradient);
     float *dgamma = gradient_of(p, r->gamma, gradient), *dbeta = gradient_of(p, r->beta, gradient);
-    for (int64_t k = 0; k < r->K; k++) {
+    for (int64_t k = c.first; k < c.end; k++) {
         double root = 1 / sqrt(r->var[k] + r->epsilon), s = gamma[k] * root;
         /* dL/ds: what s multiplies, times the gradients of the products. */
         double ds = ((b ? b[k] : 0.0) - r->mean[k]) * db[k];
@@ -402,13 +420,13 @@ static void pull_norm(const thaw_params *p, const rule *r, const float *from, fl
     }
 }
 
-void thaw_params_pull(const thaw_params *p, const float *from, float *gradient) {
-    memset(gradient, 0, (size_t)p->n * sizeof *gradient);
+void thaw_params_pull(const thaw_params *p, const float *from, float *gradient, thaw_part part) {
     for (int i = 0; i < p->n_rules; i++) {
         const rule *r = &p->rules[i];
+        channels c = channels_of(r, part);
         float *to = gradient_of(p, r->from, gradient);
-        if (r->kind == FOLD || r->kind == NORM) pull_norm(p, r, from, gradient);
-        for (int64_t k = 0; r->kind == COPY && to && k < r->n; k++)
+        if (r->kind == FOLD || r->kind == NORM) pull_norm(p, r, from, gradient, c);
+        for (int64_t k = c.first * r->each; r->kind == COPY && to && k < c.end * r->each; k++)
             to[k] += from[r->to + k];
     }
 }

@@ -66,12 +66,18 @@ void thaw_params_bind(const thaw_params *params, thaw_program *program, float *s
 /* Whether a step of the program has numbers that are trained. */
 bool thaw_params_trains(const thaw_params *params, int step);
 
-/* steps = f(values). */
-void thaw_params_derive(const thaw_params *params);
+/* One of n equal parts of some work: 0 <= i < n. Parts may run side by side, and no bit depends on n. */
+typedef struct thaw_part {
+    int i, n;
+} thaw_part;
 
-/* From the steps' gradients, laid out like steps, to the segments', laid out like values. Gradients of
- * a tensor that several steps read add up. */
-void thaw_params_pull(const thaw_params *params, const float *steps_gradient, float *gradient);
+/* steps = f(values). */
+void thaw_params_derive(const thaw_params *params, thaw_part part);
+
+/* From the steps' gradients, laid out like steps, to the segments', laid out like values, which are
+ * zero. Gradients of a tensor that several steps read add up. */
+void thaw_params_pull(const thaw_params *params, const float *steps_gradient, float *gradient,
+                      thaw_part part);
 
 /* Running statistics follow the batch's, sums of which over so many lanes of `lane` pictures are in the
  * steps' gradient block where the running ones are in the steps'. running += momentum (mean of lanes -

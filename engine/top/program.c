@@ -622,8 +622,13 @@ static void pack_step(void *context, int i) {
     if (code) refused(top, step, code, &in->error);
 }
 
+static void derive_part(void *context, int i) {
+    const thaw_top *top = context;
+    thaw_params_derive(&top->params, (thaw_part){i, top->n_instances});
+}
+
 thaw_status thaw_top_update(thaw_top *top, thaw_error *err) {
-    thaw_params_derive(&top->params);
+    slots(top)->side_by_side(top->n_instances, derive_part, top);
     slots(top)->side_by_side(top->instances[0].program.n_steps, pack_step, top);
     return pass_on_error(top, err);
 }
@@ -715,19 +720,34 @@ static void run_lane(void *context, int i) {
     memcpy(p->out + at * each, y->data, (size_t)(n * each) * sizeof(float));
 }
 
+/* What of a block of n numbers is a part's. */
+typedef struct range {
+    size_t first, end;
+} range;
+
+static range range_of(int64_t n, thaw_part part) {
+    return (range){(size_t)(n * part.i / part.n), (size_t)(n * (part.i + 1) / part.n)};
+}
+
 /* Lanes' weight gradients, in their order, into the sum: a share of the block each. */
 typedef struct adding {
     thaw_top *top;
-    int lanes; /* Of the wave. */
+    int lanes;  /* Of the wave. */
+    bool first; /* There is nothing in the sum yet. */
 } adding;
 
+/* A piece at a time, which stays in the processor's cache while lanes are added to it. */
 static void add_share(void *context, int i) {
+    enum { PIECE = 4096 };
     const adding *a = context;
     thaw_top *top = a->top;
-    size_t n = (size_t)top->params.n_steps, parts = (size_t)top->n_instances;
-    size_t from = n * (size_t)i / parts, to = n * ((size_t)i + 1) / parts;
-    for (int k = 0; k < a->lanes; k++)
-        slots(top)->add_to(to - from, top->instances[k].weights + from, top->sum + from);
+    range r = range_of(top->params.n_steps, (thaw_part){i, top->n_instances});
+    for (size_t at = r.first; at < r.end; at += PIECE) {
+        size_t n = r.end - at < PIECE ? r.end - at : PIECE;
+        if (a->first) memcpy(top->sum + at, top->instances[0].weights + at, n * sizeof *top->sum);
+        for (int k = a->first; k < a->lanes; k++)
+            slots(top)->add_to(n, top->instances[k].weights + at, top->sum + at);
+    }
 }
 
 /* All lanes, as many at once as there are instances. */
@@ -738,19 +758,38 @@ static thaw_status run_lanes(pass *p, thaw_error *err) {
         int wave = lanes - p->first < top->n_instances ? lanes - p->first : top->n_instances;
         slots(top)->side_by_side(wave, run_lane, p);
         THAW_TRY(pass_on_error(top, err));
-        adding a = {top, wave};
+        adding a = {top, wave, p->first == 0};
         if (p->batch) slots(top)->side_by_side(top->n_instances, add_share, &a);
     }
     top->lanes = lanes;
     return THAW_OK;
 }
 
+/* The segments' gradients from the steps'. */
+typedef struct pulling {
+    thaw_top *top;
+    float *gradient;
+} pulling;
+
+static void clear_part(void *context, int i) {
+    const pulling *p = context;
+    range r = range_of(p->top->params.n, (thaw_part){i, p->top->n_instances});
+    memset(p->gradient + r.first, 0, (r.end - r.first) * sizeof *p->gradient);
+}
+
+static void pull_part(void *context, int i) {
+    const pulling *p = context;
+    thaw_params_pull(&p->top->params, p->top->sum, p->gradient,
+                     (thaw_part){i, p->top->n_instances});
+}
+
 thaw_status thaw_top_gradient(thaw_top *top, const thaw_top_batch *batch, float *gradient,
                               thaw_error *err) {
     pass p = {.top = top, .batch = batch, .M = batch->M, .x = batch->x};
-    memset(top->sum, 0, (size_t)top->params.n_steps * sizeof *top->sum);
+    pulling pull = {top, gradient};
     THAW_TRY(run_lanes(&p, err));
-    thaw_params_pull(&top->params, top->sum, gradient);
+    slots(top)->side_by_side(top->n_instances, clear_part, &pull);
+    slots(top)->side_by_side(top->n_instances, pull_part, &pull);
     return THAW_OK;
 }
 
