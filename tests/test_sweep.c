@@ -336,6 +336,20 @@ static void is_stopped(void **state) {
     check_repeats("h.sweep", "h");
 }
 
+/* A setting that cannot be: what was tried before it is there. */
+static void fails_late(void **state) {
+    (void)state;
+    program p = {0};
+    program_run(&p, "sweep " DATA "--epochs=2 --out=k --freeze=last,nowhere --head.lr=0.01,0.02");
+    program_expect_text(&p, program_refusal(&p, 2), "nowhere");
+    program_free(&p);
+    json_t *json = load("k.sweep/sweep.json");
+    assert_true(json_is_false(json_object_get(json, "complete")));
+    assert_in_range(number_at(json, "best"), 1, 2);
+    json_decref(json);
+    check_repeats("k.sweep", "k");
+}
+
 static void refusals(void **state) {
     (void)state;
     static const struct {
@@ -394,7 +408,8 @@ int main(void) {
     const struct CMUnitTest runs[] = {
         cmocka_unit_test(heads_at_once),     cmocka_unit_test(from_a_file),
         cmocka_unit_test(one_after_another), cmocka_unit_test(bad_trials),
-        cmocka_unit_test(is_stopped),        cmocka_unit_test(refusals),
+        cmocka_unit_test(is_stopped),        cmocka_unit_test(fails_late),
+        cmocka_unit_test(refusals),
     };
     int failed = cmocka_run_group_tests_name("axes", units, NULL, NULL);
     return failed + cmocka_run_group_tests_name("runs", runs, open_place, program_close);

@@ -361,7 +361,7 @@ static thaw_status run_all(sweep *s, thaw_error *err) {
     thaw_status status = THAW_OK;
     for (size_t i = 0; i < s->record.n_trials && status == THAW_OK; i++)
         if (!s->tried[i]) status = run_setting(s, i, err);
-    if (status != THAW_OK && (status != THAW_ERR_INTERRUPTED || !any_result(s))) return status;
+    if (status != THAW_OK && !any_result(s)) return status;
     if (status == THAW_OK && !s->record.best) return fail_all(s, err);
     s->record.complete = status == THAW_OK;
     thaw_error why = {0};

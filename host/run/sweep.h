@@ -16,8 +16,9 @@
 
 /* Sweeps options->axes and writes sweep.json, sweep.csv and best.ini, which `thaw train` repeats to the
  * bit, into the folder of sweep.out; prints the table to stdout and the way there to stderr.
- * ERR_USAGE: there are no axes; ERR_DATA: nothing validates. ERR_INTERRUPTED: it was stopped; what was
- * tried until then is written. Otherwise what a training returns, and nothing is left. */
+ * ERR_USAGE: there are no axes; ERR_DATA: nothing validates; ERR_INTERRUPTED: it was stopped; otherwise what a
+ * training returns. What was tried before a failure is written all the same; nothing is left where there
+ * is none. */
 thaw_status thaw_sweep_run(const thaw_options *options, thaw_error *err);
 
 #endif
