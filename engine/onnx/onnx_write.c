@@ -82,9 +82,8 @@ static void copy_node(writer *w, int index) {
 }
 
 /* The nodes that run, and what they read. Those that computed constants have done so. */
-static void copy_below(writer *w, int value, uint8_t *marks, uint8_t *used) {
+static void copy_marked(writer *w, const uint8_t *marks, uint8_t *used) {
     const thaw_graph *g = &w->model->graph;
-    thaw_graph_mark_below(g, value, marks);
     for (int i = 0; i < g->n_nodes; i++) {
         const thaw_node *node = &g->nodes[i];
         if (!marks[i] || !node->live) continue;
@@ -99,6 +98,21 @@ static void copy_below(writer *w, int value, uint8_t *marks, uint8_t *used) {
         if (used[i]) add_constant(w, &g->values[i]);
 }
 
+/* The names of what stays; those of a head that goes are free again. */
+static void keep_names(writer *w, const uint8_t *marks) {
+    const thaw_graph *g = &w->model->graph;
+    thaw__names_add(&w->names, g->values[g->input].name, g->input);
+    for (int i = 0; i < g->n_nodes; i++) {
+        const thaw_node *node = &g->nodes[i];
+        for (int k = 0; marks[i] && k < node->n_in; k++)
+            if (node->in[k] >= 0)
+                thaw__names_add(&w->names, g->values[node->in[k]].name, node->in[k]);
+        for (int k = 0; marks[i] && k < node->n_out; k++)
+            if (node->out[k] >= 0)
+                thaw__names_add(&w->names, g->values[node->out[k]].name, node->out[k]);
+    }
+}
+
 /* Room for the nodes, tensors and names of both networks. */
 static void start(writer *w, int highest, size_t n_layers) {
     const thaw_graph *g = &w->model->graph;
@@ -109,9 +123,9 @@ static void start(writer *w, int highest, size_t n_layers) {
     size_t names = values + nodes + head_nodes + head_tensors;
     if (!thaw__names_init(&w->names, names, &w->file.arena)) w->file.short_of_memory = true;
     if (w->file.short_of_memory) return;
-    for (int i = 0; i < g->n_values; i++)
-        thaw__names_add(&w->names, g->values[i].name, i);
-    copy_below(w, highest, marks, used);
+    thaw_graph_mark_below(g, highest, marks);
+    keep_names(w, marks);
+    copy_marked(w, marks, used);
 }
 
 /* ---- the new head -------------------------------------------------------------------------- */

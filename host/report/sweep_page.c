@@ -75,11 +75,13 @@ static bool read_axis(sweep *s, size_t k) {
     return strcmp(kind, "choice") != 0 || read_names(s, a, json_object_get(given, "choices"));
 }
 
+/* More right answers first, then the lower loss, as a sweep chooses. */
 static int by_rank(const void *a, const void *b, void *ctx) {
     const sweep *s = ctx;
     size_t i = *(const size_t *)a, k = *(const size_t *)b;
-    double x = s->loss[i], y = s->loss[k];
+    double x = s->loss[i], y = s->loss[k], right = s->top1[i], other = s->top1[k];
     if (isnan(x) != isnan(y)) return isnan(x) ? 1 : -1; /* What diverged comes last. */
+    if (right > other || right < other) return right > other ? -1 : 1;
     if (x != y && !isnan(x)) return x < y ? -1 : 1;
     return i < k ? -1 : i > k;
 }

@@ -9,6 +9,7 @@
 #include "csv.h"
 #include "file.h"
 #include "json.h"
+#include "report/sweep_page.h"
 
 /* ---- order ---------------------------------------------------------------------------------- */
 
@@ -82,11 +83,13 @@ static void put_all(thaw_json *json, const thaw_sweep_record *r) {
     thaw_json_real(json, json->root, "seconds", thaw_now_s() - r->started);
 }
 
-/* The place of what is made from the tree: sweep.json. */
-static thaw_status write_json(const thaw_sweep_record *r, const char *path, thaw_error *err) {
+/* The document, and the page of it. */
+static thaw_status write_json(const thaw_sweep_record *r, const char *path, const char *page,
+                              thaw_error *err) {
     thaw_json json = thaw_json_begin();
     put_all(&json, r);
     thaw_status status = thaw_json_write(&json, path, err);
+    if (status == THAW_OK) status = thaw_sweep_page_write(json.root, page, err);
     thaw_json_free(&json);
     return status;
 }
@@ -144,46 +147,24 @@ thaw_status thaw_sweep_files_write(const thaw_sweep_record *r, const char *folde
     const char *json = thaw_file_join(arena, folder, "sweep.json");
     const char *csv = thaw_file_join(arena, folder, "sweep.csv");
     const char *ini = thaw_file_join(arena, folder, "best.ini");
-    if (!json || !csv || !ini) return thaw_fail_memory(err, "for the files of a sweep");
+    const char *page = thaw_file_join(arena, folder, "report.html");
+    if (!json || !csv || !ini || !page) return thaw_fail_memory(err, "for the files of a sweep");
     THAW_TRY(write_csv(r, csv, err));
     if (r->best) THAW_TRY(write_ini(r->best_options, ini, err));
-    return write_json(r, json, err);
+    return write_json(r, json, page, err);
 }
 
 /* ---- the terminal --------------------------------------------------------------------------- */
 
-static int compare(const void *a, const void *b) {
-    return thaw_trial_compare(*(const thaw_trial *const *)a, *(const thaw_trial *const *)b);
-}
-
-static void print_trial(const thaw_axes *axes, const thaw_trial *trial) {
-    printf("%5zu  %8.4f  %8.4f  %6lld", trial->id, trial->validation_top1, trial->validation_loss,
-           (long long)trial->epochs);
-    for (size_t i = 0; i < axes->n; i++)
-        printf("  %*s", (int)strlen(axes->axis[i].key), trial->values[i]);
-    printf("%s\n", trial->stopped ? "  stopped" : trial->error ? "  failed" : "");
-}
-
 static void print_table(const thaw_sweep_record *r) {
-    enum { SHOWN = 10 };
-    const thaw_axes *axes = &r->options->axes;
-    const thaw_trial **order = malloc(r->n_trials * sizeof *order);
-    if (!order) return; /* The file has them all. */
-    for (size_t i = 0; i < r->n_trials; i++)
-        order[i] = &r->trials[i];
-    qsort(order, r->n_trials, sizeof *order, compare);
-    printf("\ntrial     top-1      loss  epochs");
-    for (size_t i = 0; i < axes->n; i++)
-        printf("  %s", axes->axis[i].key);
-    printf("   (validation)\n");
-    for (size_t i = 0; i < r->n_trials && i < SHOWN; i++)
-        print_trial(axes, order[i]);
+    thaw_json json = thaw_json_begin();
     size_t stopped = 0;
+    put_all(&json, r);
+    if (!json.failed) thaw_sweep_table_print(stdout, json.root); /* The files have it, too. */
+    thaw_json_free(&json);
     for (size_t i = 0; i < r->n_trials; i++)
         stopped += r->trials[i].stopped;
-    if (r->n_trials > SHOWN) printf("  ... and %zu more in sweep.csv\n", r->n_trials - SHOWN);
     if (stopped) printf("halving stopped %zu of %zu\n", stopped, r->n_trials);
-    free(order);
 }
 
 /* A small set cannot tell good trials apart, which its user should know. */
@@ -209,6 +190,7 @@ void thaw_sweep_files_print(const thaw_sweep_record *r, const char *path, const 
         printf("test        top-1 %.4f, loss %.4f, %lld pictures that had no say in the choice\n",
                r->test_top1, r->test_loss, (long long)r->n_test);
     if (r->best) printf("train it    thaw train %s/best.ini\n", path);
-    printf("all trials  %s/sweep.csv, %s/sweep.json\n", path, path);
+    printf("report      %s/report.html\nall trials  %s/sweep.csv, %s/sweep.json\n", path, path,
+           path);
     if (older) printf("older sweep %s\n", older);
 }
