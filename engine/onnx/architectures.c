@@ -204,6 +204,23 @@ static const char *resnet_block(net *n, const char *x, const char *name, int64_t
     return relu(n, binary(n, "Add", join(n, name, "add"), y, skip));
 }
 
+/* Four stages and the last layer, behind a stem of `in` channels. */
+static void resnet_stages(net *n, const char *x, int64_t in, const int64_t widths[4],
+                          const int blocks[4], bool bottleneck, int64_t classes) {
+    for (int stage = 0; stage < 4; stage++) {
+        char layer[NAME];
+        snprintf(layer, sizeof layer, "layer%d", stage + 1);
+        for (int i = 0; i < blocks[stage]; i++) {
+            x = resnet_block(n, x, numbered(n, layer, i), in, widths[stage],
+                             i == 0 && stage > 0 ? 2 : 1, bottleneck);
+            in = bottleneck ? 4 * widths[stage] : widths[stage];
+        }
+    }
+    double bound = 1 / sqrt((double)in); /* nn.Linear's own. */
+    linear(n, flatten(n, pooled(n, x)), "fc", in, classes, uniform(n, in * classes, bound),
+           uniform(n, classes, bound));
+}
+
 static void resnet(net *n, const int blocks[4], bool bottleneck, int64_t classes) {
     const char *x = relu(n, conv_bn(n, "input", "conv1", "bn1", (conv_shape){3, 64, 7, 2, 3, 1}));
     Onnx__NodeProto *pool;
@@ -211,20 +228,7 @@ static void resnet(net *n, const int blocks[4], bool bottleneck, int64_t classes
     thaw_onnx_ints(&n->file, pool, "kernel_shape", 2, (int64_t[]){3, 3});
     thaw_onnx_ints(&n->file, pool, "strides", 2, (int64_t[]){2, 2});
     thaw_onnx_ints(&n->file, pool, "pads", 4, (int64_t[]){1, 1, 1, 1});
-    int64_t in = 64;
-    for (int stage = 0; stage < 4; stage++) {
-        int64_t width = (int64_t)64 << stage;
-        char layer[NAME];
-        snprintf(layer, sizeof layer, "layer%d", stage + 1);
-        for (int i = 0; i < blocks[stage]; i++) {
-            x = resnet_block(n, x, numbered(n, layer, i), in, width, i == 0 && stage > 0 ? 2 : 1,
-                             bottleneck);
-            in = bottleneck ? 4 * width : width;
-        }
-    }
-    double bound = 1 / sqrt((double)in); /* nn.Linear's own. */
-    linear(n, flatten(n, pooled(n, x)), "fc", in, classes, uniform(n, in * classes, bound),
-           uniform(n, classes, bound));
+    resnet_stages(n, x, 64, (const int64_t[]){64, 128, 256, 512}, blocks, bottleneck, classes);
 }
 
 static void resnet18(net *n, int64_t classes) {
@@ -233,6 +237,13 @@ static void resnet18(net *n, int64_t classes) {
 
 static void resnet50(net *n, int64_t classes) {
     resnet(n, (const int[]){3, 4, 6, 3}, true, classes);
+}
+
+/* For small pictures and few of them, such as datasets/ draws: a block a stage, no pooling before. */
+static void resnet_tiny(net *n, int64_t classes) {
+    const char *x = relu(n, conv_bn(n, "input", "conv1", "bn1", (conv_shape){3, 16, 3, 2, 1, 1}));
+    resnet_stages(n, x, 16, (const int64_t[]){16, 32, 64, 96}, (const int[]){1, 1, 1, 1}, false,
+                  classes);
 }
 
 /* ---- MobileNetV2 (Sandler et al. 2018) ------------------------------------------------------ */

@@ -15,6 +15,7 @@
 #define THAW_ARCHITECTURE_LIST(X) \
     X(resnet18)                   \
     X(resnet50)                   \
+    X(resnet_tiny)                \
     X(mobilenet_v2)               \
     X(efficientnet_b0)            \
     X(convnext_tiny)
