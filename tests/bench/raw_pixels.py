@@ -48,7 +48,7 @@ def features(model_path, folder):
     model = onnx.load(model_path)
     properties = {p.key: p.value for p in model.metadata_props}
     how = json.loads(properties["thaw.preprocess"])
-    last = model.graph.node[-1].input[0]
+    last = [node for node in model.graph.node if node.op_type in ("Gemm", "MatMul")][-1].input[0]
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(last))
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
@@ -57,9 +57,9 @@ def features(model_path, folder):
     x = rows.reshape(-1, how["height"], how["width"], 3).astype(np.float32)
     x = (x * how["scale"] - np.array(how["mean"])) / np.array(how["std"])
     x = np.ascontiguousarray(x.transpose(0, 3, 1, 2), dtype=np.float32)
-    logits, inner = session.run(None, {session.get_inputs()[0].name: x})
+    scores, inner = session.run(None, {session.get_inputs()[0].name: x})
     labels = json.loads(properties["thaw.labels"])
-    answers, counts = np.unique(logits.argmax(1), return_counts=True)
+    answers, counts = np.unique(scores.argmax(1), return_counts=True)
     said = ", ".join(f"{labels[a]} {n}" for a, n in zip(answers, counts))
     print(f"the model's own answers on {folder}: {said}")
     return inner.reshape(len(inner), -1), names
