@@ -10,6 +10,7 @@
 #include "onnx/onnx_read.h"
 #include "tempdir.h"
 #include "testing.h"
+#include "top/fit.h"
 #include "top/program.h"
 #include "trunk/trunk.h"
 
@@ -374,12 +375,51 @@ static void what_is_frozen_stays(void **state) {
     thaw_backend_close(&backend);
 }
 
+/* Memory that will not do: how much is wanted, and which cut would do. */
+static void what_does_not_fit_is_said(void **state) {
+    (void)state;
+    network net = open_network("mobilenetv2_13", 1);
+    const thaw_cut *cuts = net.cuts.cuts, *last = &cuts[net.cuts.last];
+    thaw_backend backend;
+    thaw_error err = {0};
+    assert_int_equal(thaw_backend_cpu_open(&backend, 2, &err), THAW_OK);
+    thaw_tune_job job = {.backend = &backend,
+                         .graph = &net.model.graph,
+                         .from = net.cut->value,
+                         .to = last->value,
+                         .pooled = thaw_cut_is_map(&net.model.graph, last),
+                         .options = {.batch = 64},
+                         .head = {.K = K}};
+    size_t bytes, more, higher;
+    assert_int_equal(thaw_fit_bytes(&job, &bytes, &err), THAW_OK);
+    backend.threads = 4;
+    assert_int_equal(thaw_fit_bytes(&job, &more, &err), THAW_OK);
+    assert_true(more > bytes);
+    backend.threads = 2;
+    job.options.norm = THAW_NORM_FULL;
+    assert_int_equal(thaw_fit_bytes(&job, &more, &err), THAW_OK);
+    assert_true(more > bytes);
+    job.options.norm = THAW_NORM_FROZEN;
+    assert_int_equal(thaw_fit_check(&job, &net.cuts, net.cut, bytes, &err), THAW_OK);
+    assert_int_equal(thaw_fit_check(&job, &net.cuts, net.cut, 1000, &err), THAW_ERR_NOMEM);
+    assert_non_null(strstr(err.text, "above every other cut it does, too: freeze = last"));
+    assert_int_equal(thaw_fit_check(&job, &net.cuts, net.cut, bytes - 1, &err), THAW_ERR_NOMEM);
+    const char *named = strstr(err.text, "are free: freeze = ");
+    if (!named) fail_msg("%s", err.text);
+    int index = atoi(named + 19);
+    assert_in_range(index, net.cut->index + 1, net.cuts.last - 1);
+    job.from = cuts[index].value;
+    assert_int_equal(thaw_fit_bytes(&job, &higher, &err), THAW_OK);
+    assert_true(higher < bytes);
+    thaw_backend_close(&backend);
+    close_network(&net);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_of_networks),
-        cmocka_unit_test(shared_gradients),
-        cmocka_unit_test(threads_do_not_change_bits),
-        cmocka_unit_test(what_is_frozen_stays),
+        cmocka_unit_test(gradients_of_networks),      cmocka_unit_test(shared_gradients),
+        cmocka_unit_test(threads_do_not_change_bits), cmocka_unit_test(what_is_frozen_stays),
+        cmocka_unit_test(what_does_not_fit_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "top/tune.h"
+#include "top/fit.h"
 
 enum { BATCH = 64 }; /* As top.batch has it. */
 
@@ -20,33 +20,25 @@ static double step_flop(const thaw_network *n, const thaw_cut *cut) {
 }
 
 static void print_row(const thaw_network *n, const thaw_cut *cut, const thaw_backend *backend) {
-    thaw_head head;
-    thaw_arena arena = {0};
-    thaw_top *top = NULL;
     thaw_error why = {0};
-    const thaw_value *to = &n->model.graph.values[n->head_cut->value];
-    int64_t D = n->head_pooled ? thaw_value_channels(to) : thaw_value_elements(to);
-    thaw_top_spec spec = {.graph = &n->model.graph,
-                          .from = cut->value,
-                          .to = n->head_cut->value,
-                          .pooled = n->head_pooled,
-                          .head = &head,
-                          .lane = thaw_tune_lane(THAW_NORM_FROZEN, BATCH),
-                          .most_lanes = 1};
-    thaw_status status = thaw_head_init(&head, D, 0, 2, 0, &arena, &why);
-    if (status == THAW_OK) status = thaw_top_create(&top, &spec, backend, &why);
+    thaw_top_size size;
+    thaw_tune_job job = {.backend = backend,
+                         .graph = (thaw_graph *)&n->model.graph, /* Read: nothing is trained. */
+                         .from = cut->value,
+                         .to = n->head_cut->value,
+                         .pooled = n->head_pooled,
+                         .options = {.batch = BATCH},
+                         .head = {.K = 2}};
+    thaw_status status = thaw_fit_measure(&job, &size, &why);
     printf("%5d  %-9s %10.3f %10.3f", cut->index, cut->index ? cut->stage : "none",
            (double)(cut->params_above - n->head_cut->params_above) / 1e6, step_flop(n, cut) / 1e9);
-    if (status == THAW_OK) {
-        thaw_top_size size = thaw_top_measure(top);
-        printf(" %12.2f %12.1f %12.1f  %s\n",
-               (double)size.activation_bytes / (double)spec.lane / 1e6,
-               (double)cut->elements * 4 / 1024, 6 * (double)size.n_params * 4 / 1e6, cut->name);
-    } else {
+    if (status == THAW_OK)
+        printf(
+            " %12.2f %12.1f %12.1f  %s\n",
+            (double)size.activation_bytes / (double)thaw_tune_lane(THAW_NORM_FROZEN, BATCH) / 1e6,
+            (double)cut->elements * 4 / 1024, 6 * (double)size.n_params * 4 / 1e6, cut->name);
+    else
         printf("  %s\n", why.text);
-    }
-    thaw_top_free(top);
-    thaw_arena_free(&arena);
 }
 
 thaw_status thaw_inspect_train(const thaw_network *n, const thaw_options *options,

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "machine.h"
+#include "top/fit.h"
 #include "top/init.h"
 
 /* ---- options -------------------------------------------------------------------------------- */
@@ -216,6 +218,7 @@ thaw_status thaw_train_top_begin(thaw_top_run *r, thaw_session *s, thaw_network 
                                   network->head_cut->node, (uint64_t)s->options->seed, arena, err));
     THAW_TRY(find_stages(network, arena, &r->job, err));
     THAW_TRY(choose_backend(r, s, err));
+    THAW_TRY(thaw_fit_check(&r->job, &network->cuts, network->cut, thaw_usable_memory(), err));
     THAW_TRY(set_checkpoint(r, network, arena, err));
     r->shown = head_job->options;
     r->shown.solver = THAW_SOLVER_STEPS;
