@@ -289,7 +289,8 @@ static size_t make_cells(const double *lowest, size_t n_all, size_t n_columns, t
                             .column = i % n_columns,
                             .shade = worst > best ? (worst - lowest[i]) / (worst - best) : 1,
                             .colour = THAW_COLOUR_ACCENT};
-        snprintf(cell->text, sizeof cell->text, "%.3g", lowest[i]);
+        /* Three digits, or as many as a cell has room for. */
+        snprintf(cell->text, sizeof cell->text, fabs(lowest[i]) < 0.1 ? "%.2g" : "%.3g", lowest[i]);
     }
     return n;
 }
