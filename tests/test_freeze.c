@@ -94,6 +94,10 @@ static void depths_are_measured(void **state) {
     assert_true(is_there("fz/runs/cut9-seed1/model.onnx"));
     assert_false(is_there("fz/runs/cut9-seed2/model.onnx"));
 
+    /* What a deeper cut needs came from the shallower one, not from pixels. */
+    assert_true(number_in("fz/runs/cut12-seed1/metrics.json", "cache.derived") == ALL);
+    assert_true(number_in("fz/runs/cut9-seed1/metrics.json", "cache.hits") == ALL);
+
     /* A depth is what thaw train makes of it. */
     program_expect_ok(&p,
                       "train --data.train=pics --model=m.onnx --cache.dir=cache --epochs=3 "

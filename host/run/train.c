@@ -379,6 +379,7 @@ static void put_metrics(const run *r, thaw_json *json) {
     json_t *cache = thaw_json_object(json, json->root, "cache");
     thaw_json_integer(json, cache, "hits", (int64_t)x->hits);
     thaw_json_integer(json, cache, "misses", (int64_t)x->misses);
+    thaw_json_integer(json, cache, "derived", (int64_t)x->derived);
     thaw_json_integer(json, cache, "bytes", (int64_t)thaw_cache_measure(r->session.cache).bytes);
 }
 
