@@ -935,7 +935,7 @@ static void the_old_head_answers(void **state) {
     program_expect_ok(&p,
                       "train --data.train=pics --model=kept/model.onnx --cache.dir=cache "
                       "--out=kept4 --epochs=2");
-    program_expect_text(&p, p.err, "scores is taken, the newest head's");
+    program_expect_text(&p, p.err, "scores_1 is taken, the newest head's");
     program_free(&p);
     program_expect_ok(&p, "export kept --safetensors=kept.safetensors");
     program_expect_text(&p, p.out, "2 tensors");

@@ -169,7 +169,7 @@ static const refusal refusals[] = {
     {"shorter side too short", TRAIN_LINE "--image.shorter=60", 2, {"image.shorter", "96"}, false},
     /* Cuts. */
     {"no such cut", TRAIN_LINE "--freeze=lsat", 2, {"lsat", "did you mean", "last"}, false},
-    {"no such index", TRAIN_LINE "--freeze=77", 2, {"77", "0 to 13", "inspect"}, false},
+    {"no such index", TRAIN_LINE "--freeze=77", 2, {"77", "0 to 14", "inspect"}, false},
     {"the head alone, below it",
      TRAIN_LINE "--freeze=6 --recipe=head",
      2,
