@@ -9,10 +9,10 @@
 typedef struct writer {
     thaw_onnx_builder file;
     const thaw_model *model;
-    thaw__names names; /* Of all tensors, the model's and those made here. */
+    thaw__names names; /* Of all tensors and nodes, the model's and those made here. */
 } writer;
 
-/* A name that no tensor has; base must live as long as the writer. */
+/* A name that no tensor or node has; base must live as long as the writer. */
 static const char *fresh(writer *w, const char *base) {
     const char *name = base;
     for (int attempt = 1; name && !thaw__names_add(&w->names, name, 0); attempt++)
@@ -98,12 +98,13 @@ static void copy_marked(writer *w, const uint8_t *marks, uint8_t *used) {
         if (used[i]) add_constant(w, &g->values[i]);
 }
 
-/* The names of what stays; those of a head that goes are free again. */
+/* The names of what stays, nodes and tensors alike; those of a head that goes are free again. */
 static void keep_names(writer *w, const uint8_t *marks) {
     const thaw_graph *g = &w->model->graph;
     thaw__names_add(&w->names, g->values[g->input].name, g->input);
     for (int i = 0; i < g->n_nodes; i++) {
         const thaw_node *node = &g->nodes[i];
+        if (marks[i]) thaw__names_add(&w->names, node->name, 0);
         for (int k = 0; marks[i] && k < node->n_in; k++)
             if (node->in[k] >= 0)
                 thaw__names_add(&w->names, g->values[node->in[k]].name, node->in[k]);
@@ -120,7 +121,7 @@ static void start(writer *w, int highest, size_t n_layers) {
     size_t head_nodes = 4 + 2 * n_layers, head_tensors = 2 * n_layers;
     thaw_onnx_start(&w->file, nodes + head_nodes, values + nodes + head_tensors);
     uint8_t *marks = thaw_onnx_take(&w->file, nodes + 1), *used = thaw_onnx_take(&w->file, values);
-    size_t names = values + nodes + head_nodes + head_tensors;
+    size_t names = values + 2 * nodes + head_nodes + head_tensors;
     if (!thaw__names_init(&w->names, names, &w->file.arena)) w->file.short_of_memory = true;
     if (w->file.short_of_memory) return;
     thaw_graph_mark_below(g, highest, marks);
@@ -174,8 +175,8 @@ static const char *add_head(writer *w, const thaw_cut *cut, const thaw_new_head 
         }
     }
     const char *scores = fresh(w, "scores");
-    Onnx__NodeProto *softmax =
-        thaw_onnx_node(&w->file, "Softmax", "thaw_softmax", (const char *[]){x, NULL}, scores);
+    Onnx__NodeProto *softmax = thaw_onnx_node(&w->file, "Softmax", fresh(w, "thaw_softmax"),
+                                              (const char *[]){x, NULL}, scores);
     thaw_onnx_int(&w->file, softmax, "axis", 1);
     return scores;
 }
