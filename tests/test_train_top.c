@@ -191,17 +191,19 @@ static void what_cannot_be_trained_is_refused(void **state) {
 static void from_scratch(void **state) {
     (void)state;
     program p = {0};
+    bool whole = !program_is_sanitized(); /* Sanitized, it would take minutes to learn something. */
     program_expect_ok(
-        &p, TRAIN_LINE "--freeze=none --init=random --top.epochs=30 --top.batch=24 --out=scratch");
+        &p, TRAIN_LINE "--freeze=none --init=random --top.epochs=%d --top.batch=24 --out=scratch",
+        whole ? 30 : 1);
     program_expect_text(&p, p.err, "recipe joint, BN full");
     program_free(&p);
     program_expect_ok(&p, "eval scratch pics/train --cache.dir=cache --json");
     const char *top1 = strstr(p.out, "\"top1\":");
-    assert_true(top1 && strtod(top1 + 7, NULL) > 0.4); /* Chance is an eighth. */
+    assert_true(top1 && (!whole || strtod(top1 + 7, NULL) > 0.4)); /* Chance is an eighth. */
     program_free(&p);
     program_expect_ok(&p, "new --arch=resnet18 --size=32 --classes=2 -o new.onnx");
     program_free(&p);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3 && whole; i++) {
         program_expect_ok(
             &p,
             "train --data.train=pics --model=new.onnx --cache.dir=cache --freeze=none "
@@ -209,6 +211,7 @@ static void from_scratch(void **state) {
             i, 5 + i / 2);
         program_free(&p);
     }
+    if (!whole) return;
     expect_equal_files("new0/model.onnx", "new1/model.onnx");
     size_t n;
     uint8_t *a = test_read("new0/model.onnx", &n), *b = test_read("new2/model.onnx", &n);
