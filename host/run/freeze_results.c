@@ -152,8 +152,8 @@ static double train_seconds(const json_t *metrics) {
     return seconds_of(metrics, "train");
 }
 
-static double extraction_rate(const json_t *metrics) {
-    return number(metrics, "images_per_second");
+static double image_seconds(const json_t *metrics) {
+    return seconds_of(metrics, "image");
 }
 
 /* Pictures an epoch goes through, a second. */
@@ -166,7 +166,7 @@ static double training_rate(const json_t *metrics) {
 
 /* Of all pictures, up to this cut, from their files. */
 static double extract_seconds(const results *r, const measured *m) {
-    return (double)r->freeze->n_images / mean_of(r, m, extraction_rate);
+    return (double)r->freeze->n_images * mean_of(r, m, image_seconds);
 }
 
 static double peak_bytes(const results *r, const measured *m) {

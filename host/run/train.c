@@ -359,7 +359,6 @@ static void put_metrics(const run *r, thaw_json *json) {
     json_t *epochs = thaw_json_object(json, json->root, "epochs");
     thaw_json_integer(json, epochs, "run", r->result.epochs_run);
     thaw_json_integer(json, epochs, "kept", r->result.kept.epoch);
-    thaw_json_real(json, json->root, "images_per_second", r->session.images_per_second);
     thaw_json_integer(json, json->root, "trained_parameters",
                       has_top(r) ? r->top.result.n_params : r->head.n_params);
     if (has_top(r)) {
@@ -369,6 +368,8 @@ static void put_metrics(const run *r, thaw_json *json) {
     }
     json_t *seconds = thaw_json_object(json, json->root, "seconds");
     thaw_json_real(json, seconds, "extract", x->seconds);
+    /* Of one picture, from its file to features; null where none was decoded. */
+    thaw_json_real(json, seconds, "image", 1 / r->session.images_per_second);
     thaw_json_real(json, seconds, "train", r->train_seconds);
     thaw_json_real(json, seconds, "total", thaw_now_s() - r->start);
     thaw_json_real(json, seconds, "without_cache", without_cache(r));
