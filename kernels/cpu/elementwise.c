@@ -104,7 +104,7 @@ THAW_CLONES static void clip_backward(size_t n, float low, float high, const flo
     IN_PLACE
     for (size_t i = 0; i < n; i++) {
         float g = dy[i];
-        dx[i] = (y[i] > low) & (y[i] < high) ? g : 0;
+        dx[i] = ((y[i] > low) & (y[i] < high)) ? g : 0;
     }
 }
 
