@@ -209,6 +209,7 @@ static void what_cannot_be_compared(void **state) {
         {"--recipe=head", "trains nothing above a cut"},
         {"--init=random", "bench.scratch adds"},
         {"--cache.dir=none", "the depths share"},
+        {"--data.fold=2/5", "bench.folds = 5 takes each fold"},
         {"--json", "does nothing in thaw bench freeze"},
     };
     program p = {0};

@@ -468,6 +468,26 @@ static void others_may_not_write_unless_told(void **state) {
     }
 }
 
+/* A cut that somebody has begun with and kept nothing of hides none below it. */
+static void empty_cuts_are_passed_over(void **state) {
+    (void)state;
+    char shard[PATH_MAX];
+    program p = {0};
+    program_expect_ok(&p, TRAIN_LINE
+                      "--out=begun --freeze=stage3 --top.epochs=1 "
+                      "--cache.dir=emptied");
+    program_free(&p);
+    assert_true(find_shard("emptied", shard));
+    assert_int_equal(unlink(shard), 0);
+    program_expect_ok(&p, TRAIN_LINE
+                      "--out=below --freeze=stage2 --top.epochs=1 "
+                      "--cache.dir=emptied");
+    program_free(&p);
+    program_expect_ok(&p, TRAIN_LINE "--out=above --cache.dir=emptied");
+    program_expect_text(&p, p.err, "were computed from what the cache has of cut 7");
+    program_free(&p);
+}
+
 /* Deeper cuts go on from what is kept of shallower ones, whose damaged records are no use, and make the model
  * that pixels make. What lies there is found out. */
 static void deeper_features_come_from_kept_ones(void **state) {
@@ -575,6 +595,7 @@ int main(void) {
         cmocka_unit_test(what_another_machine_may_differ_by),
         cmocka_unit_test(explain_goes_by_the_rules_of_train),
         cmocka_unit_test(a_cache_that_lies_is_refused),
+        cmocka_unit_test(empty_cuts_are_passed_over),
         cmocka_unit_test(deeper_features_come_from_kept_ones),
         cmocka_unit_test(the_pipeline_fails_as_a_whole),
         cmocka_unit_test(processes_share_the_work),

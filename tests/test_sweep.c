@@ -374,6 +374,7 @@ static void refusals(void **state) {
         {"--device=cpu,cuda", 2, "cannot be swept"},
         {"--head.tf32=true,false", 2, "cannot be swept"},
         {"--cache.memory=1G,2G", 2, "cannot be swept"},
+        {"--head.keep_old=true,false", 2, "cannot be swept"},
         {"--head.lr=0.1,0.2 --trials=3", 2, "the axes have 2 different points"},
         {"--head.lr=0.1,0.2 --trials=0", 2, "expected auto or an integer from 1"},
         {"--head.lr=0.1,0.2 --data.validation=0", 1, "chooses by validation pictures"},

@@ -1,7 +1,5 @@
 #include "fit.h"
 
-enum { COPIES = 6 }; /* Weights, gradients, two moments, an average, and the epoch that is kept. */
-
 static int64_t lanes_of(const thaw_tune_job *job, int64_t lane) {
     return (job->options.batch + lane - 1) / lane;
 }
@@ -36,7 +34,7 @@ thaw_status thaw_fit_bytes(const thaw_tune_job *job, size_t *bytes, thaw_error *
     /* The statistics of a batch are taken of all its lanes at once. */
     if (job->options.norm != THAW_NORM_FULL && threads < lanes) lanes = threads > 0 ? threads : 1;
     *bytes = (size_t)lanes * (size.activation_bytes + size.gradient_bytes) +
-             COPIES * (size_t)size.n_params * sizeof(float) +
+             THAW_TUNE_COPIES * (size_t)size.n_params * sizeof(float) +
              (size_t)(job->options.batch * size.D) * sizeof(float);
     return THAW_OK;
 }

@@ -564,7 +564,7 @@ static thaw_status run_phase(tuner *t, int first_trained, int64_t first, int64_t
     thaw_top_size size = thaw_top_measure(t->top);
     result->n_params = size.n_params;
     result->bytes = (size_t)size.instances * (size.activation_bytes + size.gradient_bytes) +
-                    6 * (size_t)size.n_params * sizeof(float);
+                    THAW_TUNE_COPIES * (size_t)size.n_params * sizeof(float);
     set_factors(t);
     THAW_TRY(take_buffers(t, err));
     if (job->options.sampling == THAW_SAMPLING_BALANCED) sort_by_class(t);

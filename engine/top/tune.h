@@ -122,6 +122,10 @@ typedef struct thaw_tune_result {
 thaw_tune_options thaw_tune_defaults(thaw_recipe recipe, thaw_optimizer optimizer, bool random,
                                      int64_t n);
 
+/* Numbers that a training keeps for each parameter: itself, its gradient, two moments, its average, and the
+ * one of the epoch that is kept. */
+enum { THAW_TUNE_COPIES = 6 };
+
 /* How many pictures go through the top together, of a batch. */
 int64_t thaw_tune_lane(thaw_norm norm, int64_t batch);
 

@@ -69,8 +69,9 @@ static thaw_status print_json(const output *o, const thaw_prediction *p, thaw_er
     return THAW_OK;
 }
 
-/* "path TAB class TAB score TAB class TAB score ...", the old head's answer last; without an answer: "path TAB TAB sentence". No
- * name holds a tab or ends the line, since what is not printable is replaced. */
+/* "path TAB class TAB score TAB class TAB score ...", the old head's answer last; without an answer:
+ * "path TAB TAB sentence". No name holds a tab or ends the line, since what is not printable is
+ * replaced. */
 static void print_text(const output *o, const thaw_prediction *p) {
     thaw_utf8_put(stdout, p->path, 0);
     if (p->problem) {

@@ -36,7 +36,8 @@ static void print_row(const thaw_network *n, const thaw_cut *cut, const thaw_bac
         printf(
             " %12.2f %12.1f %12.1f  %s\n",
             (double)size.activation_bytes / (double)thaw_tune_lane(THAW_NORM_FROZEN, BATCH) / 1e6,
-            (double)cut->elements * 4 / 1024, 6 * (double)size.n_params * 4 / 1e6, cut->name);
+            (double)cut->elements * 4 / 1024, THAW_TUNE_COPIES * (double)size.n_params * 4 / 1e6,
+            cut->name);
     else
         printf("  %s\n", why.text);
 }

@@ -14,7 +14,8 @@ static bool is_swept(const char *key) {
     static const char *const sections[] = {"head.", "top.", "views."};
     static const char *const others[] = {"freeze", "recipe", "init",  "preprocess",
                                          "seed",   "epochs", "views", "image.size"};
-    static const char *const not [] = {"head.at", "head.tf32", "views.show"};
+    static const char *const not [] = {"head.at", "head.tf32", "head.keep_old", "head.old_labels",
+                                       "views.show"};
     for (size_t i = 0; i < sizeof not / sizeof *not ; i++)
         if (strcmp(key, not [i]) == 0) return false;
     for (size_t i = 0; i < sizeof sections / sizeof *sections; i++)

@@ -17,7 +17,12 @@ static thaw_status look_at(thaw_derive *d, const thaw_options *options, const th
                                network->pooled, &apart, err));
     if (!apart) return THAW_OK;
     THAW_TRY(thaw_cache_open(&d->cache, &spec, err));
-    d->from = cut;
+    if (thaw_cache_measure(d->cache).records > 0) {
+        d->from = cut;
+        return THAW_OK;
+    }
+    thaw_cache_close(d->cache);
+    d->cache = NULL;
     return THAW_OK;
 }
 
@@ -50,7 +55,6 @@ bool thaw_derive_has(const thaw_derive *d, thaw_hash key) {
 thaw_status thaw_derive_begin(thaw_derive *d, const thaw_network *network, int64_t batch,
                               thaw_dtype compute, thaw_backend *backend, thaw_error *err) {
     if (d->trunk) return THAW_OK;
-    d->batch = batch;
     d->x = thaw_arena_array(&d->arena, (size_t)batch, (size_t)d->below.n_features * sizeof *d->x);
     d->y = thaw_arena_array(&d->arena, (size_t)batch, (size_t)network->n_features * sizeof *d->y);
     if (!d->x || !d->y) return thaw_fail_memory(err, "for a batch of features");

@@ -13,7 +13,6 @@ typedef struct thaw_derive {
     thaw_network below;   /* The network cut there; borrows the other's model. */
     thaw_trunk *trunk;    /* From there; planned when it is first needed. */
     float *x, *y;         /* [batch, D of there], [batch, D] */
-    int64_t batch;
     thaw_arena arena;
 } thaw_derive;
 

@@ -23,8 +23,7 @@ typedef struct thaw_epoch_log {
 } thaw_epoch_log;
 
 /* Opens the file at path, which gets a line of JSON for each epoch; NULL: there is none. path and options
- * are borrowed.
- * ERR_IO, ERR_NOMEM. */
+ * are borrowed. ERR_IO, ERR_NOMEM. */
 thaw_status thaw_epoch_log_open(thaw_epoch_log *epochs, const char *path,
                                 const thaw_train_options *options, thaw_log *log, thaw_arena *arena,
                                 thaw_error *err);

@@ -361,6 +361,12 @@ static thaw_status check(const thaw_options *o, thaw_error *err) {
     THAW_TRY(thaw_options_require(o, "data.train", err));
     if (o->bench.folds == 1)
         return thaw_fail(err, THAW_ERR_USAGE, "bench.folds = 1: two at least, or 0 for none");
+    if (*o->data.fold)
+        return thaw_fail(
+            err, THAW_ERR_USAGE,
+            "data.fold has no part in bench freeze: bench.folds = %s takes each fold in "
+            "turn",
+            strchr(o->data.fold, '/') ? strchr(o->data.fold, '/') + 1 : "5");
     if (o->init != THAW_INIT_FILE)
         return thaw_fail(err, THAW_ERR_USAGE,
                          "init = random has no part in bench freeze: bench.scratch adds that "
