@@ -17,7 +17,9 @@ declare -A below=(
     [host/model]="graph trunk top onnx options picture"
     [host/report]="top picture"
     [host/run]="graph trunk cache top onnx options picture data model report"
-    [host/commands]="graph trunk cache top onnx options picture data model report run"
+    [host/serve]="graph trunk top onnx options picture model run"
+    [host/sagemaker]="cache top options picture data model run serve"
+    [host/commands]="graph trunk cache top onnx options picture data model report run serve sagemaker"
 )
 
 wrong=0 rooms=0

@@ -25,7 +25,7 @@
 #include "status.h"
 #include "top/tune.h"
 
-enum { THAW_OPTIONS_MAX = 136 }; /* Room for rows in the table. */
+enum { THAW_OPTIONS_MAX = 160 }; /* Room for rows in the table. */
 
 /* What an option holds that was given as "auto", which leaves the choice to the program: a value of
  * its C type that means nothing else. NaN is a number's, NULL a text's. */
@@ -64,7 +64,9 @@ enum {
     THAW_FOR_EXPORT = 1 << 6,
     THAW_FOR_FREEZE = 1 << 7,
     THAW_FOR_SWEEP = 1 << 8,
-    THAW_FOR_ALL = (1 << 9) - 1,
+    THAW_FOR_SERVE = 1 << 9,
+    THAW_FOR_JOB = 1 << 10, /* thaw sagemaker. */
+    THAW_FOR_ALL = (1 << 11) - 1,
 };
 
 /* A folder, or a share of something else. */
