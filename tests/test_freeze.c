@@ -57,9 +57,10 @@ static char *without_times(const char *path) {
 static void depths_are_measured(void **state) {
     (void)state;
     program p = {0};
-    program_expect_ok(
-        &p, FREEZE_LINE "--out=fz --seeds=2 --cuts=stage3 --report.instance=ml.g5.xlarge");
+    program_expect_ok(&p, FREEZE_LINE
+                      "--out=fz --seeds=2 --cuts=stage3 --report.instance=ml.g5.xlarge --freeze=4");
     program_expect_text(&p, p.out, "frozen up to");
+    program_expect_text(&p, p.err, "freeze has no part in bench freeze");
     program_expect_text(&p, p.err, "stage3, training 2 of 2");
     program_free(&p);
     json_t *json = load("fz/freeze.json");

@@ -378,9 +378,20 @@ static thaw_status check(const thaw_options *o, thaw_error *err) {
     return THAW_OK;
 }
 
+/* A file for thaw train may well have them: that is no mistake, but whoever set them should know. */
+static void say_own(bench *b) {
+    static const char *const own[] = {"freeze", "resume", "checkpoint.dir"};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (!thaw_options_has_default(b->freeze.options, own[i]))
+            thaw_log_write(&b->log, THAW_LOG_WARN,
+                           "%s has no part in bench freeze, which sets it for each training",
+                           own[i]);
+}
+
 static thaw_status run(bench *b, thaw_error *err) {
     thaw_freeze *f = &b->freeze;
     THAW_TRY(check(f->options, err));
+    say_own(b);
     THAW_TRY(thaw_price_choose(f->options, &f->price, err));
     THAW_TRY(open_network(b, err));
     THAW_TRY(choose_depths(b, err));
