@@ -115,6 +115,10 @@ static const thaw__option table[] = {
     {.key = "log", .used_by = TRAIN | EVAL | PREDICT,
      CHOICE(log, thaw_log_level, THAW_LOG_LEVEL_LIST), .fallback = "info",
      .help = "How much the program says."},
+    {.key = "metrics", .used_by = TRAIN, SWITCH(metrics), .fallback = "false",
+     .help = "Prints what each epoch has reached to standard output, for other programs: "
+             "validation_accuracy=0.93; and so on, and in the end what is kept. `thaw sagemaker "
+             "metrics` lists the expressions that find them."},
 
     {.key = "data.train", .used_by = TRAIN, PATH(data.train), .fallback = "",
      .aliases = "training_dir",

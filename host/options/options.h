@@ -105,6 +105,7 @@ typedef struct thaw_options {
     bool tune;
     int64_t threads;
     thaw_log_level log;
+    bool metrics;
     struct {
         const char *train;
         thaw_opt_held_out validation;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "json.h"
+#include "metric_lines.h"
 
 static bool is_solver(const thaw_epoch_log *l) {
     return l->options->solver == THAW_SOLVER_LBFGS;
@@ -81,11 +82,17 @@ static bool ends_a_tenth(int64_t epoch, int64_t wanted) {
     return epoch * 10 / wanted > (epoch - 1) * 10 / wanted;
 }
 
+static void print_metrics(const thaw_epoch *e) {
+    thaw_metric_values values = thaw_metric_values_of(e);
+    thaw_metric_lines_epoch(stdout, &values);
+}
+
 void thaw_epoch_log_add(thaw_epoch_log *l, const thaw_epoch *e) {
     bool matters = e->epoch == 1 || ends_a_tenth(e->epoch, l->wanted);
     say(l, e, matters ? THAW_LOG_INFO : THAW_LOG_DEBUG);
     l->epochs[l->n++] = *e;
     if (l->lines) l->written &= write_epoch(l, e);
+    if (l->metrics) print_metrics(e);
     thaw_log_progress_add(l->log, 1);
 }
 

@@ -1,5 +1,6 @@
 #include "train.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include "clock.h"
 #include "epoch_log.h"
 #include "insight.h"
+#include "metric_lines.h"
 #include "model/bundle.h"
 #include "predictions.h"
 #include "report/sheet.h"
@@ -47,6 +49,11 @@ static thaw_status no_memory(thaw_error *err) {
 
 static char *in_folder(run *r, const char *name) {
     return thaw_file_join(&r->arena, r->folder.partial, name);
+}
+
+/* Where many are tried, nobody could tell whose lines are whose. */
+static bool prints_metrics(const run *r) {
+    return r->title && r->options->metrics;
 }
 
 /* Where epochs are written; *path NULL: nowhere. */
@@ -271,6 +278,9 @@ static thaw_status train_head(run *r, thaw_error *err) {
     r->training = job.options;
     THAW_TRY(name_epochs(r, has_top(r) ? "head_epochs.jsonl" : "epochs.jsonl", &path, err));
     THAW_TRY(thaw_epoch_log_open(head_log(r), path, &r->training, &r->session.log, &r->arena, err));
+    /* Before a top, the head's epochs are another count of other things: nobody should compare them
+     * with those that follow. */
+    r->epochs.metrics = !has_top(r) && prints_metrics(r);
     double start = thaw_now_s();
     if (has_top(r)) return train_above(r, &job, err);
     THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
@@ -515,6 +525,15 @@ static void print_summary(const run *r, const char *older) {
     if (older) printf("older run   %s\n", older);
 }
 
+static void print_kept(const run *r) {
+    const thaw_metrics *test = &r->metrics[THAW_SPLIT_TEST];
+    thaw_metric_values values = thaw_metric_values_of(&r->result.kept);
+    if (test->n > 0) values.test_loss = test->loss, values.test_accuracy = test->top1;
+    values.epoch_seconds = NAN;
+    values.total_seconds = thaw_now_s() - r->start;
+    thaw_metric_lines_kept(stdout, &values);
+}
+
 static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err) {
     THAW_TRY(thaw_session_open(&r->session, r->options, err));
     THAW_TRY(make_features(r, err));
@@ -527,6 +546,7 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
     THAW_TRY(status);
     const char *older;
     THAW_TRY(thaw_run_finish(&r->folder, &older, err));
+    if (prints_metrics(r)) print_kept(r);
     print_summary(r, older);
     *summary = (thaw_train_summary){.top1 = r->measured.metrics.top1,
                                     .seconds_total = thaw_now_s() - r->start,

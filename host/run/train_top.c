@@ -76,8 +76,8 @@ static void on_epoch(void *ctx, const thaw_epoch *epoch) {
 
 /* Options that have no say in the weights. */
 static bool is_aside(const char *key) {
-    static const char *const aside[] = {"out",  "log",    "threads",      "batch",
-                                        "tune", "resume", "data.max_bad", "views.show"};
+    static const char *const aside[] = {"out",    "log",          "threads",    "batch",  "tune",
+                                        "resume", "data.max_bad", "views.show", "metrics"};
     for (size_t i = 0; i < sizeof aside / sizeof *aside; i++)
         if (strcmp(key, aside[i]) == 0) return true;
     return strncmp(key, "cache.", 6) == 0 || strncmp(key, "checkpoint.", 11) == 0 ||
@@ -234,6 +234,7 @@ thaw_status thaw_train_top(thaw_top_run *r, thaw_epoch_log *epochs, const char *
     r->epochs = epochs;
     THAW_TRY(thaw_epoch_log_open(epochs, path, &r->shown, log, arena, err));
     epochs->patience = "top.patience";
+    epochs->metrics = path && r->session->options->metrics;
     THAW_TRY(thaw_tune(&r->job, arena, head, &r->result, err));
     if (r->checkpoint_dir)
         rmdir(r->checkpoint_dir); /* Empty, unless it has something of its user's. */
