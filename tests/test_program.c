@@ -264,7 +264,7 @@ static void auto_is_the_default_however_it_is_written(void **state) {
         const char *key = thaw_options_key(i);
         bool wanted = !strcmp(key, "epochs") || !strcmp(key, "cache.dir");
         thaw_option_facts facts;
-        assert_int_equal(thaw_options_look_up(key, "test", &facts, &err), THAW_OK);
+        assert_int_equal(thaw_options_look_up(key, THAW_FOR_ALL, "test", &facts, &err), THAW_OK);
         if (wanted || !(facts.used_by & THAW_FOR_TRAIN) ||
             strcmp(defaults.origin[i].text, "auto") != 0)
             continue;

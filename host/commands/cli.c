@@ -32,8 +32,17 @@ static const thaw_command *find_command(const thaw_command *commands, size_t n, 
 static thaw_status fail_command(const thaw_command *commands, size_t n, const char *name,
                                 thaw_error *err) {
     thaw_nearest nearest = {.word = name};
-    for (size_t i = 0; i < n; i++)
-        thaw_nearest_offer(&nearest, commands[i].name);
+    thaw_text second = {0};
+    size_t first = strlen(name);
+    for (size_t i = 0; i < n; i++) {
+        const char *c = commands[i].name;
+        thaw_nearest_offer(&nearest, c);
+        if (!strncmp(c, name, first) && c[first] == ' ')
+            thaw_text_add(&second, "%s%s", second.n ? ", " : "", c + first + 1);
+    }
+    if (second.n)
+        return thaw_fail(err, THAW_ERR_USAGE, "thaw %s needs a second word, one of: %s", name,
+                         second.text);
     if (nearest.best)
         return thaw_fail(err, THAW_ERR_USAGE, "unknown command '%.120s'; did you mean '%s'?", name,
                          nearest.best);
@@ -77,14 +86,15 @@ static thaw_status take_flag(building *b, thaw_arena *arena, int argc, char **ar
     const char *key = thaw_arena_string(arena, flag + dashes, n);
     if (!key) return thaw_fail_memory(err, "for the command line");
     thaw_option_facts facts;
-    THAW_TRY(thaw_options_look_up(key, FLAG_SOURCE, &facts, err));
-    if (!(facts.used_by & b->cli->command->options)) return fail_use(b, key, &facts, err);
+    unsigned commands = b->cli->command->options;
+    THAW_TRY(thaw_options_look_up(key, commands, FLAG_SOURCE, &facts, err));
+    if (!(facts.used_by & commands)) return fail_use(b, key, &facts, err);
     const char *value = equals ? equals + 1 : "true";
     if (!equals && !facts.is_switch) {
         if (*i >= argc || !strncmp(argv[*i], "--", 2)) return fail_no_value(key, err);
         value = argv[(*i)++];
     }
-    b->flags[b->cli->n_flags++] = (thaw_cli_flag){key, value};
+    b->flags[b->cli->n_flags++] = (thaw_cli_flag){facts.key, value};
     return THAW_OK;
 }
 
@@ -174,8 +184,8 @@ thaw_status thaw_cli_parse(thaw_cli *cli, thaw_arena *arena, const thaw_command 
 
 thaw_status thaw_cli_configure(const thaw_cli *cli, thaw_options *options, thaw_error *err) {
     /* `options` is for all, and trains nothing. */
-    options->axes.allowed =
-        cli->command->options & THAW_FOR_SWEEP && cli->command->options != THAW_FOR_ALL;
+    options->axes.allowed = cli->command->options & (THAW_FOR_SWEEP | THAW_FOR_TUNING) &&
+                            cli->command->options != THAW_FOR_ALL;
     if (cli->ini) THAW_TRY(thaw_options_read_ini(options, cli->ini, err));
     for (size_t i = 0; i < cli->n_flags; i++)
         THAW_TRY(

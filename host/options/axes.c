@@ -9,8 +9,9 @@
 
 /* ---- which options -------------------------------------------------------------------------- */
 
-/* What says how a training goes; not where things lie, what computes, or how much is said. */
-static bool is_swept(const char *key) {
+/* Not where things lie, what computes, or how much is said. */
+bool thaw__axes_may(const thaw__option *row) {
+    const char *key = row->key;
     static const char *const sections[] = {"head.", "top.", "views."};
     static const char *const others[] = {"freeze", "recipe", "init",  "preprocess",
                                          "seed",   "epochs", "views", "image.size"};
@@ -130,7 +131,7 @@ static thaw_sweep_axis *find(thaw_axes *axes, const char *key) {
 thaw_status thaw__axes_take(thaw_axes *axes, const thaw__option *row, const char *text,
                             const char *source, thaw_arena *arena, thaw_error *err) {
     reading r = {row, text, source, arena, err};
-    if (!is_swept(row->key)) return refuse(&r, "this option cannot be swept: give one value");
+    if (!thaw__axes_may(row)) return refuse(&r, "this option cannot be swept: give one value");
     const thaw_sweep_axis *before = find(axes, row->key);
     if (before && strcmp(before->source, source) == 0)
         return refuse(&r, "the axis is given twice; keep one of the two");

@@ -41,8 +41,11 @@ typedef struct thaw_axes {
  * memory. */
 const char *thaw_axis_at(const thaw_sweep_axis *axis, double u, thaw_arena *arena);
 
-/* For options.c. Whether text gives an option several values. */
+/* For options.c. Whether the option says how a training goes, and so may be swept. */
 struct thaw__option;
+bool thaw__axes_may(const struct thaw__option *row);
+
+/* Whether text gives an option several values. */
 bool thaw__axes_wants(const struct thaw__option *row, const char *text);
 
 /* Takes an axis over, in place of one of the same option from another source. ERR_USAGE: the option

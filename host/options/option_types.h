@@ -40,6 +40,7 @@ struct thaw__option {
     bool scale;               /* Of numbers: a change is a factor, not a difference. */
     const char *const *names; /* Of a choice: by enum value, NULL at the end. */
     unsigned values;          /* Of a choice: bit v, value v is legal; 0: all are. */
+    const char *tuned;        /* Values worth a try, as an axis of axes.h; NULL: nobody knows. */
     const char *aliases;      /* Other names, separated by spaces; NULL for none. */
     const char *help;         /* One sentence. */
 };
@@ -47,8 +48,9 @@ struct thaw__option {
 /* Row i of the table, i < thaw_options_count(). */
 const thaw__option *thaw__options_row(size_t i);
 
-/* The row with this key or alias, NULL when there is none. */
-const thaw__option *thaw__options_find(const char *name);
+/* The row with this key or alias, where a dash counts as an underscore: one that the commands use, if
+ * there is one; NULL when there is none at all. */
+const thaw__option *thaw__options_find(const char *name, unsigned commands);
 
 /* Parses text as the row's type does, after "auto". */
 thaw_status thaw__option_parse(const thaw__option *row, const char *text, thaw_arena *arena,

@@ -35,6 +35,7 @@ static const char DEFAULT_SOURCE[] = "default";
     .names = (const char *const[]){LIST(THAW_ENUM_NAME) NULL}
 #define ONLY(value) 1u << (value)
 #define SCALE .scale = true
+#define TUNED(axis) .tuned = axis
 #define AUTO .fallback = "auto", .automatic = true
 #define RANGE(low, high) .range = &(const thaw_range){low, high}
 #define TRAIN_RANGE(field) .range = &thaw_train_legal.field
@@ -47,7 +48,9 @@ static const char DEFAULT_SOURCE[] = "default";
 /* Who uses a row. */
 enum {
     INSPECT = THAW_FOR_INSPECT,
-    TRAIN = THAW_FOR_TRAIN,
+    /* Of a training: here alone, for what lies on this machine; or also as a job's hyperparameter. */
+    HERE = THAW_FOR_TRAIN,
+    TRAIN = HERE | THAW_FOR_JOB | THAW_FOR_TUNING | THAW_FOR_ALGORITHM,
     EVAL = THAW_FOR_EVAL,
     PREDICT = THAW_FOR_PREDICT,
     CACHE = THAW_FOR_CACHE,
@@ -56,29 +59,37 @@ enum {
     FREEZE = THAW_FOR_FREEZE,
     SWEEP = THAW_FOR_SWEEP,
     SERVE = THAW_FOR_SERVE,
-    JOB = THAW_FOR_JOB,
+    JOB = THAW_FOR_JOB | THAW_FOR_TUNING,
+    TUNING = THAW_FOR_TUNING,
+    ALGORITHM = THAW_FOR_ALGORITHM,
+    MODEL = THAW_FOR_MODEL,
+    VARIANT = THAW_FOR_ENDPOINT_CONFIG,
+    ENDPOINT = THAW_FOR_ENDPOINT,
+    TRANSFORM = THAW_FOR_TRANSFORM,
+    REQUEST = JOB | ALGORITHM | MODEL | VARIANT | ENDPOINT | TRANSFORM,
     PIXELS = INSPECT | TRAIN | CACHE,
     COMPUTING = INSPECT | TRAIN | EVAL | PREDICT | CACHE,
+    KEEPING = INSPECT | HERE | EVAL | PREDICT | CACHE,
 };
 
 /* Rows without a section come first, the rows of a section stand together: train.ini has this
  * order. clang-format would give every field a line of its own. */
 static const thaw__option table[] = {
-    {.key = "model", .used_by = TRAIN | CACHE, PATH(model), .fallback = "",
+    {.key = "model", .used_by = HERE | CACHE, PATH(model), .fallback = "",
      .help = "The network to start from, an ONNX file."},
-    {.key = "out", .used_by = TRAIN, PATH(out), .fallback = "run",
+    {.key = "out", .used_by = HERE, PATH(out), .fallback = "run",
      .help = "Folder that gets the trained bundle, the metrics and the log."},
     {.key = "freeze", .used_by = TRAIN | CACHE, TEXT(freeze), .fallback = "last",
      .help = "Up to which cut the network stays as it is: last (only the new head is trained), "
              "none, or a cut's index or name from `thaw inspect`."},
-    {.key = "recipe", .used_by = TRAIN, CHOICE(recipe, thaw_recipe, THAW_RECIPE_LIST), AUTO,
+    {.key = "recipe", .used_by = TRAIN, CHOICE(recipe, thaw_recipe, THAW_RECIPE_LIST), AUTO, TUNED("lp_ft,gradual,joint"),
      .help = "How what lies above freeze is trained: head; lp_ft, the head first, then everything; "
              "gradual, a stage more at a time; joint, all at once. auto is head with freeze = last "
              "and below it lp_ft, with init = random joint. [top] has the options of all but head."},
     {.key = "init", .used_by = TRAIN, CHOICE(init, thaw_init, THAW_INIT_LIST), .fallback = "file",
      .help = "Where the layers above freeze start from: the file's weights, or random ones, drawn as "
              "PyTorch draws them; with freeze = none that is training from scratch."},
-    {.key = "resume", .used_by = TRAIN, SWITCH(resume), .fallback = "false",
+    {.key = "resume", .used_by = HERE, SWITCH(resume), .fallback = "false",
      .help = "Goes on with the unfinished training that checkpoint.dir keeps; without one, begins."},
     {.key = "output", .used_by = INSPECT | TRAIN | CACHE, TEXT(output), AUTO,
      .help = "Which of the model's outputs counts, by name; auto is the one that most of the network "
@@ -115,12 +126,12 @@ static const thaw__option table[] = {
     {.key = "log", .used_by = TRAIN | EVAL | PREDICT,
      CHOICE(log, thaw_log_level, THAW_LOG_LEVEL_LIST), .fallback = "info",
      .help = "How much the program says."},
-    {.key = "metrics", .used_by = TRAIN, SWITCH(metrics), .fallback = "false",
+    {.key = "metrics", .used_by = HERE, SWITCH(metrics), .fallback = "false",
      .help = "Prints what each epoch has reached to standard output, for other programs: "
              "validation_accuracy=0.93; and so on, and in the end what is kept. `thaw sagemaker "
              "metrics` lists the expressions that find them."},
 
-    {.key = "data.train", .used_by = TRAIN, PATH(data.train), .fallback = "",
+    {.key = "data.train", .used_by = HERE, PATH(data.train), .fallback = "",
      .aliases = "training_dir",
      .help = "Folder with one sub-folder of pictures for each class; or one with train, validation "
              "and test folders of that kind, by these or similar names."},
@@ -132,7 +143,7 @@ static const thaw__option table[] = {
      .help = "Pictures that stay on one side when some are held out: none, folder (what lies in one "
              "folder within its class), or a regular expression for the path within the class, "
              "such as ^(.*)_view[0-9]+, whose first parenthesis is the group."},
-    {.key = "data.test", .used_by = TRAIN, PATH(data.test), AUTO,
+    {.key = "data.test", .used_by = HERE, PATH(data.test), AUTO,
      .help = "Folder of the same classes that only the final report uses; auto is the test folder "
              "in data.train, if there is one."},
     {.key = "data.fold", .used_by = TRAIN, TEXT(data.fold), .fallback = "",
@@ -173,10 +184,10 @@ static const thaw__option table[] = {
     {.key = "views.colour", .used_by = TRAIN, NUMBER(views.ranges.colour), .fallback = "0.2",
      RANGE(0, 1),
      .help = "By how much brightness, contrast and saturation of views vary at most, as a share."},
-    {.key = "views.show", .used_by = TRAIN, PATH(views.show), .fallback = "",
+    {.key = "views.show", .used_by = HERE, PATH(views.show), .fallback = "",
      .help = "JPEG file that gets some training pictures with their views, as the network sees them."},
 
-    {.key = "cache.dir", .used_by = COMPUTING, PATH(cache.dir), AUTO, .none = true,
+    {.key = "cache.dir", .used_by = KEEPING, PATH(cache.dir), AUTO, .none = true,
      .help = "Folder that keeps the activations; auto is thaw in $XDG_CACHE_HOME or ~/.cache, "
              "none keeps nothing on disk."},
     {.key = "cache.memory", .used_by = TRAIN | EVAL, SIZE(cache.memory_bytes), AUTO,
@@ -193,7 +204,7 @@ static const thaw__option table[] = {
      .values = ONLY(THAW_F32) | ONLY(THAW_F16),
      .help = "What the activations are kept in; auto is fp32, however full the disk is. fp16 takes "
              "half the room and makes another model."},
-    {.key = "cache.shared", .used_by = COMPUTING, SWITCH(cache.shared), .fallback = "false",
+    {.key = "cache.shared", .used_by = KEEPING, SWITCH(cache.shared), .fallback = "false",
      .help = "Trust a cache.dir that others may write to, and let them write to what is made there."},
     {.key = "cache.keep", .used_by = CACHE, SIZE(cache.keep_bytes), .fallback = "10G",
      RANGE(0, 0x1p50),
@@ -209,10 +220,10 @@ static const thaw__option table[] = {
      .help = "The node that the old head, which is replaced, begins with; auto finds it by its look, "
              "none keeps the whole network."},
     {.key = "head.hidden", .used_by = TRAIN, INTEGER(head.hidden), .fallback = "256",
-     TRAIN_RANGE(hidden), SCALE,
+     TRAIN_RANGE(hidden), SCALE, TUNED("64..1024"),
      .help = "Units of the hidden layer."},
     {.key = "head.dropout", .used_by = TRAIN, NUMBER(head.dropout), .fallback = "0.2",
-     TRAIN_RANGE(dropout), .aliases = "dropout_rate",
+     TRAIN_RANGE(dropout), TUNED("0..0.5"), .aliases = "dropout_rate",
      .help = "Share of the hidden units that is left out in a training step."},
     {.key = "head.solver", .used_by = TRAIN,
      CHOICE(head.solver, thaw_solver, THAW_SOLVER_LIST), .fallback = "steps",
@@ -221,20 +232,20 @@ static const thaw__option table[] = {
              "validation loss, and seed, epochs, optimizer, rates, batches and patience have no part."},
     {.key = "head.optimizer", .used_by = TRAIN,
      CHOICE(head.optimizer, thaw_optimizer, THAW_OPTIMIZER_LIST), .fallback = "sgd",
-     .aliases = "optimizer",
+     TUNED("sgd,adamw"), .aliases = "optimizer",
      .help = "What moves the weights."},
     {.key = "head.lr", .used_by = TRAIN, NUMBER(head.lr), AUTO, TRAIN_RANGE(lr), SCALE,
-     .aliases = "learning_rate lr",
+     TUNED("0.0001..1"), .aliases = "learning_rate lr",
      .help = "Learning rate at its highest; auto is what was measured to be good for the optimizer."},
     {.key = "head.momentum", .used_by = TRAIN, NUMBER(head.momentum), .fallback = "0.9",
      TRAIN_RANGE(momentum), .aliases = "momentum",
      .help = "Momentum of sgd."},
     {.key = "head.weight_decay", .used_by = TRAIN, NUMBER(head.weight_decay), AUTO,
-     TRAIN_RANGE(weight_decay), SCALE, .aliases = "weight_decay regularizers_l2",
+     TRAIN_RANGE(weight_decay), SCALE, TUNED("1e-06..0.1"), .aliases = "weight_decay regularizers_l2",
      .help = "Pull of the weights towards zero, biases apart; auto is less the more pictures there "
              "are."},
     {.key = "head.batch", .used_by = TRAIN, INTEGER(head.batch), .fallback = "64",
-     TRAIN_RANGE(batch), SCALE, .aliases = "mini_batch_size batch_size",
+     TRAIN_RANGE(batch), SCALE, TUNED("16..256"), .aliases = "mini_batch_size batch_size",
      .help = "Pictures in a training step."},
     {.key = "head.schedule", .used_by = TRAIN,
      CHOICE(head.schedule, thaw_schedule_kind, THAW_SCHEDULE_LIST), .fallback = "cosine",
@@ -244,7 +255,7 @@ static const thaw__option table[] = {
      TRAIN_RANGE(warmup), .aliases = "warmup_epochs",
      .help = "Epochs in which the learning rate rises from zero."},
     {.key = "head.label_smoothing", .used_by = TRAIN, NUMBER(head.label_smoothing), .fallback = "0",
-     TRAIN_RANGE(label_smoothing), .aliases = "label_smoothing label_smoothing_factor",
+     TRAIN_RANGE(label_smoothing), TUNED("0..0.2"), .aliases = "label_smoothing label_smoothing_factor",
      .help = "Share of each label that is spread over all classes."},
     {.key = "head.class_weights", .used_by = TRAIN,
      CHOICE(head.class_weights, thaw_class_weights, THAW_CLASS_WEIGHTS_LIST), .fallback = "none",
@@ -261,18 +272,18 @@ static const thaw__option table[] = {
     {.key = "head.keep_old", .used_by = TRAIN, SWITCH(head.keep_old), .fallback = "false",
      .help = "Keeps the old head beside the new one: model.onnx has both outputs, and predict, eval and "
              "the report show both answers. The old one stays what it was if freeze = last."},
-    {.key = "head.old_labels", .used_by = TRAIN, PATH(head.old_labels), .fallback = "",
+    {.key = "head.old_labels", .used_by = HERE, PATH(head.old_labels), .fallback = "",
      .help = "A text file with a name a line for the old head's answers; without it those in the model's "
              "own metadata, or numbers."},
 
     {.key = "top.norm", .used_by = TRAIN, CHOICE(top.norm, thaw_norm, THAW_NORM_LIST),
-     .automatic = true, .fallback = "auto",
+     .automatic = true, .fallback = "auto", TUNED("frozen,affine"),
      .help = "BN above freeze: frozen keeps it, affine trains its scale and shift, full takes the "
              "batch's statistics besides; auto is frozen, with init = random full."},
     {.key = "top.epochs", .used_by = TRAIN, INTEGER(top.epochs), AUTO, TUNE_RANGE(epochs), SCALE,
      .help = "Passes over the training pictures once the head is trained; auto is 15, or what makes "
              "150 steps if that is more; with init = random 40, or 600 steps."},
-    {.key = "top.lr", .used_by = TRAIN, NUMBER(top.lr), AUTO, TUNE_RANGE(lr), SCALE,
+    {.key = "top.lr", .used_by = TRAIN, NUMBER(top.lr), AUTO, TUNE_RANGE(lr), SCALE, TUNED("1e-05..0.01"),
      .help = "Learning rate at its highest; auto is 0.001 with sgd and 0.0001 with adamw, with init = "
              "random 0.05 and 0.001."},
     {.key = "top.stage_factor", .used_by = TRAIN, NUMBER(top.stage_factor), AUTO,
@@ -286,10 +297,10 @@ static const thaw__option table[] = {
      TUNE_RANGE(momentum),
      .help = "Momentum of sgd."},
     {.key = "top.weight_decay", .used_by = TRAIN, NUMBER(top.weight_decay), AUTO,
-     TUNE_RANGE(weight_decay), SCALE,
+     TUNE_RANGE(weight_decay), SCALE, TUNED("1e-06..0.01"),
      .help = "Pull of the weights towards zero; biases and what normalises are left alone. auto is "
              "1e-4, with adamw 0.01."},
-    {.key = "top.batch", .used_by = TRAIN, INTEGER(top.batch), .fallback = "64", TUNE_RANGE(batch), SCALE,
+    {.key = "top.batch", .used_by = TRAIN, INTEGER(top.batch), .fallback = "64", TUNE_RANGE(batch), SCALE, TUNED("16..128"),
      .help = "Pictures in a training step. They go through a few at a time, so that memory does not "
              "grow with it."},
     {.key = "top.schedule", .used_by = TRAIN,
@@ -303,7 +314,7 @@ static const thaw__option table[] = {
     {.key = "top.ema", .used_by = TRAIN, NUMBER(top.ema), .fallback = "0", TUNE_RANGE(ema),
      .help = "Weight of the past in a running average of the weights, which is then what is kept, "
              "such as 0.99; 0 keeps the weights themselves."},
-    {.key = "top.mixup", .used_by = TRAIN, NUMBER(top.mixup), .fallback = "0", TUNE_RANGE(mixup),
+    {.key = "top.mixup", .used_by = TRAIN, NUMBER(top.mixup), .fallback = "0", TUNE_RANGE(mixup), TUNED("0..0.4"),
      .help = "Mixes pairs of pictures, as they are at the cut, and their labels, in shares drawn from "
              "Beta(a, a) with this a; 0 mixes none."},
     {.key = "top.sampling", .used_by = TRAIN,
@@ -314,7 +325,7 @@ static const thaw__option table[] = {
      TUNE_RANGE(patience),
      .help = "As head.patience, while everything is trained."},
 
-    {.key = "checkpoint.dir", .used_by = TRAIN, PATH(checkpoint.dir), AUTO, .none = true,
+    {.key = "checkpoint.dir", .used_by = HERE, PATH(checkpoint.dir), AUTO, .none = true,
      .help = "Folder that keeps an unfinished training above freeze, so that --resume can go on with "
              "it; auto is the name of out with .checkpoint behind it. It is emptied by a finished run."},
     {.key = "checkpoint.minutes", .used_by = TRAIN, NUMBER(checkpoint.minutes), .fallback = "5",
@@ -396,6 +407,162 @@ static const thaw__option table[] = {
      .aliases = "csv",
      .help = "A file that gets a table of all pictures: path, what it shows (eval only), the answer, "
              "its score, and by how much that is above the next."},
+
+    {.key = "sagemaker.name", .used_by = REQUEST, TEXT(sagemaker.name), AUTO, .aliases = "name",
+     .help = "What the job, the model or the endpoint is called; auto is thaw- and the time of now."},
+    {.key = "sagemaker.role", .used_by = JOB | MODEL, TEXT(sagemaker.role), .fallback = "",
+     .aliases = "role",
+     .help = "ARN of the role that SageMaker takes on: arn:aws:iam::111122223333:role/NAME."},
+    {.key = "sagemaker.image", .used_by = JOB | ALGORITHM | MODEL, TEXT(sagemaker.image), .fallback = "",
+     .aliases = "image",
+     .help = "Thaw's image in a registry: 111122223333.dkr.ecr.us-east-1.amazonaws.com/thaw:cuda."},
+    {.key = "sagemaker.train", .used_by = JOB, TEXT(sagemaker.train), .fallback = "",
+     .aliases = "train",
+     .help = "The training pictures: s3://BUCKET/FOLDER/ with a folder for each class, or a .rec file, "
+             "or a manifest."},
+    {.key = "sagemaker.validation", .used_by = JOB, TEXT(sagemaker.validation), .fallback = "",
+     .aliases = "validation",
+     .help = "The same of the validation pictures; without it data.validation holds some out."},
+    {.key = "sagemaker.test", .used_by = JOB, TEXT(sagemaker.test), .fallback = "", .aliases = "test",
+     .help = "The same of the test pictures."},
+    {.key = "sagemaker.model", .used_by = JOB, TEXT(sagemaker.model), .fallback = "",
+     .aliases = "model",
+     .help = "The network to start from: an ONNX file or an earlier job's model.tar.gz, s3://..., or a "
+             "path in the image, such as /opt/thaw/models/flower_or_not.onnx."},
+    {.key = "sagemaker.train_lst", .used_by = JOB, TEXT(sagemaker.train_lst), .fallback = "",
+     .aliases = "train_lst",
+     .help = "A list of the training pictures, .lst or .csv, s3://..., where they have no class folders."},
+    {.key = "sagemaker.validation_lst", .used_by = JOB, TEXT(sagemaker.validation_lst), .fallback = "",
+     .aliases = "validation_lst",
+     .help = "The same of the validation pictures."},
+    {.key = "sagemaker.content_type", .used_by = JOB | TRANSFORM, TEXT(sagemaker.content_type), AUTO,
+     .aliases = "content_type",
+     .help = "Of the pictures; auto is application/x-image, or application/x-recordio where that is what "
+             "comes."},
+    {.key = "sagemaker.attributes", .used_by = JOB, TEXT(sagemaker.attributes),
+     .fallback = "source-ref,class", .aliases = "attributes",
+     .help = "Of an augmented manifest: the picture's attribute, then the label's."},
+    {.key = "sagemaker.output_path", .used_by = JOB | TRANSFORM, TEXT(sagemaker.output_path), AUTO,
+     .aliases = "output_path",
+     .help = "Where results go, s3://...; auto is thaw/ in the bucket of the pictures."},
+    {.key = "sagemaker.input_mode", .used_by = JOB,
+     CHOICE(sagemaker.input_mode, thaw_input_mode, THAW_INPUT_MODE_LIST), .fallback = "File",
+     .aliases = "input_mode",
+     .help = "How pictures come: File copies all before the start, FastFile reads each when it is "
+             "wanted, Pipe streams .rec files and augmented manifests."},
+    {.key = "sagemaker.data_type", .used_by = JOB,
+     CHOICE(sagemaker.data_type, thaw_s3_type, THAW_S3_TYPE_LIST), .fallback = "S3Prefix",
+     .aliases = "data_type",
+     .help = "What the addresses of pictures name."},
+    {.key = "sagemaker.distribution", .used_by = JOB,
+     CHOICE(sagemaker.distribution, thaw_s3_distribution, THAW_S3_DISTRIBUTION_LIST),
+     .fallback = "FullyReplicated", .aliases = "distribution",
+     .help = "Whether each of several machines gets all pictures, or a share of its own."},
+    {.key = "sagemaker.instance", .used_by = JOB | VARIANT | TRANSFORM, TEXT(sagemaker.instance),
+     .fallback = "", .aliases = "instance",
+     .help = "Kind of machine, such as ml.g5.xlarge; `thaw sagemaker instances` lists them."},
+    {.key = "sagemaker.count", .used_by = JOB | VARIANT | TRANSFORM, INTEGER(sagemaker.count),
+     .fallback = "1", RANGE(1, 100), .aliases = "count instance_count",
+     .help = "So many machines."},
+    {.key = "sagemaker.volume", .used_by = JOB | VARIANT, INTEGER(sagemaker.volume), AUTO,
+     RANGE(1, 16384), .aliases = "volume",
+     .help = "GB of disk where the machine has none of its own; auto is 30 for a job, and for an "
+             "endpoint SageMaker's choice."},
+    {.key = "sagemaker.max_runtime", .used_by = JOB, INTEGER(sagemaker.max_runtime),
+     .fallback = "86400", RANGE(1, 2419200), .aliases = "max_runtime",
+     .help = "Seconds after which a training job is stopped; it keeps what it has."},
+    {.key = "sagemaker.max_wait", .used_by = JOB, INTEGER(sagemaker.max_wait), AUTO,
+     RANGE(1, 2419200), .aliases = "max_wait",
+     .help = "With sagemaker.spot, seconds of waiting and running together; auto is twice "
+             "sagemaker.max_runtime."},
+    {.key = "sagemaker.keep_alive", .used_by = JOB, INTEGER(sagemaker.keep_alive), .fallback = "0",
+     RANGE(0, 21600), .aliases = "keep_alive",
+     .help = "Seconds for which the machine waits for a next job, and costs."},
+    {.key = "sagemaker.retries", .used_by = JOB, INTEGER(sagemaker.retries), .fallback = "0",
+     RANGE(0, 30), .aliases = "retries",
+     .help = "Attempts after an internal error of SageMaker."},
+    {.key = "sagemaker.spot", .used_by = JOB, SWITCH(sagemaker.spot), .fallback = "false",
+     .aliases = "spot",
+     .help = "Takes a machine that nobody else wants at the moment: cheaper, and may be stopped; needs "
+             "sagemaker.checkpoints to go on."},
+    {.key = "sagemaker.isolation", .used_by = JOB | MODEL, SWITCH(sagemaker.isolation),
+     .fallback = "false", .aliases = "isolation",
+     .help = "No network for the container; Thaw needs none."},
+    {.key = "sagemaker.encrypt_traffic", .used_by = JOB, SWITCH(sagemaker.encrypt_traffic),
+     .fallback = "false", .aliases = "encrypt_traffic",
+     .help = "Encrypts what several machines say to each other."},
+    {.key = "sagemaker.checkpoints", .used_by = JOB, TEXT(sagemaker.checkpoints), .fallback = "",
+     .aliases = "checkpoints",
+     .help = "Folder s3://.../ that keeps checkpoints and features, so that a job that was stopped goes "
+             "on, and a next one begins with them."},
+    {.key = "sagemaker.subnets", .used_by = JOB | MODEL, TEXT(sagemaker.subnets), .fallback = "",
+     .aliases = "subnets",
+     .help = "Subnets of your VPC, with commas between."},
+    {.key = "sagemaker.security_groups", .used_by = JOB | MODEL, TEXT(sagemaker.security_groups),
+     .fallback = "", .aliases = "security_groups",
+     .help = "Its security groups, with commas between."},
+    {.key = "sagemaker.volume_key", .used_by = JOB | VARIANT | TRANSFORM, TEXT(sagemaker.volume_key),
+     .fallback = "", .aliases = "volume_key",
+     .help = "KMS key for the machine's disk."},
+    {.key = "sagemaker.output_key", .used_by = JOB | TRANSFORM, TEXT(sagemaker.output_key),
+     .fallback = "", .aliases = "output_key",
+     .help = "KMS key for the results."},
+    {.key = "sagemaker.environment", .used_by = JOB | MODEL | TRANSFORM, TEXT(sagemaker.environment),
+     .fallback = "", .aliases = "environment env",
+     .help = "Variables of the container: NAME=value,NAME=value."},
+    {.key = "sagemaker.tags", .used_by = REQUEST, TEXT(sagemaker.tags), .fallback = "",
+     .aliases = "tags",
+     .help = "Tags, as your bills know them: key=value,key=value."},
+    {.key = "sagemaker.objective", .used_by = TUNING, TEXT(sagemaker.objective),
+     .fallback = "validation:accuracy", .aliases = "objective",
+     .help = "The metric that tuning is for; `thaw sagemaker metrics` lists them."},
+    {.key = "sagemaker.strategy", .used_by = TUNING,
+     CHOICE(sagemaker.strategy, thaw_tuning_strategy, THAW_TUNING_STRATEGY_LIST),
+     .fallback = "Bayesian", .aliases = "strategy",
+     .help = "How tuning chooses what to try next."},
+    {.key = "sagemaker.early_stopping", .used_by = TUNING,
+     CHOICE(sagemaker.early_stopping, thaw_early_stopping, THAW_EARLY_STOPPING_LIST),
+     .fallback = "Auto",
+     .help = "Whether tuning stops jobs that will not be the best; Hyperband has its own way, and none of "
+             "this."},
+    {.key = "sagemaker.max_jobs", .used_by = TUNING, INTEGER(sagemaker.max_jobs), .fallback = "20",
+     RANGE(1, 750), .aliases = "max_jobs",
+     .help = "Training jobs of a tuning job; a grid has as many as it has points."},
+    {.key = "sagemaker.parallel_jobs", .used_by = TUNING, INTEGER(sagemaker.parallel_jobs),
+     .fallback = "2", RANGE(1, 100), .aliases = "parallel_jobs",
+     .help = "So many of them at once."},
+    {.key = "sagemaker.model_data", .used_by = MODEL, TEXT(sagemaker.model_data), .fallback = "",
+     .aliases = "model_data",
+     .help = "What a training job has left: s3://.../model.tar.gz, or a folder with many of them."},
+    {.key = "sagemaker.multi_model", .used_by = MODEL | VARIANT, SWITCH(sagemaker.multi_model),
+     .fallback = "false", .aliases = "multi_model",
+     .help = "The endpoint serves all models in the folder sagemaker.model_data; without GPU."},
+    {.key = "sagemaker.model_name", .used_by = VARIANT | TRANSFORM, TEXT(sagemaker.model_name),
+     .fallback = "", .aliases = "model_name",
+     .help = "The model that `thaw sagemaker model` has made."},
+    {.key = "sagemaker.endpoint_config", .used_by = ENDPOINT, TEXT(sagemaker.endpoint_config),
+     .fallback = "", .aliases = "endpoint_config",
+     .help = "What `thaw sagemaker endpoint-config` has made."},
+    {.key = "sagemaker.cuda", .used_by = VARIANT | TRANSFORM,
+     CHOICE(sagemaker.cuda, thaw_image_cuda, THAW_IMAGE_CUDA_LIST), .fallback = "12",
+     .aliases = "cuda",
+     .help = "The CUDA in the image, none where it has no GPU kernels: it decides which driver a machine "
+             "with a GPU must have."},
+    {.key = "sagemaker.input", .used_by = TRANSFORM, TEXT(sagemaker.input), .fallback = "",
+     .aliases = "input",
+     .help = "Folder of the pictures to classify, s3://.../."},
+    {.key = "sagemaker.accept", .used_by = TRANSFORM, TEXT(sagemaker.accept),
+     .fallback = "application/jsonlines", .aliases = "accept",
+     .help = "The form of the answers."},
+    {.key = "sagemaker.max_payload", .used_by = TRANSFORM, INTEGER(sagemaker.max_payload), AUTO,
+     RANGE(0, 100), .aliases = "max_payload",
+     .help = "MB of the largest picture, 0 for any; auto lets the container say."},
+    {.key = "sagemaker.concurrency", .used_by = TRANSFORM, INTEGER(sagemaker.concurrency), AUTO,
+     RANGE(1, 100), .aliases = "concurrency",
+     .help = "Pictures on their way at once; auto lets the container say."},
+    {.key = "sagemaker.submit", .used_by = REQUEST, SWITCH(sagemaker.submit), .fallback = "false",
+     .aliases = "submit",
+     .help = "Sends the request with the aws program, in place of printing it."},
 };
 // clang-format on
 
@@ -416,18 +583,33 @@ static bool next_word(const char **list, char word[ALIAS_MAX]) {
     return true;
 }
 
-static bool has_name(const thaw__option *row, const char *name) {
+/* --max-runtime is max_runtime. */
+static bool same_name(const char *a, const char *b) {
+    for (; *a && *b; a++, b++)
+        if ((*a == '-' ? '_' : *a) != (*b == '-' ? '_' : *b)) return false;
+    return *a == *b;
+}
+
+static bool has_alias(const thaw__option *row, const char *name) {
     char alias[ALIAS_MAX];
-    if (!strcmp(row->key, name)) return true;
     for (const char *list = row->aliases; next_word(&list, alias);)
-        if (!strcmp(alias, name)) return true;
+        if (same_name(alias, name)) return true;
     return false;
 }
 
-const thaw__option *thaw__options_find(const char *name) {
-    for (size_t i = 0; i < N_OPTIONS; i++)
-        if (has_name(&table[i], name)) return &table[i];
+/* Among the commands' own rows. A key goes before an alias. */
+static const thaw__option *find_among(const char *name, unsigned commands) {
+    for (int by_alias = 0; by_alias < 2; by_alias++)
+        for (size_t i = 0; i < N_OPTIONS; i++)
+            if (table[i].used_by & commands &&
+                (by_alias ? has_alias(&table[i], name) : same_name(table[i].key, name)))
+                return &table[i];
     return NULL;
+}
+
+const thaw__option *thaw__options_find(const char *name, unsigned commands) {
+    const thaw__option *row = find_among(name, commands);
+    return row ? row : find_among(name, THAW_FOR_ALL);
 }
 
 static const char *last_part(const char *key) {
@@ -473,13 +655,36 @@ static thaw_status fail_unknown(const char *name, const char *source, thaw_error
                      "%s: unknown option '%.120s'; `thaw options` lists all of them", source, name);
 }
 
-thaw_status thaw_options_look_up(const char *key, const char *source, thaw_option_facts *facts,
-                                 thaw_error *err) {
-    const thaw__option *row = thaw__options_find(key);
+thaw_status thaw_options_look_up(const char *key, unsigned commands, const char *source,
+                                 thaw_option_facts *facts, thaw_error *err) {
+    const thaw__option *row = thaw__options_find(key, commands);
     if (!row) return fail_unknown(key, source, err);
-    *facts = (thaw_option_facts){
-        .key = row->key, .used_by = row->used_by, .is_switch = row->type == &thaw__type_switch};
+    *facts = thaw_options_facts((size_t)(row - table));
     return THAW_OK;
+}
+
+static thaw_option_kind kind_of(const thaw__option *row) {
+    return row->type == &thaw__type_integer  ? THAW_OPTION_INTEGER
+           : row->type == &thaw__type_number ? THAW_OPTION_NUMBER
+           : row->type == &thaw__type_choice ? THAW_OPTION_CHOICE
+           : row->type == &thaw__type_switch ? THAW_OPTION_SWITCH
+                                             : THAW_OPTION_TEXT;
+}
+
+thaw_option_facts thaw_options_facts(size_t i) {
+    const thaw__option *row = &table[i];
+    return (thaw_option_facts){.key = row->key,
+                               .used_by = row->used_by,
+                               .kind = kind_of(row),
+                               .is_switch = row->type == &thaw__type_switch,
+                               .is_swept = thaw__axes_may(row),
+                               .help = row->help,
+                               .fallback = row->fallback,
+                               .automatic = row->automatic,
+                               .range = row->range ? *row->range : (thaw_range){0},
+                               .names = row->names,
+                               .values = row->values,
+                               .tuned = row->tuned};
 }
 
 const char *thaw_options_namesake(const char *key, unsigned commands) {
@@ -490,7 +695,7 @@ const char *thaw_options_namesake(const char *key, unsigned commands) {
 }
 
 thaw_status thaw_options_require(const thaw_options *options, const char *key, thaw_error *err) {
-    const thaw__option *row = thaw__options_find(key);
+    const thaw__option *row = thaw__options_find(key, THAW_FOR_ALL);
     assert(row);
     if (*options->origin[row - table].text) return THAW_OK;
     return thaw_fail(err, THAW_ERR_USAGE, "%s is not given: set it with --%s=... or in train.ini",
@@ -498,17 +703,23 @@ thaw_status thaw_options_require(const thaw_options *options, const char *key, t
 }
 
 bool thaw_options_is_set(const thaw_options *options, const char *key) {
-    const thaw__option *row = thaw__options_find(key);
+    const thaw__option *row = thaw__options_find(key, THAW_FOR_ALL);
     assert(row);
     return strcmp(options->origin[row - table].source, DEFAULT_SOURCE) != 0;
 }
 
 bool thaw_options_has_default(const thaw_options *options, const char *key) {
-    const thaw__option *row = thaw__options_find(key);
+    const thaw__option *row = thaw__options_find(key, THAW_FOR_ALL);
     assert(row);
     const char *text = options->origin[row - table].text;
     bool both_auto = row->automatic && strcasecmp(text, "auto") == 0;
     return strcmp(text, row->fallback) == 0 || (both_auto && strcmp(row->fallback, "auto") == 0);
+}
+
+bool thaw_options_is_path(const thaw_options *options, size_t i) {
+    const char *(*path_of)(const void *) = table[i].type->path;
+    const char *path = path_of ? path_of((const char *)options + table[i].offset) : NULL;
+    return path && *path;
 }
 
 size_t thaw_options_count(void) {
@@ -558,7 +769,7 @@ static thaw_status set_row(thaw_options *options, const thaw__option *row, const
 
 thaw_status thaw_options_set(thaw_options *options, const char *key, const char *text,
                              const char *source, thaw_error *err) {
-    const thaw__option *row = thaw__options_find(key);
+    const thaw__option *row = thaw__options_find(key, THAW_FOR_ALL);
     if (!row) return fail_unknown(key, source, err);
     if (options->axes.allowed && thaw__axes_wants(row, text))
         return thaw__axes_take(&options->axes, row, text, source, &options->arena, err);

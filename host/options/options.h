@@ -22,10 +22,11 @@
 #include "picture/image.h"
 #include "picture/preset.h"
 #include "picture/view.h"
+#include "range.h"
 #include "status.h"
 #include "top/tune.h"
 
-enum { THAW_OPTIONS_MAX = 160 }; /* Room for rows in the table. */
+enum { THAW_OPTIONS_MAX = 256 }; /* Room for rows in the table. */
 
 /* What an option holds that was given as "auto", which leaves the choice to the program: a value of
  * its C type that means nothing else. NaN is a number's, NULL a text's. */
@@ -65,9 +66,52 @@ enum {
     THAW_FOR_FREEZE = 1 << 7,
     THAW_FOR_SWEEP = 1 << 8,
     THAW_FOR_SERVE = 1 << 9,
-    THAW_FOR_JOB = 1 << 10, /* thaw sagemaker. */
-    THAW_FOR_ALL = (1 << 11) - 1,
+    THAW_FOR_JOB = 1 << 10, /* thaw sagemaker job, and so on. */
+    THAW_FOR_TUNING = 1 << 11,
+    THAW_FOR_ALGORITHM = 1 << 12,
+    THAW_FOR_MODEL = 1 << 13,
+    THAW_FOR_ENDPOINT_CONFIG = 1 << 14,
+    THAW_FOR_ENDPOINT = 1 << 15,
+    THAW_FOR_TRANSFORM = 1 << 16,
+    THAW_FOR_ALL = (1 << 17) - 1,
 };
+
+/* What a request to SageMaker says, in its words. */
+#define THAW_INPUT_MODE_LIST(X)        \
+    X(THAW_INPUT_FILE, "File")         \
+    X(THAW_INPUT_FASTFILE, "FastFile") \
+    X(THAW_INPUT_PIPE, "Pipe")
+typedef enum thaw_input_mode { THAW_INPUT_MODE_LIST(THAW_ENUM_VALUE) } thaw_input_mode;
+#define THAW_S3_TYPE_LIST(X)            \
+    X(THAW_S3_PREFIX, "S3Prefix")       \
+    X(THAW_S3_MANIFEST, "ManifestFile") \
+    X(THAW_S3_AUGMENTED, "AugmentedManifestFile")
+typedef enum thaw_s3_type { THAW_S3_TYPE_LIST(THAW_ENUM_VALUE) } thaw_s3_type;
+#define THAW_S3_DISTRIBUTION_LIST(X)         \
+    X(THAW_S3_REPLICATED, "FullyReplicated") \
+    X(THAW_S3_SHARDED, "ShardedByS3Key")
+typedef enum thaw_s3_distribution {
+    THAW_S3_DISTRIBUTION_LIST(THAW_ENUM_VALUE)
+} thaw_s3_distribution;
+#define THAW_TUNING_STRATEGY_LIST(X)      \
+    X(THAW_TUNING_BAYESIAN, "Bayesian")   \
+    X(THAW_TUNING_RANDOM, "Random")       \
+    X(THAW_TUNING_HYPERBAND, "Hyperband") \
+    X(THAW_TUNING_GRID, "Grid")
+typedef enum thaw_tuning_strategy {
+    THAW_TUNING_STRATEGY_LIST(THAW_ENUM_VALUE)
+} thaw_tuning_strategy;
+#define THAW_EARLY_STOPPING_LIST(X)   \
+    X(THAW_EARLY_STOPPING_OFF, "Off") \
+    X(THAW_EARLY_STOPPING_AUTO, "Auto")
+typedef enum thaw_early_stopping { THAW_EARLY_STOPPING_LIST(THAW_ENUM_VALUE) } thaw_early_stopping;
+/* The CUDA whose libraries the image holds. */
+#define THAW_IMAGE_CUDA_LIST(X) \
+    X(THAW_IMAGE_CPU, "none")   \
+    X(THAW_IMAGE_CUDA_11, "11") \
+    X(THAW_IMAGE_CUDA_12, "12") \
+    X(THAW_IMAGE_CUDA_13, "13")
+typedef enum thaw_image_cuda { THAW_IMAGE_CUDA_LIST(THAW_ENUM_VALUE) } thaw_image_cuda;
 
 /* A folder, or a share of something else. */
 typedef struct thaw_opt_held_out {
@@ -191,6 +235,29 @@ typedef struct thaw_options {
         int64_t trials, halving, rungs;
         const char *out;
     } sweep;
+    struct {
+        const char *name, *role, *image;
+        const char *train, *validation, *test, *model, *train_lst, *validation_lst;
+        const char *content_type, *attributes, *output_path;
+        thaw_input_mode input_mode;
+        thaw_s3_type data_type;
+        thaw_s3_distribution distribution;
+        const char *instance;
+        int64_t count, volume, max_runtime, max_wait, keep_alive, retries;
+        bool spot, isolation, encrypt_traffic;
+        const char *checkpoints, *subnets, *security_groups, *volume_key, *output_key;
+        const char *environment, *tags;
+        const char *objective;
+        thaw_tuning_strategy strategy;
+        thaw_early_stopping early_stopping;
+        int64_t max_jobs, parallel_jobs;
+        const char *model_data, *model_name, *endpoint_config;
+        bool multi_model;
+        thaw_image_cuda cuda;
+        const char *input, *accept;
+        int64_t max_payload, concurrency;
+        bool submit;
+    } sagemaker;
     thaw_opt_origin origin[THAW_OPTIONS_MAX]; /* By row. */
     thaw_axes axes; /* Where they are allowed: the options that were given several values. */
     thaw_arena arena;
@@ -236,16 +303,38 @@ void thaw_options_write_help(FILE *out, unsigned commands);
 /* Writes the configuration in force: "key = value  (source)", a line an option. */
 void thaw_options_write_effective(FILE *out, const thaw_options *options);
 
-/* What a parser of flags asks of an option. */
+/* What kind of values an option takes. */
+typedef enum thaw_option_kind {
+    THAW_OPTION_TEXT, /* And all that has a form of its own: paths, sizes, channels. */
+    THAW_OPTION_INTEGER,
+    THAW_OPTION_NUMBER,
+    THAW_OPTION_CHOICE,
+    THAW_OPTION_SWITCH,
+} thaw_option_kind;
+
+/* What others may know of an option. */
 typedef struct thaw_option_facts {
     const char *key;  /* As the table has it. */
-    unsigned used_by; /* THAW_FOR_... */
-    bool is_switch;   /* It needs no value on the command line. */
+    unsigned used_by; /* THAW_FOR_...: the commands that it means something to. */
+    thaw_option_kind kind;
+    bool is_switch;           /* It needs no value on the command line. */
+    bool is_swept;            /* It may have several values in a sweep. */
+    const char *help;         /* One sentence. */
+    const char *fallback;     /* The default, as text. */
+    bool automatic;           /* "auto" is legal, too. */
+    thaw_range range;         /* Of integers and numbers. */
+    const char *const *names; /* Of a choice: by value, NULL at the end. */
+    unsigned values;          /* Of a choice: bit v, value v is legal; 0: all are. */
+    const char *tuned;        /* Values worth a try, as an axis; NULL: nobody knows. */
 } thaw_option_facts;
 
-/* Looks key (or an alias) up. THAW_ERR_USAGE with the nearest key when there is none. */
-thaw_status thaw_options_look_up(const char *key, const char *source, thaw_option_facts *facts,
-                                 thaw_error *err);
+/* Option i, of thaw_options_count(). */
+thaw_option_facts thaw_options_facts(size_t i);
+
+/* Looks key (or an alias) up, among the options of the commands before others: an alias may mean one
+ * option here and another there. THAW_ERR_USAGE with the nearest key when there is none. */
+thaw_status thaw_options_look_up(const char *key, unsigned commands, const char *source,
+                                 thaw_option_facts *facts, thaw_error *err);
 
 /* The option of one of the commands whose key ends as key does; NULL: there is none. */
 const char *thaw_options_namesake(const char *key, unsigned commands);
@@ -258,6 +347,9 @@ bool thaw_options_is_set(const thaw_options *options, const char *key);
 
 /* True when the option called key has its default value, whoever gave it. */
 bool thaw_options_has_default(const thaw_options *options, const char *key);
+
+/* True when option i holds a path: of what is on this machine. */
+bool thaw_options_is_path(const thaw_options *options, size_t i);
 
 /* For walking over all options: how many there are, and the key of each. Its value and source are
  * options->origin[i]. */

@@ -65,7 +65,7 @@ static int take_pair(void *user, const char *section, const char *key, const cha
     if (r->status != THAW_OK) return 0;
     snprintf(name, sizeof name, "%s%s%s", section, *section ? "." : "", key);
     snprintf(source, sizeof source, "%.200s:%d", r->name, r->line);
-    const thaw__option *row = thaw__options_find(name);
+    const thaw__option *row = thaw__options_find(name, THAW_FOR_ALL);
     int *seen = row ? &r->seen[row - thaw__options_row(0)] : NULL;
     if (seen && *seen)
         r->status = thaw_fail(r->err, THAW_ERR_USAGE,
