@@ -19,6 +19,7 @@ THAW_COMMAND(options);
 THAW_COMMAND(new);
 THAW_COMMAND(export);
 THAW_COMMAND(sweep);
+THAW_COMMAND(sagemaker);
 #undef THAW_COMMAND
 
 #endif
