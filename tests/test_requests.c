@@ -31,6 +31,7 @@ static void what_is_refused(void **state) {
         {"job --role=arn:aws:iam::1:role/x " IMAGE, "is not the ARN of a role"},
         {JOB G5 "--name=-a", "expected at most 63 letters, digits and dashes"},
         {JOB G5 "--train=pictures", "is no address in S3: expected s3://BUCKET/"},
+        {JOB G5 "--model=models/m.onnx", "is no address in S3"},
         {JOB G5 "--validation=s3://b", "is no address in S3"},
         {JOB G5 "--data.train=pictures", "did you mean --sagemaker.train?"},
         {JOB G5 "--head.lr=1e-4..1e-1", "expected auto or a number"},
@@ -113,7 +114,7 @@ static void what_is_told(void **state) {
         {JOB G5 "--count=2", "one machine trains"},
         {JOB G5 "--train=s3://bucket/train", "of train_old/, too"},
         {JOB G5 "--data.validation=held_out", "is a path on this machine, and no part"},
-        {"job " MADE G5 "--train=s3://bucket/t/", "starts from a network in the image"},
+        {"job " MADE G5 "--train=s3://bucket/t/", "starts from the one network that the image has"},
         {VARIANT G5, "CUDA 12 needs 525"},
         {VARIANT G5 "--cuda=13", "al2023-ami-sagemaker-inference-gpu-4-1"},
         {VARIANT G5 "--cuda=none", "would not use the A10G"},
@@ -184,9 +185,8 @@ static void hyperparameters_are_what_was_given(void **state) {
     expect_text(json_array_get(json_object_get(ranges, "CategoricalParameterRanges"), 0), "Name",
                 "freeze");
     json_decref(tuning);
-    json_t *in_image =
-        request("job " MADE G5, "--train=s3://bucket/t/ --model=/opt/thaw/models/m.onnx");
-    expect_text(json_object_get(in_image, "HyperParameters"), "model", "/opt/thaw/models/m.onnx");
+    json_t *in_image = request("job " MADE G5, "--train=s3://bucket/t/ --model=mobilenet_v2");
+    expect_text(json_object_get(in_image, "HyperParameters"), "model", "mobilenet_v2");
     assert_int_equal(json_array_size(json_object_get(in_image, "InputDataConfig")), 1);
     json_decref(in_image);
     tempdir_remove(&t);

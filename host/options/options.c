@@ -427,8 +427,8 @@ static const thaw__option table[] = {
      .help = "The same of the test pictures."},
     {.key = "sagemaker.model", .used_by = JOB, TEXT(sagemaker.model), .fallback = "",
      .aliases = "model",
-     .help = "The network to start from: an ONNX file or an earlier job's model.tar.gz, s3://..., or a "
-             "path in the image, such as /opt/thaw/models/flower_or_not.onnx."},
+     .help = "The network to start from: an ONNX file or an earlier job's model.tar.gz, s3://..., or the "
+             "name of one in the image's /opt/thaw/models."},
     {.key = "sagemaker.train_lst", .used_by = JOB, TEXT(sagemaker.train_lst), .fallback = "",
      .aliases = "train_lst",
      .help = "A list of the training pictures, .lst or .csv, s3://..., where they have no class folders."},
@@ -552,8 +552,9 @@ static const thaw__option table[] = {
      .aliases = "input",
      .help = "Folder of the pictures to classify, s3://.../."},
     {.key = "sagemaker.accept", .used_by = TRANSFORM, TEXT(sagemaker.accept),
-     .fallback = "application/jsonlines", .aliases = "accept",
-     .help = "The form of the answers."},
+     .fallback = "application/jsonlines;verbose", .aliases = "accept",
+     .help = "The form of the answers: a line a picture, with the names of the classes; without "
+             ";verbose the probabilities alone."},
     {.key = "sagemaker.max_payload", .used_by = TRANSFORM, INTEGER(sagemaker.max_payload), AUTO,
      RANGE(0, 100), .aliases = "max_payload",
      .help = "MB of the largest picture, 0 for any; auto lets the container say."},

@@ -176,7 +176,8 @@ static thaw_status put_answers(thaw__request *r, thaw_error *err) {
     json_t *output = thaw_json_object(r->json, r->json->root, "TransformOutput");
     THAW_TRY(thaw__put_output_path(r, output, o->sagemaker.input, err));
     thaw_json_text(r->json, output, "Accept", o->sagemaker.accept);
-    bool lines = strcmp(o->sagemaker.accept, "application/jsonlines") == 0;
+    static const char lines_type[] = "application/jsonlines"; /* With ";verbose" or without. */
+    bool lines = strncmp(o->sagemaker.accept, lines_type, sizeof lines_type - 1) == 0;
     thaw_json_text(r->json, output, "AssembleWith", lines ? "Line" : "None");
     thaw__put_given(r, output, "KmsKeyId", o->sagemaker.output_key);
     return THAW_OK;

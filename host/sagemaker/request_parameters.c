@@ -46,8 +46,8 @@ static thaw_status put_hyperparameter(thaw__request *r, json_t *map, size_t i, t
 thaw_status thaw__put_hyperparameters(thaw__request *r, json_t *parent, const char *field,
                                       thaw_error *err) {
     json_t *map = thaw_json_object(r->json, parent, field);
-    const char *model = r->options->sagemaker.model;
-    if (*model == '/') thaw_json_text(r->json, map, "model", model); /* In the image. */
+    if (thaw__model_is_in_image(r->options->sagemaker.model))
+        thaw_json_text(r->json, map, "model", r->options->sagemaker.model);
     for (size_t i = 0; i < thaw_options_count(); i++) {
         thaw_option_facts facts = thaw_options_facts(i);
         if (is_hyperparameter(&facts)) THAW_TRY(put_hyperparameter(r, map, i, err));
@@ -169,7 +169,9 @@ void thaw__put_specifications(thaw__request *r, json_t *parent) {
     json_t *list = thaw_json_array(r->json, parent, "SupportedHyperParameters");
     const thaw_option_facts model = {
         .key = "model",
-        .help = "The network to start from: a path in the image, where no channel brings one.",
+        .help =
+            "The network to start from: the name or path of one in the image, where no channel "
+            "brings one.",
         .fallback = ""};
     put_specification(r, list, &model);
     for (size_t i = 0; i < thaw_options_count(); i++) {

@@ -226,6 +226,10 @@ thaw_status thaw__check_s3(const char *key, const char *text, thaw_error *err) {
         key, text);
 }
 
+bool thaw__model_is_in_image(const char *model) {
+    return *model == '/' || (*model && !strchr(model, '/'));
+}
+
 thaw_status thaw__put_output_path(thaw__request *r, json_t *parent, const char *near,
                                   thaw_error *err) {
     const char *path = r->options->sagemaker.output_path;

@@ -66,6 +66,10 @@ thaw_status thaw__put_output_path(thaw__request *r, json_t *parent, const char *
 
 bool thaw__ends_with(const char *text, const char *end);
 
+/* Whether sagemaker.model names a network in the image, to be given as a hyperparameter: a path from its
+ * root, or a name alone. */
+bool thaw__model_is_in_image(const char *model);
+
 /* In request_parameters.c: what is trained with. */
 
 /* Puts an object with the options of training that were given, but for the axes. */

@@ -139,10 +139,11 @@ static thaw_status put_channels(thaw__request *r, json_t *parent, thaw_error *er
     LIST(train_lst);
     LIST(validation_lst);
 #undef LIST
-    if (*o->sagemaker.model == '/') return THAW_OK; /* A hyperparameter. */
+    if (thaw__model_is_in_image(o->sagemaker.model)) return THAW_OK; /* A hyperparameter. */
     if (!*o->sagemaker.model)
-        thaw_log_write(r->log, THAW_LOG_WARN,
-                       "no sagemaker.model: the job starts from a network in the image");
+        thaw_log_write(
+            r->log, THAW_LOG_WARN,
+            "no sagemaker.model: the job starts from the one network that the image has");
     bool packed = thaw__ends_with(o->sagemaker.model, ".tar.gz");
     return put_file(r, list, "model", "sagemaker.model", o->sagemaker.model,
                     packed ? "application/x-sagemaker-model" : "application/octet-stream", err);
