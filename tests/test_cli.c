@@ -17,6 +17,8 @@ static const thaw_command commands[] = {
     {"predict", "RUN PICTURE...", "Name the class.", THAW_FOR_PREDICT, 2, -1, false, NULL},
     {"demo", "", "Show it.", THAW_FOR_TRAIN, 0, 0, false, NULL},
     {"new", "", "Write one.", THAW_FOR_NEW, 0, 0, false, NULL},
+    {"cloud job", "", "Send it.", THAW_FOR_JOB, 0, 0, false, NULL},
+    {"cloud tuning", "", "Send many.", THAW_FOR_TUNING, 0, 0, false, NULL},
     {"options", "", "List them.", THAW_FOR_ALL, 0, 0, false, NULL},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands, WORDS = 16 };
@@ -73,6 +75,25 @@ static void runs(void **state) {
     assert_string_equal(cli.flags[0].value, "a=b");
 }
 
+static const char *key_of(const char *line) {
+    assert_int_equal(parse(line), THAW_OK);
+    return cli.flags[0].key;
+}
+
+/* A name means what the command knows by it; a key is known to the letter, but for dashes. */
+static void names_are_the_commands(void **state) {
+    (void)state;
+    assert_string_equal(key_of("inspect m --train"), "inspect.train");
+    assert_string_equal(key_of("cloud job --train=s3://b/"), "sagemaker.train");
+    assert_string_equal(key_of("train --model=m.onnx"), "model");
+    assert_string_equal(key_of("cloud job --model=m.onnx"), "sagemaker.model");
+    assert_string_equal(key_of("cloud job --max-runtime=5"), "sagemaker.max_runtime");
+    assert_string_equal(key_of("train --head.weight-decay=0"), "head.weight_decay");
+    assert_string_equal(key_of("cloud job --lr=1"), "head.lr");
+    assert_string_equal(key_of("options --train"), "inspect.train");
+    assert_string_equal(key_of("options --model=m.onnx"), "model");
+}
+
 static void questions(void **state) {
     (void)state;
     static const struct {
@@ -106,6 +127,10 @@ static void mistakes(void **state) {
         const char *line, *sentence;
     } cases[] = {
         {"trian", "unknown command 'trian'; did you mean 'train'?"},
+        {"cloud", "thaw cloud needs a second word, one of: job, tuning"},
+        {"cloud jbo", "thaw cloud needs a second word, one of: job, tuning"},
+        {"cloud job --out=run",
+         "command line: --out does nothing in thaw cloud job, but in train, demo"},
         {"fly", "unknown command 'fly'; `thaw --help` lists all of them"},
         {"help fly", "unknown command 'fly'; `thaw --help` lists all of them"},
         {"--epochs=3 train",
@@ -116,12 +141,14 @@ static void mistakes(void **state) {
          "command line: --size, which is new.size, does nothing in thaw train, but in new; did you "
          "mean --image.size?"},
         {"predict r a.jpg --preprocess=caffe",
-         "command line: --preprocess does nothing in thaw predict, but in inspect, train, demo"},
+         "command line: --preprocess does nothing in thaw predict, but in inspect, train, demo, "
+         "cloud job, cloud tuning"},
         {"inspect m --freeze=last",
-         "command line: --freeze does nothing in thaw inspect, but in train, demo"},
+         "command line: --freeze does nothing in thaw inspect, but in train, demo, cloud job, "
+         "cloud tuning"},
         {"new --num_epochs=3",
          "command line: --num_epochs, which is epochs, does nothing in thaw new, but in train, "
-         "demo"},
+         "demo, cloud job, cloud tuning"},
         {"train -x", "unknown flag '-x': options are written as --option=value"},
         {"train --=3", "command line: unknown option ''; `thaw options` lists all of them"},
         {"train --epochs",
@@ -202,7 +229,9 @@ static void help(void **state) {
 
 int main(void) {
 #define TEST(f) cmocka_unit_test_teardown(f, teardown)
-    const struct CMUnitTest tests[] = {TEST(runs),       TEST(questions),  TEST(mistakes),
-                                       TEST(exit_codes), TEST(configures), TEST(help)};
+    const struct CMUnitTest tests[] = {TEST(runs),       TEST(names_are_the_commands),
+                                       TEST(questions),  TEST(mistakes),
+                                       TEST(exit_codes), TEST(configures),
+                                       TEST(help)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
