@@ -40,7 +40,6 @@ struct thaw__option {
     bool scale;               /* Of numbers: a change is a factor, not a difference. */
     const char *const *names; /* Of a choice: by enum value, NULL at the end. */
     unsigned values;          /* Of a choice: bit v, value v is legal; 0: all are. */
-    const char *tuned;        /* Values worth a try, as an axis of axes.h; NULL: nobody knows. */
     const char *aliases;      /* Other names, separated by spaces; NULL for none. */
     const char *help;         /* One sentence. */
 };

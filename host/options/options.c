@@ -35,7 +35,6 @@ static const char DEFAULT_SOURCE[] = "default";
     .names = (const char *const[]){LIST(THAW_ENUM_NAME) NULL}
 #define ONLY(value) 1u << (value)
 #define SCALE .scale = true
-#define TUNED(axis) .tuned = axis
 #define AUTO .fallback = "auto", .automatic = true
 #define RANGE(low, high) .range = &(const thaw_range){low, high}
 #define TRAIN_RANGE(field) .range = &thaw_train_legal.field
@@ -82,7 +81,7 @@ static const thaw__option table[] = {
     {.key = "freeze", .used_by = TRAIN | CACHE, TEXT(freeze), .fallback = "last",
      .help = "Up to which cut the network stays as it is: last (only the new head is trained), "
              "none, or a cut's index or name from `thaw inspect`."},
-    {.key = "recipe", .used_by = TRAIN, CHOICE(recipe, thaw_recipe, THAW_RECIPE_LIST), AUTO, TUNED("lp_ft,gradual,joint"),
+    {.key = "recipe", .used_by = TRAIN, CHOICE(recipe, thaw_recipe, THAW_RECIPE_LIST), AUTO,
      .help = "How what lies above freeze is trained: head; lp_ft, the head first, then everything; "
              "gradual, a stage more at a time; joint, all at once. auto is head with freeze = last "
              "and below it lp_ft, with init = random joint. [top] has the options of all but head."},
@@ -220,10 +219,10 @@ static const thaw__option table[] = {
      .help = "The node that the old head, which is replaced, begins with; auto finds it by its look, "
              "none keeps the whole network."},
     {.key = "head.hidden", .used_by = TRAIN, INTEGER(head.hidden), .fallback = "256",
-     TRAIN_RANGE(hidden), SCALE, TUNED("64..1024"),
+     TRAIN_RANGE(hidden), SCALE,
      .help = "Units of the hidden layer."},
     {.key = "head.dropout", .used_by = TRAIN, NUMBER(head.dropout), .fallback = "0.2",
-     TRAIN_RANGE(dropout), TUNED("0..0.5"), .aliases = "dropout_rate",
+     TRAIN_RANGE(dropout), .aliases = "dropout_rate",
      .help = "Share of the hidden units that is left out in a training step."},
     {.key = "head.solver", .used_by = TRAIN,
      CHOICE(head.solver, thaw_solver, THAW_SOLVER_LIST), .fallback = "steps",
@@ -232,20 +231,20 @@ static const thaw__option table[] = {
              "validation loss, and seed, epochs, optimizer, rates, batches and patience have no part."},
     {.key = "head.optimizer", .used_by = TRAIN,
      CHOICE(head.optimizer, thaw_optimizer, THAW_OPTIMIZER_LIST), .fallback = "sgd",
-     TUNED("sgd,adamw"), .aliases = "optimizer",
+     .aliases = "optimizer",
      .help = "What moves the weights."},
     {.key = "head.lr", .used_by = TRAIN, NUMBER(head.lr), AUTO, TRAIN_RANGE(lr), SCALE,
-     TUNED("0.0001..1"), .aliases = "learning_rate lr",
+     .aliases = "learning_rate lr",
      .help = "Learning rate at its highest; auto is what was measured to be good for the optimizer."},
     {.key = "head.momentum", .used_by = TRAIN, NUMBER(head.momentum), .fallback = "0.9",
      TRAIN_RANGE(momentum), .aliases = "momentum",
      .help = "Momentum of sgd."},
     {.key = "head.weight_decay", .used_by = TRAIN, NUMBER(head.weight_decay), AUTO,
-     TRAIN_RANGE(weight_decay), SCALE, TUNED("1e-06..0.1"), .aliases = "weight_decay regularizers_l2",
+     TRAIN_RANGE(weight_decay), SCALE, .aliases = "weight_decay regularizers_l2",
      .help = "Pull of the weights towards zero, biases apart; auto is less the more pictures there "
              "are."},
     {.key = "head.batch", .used_by = TRAIN, INTEGER(head.batch), .fallback = "64",
-     TRAIN_RANGE(batch), SCALE, TUNED("16..256"), .aliases = "mini_batch_size batch_size",
+     TRAIN_RANGE(batch), SCALE, .aliases = "mini_batch_size batch_size",
      .help = "Pictures in a training step."},
     {.key = "head.schedule", .used_by = TRAIN,
      CHOICE(head.schedule, thaw_schedule_kind, THAW_SCHEDULE_LIST), .fallback = "cosine",
@@ -255,7 +254,7 @@ static const thaw__option table[] = {
      TRAIN_RANGE(warmup), .aliases = "warmup_epochs",
      .help = "Epochs in which the learning rate rises from zero."},
     {.key = "head.label_smoothing", .used_by = TRAIN, NUMBER(head.label_smoothing), .fallback = "0",
-     TRAIN_RANGE(label_smoothing), TUNED("0..0.2"), .aliases = "label_smoothing label_smoothing_factor",
+     TRAIN_RANGE(label_smoothing), .aliases = "label_smoothing label_smoothing_factor",
      .help = "Share of each label that is spread over all classes."},
     {.key = "head.class_weights", .used_by = TRAIN,
      CHOICE(head.class_weights, thaw_class_weights, THAW_CLASS_WEIGHTS_LIST), .fallback = "none",
@@ -277,13 +276,13 @@ static const thaw__option table[] = {
              "own metadata, or numbers."},
 
     {.key = "top.norm", .used_by = TRAIN, CHOICE(top.norm, thaw_norm, THAW_NORM_LIST),
-     .automatic = true, .fallback = "auto", TUNED("frozen,affine"),
+     .automatic = true, .fallback = "auto",
      .help = "BN above freeze: frozen keeps it, affine trains its scale and shift, full takes the "
              "batch's statistics besides; auto is frozen, with init = random full."},
     {.key = "top.epochs", .used_by = TRAIN, INTEGER(top.epochs), AUTO, TUNE_RANGE(epochs), SCALE,
      .help = "Passes over the training pictures once the head is trained; auto is 15, or what makes "
              "150 steps if that is more; with init = random 40, or 600 steps."},
-    {.key = "top.lr", .used_by = TRAIN, NUMBER(top.lr), AUTO, TUNE_RANGE(lr), SCALE, TUNED("1e-05..0.01"),
+    {.key = "top.lr", .used_by = TRAIN, NUMBER(top.lr), AUTO, TUNE_RANGE(lr), SCALE,
      .help = "Learning rate at its highest; auto is 0.001 with sgd and 0.0001 with adamw, with init = "
              "random 0.05 and 0.001."},
     {.key = "top.stage_factor", .used_by = TRAIN, NUMBER(top.stage_factor), AUTO,
@@ -297,10 +296,10 @@ static const thaw__option table[] = {
      TUNE_RANGE(momentum),
      .help = "Momentum of sgd."},
     {.key = "top.weight_decay", .used_by = TRAIN, NUMBER(top.weight_decay), AUTO,
-     TUNE_RANGE(weight_decay), SCALE, TUNED("1e-06..0.01"),
+     TUNE_RANGE(weight_decay), SCALE,
      .help = "Pull of the weights towards zero; biases and what normalises are left alone. auto is "
              "1e-4, with adamw 0.01."},
-    {.key = "top.batch", .used_by = TRAIN, INTEGER(top.batch), .fallback = "64", TUNE_RANGE(batch), SCALE, TUNED("16..128"),
+    {.key = "top.batch", .used_by = TRAIN, INTEGER(top.batch), .fallback = "64", TUNE_RANGE(batch), SCALE,
      .help = "Pictures in a training step. They go through a few at a time, so that memory does not "
              "grow with it."},
     {.key = "top.schedule", .used_by = TRAIN,
@@ -314,7 +313,7 @@ static const thaw__option table[] = {
     {.key = "top.ema", .used_by = TRAIN, NUMBER(top.ema), .fallback = "0", TUNE_RANGE(ema),
      .help = "Weight of the past in a running average of the weights, which is then what is kept, "
              "such as 0.99; 0 keeps the weights themselves."},
-    {.key = "top.mixup", .used_by = TRAIN, NUMBER(top.mixup), .fallback = "0", TUNE_RANGE(mixup), TUNED("0..0.4"),
+    {.key = "top.mixup", .used_by = TRAIN, NUMBER(top.mixup), .fallback = "0", TUNE_RANGE(mixup),
      .help = "Mixes pairs of pictures, as they are at the cut, and their labels, in shares drawn from "
              "Beta(a, a) with this a; 0 mixes none."},
     {.key = "top.sampling", .used_by = TRAIN,
@@ -684,8 +683,7 @@ thaw_option_facts thaw_options_facts(size_t i) {
                                .automatic = row->automatic,
                                .range = row->range ? *row->range : (thaw_range){0},
                                .names = row->names,
-                               .values = row->values,
-                               .tuned = row->tuned};
+                               .values = row->values};
 }
 
 const char *thaw_options_namesake(const char *key, unsigned commands) {

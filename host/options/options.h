@@ -325,7 +325,6 @@ typedef struct thaw_option_facts {
     thaw_range range;         /* Of integers and numbers. */
     const char *const *names; /* Of a choice: by value, NULL at the end. */
     unsigned values;          /* Of a choice: bit v, value v is legal; 0: all are. */
-    const char *tuned;        /* Values worth a try, as an axis; NULL: nobody knows. */
 } thaw_option_facts;
 
 /* Option i, of thaw_options_count(). */

@@ -102,14 +102,26 @@ thaw_status thaw__put_ranges(thaw__request *r, json_t *parent, const thaw_axes *
     return THAW_OK;
 }
 
-/* Takes the axes that the table of options has for trying out. */
-static thaw_status use_suggestions(thaw_options *options, thaw_error *err) {
+/* Values that may be worth a try, to be cut down by who tunes. */
+static thaw_status suggest_axes(thaw_options *options, thaw_error *err) {
+    static const char *const axes[][2] = {
+        {"recipe", "lp_ft,gradual,joint"},
+        {"head.hidden", "64..1024"},
+        {"head.dropout", "0..0.5"},
+        {"head.optimizer", "sgd,adamw"},
+        {"head.lr", "1e-4..1"},
+        {"head.weight_decay", "1e-6..0.1"},
+        {"head.batch", "16..256"},
+        {"head.label_smoothing", "0..0.2"},
+        {"top.norm", "frozen,affine"},
+        {"top.lr", "1e-5..0.01"},
+        {"top.weight_decay", "1e-6..0.01"},
+        {"top.batch", "16..128"},
+        {"top.mixup", "0..0.4"},
+    };
     options->axes.allowed = true;
-    for (size_t i = 0; i < thaw_options_count(); i++) {
-        thaw_option_facts facts = thaw_options_facts(i);
-        if (facts.tuned)
-            THAW_TRY(thaw_options_set(options, facts.key, facts.tuned, "the table", err));
-    }
+    for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
+        THAW_TRY(thaw_options_set(options, axes[i][0], axes[i][1], "suggestion", err));
     return THAW_OK;
 }
 
@@ -117,7 +129,7 @@ thaw_status thaw__request_tuning(thaw__request *r, thaw_error *err) {
     if (r->options->axes.n) return thaw__put_ranges(r, r->json->root, &r->options->axes, err);
     thaw_options options;
     thaw_status status = thaw_options_init(&options, err);
-    if (status == THAW_OK) status = use_suggestions(&options, err);
+    if (status == THAW_OK) status = suggest_axes(&options, err);
     if (status == THAW_OK) status = thaw__put_ranges(r, r->json->root, &options.axes, err);
     thaw_options_free(&options);
     return status;
