@@ -252,6 +252,10 @@ static void it_stops_and_refuses_in_words(void **state) {
     job.ctx = &s;
     assert_int_equal(thaw_train(&job, &arena, &head, &result, &err), THAW_ERR_INTERRUPTED);
     assert_int_equal(result.epochs_run, 3);
+    /* With the best of the three. */
+    thaw_metrics metrics;
+    assert_int_equal(thaw_evaluate(&head, top, &t.rows[1], 13, &arena, &metrics, &err), THAW_OK);
+    assert_true(fabs(metrics.loss - result.kept.validation_loss) < 1e-5);
     volatile int stop = 1;
     job.stop = &stop;
     assert_int_equal(thaw_train(&job, &arena, &head, &result, &err), THAW_ERR_INTERRUPTED);

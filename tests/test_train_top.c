@@ -1,6 +1,6 @@
 /* Training above a cut, as its user runs it: recipes and BN modes train and say so, the bundle answers as
  * training did, threads change no bit, and a run that was stopped or killed at any moment ends, resumed,
- * in the very bits of one that was not.
+ * in the very bits of one that was not. A stopped one leaves what it has reached, where it is asked to.
  */
 #include "program.h"
 
@@ -122,6 +122,64 @@ static void leave_checkpoint(const char *out) {
     kill(p.pid, SIGTERM);
     program_wait(&p);
     program_expect_text(&p, program_refusal(&p, 1), "thaw train --resume");
+    program_free(&p);
+}
+
+/* Until the file has something in it, and then stops. */
+static void stop_once_written(program *p, const char *path) {
+    struct stat info;
+    while (program_is_running(p) && (stat(path, &info) != 0 || info.st_size == 0))
+        pause_ms(2);
+    kill(p->pid, SIGTERM);
+    program_wait(p);
+    program_expect_text(p, program_refusal(p, 1), "stopped has the model of epoch");
+}
+
+static void a_stopped_run_leaves_its_best(void **state) {
+    (void)state;
+    static const struct {
+        const char *options, *lines; /* The second: what has lines once an epoch has ended. */
+        bool rest;
+    } rows[] = {
+        {"--epochs=100000 --head.solver=steps", "stopped.partial/epochs.jsonl", false},
+        {"--epochs=100000 --head.solver=steps --freeze=stage2", "stopped.partial/head_epochs.jsonl",
+         false},
+        {"--head.weight_decay=0.01 --head.solver=lbfgs --freeze=stage2 --top.epochs=100000 "
+         "--recipe=gradual",
+         "stopped.partial/epochs.jsonl", true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        program p = {0};
+        program_start(&p,
+                      "train --data.train=pics --model=m.onnx --cache.dir=cache --out=stopped "
+                      "--checkpoint.bundle %s",
+                      rows[i].options);
+        stop_once_written(&p, rows[i].lines);
+        program_free(&p);
+        json_t *metrics = load("stopped/metrics.json");
+        assert_true(json_is_true(json_object_get(json_object_get(metrics, "epochs"), "stopped")));
+        assert_true(number_at(metrics, "epochs.run") >= 1);
+        assert_true((number_at(metrics, "trained_parameters") > 100000) == rows[i].rest);
+        program_expect_ok(&p, "eval stopped pics --cache.dir=cache --json");
+        const char *top1 = strstr(p.out, "\"top1\":");
+        assert_non_null(top1);
+        assert_float_equal(strtod(top1 + 7, NULL), number_at(metrics, "top1"), 1e-9);
+        program_free(&p);
+        json_decref(metrics);
+        remove_tree("stopped");
+        remove_tree("stopped.checkpoint");
+    }
+    /* Without an epoch of everything and without a head's training, there is nothing to leave. */
+    program p = {0};
+    program_start(&p, TOP_LINE
+                  "--recipe=joint --out=stopped --checkpoint.bundle --top.batch=1 "
+                  "--top.epochs=100000");
+    while (program_is_running(&p) && !is_there("stopped.partial/epochs.jsonl"))
+        pause_ms(1);
+    kill(p.pid, SIGTERM);
+    program_wait(&p);
+    program_refusal(&p, 1);
+    assert_int_equal(is_there("stopped"), strstr(p.err, "has the model of") != NULL);
     program_free(&p);
 }
 
@@ -252,6 +310,7 @@ int main(void) {
         cmocka_unit_test(every_recipe_trains),
         cmocka_unit_test(threads_and_freeze_depths),
         cmocka_unit_test(a_resumed_run_ends_bit_equal),
+        cmocka_unit_test(a_stopped_run_leaves_its_best),
         cmocka_unit_test(a_checkpoint_fits_its_own_run),
         cmocka_unit_test(what_cannot_be_trained_is_refused),
         cmocka_unit_test(from_scratch),

@@ -263,6 +263,10 @@ thaw_status thaw__probe(const thaw_train_job *job, const float *class_weight, th
     thaw_status status = set_up(&p, err);
     if (status == THAW_OK) status = walk(&p, result, err);
     if (status == THAW_OK) status = finish(&p, result, err);
+    /* What is best so far, without the last digits. */
+    bool stopped = status == THAW_ERR_INTERRUPTED && result->epochs_run > 0;
+    for (int64_t i = 0; stopped && i < head->n_params; i++)
+        head->params[i] = (float)p.best[i];
     thaw_arena_free(&p.arena);
     return status;
 }

@@ -458,9 +458,10 @@ thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *
     result->n_constant = head->n_constant;
     if (job->untrained) return THAW_OK;
     if (job->options.solver == THAW_SOLVER_LBFGS) {
-        THAW_TRY(thaw__probe(job, t.class_weight, head, result, err));
+        thaw_status status = thaw__probe(job, t.class_weight, head, result, err);
+        if (status != THAW_OK && status != THAW_ERR_INTERRUPTED) return status;
         if (!job->unfolded) thaw_head_fold(head);
-        return THAW_OK;
+        return status;
     }
     thaw_status status = move_to_device(&t, err);
     if (status == THAW_OK) status = run_epochs(&t, result, err);

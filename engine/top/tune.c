@@ -17,8 +17,8 @@ typedef struct progress {
     int64_t step;         /* Made so far, of all phases. */
     int64_t right, rows;  /* Of the epoch's steps so far. */
     double loss, weight;
-    thaw_epoch kept;
-    int64_t epochs_run; /* Ended: so many are in the history. */
+    thaw_epoch kept, before; /* In this phase; in the one before. */
+    int64_t epochs_run;      /* Ended: so many are in the history. */
 } progress;
 
 /* One phase of a training, or all of it. */
@@ -469,14 +469,18 @@ static thaw_status validate(tuner *t, thaw_epoch *epoch, thaw_error *err) {
     return THAW_OK;
 }
 
+static void keep_weights(tuner *t) {
+    memcpy(t->best, t->params->values, (size_t)t->params->n * sizeof(float));
+    memcpy(t->best_running, t->params->running, (size_t)t->params->n_running * sizeof(float));
+}
+
 /* Keeps the weights of the moment when they are the best so far, or when the last ones are wanted. */
 static void keep(tuner *t, const thaw_epoch *epoch) {
     bool best = t->job->options.patience == 0 || !has_validation(t->job) || t->at.kept.epoch == 0 ||
                 epoch->validation_loss < t->at.kept.validation_loss;
     if (!best) return;
     t->at.kept = *epoch;
-    memcpy(t->best, t->params->values, (size_t)t->params->n * sizeof(float));
-    memcpy(t->best_running, t->params->running, (size_t)t->params->n_running * sizeof(float));
+    keep_weights(t);
 }
 
 /* What an epoch adds up begins again. */
@@ -574,15 +578,19 @@ static thaw_status run_phase(tuner *t, int first_trained, int64_t first, int64_t
         THAW_TRY(restore(t, err));
         result->resumed = t->at.step;
     } else {
-        t->at.kept = (thaw_epoch){0}; /* What an earlier phase kept is where this one starts. */
+        /* What an earlier phase kept is where this one starts, and the best until an epoch ends. */
+        if (t->at.kept.epoch) t->at.before = t->at.kept;
+        t->at.kept = (thaw_epoch){0};
+        keep_weights(t);
         begin_epoch(t, first);
     }
-    THAW_TRY(run_epochs(t, last, err));
+    thaw_status status = run_epochs(t, last, err);
+    if (status != THAW_OK && status != THAW_ERR_INTERRUPTED) return status;
     memcpy(t->params->values, t->best, (size_t)t->params->n * sizeof(float));
     memcpy(t->params->running, t->best_running, (size_t)t->params->n_running * sizeof(float));
     THAW_TRY(thaw_params_store(t->params, job->graph, arena, err));
     take_head(t);
-    return THAW_OK;
+    return status;
 }
 
 static thaw_status run_and_free(tuner *t, int first_trained, int64_t first, int64_t last,
@@ -625,8 +633,9 @@ static int64_t head_inputs(const thaw_tune_job *job) {
 
 /* All rows as the head sees them, in memory. */
 static thaw_status gather_all(thaw_through *through, const thaw_top_slots *kernels,
-                              const thaw_rows *rows, int64_t D, thaw_arena *arena,
-                              thaw_row_array *array, thaw_rows *out, thaw_error *err) {
+                              const thaw_rows *rows, int64_t D, const volatile int *stop,
+                              thaw_arena *arena, thaw_row_array *array, thaw_rows *out,
+                              thaw_error *err) {
     thaw_rows seen = thaw_through_rows(through, rows);
     float *x = thaw_arena_array(arena, (size_t)(rows->n * D), sizeof *x);
     int64_t *index = thaw_arena_array(arena, (size_t)through->batch, sizeof *index);
@@ -634,6 +643,9 @@ static thaw_status gather_all(thaw_through *through, const thaw_top_slots *kerne
         return thaw_fail_memory(err, "for what the head sees of %lld rows", (long long)rows->n);
     for (int64_t start = 0; start < rows->n; start += through->batch) {
         int64_t M = rows->n - start < through->batch ? rows->n - start : through->batch;
+        if (stop && *stop)
+            return thaw_fail(err, THAW_ERR_INTERRUPTED,
+                             "stopped by a signal before the head was trained");
         for (int64_t m = 0; m < M; m++)
             index[m] = start + m;
         THAW_TRY(seen.gather(seen.ctx, index, M, x + start * D, err));
@@ -665,14 +677,16 @@ static thaw_status train_head(const thaw_tune_job *job, thaw_train_job *h, thaw_
     const thaw_top_slots *kernels = &job->backend->kernels->top;
     int64_t D = head_inputs(job);
     THAW_TRY(check_room(job, D, err));
-    THAW_TRY(gather_all(through, kernels, job->train, D, rows_arena, &arrays[0], &train, err));
+    THAW_TRY(gather_all(through, kernels, job->train, D, job->stop, rows_arena, &arrays[0], &train,
+                        err));
     h->train = &train;
     if (job->views) {
-        THAW_TRY(gather_all(through, kernels, job->views, D, rows_arena, &arrays[1], &views, err));
+        THAW_TRY(gather_all(through, kernels, job->views, D, job->stop, rows_arena, &arrays[1],
+                            &views, err));
         h->views = &views;
     }
     if (has_validation(job)) {
-        THAW_TRY(gather_all(through, kernels, job->validation, D, rows_arena, &arrays[2],
+        THAW_TRY(gather_all(through, kernels, job->validation, D, job->stop, rows_arena, &arrays[2],
                             &validation, err));
         h->validation = &validation;
     }
@@ -734,13 +748,13 @@ thaw_status thaw_tune(const thaw_tune_job *job, thaw_arena *arena, thaw_head *he
         status = run_gradual(&t, arena, result, err);
     else
         status = run_and_free(&t, 0, 1, job->options.epochs, arena, result, err);
-    THAW_TRY(status);
+    if (status != THAW_OK && status != THAW_ERR_INTERRUPTED) return status;
     if (t.train_seconds > 0) result->rows_per_second = (double)t.rows_trained / t.train_seconds;
     result->epochs_run = t.at.epochs_run;
-    result->kept = t.at.kept;
-    if (job->checkpoint) thaw_checkpoint_remove(job->checkpoint);
+    result->kept = t.at.kept.epoch ? t.at.kept : t.at.before;
+    if (status == THAW_OK && job->checkpoint) thaw_checkpoint_remove(job->checkpoint);
     thaw_head_fold(head);
-    return THAW_OK;
+    return status;
 }
 
 /* ---- rows through the top ------------------------------------------------------------------- */

@@ -130,13 +130,13 @@ enum { THAW_TUNE_COPIES = 6 };
 int64_t thaw_tune_lane(thaw_norm norm, int64_t batch);
 
 /* First: trains the head on what it would see, or with joint only sets its scale; it is left unfolded, in
- * the arena. Errors as thaw_train's and thaw_top_create's. */
+ * the arena, also of an interrupted training that has had an epoch. Errors as thaw_train's and thaw_top_create's. */
 thaw_status thaw_tune_head(const thaw_tune_job *job, thaw_arena *arena, thaw_head *head,
                            thaw_train_result *result, thaw_error *err);
 
 /* Then: trains all above the cut. Leaves the weights in the graph, where they live as long as the arena,
  * and the head folded. ERR_INTERRUPTED: it was stopped; then the checkpoint has all of it, and graph and
- * head are of no use. Other errors as thaw_train's, thaw_top_create's and a checkpoint's. */
+ * head are those of result->kept, or of before, where no epoch has ended. Other errors as thaw_train's, thaw_top_create's and a checkpoint's. */
 thaw_status thaw_tune(const thaw_tune_job *job, thaw_arena *arena, thaw_head *head,
                       thaw_tune_result *result, thaw_error *err);
 

@@ -331,6 +331,10 @@ static const thaw__option table[] = {
      RANGE(0, 100000),
      .help = "How much work may be lost at most when the machine stops; a run that is told to stop "
              "loses none."},
+    {.key = "checkpoint.bundle", .used_by = TRAIN, SWITCH(checkpoint.bundle), .fallback = "false",
+     .help = "Let a run that is told to stop (Ctrl-C, SIGTERM) write the model as it was after the last "
+             "epoch, or the best one with patience, to out, and say so in its metrics. It still ends "
+             "as a stopped one."},
 
     {.key = "inspect.plan", .used_by = INSPECT, SWITCH(inspect.plan), .fallback = "false",
      .aliases = "plan",

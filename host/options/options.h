@@ -197,6 +197,7 @@ typedef struct thaw_options {
     struct {
         const char *dir; /* "": none. */
         double minutes;
+        bool bundle;
     } checkpoint;
     struct {
         thaw_norm norm;

@@ -33,6 +33,8 @@ struct thaw_training {
     thaw_old_answers old;  /* Of the kept head, on the split of the headline figures. */
     thaw_results measured; /* On the split of the headline figures. */
     thaw_epoch_log epochs, head_epochs; /* The second: of a head that is trained before the rest. */
+    bool stopped;   /* By a signal: the run goes on to its bundle with what it has. */
+    thaw_error why; /* Then. */
     double start, train_seconds;
     thaw_arena arena, features; /* Where several heads are trained: of the last, of all. */
 };
@@ -229,24 +231,47 @@ static void say_constant(run *r) {
             n == D ? ": nothing can be learnt from them; look at preprocess and freeze" : "");
 }
 
-/* The head, then everything above the cut. */
-static thaw_status train_above(run *r, const thaw_train_job *head, thaw_error *err) {
-    const char *path;
-    THAW_TRY(name_epochs(r, "epochs.jsonl", &path, err));
-    double start = thaw_now_s();
-    THAW_TRY(
-        thaw_train_top_begin(&r->top, &r->session, &r->network, r->splits, head, &r->arena, err));
-    THAW_TRY(thaw_tune_head(&r->top.job, &r->arena, &r->head, &r->result, err));
+/* Whether a training that ended so has something that can be written: THAW_OK then. */
+static thaw_status go_on(run *r, thaw_status status, const thaw_error *err) {
+    bool asked = status == THAW_ERR_INTERRUPTED && r->title && r->options->checkpoint.bundle;
+    if (!asked || r->result.epochs_run == 0) return status;
+    r->stopped = true;
+    if (err) r->why = *err;
+    return THAW_OK;
+}
+
+static thaw_status train_head_first(run *r, thaw_error *err) {
+    thaw_status status = thaw_tune_head(&r->top.job, &r->arena, &r->head, &r->result, err);
+    THAW_TRY(go_on(r, status, err));
+    if (r->stopped) thaw_head_fold(&r->head);
     if (r->head_epochs.n > 0) /* joint: it has no training of its own. */
         THAW_TRY(thaw_epoch_log_finish(&r->head_epochs, &r->result.kept, err));
     thaw_epoch_log_close(&r->head_epochs);
-    THAW_TRY(thaw_train_top(&r->top, &r->epochs, path, &r->arena, &r->head, err));
-    r->train_seconds = thaw_now_s() - start;
-    if (r->kept.output) THAW_TRY(thaw_kept_head_renew(&r->kept, &r->network, &r->arena, err));
-    r->result.passes += r->top.result.epochs_run;
-    r->result.epochs_run = r->top.result.epochs_run;
-    r->result.kept = r->top.result.kept;
     return THAW_OK;
+}
+
+static thaw_status train_rest(run *r, thaw_error *err) {
+    const char *path;
+    THAW_TRY(name_epochs(r, "epochs.jsonl", &path, err));
+    thaw_status status = thaw_train_top(&r->top, &r->epochs, path, &r->arena, &r->head, err);
+    const thaw_tune_result *top = &r->top.result;
+    if (top->epochs_run > 0) { /* Otherwise the head's training is what there is. */
+        r->result.passes += top->epochs_run;
+        r->result.epochs_run = top->epochs_run;
+        r->result.kept = top->kept;
+    }
+    return go_on(r, status, err);
+}
+
+/* The head, then everything above the cut. */
+static thaw_status train_above(run *r, const thaw_train_job *head, thaw_error *err) {
+    double start = thaw_now_s();
+    THAW_TRY(
+        thaw_train_top_begin(&r->top, &r->session, &r->network, r->splits, head, &r->arena, err));
+    THAW_TRY(train_head_first(r, err));
+    if (!r->stopped) THAW_TRY(train_rest(r, err));
+    r->train_seconds = thaw_now_s() - start;
+    return r->kept.output ? thaw_kept_head_renew(&r->kept, &r->network, &r->arena, err) : THAW_OK;
 }
 
 /* The training of the head that these options ask for. */
@@ -283,7 +308,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
     r->epochs.metrics = !has_top(r) && prints_metrics(r);
     double start = thaw_now_s();
     if (has_top(r)) return train_above(r, &job, err);
-    THAW_TRY(thaw_train(&job, &r->arena, &r->head, &r->result, err));
+    THAW_TRY(go_on(r, thaw_train(&job, &r->arena, &r->head, &r->result, err), err));
     r->train_seconds = thaw_now_s() - start;
     say_constant(r);
     if (r->result.note[0]) thaw_log_write(&r->session.log, THAW_LOG_INFO, "%s", r->result.note);
@@ -330,7 +355,8 @@ static thaw_status evaluate_split(run *r, thaw_split s, thaw_error *err) {
 
 static thaw_status evaluate(run *r, thaw_error *err) {
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
-        THAW_TRY(evaluate_split(r, (thaw_split)s, err));
+        if (!r->stopped || s == (int)measured_on(r)) /* Whoever stops it does not wait long. */
+            THAW_TRY(evaluate_split(r, (thaw_split)s, err));
     r->measured = (thaw_results){.metrics = r->metrics[measured_on(r)],
                                  .classes = r->session.dataset.class_name};
     THAW_TRY(thaw_results_finish(&r->measured, &r->arena, err));
@@ -347,10 +373,15 @@ static double without_cache(const run *r) {
     return rate > 0 ? (double)n * (double)r->result.passes / rate + once + r->train_seconds : 0;
 }
 
+/* Whether it has come as far as training more than the head. */
+static bool has_run_top(const run *r) {
+    return r->top.result.epochs_run > 0;
+}
+
 static void put_splits(const run *r, thaw_json *json, json_t *into) {
     for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
         const thaw_metrics *m = &r->metrics[s];
-        if (!r->splits[s].rows.n) continue;
+        if (!m->n) continue;
         json_t *one = thaw_json_object(json, into, thaw_split_name(s));
         thaw_json_real(json, one, "top1", m->top1);
         thaw_json_real(json, one, "top5", m->top5);
@@ -369,9 +400,10 @@ static void put_metrics(const run *r, thaw_json *json) {
     json_t *epochs = thaw_json_object(json, json->root, "epochs");
     thaw_json_integer(json, epochs, "run", r->result.epochs_run);
     thaw_json_integer(json, epochs, "kept", r->result.kept.epoch);
+    if (r->stopped) thaw_json_boolean(json, epochs, "stopped", true);
     thaw_json_integer(json, json->root, "trained_parameters",
-                      has_top(r) ? r->top.result.n_params : r->head.n_params);
-    if (has_top(r)) {
+                      has_run_top(r) ? r->top.result.n_params : r->head.n_params);
+    if (has_run_top(r)) {
         const thaw_tune_result *top = &r->top.result;
         thaw_json_real(json, json->root, "trained_images_per_second", top->rows_per_second);
         thaw_json_integer(json, json->root, "training_bytes", (int64_t)top->bytes);
@@ -503,7 +535,7 @@ static thaw_status write_run(run *r, thaw_json *json, thaw_error *err) {
     thaw_json_real(json, json_object_get(json->root, "seconds"), "total", thaw_now_s() - r->start);
     THAW_TRY(thaw_json_write(json, metrics, err));
     THAW_TRY(thaw_predictions_write(&answered, table, err));
-    THAW_TRY(write_report(r, json, err));
+    if (!r->stopped) THAW_TRY(write_report(r, json, err));
     /* A configuration that no ini file can hold (a very long path) is in bundle.json all the same.
      */
     thaw_status status = write_config(r, err);
@@ -521,7 +553,8 @@ static void print_summary(const run *r, const char *older) {
         "(%lld passes at %.0f images/s)\n",
         x->seconds, r->train_seconds, with, without, (long long)r->result.passes,
         r->session.images_per_second);
-    printf("run         %s\nreport      %s/report.html\n", r->options->out, r->options->out);
+    printf("run         %s\n", r->options->out);
+    if (!r->stopped) printf("report      %s/report.html\n", r->options->out);
     if (older) printf("older run   %s\n", older);
 }
 
@@ -551,7 +584,9 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
     *summary = (thaw_train_summary){.top1 = r->measured.metrics.top1,
                                     .seconds_total = thaw_now_s() - r->start,
                                     .seconds_without_cache = without_cache(r)};
-    return THAW_OK;
+    if (!r->stopped) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_INTERRUPTED, "%.700s; %s has the model of epoch %lld",
+                     r->why.text, r->options->out, (long long)r->result.kept.epoch);
 }
 
 static void close_run(run *r) {

@@ -14,7 +14,8 @@ typedef struct thaw_train_summary {
 
 /* Runs options->data.train through options->model, trains a head, and writes options->out. Prints
  * the results to stdout and the way there to stderr. title: of the report. Nothing is left of a run
- * that failed, except rejected.csv in OUT.partial when pictures were the reason. */
+ * that failed, except rejected.csv in OUT.partial when pictures were the reason. ERR_INTERRUPTED: it was stopped, and the sentence says so if with
+ * options->checkpoint.bundle it has written options->out all the same, without a report. */
 thaw_status thaw_train_run(const thaw_options *options, const char *title,
                            thaw_train_summary *summary, thaw_error *err);
 

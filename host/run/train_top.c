@@ -235,7 +235,8 @@ thaw_status thaw_train_top(thaw_top_run *r, thaw_epoch_log *epochs, const char *
     THAW_TRY(thaw_epoch_log_open(epochs, path, &r->shown, log, arena, err));
     epochs->patience = "top.patience";
     epochs->metrics = path && r->session->options->metrics;
-    THAW_TRY(thaw_tune(&r->job, arena, head, &r->result, err));
+    thaw_status status = thaw_tune(&r->job, arena, head, &r->result, err);
+    if (status != THAW_OK && status != THAW_ERR_INTERRUPTED) return status;
     if (r->checkpoint_dir)
         rmdir(r->checkpoint_dir); /* Empty, unless it has something of its user's. */
     if (r->result.resumed)
@@ -243,7 +244,9 @@ thaw_status thaw_train_top(thaw_top_run *r, thaw_epoch_log *epochs, const char *
     thaw_log_write(log, THAW_LOG_INFO,
                    "trained above the cut: %.0f images/s, %.0f MB besides the features",
                    r->result.rows_per_second, (double)r->result.bytes / 0x1p20);
-    return thaw_epoch_log_finish(epochs, &r->result.kept, err);
+    if (epochs->n > 0) /* Stopped early, it may have none. */
+        THAW_TRY(thaw_epoch_log_finish(epochs, &r->result.kept, status ? NULL : err));
+    return status;
 }
 
 thaw_status thaw_train_top_rows(thaw_top_run *r, const thaw_rows *rows, thaw_arena *arena,

@@ -27,7 +27,8 @@ thaw_status thaw_train_top_begin(thaw_top_run *run, thaw_session *session, thaw_
                                  thaw_arena *arena, thaw_error *err);
 
 /* After thaw_tune_head: trains what lies above the cut, and leaves the weights in the network's graph.
- * The epochs go to `epochs`, which is opened and finished here, with its file at path. */
+ * The epochs go to `epochs`, which is opened and finished here, with its file at path. ERR_INTERRUPTED: as
+ * thaw_tune's. */
 thaw_status thaw_train_top(thaw_top_run *run, thaw_epoch_log *epochs, const char *path,
                            thaw_arena *arena, thaw_head *head, thaw_error *err);
 
