@@ -72,8 +72,8 @@ static void an_option_belongs_to_its_commands(void **state) {
     program_expect_ok(&p, "bench --help");
     assert_null(strstr(p.out, "--seed="));
     program_free(&p);
-    expect_refusal(2, "there is no option 'num_classes', leave it out: the classes are the folders",
-                   "train --num_classes=8");
+    expect_refusal(2, "multi_label = '1' is refused: a picture has one class",
+                   "train --multi_label=1");
 }
 
 /* ---- thaw bench, thaw demo ------------------------------------------------------------------ */

@@ -231,10 +231,21 @@ static bool is_called(const thaw_graph *graph, const thaw_cut *cut, const char *
            strcmp(graph->values[cut->value].name, name) == 0;
 }
 
+/* The most frozen cut that leaves half of the weights below the head to be trained. */
+static const thaw_cut *find_half(const thaw_graph *graph, const thaw_cuts *cuts) {
+    const thaw_cut *all = &cuts->cuts[0], *last = &cuts->cuts[cuts->last], *cut = last;
+    int64_t weights = all->params_above - last->params_above;
+    while (cut > all && (2 * (cut->params_above - last->params_above) < weights ||
+                         !thaw_cut_trains(graph, cuts, cut)))
+        cut--;
+    return cut;
+}
+
 thaw_status thaw_cuts_select(const thaw_graph *graph, const thaw_cuts *cuts, const char *freeze,
                              const thaw_cut **cut, thaw_error *err) {
     if (strcmp(freeze, "last") == 0) return *cut = &cuts->cuts[cuts->last], THAW_OK;
     if (strcmp(freeze, "none") == 0) return *cut = &cuts->cuts[0], THAW_OK;
+    if (strcmp(freeze, "half") == 0) return *cut = find_half(graph, cuts), THAW_OK;
     char *end;
     long index = strtol(freeze, &end, 10);
     if (end != freeze && !*end) {
@@ -247,6 +258,7 @@ thaw_status thaw_cuts_select(const thaw_graph *graph, const thaw_cuts *cuts, con
     thaw_nearest nearest = {.word = freeze};
     thaw_nearest_offer(&nearest, "last");
     thaw_nearest_offer(&nearest, "none");
+    thaw_nearest_offer(&nearest, "half");
     for (int c = 0; c < cuts->n; c++) {
         if (is_called(graph, &cuts->cuts[c], freeze)) return *cut = &cuts->cuts[c], THAW_OK;
         thaw_nearest_offer(&nearest, cuts->cuts[c].name);

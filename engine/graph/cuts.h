@@ -37,7 +37,8 @@ thaw_status thaw_cuts_find(thaw_graph *graph, thaw_cuts *cuts, thaw_error *err);
 thaw_status thaw_cuts_set_head(const thaw_graph *graph, thaw_cuts *cuts, const char *at,
                                thaw_error *err);
 
-/* The cut that `freeze` means: last, none (cut 0), an index, a stage, a node's or tensor's name.
+/* The cut that `freeze` means: last, none (cut 0), half (as much is frozen as leaves
+ * half of the weights below the head, or more, to be trained), an index, a stage, a node's or tensor's name.
  * ERR_USAGE with the nearest name when there is none such. */
 thaw_status thaw_cuts_select(const thaw_graph *graph, const thaw_cuts *cuts, const char *freeze,
                              const thaw_cut **cut, thaw_error *err);

@@ -190,7 +190,7 @@ thaw_status thaw_cli_configure(const thaw_cli *cli, thaw_options *options, thaw_
     for (size_t i = 0; i < cli->n_flags; i++)
         THAW_TRY(
             thaw_options_set(options, cli->flags[i].key, cli->flags[i].value, FLAG_SOURCE, err));
-    return THAW_OK;
+    return thaw_options_settle(options, err);
 }
 
 static void write_commands(FILE *out, const thaw_command *commands, size_t n) {

@@ -41,7 +41,8 @@ struct thaw__option {
     const char *const *names; /* Of a choice: by enum value, NULL at the end. */
     unsigned values;          /* Of a choice: bit v, value v is legal; 0: all are. */
     const char *aliases;      /* Other names, separated by spaces; NULL for none. */
-    const char *help;         /* One sentence. */
+    const char *above; /* The option that is this one's for layers above a cut; NULL: none. */
+    const char *help;  /* One sentence. */
 };
 
 /* Row i of the table, i < thaw_options_count(). */

@@ -1,10 +1,12 @@
 #include "options.h"
 
 #include <assert.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
+#include "foreign.h"
 #include "gpu_models.h"
 #include "onnx/architectures.h"
 #include "option_types.h"
@@ -80,7 +82,8 @@ static const thaw__option table[] = {
      .help = "Folder that gets the trained bundle, the metrics and the log."},
     {.key = "freeze", .used_by = TRAIN | CACHE, TEXT(freeze), .fallback = "last",
      .help = "Up to which cut the network stays as it is: last (only the new head is trained), "
-             "none, or a cut's index or name from `thaw inspect`."},
+             "none, half (as much as leaves half of the network's weights or more to be trained), or a "
+             "cut's index or name from `thaw inspect`."},
     {.key = "recipe", .used_by = TRAIN, CHOICE(recipe, thaw_recipe, THAW_RECIPE_LIST), AUTO,
      .help = "How what lies above freeze is trained: head; lp_ft, the head first, then everything; "
              "gradual, a stage more at a time; joint, all at once. auto is head with freeze = last "
@@ -100,7 +103,7 @@ static const thaw__option table[] = {
      .aliases = "random_seed",
      .help = "Start of all random numbers; the same seed gives the same bits."},
     {.key = "epochs", .used_by = TRAIN, INTEGER(epochs), AUTO, TRAIN_RANGE(epochs), SCALE,
-     .aliases = "num_epochs num_train_epochs",
+     .aliases = "num_epochs num_train_epochs", .above = "top.epochs",
      .help = "Passes over the training pictures; auto is 30, or what makes 300 steps if that is "
              "more."},
     {.key = "batch", .used_by = INSPECT | TRAIN | EVAL | PREDICT, INTEGER(batch), .fallback = "32",
@@ -148,6 +151,13 @@ static const thaw__option table[] = {
     {.key = "data.fold", .used_by = TRAIN, TEXT(data.fold), .fallback = "",
      .help = "For cross-validation: 2/5 deals all pictures, whatever folders they lie in, to five parts by "
              "their names, tests on the second and trains on the others."},
+    {.key = "data.classes", .used_by = TRAIN, INTEGER(data.classes), AUTO, RANGE(1, 1000000),
+     .aliases = "num_classes",
+     .help = "How many classes there must be: another number ends the run before it computes anything; "
+             "auto is any."},
+    {.key = "data.pictures", .used_by = TRAIN, INTEGER(data.pictures), AUTO, RANGE(1, 1e12),
+     .aliases = "num_training_samples",
+     .help = "How many pictures to train on are expected: another number is a warning; auto is any."},
     {.key = "data.max_bad", .used_by = TRAIN | EVAL, LIMIT(data.max_bad), AUTO, RANGE(0, 1e9),
      .help = "Pictures that may be unreadable before the run stops; auto is 1%, or a tenth up to 3 "
              "where that is more. They are listed in rejected.csv."},
@@ -231,27 +241,28 @@ static const thaw__option table[] = {
              "validation loss, and seed, epochs, optimizer, rates, batches and patience have no part."},
     {.key = "head.optimizer", .used_by = TRAIN,
      CHOICE(head.optimizer, thaw_optimizer, THAW_OPTIMIZER_LIST), .fallback = "sgd",
-     .aliases = "optimizer",
+     .above = "top.optimizer",
      .help = "What moves the weights."},
     {.key = "head.lr", .used_by = TRAIN, NUMBER(head.lr), AUTO, TRAIN_RANGE(lr), SCALE,
-     .aliases = "learning_rate lr",
+     .aliases = "learning_rate lr", .above = "top.lr",
      .help = "Learning rate at its highest; auto is what was measured to be good for the optimizer."},
     {.key = "head.momentum", .used_by = TRAIN, NUMBER(head.momentum), .fallback = "0.9",
-     TRAIN_RANGE(momentum), .aliases = "momentum",
+     TRAIN_RANGE(momentum), .aliases = "momentum", .above = "top.momentum",
      .help = "Momentum of sgd."},
     {.key = "head.weight_decay", .used_by = TRAIN, NUMBER(head.weight_decay), AUTO,
      TRAIN_RANGE(weight_decay), SCALE, .aliases = "weight_decay regularizers_l2",
+     .above = "top.weight_decay",
      .help = "Pull of the weights towards zero, biases apart; auto is less the more pictures there "
              "are."},
     {.key = "head.batch", .used_by = TRAIN, INTEGER(head.batch), .fallback = "64",
-     TRAIN_RANGE(batch), SCALE, .aliases = "mini_batch_size batch_size",
+     TRAIN_RANGE(batch), SCALE, .aliases = "mini_batch_size batch_size", .above = "top.batch",
      .help = "Pictures in a training step."},
     {.key = "head.schedule", .used_by = TRAIN,
      CHOICE(head.schedule, thaw_schedule_kind, THAW_SCHEDULE_LIST), .fallback = "cosine",
-     .aliases = "lr_scheduler_type",
+     .aliases = "lr_scheduler_type", .above = "top.schedule",
      .help = "How the learning rate falls."},
     {.key = "head.warmup", .used_by = TRAIN, NUMBER(head.warmup), .fallback = "1",
-     TRAIN_RANGE(warmup), .aliases = "warmup_epochs",
+     TRAIN_RANGE(warmup), .aliases = "warmup_epochs", .above = "top.warmup",
      .help = "Epochs in which the learning rate rises from zero."},
     {.key = "head.label_smoothing", .used_by = TRAIN, NUMBER(head.label_smoothing), .fallback = "0",
      TRAIN_RANGE(label_smoothing), .aliases = "label_smoothing label_smoothing_factor",
@@ -261,7 +272,7 @@ static const thaw__option table[] = {
      .automatic = true,
      .help = "balanced gives classes with few pictures more weight, auto is balanced."},
     {.key = "head.patience", .used_by = TRAIN, INTEGER(head.patience), .fallback = "0",
-     TRAIN_RANGE(patience), .aliases = "early_stopping_patience",
+     TRAIN_RANGE(patience), .aliases = "early_stopping_patience", .above = "top.patience",
      .help = "Epochs without a better validation before training stops and the best is kept; 0 "
              "runs all epochs and keeps the last."},
     {.key = "head.tf32", .used_by = TRAIN, SWITCH(head.tf32), .fallback = "true",
@@ -632,26 +643,8 @@ static const char *suggest(const char *name) {
     return nearest.best;
 }
 
-/* Hyperparameters of other programs that Thaw has no use for, and why. */
-static const char *explain_foreign(const char *name) {
-    static const struct {
-        const char *name, *reason;
-    } foreign[] = {
-        {"num_classes", "the classes are the folders in data.train"},
-        {"image_shape",
-         "the size of pictures is the network's own, or image.size where the model leaves it open"},
-        {"augmentation_type", "pictures are not augmented, so that features can be kept"},
-    };
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
-        if (!strcmp(foreign[i].name, name)) return foreign[i].reason;
-    return NULL;
-}
-
 static thaw_status fail_unknown(const char *name, const char *source, thaw_error *err) {
-    const char *key = suggest(name), *reason = explain_foreign(name);
-    if (reason)
-        return thaw_fail(err, THAW_ERR_USAGE, "%s: there is no option '%s', leave it out: %s",
-                         source, name, reason);
+    const char *key = suggest(name);
     if (key)
         return thaw_fail(err, THAW_ERR_USAGE, "%s: unknown option '%.120s'; did you mean '%s'?",
                          source, name, key);
@@ -662,8 +655,10 @@ static thaw_status fail_unknown(const char *name, const char *source, thaw_error
 thaw_status thaw_options_look_up(const char *key, unsigned commands, const char *source,
                                  thaw_option_facts *facts, thaw_error *err) {
     const thaw__option *row = thaw__options_find(key, commands);
-    if (!row) return fail_unknown(key, source, err);
-    *facts = thaw_options_facts((size_t)(row - table));
+    bool foreign = thaw__foreign_find(key);
+    if (!row && !foreign) return fail_unknown(key, source, err);
+    *facts = row ? thaw_options_facts((size_t)(row - table)) : (thaw_option_facts){.key = key};
+    if (foreign) facts->used_by |= TRAIN;
     return THAW_OK;
 }
 
@@ -773,11 +768,46 @@ static thaw_status set_row(thaw_options *options, const thaw__option *row, const
 thaw_status thaw_options_set(thaw_options *options, const char *key, const char *text,
                              const char *source, thaw_error *err) {
     const thaw__option *row = thaw__options_find(key, THAW_FOR_ALL);
+    const thaw__foreign *foreign = row ? NULL : thaw__foreign_find(key);
+    if (foreign) return thaw__foreign_set(options, foreign, text, source, err);
     if (!row) return fail_unknown(key, source, err);
     if (options->axes.allowed && thaw__axes_wants(row, text))
         return thaw__axes_take(&options->axes, row, text, source, &options->arena, err);
     THAW_TRY(set_row(options, row, text, source, err));
+    options->origin[row - table].shared = row->above && strcmp(row->key, key) != 0;
     thaw__axes_drop(&options->axes, row->key);
+    return THAW_OK;
+}
+
+thaw_status thaw__options_set_shared(thaw_options *options, const char *key, const char *text,
+                                     const char *source, thaw_error *err) {
+    const thaw__option *row = thaw__options_find(key, THAW_FOR_ALL);
+    assert(row && row->above);
+    THAW_TRY(thaw_options_set(options, key, text, source, err));
+    options->origin[row - table].shared = true;
+    return THAW_OK;
+}
+
+thaw_status thaw_options_settle(thaw_options *options, thaw_error *err) {
+    if (strcmp(options->freeze, "last") == 0) return THAW_OK;
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        const thaw_opt_origin *from = &options->origin[i];
+        if (from->shared && !thaw_options_is_set(options, table[i].above))
+            THAW_TRY(thaw_options_set(options, table[i].above, from->text, from->source, err));
+    }
+    return THAW_OK;
+}
+
+thaw_status thaw_options_note(thaw_options *options, thaw_error *err, const char *format, ...) {
+    thaw_text text = {0};
+    va_list args;
+    va_start(args, format);
+    text.n = (size_t)vsnprintf(text.text, sizeof text.text, format, args);
+    va_end(args);
+    size_t n = text.n < sizeof text.text ? text.n : sizeof text.text - 1;
+    const char *copy = thaw_arena_string(&options->arena, text.text, n);
+    if (!copy) return thaw_fail_memory(err, "for a note on the options");
+    if (options->n_notes < THAW_OPTIONS_NOTES) options->notes[options->n_notes++] = copy;
     return THAW_OK;
 }
 

@@ -26,7 +26,10 @@
 #include "status.h"
 #include "top/tune.h"
 
-enum { THAW_OPTIONS_MAX = 256 }; /* Room for rows in the table. */
+enum {
+    THAW_OPTIONS_MAX = 256,  /* Room for rows in the table. */
+    THAW_OPTIONS_NOTES = 32, /* For sentences on what was given, more than there are kinds of. */
+};
 
 /* What an option holds that was given as "auto", which leaves the choice to the program: a value of
  * its C type that means nothing else. NaN is a number's, NULL a text's. */
@@ -133,6 +136,7 @@ typedef double thaw_opt_channels[3];
 typedef struct thaw_opt_origin {
     const char *text;   /* As it was written. */
     const char *source; /* "default", "train.ini:12", "command line", ... */
+    bool shared;        /* By a name that other programs have for all that is trained. */
 } thaw_opt_origin;
 
 /* The values. Text belongs to the arena, "" is a text that was not given. The rows of the table
@@ -154,6 +158,7 @@ typedef struct thaw_options {
         const char *train;
         thaw_opt_held_out validation;
         const char *group, *test, *fold;
+        int64_t classes, pictures; /* Expected. */
         thaw_opt_limit max_bad;
     } data;
     struct {
@@ -260,6 +265,9 @@ typedef struct thaw_options {
         bool submit;
     } sagemaker;
     thaw_opt_origin origin[THAW_OPTIONS_MAX]; /* By row. */
+    const char *notes[THAW_OPTIONS_NOTES];    /* For the person: what of other programs' options was
+                                            * translated or passed over, a sentence each. */
+    size_t n_notes;
     thaw_axes axes; /* Where they are allowed: the options that were given several values. */
     thaw_arena arena;
 } thaw_options;
@@ -272,13 +280,32 @@ void thaw_options_free(thaw_options *options);
 /* Fills options with the values of others, and their sources; axes are not copied. Free as above. */
 thaw_status thaw_options_copy(thaw_options *options, const thaw_options *from, thaw_error *err);
 
-/* Gives the option called key (a key of the table or an alias) the value that text says. source is
+/* Gives the option called key (a key of the table, an alias, or a name of other programs that foreign.c
+ * translates) the value that text says. source is
  * quoted in errors and in the printed configuration; key, text and source are copied. On
  * THAW_ERR_USAGE the sentence quotes all three, with the legal values or the nearest key, and
  * options is as before. Where options->axes are allowed, several values make an axis, see axes.h, and the
  * option stays as it was. */
 thaw_status thaw_options_set(thaw_options *options, const char *key, const char *text,
                              const char *source, thaw_error *err);
+
+/* Ends the setting. What was set by an alias that other programs have for all that is trained, such as
+ * learning_rate, holds for the layers above freeze as well, where there are any and their own option was
+ * not given. */
+thaw_status thaw_options_settle(thaw_options *options, thaw_error *err);
+
+/* Adds to the notes. ERR_NOMEM. */
+thaw_status thaw_options_note(thaw_options *options, thaw_error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Sets an option of a training by whatever name a hyperparameter has: as thaw_options_set, but that a name
+ * of other programs is theirs even where another command of Thaw has an alias of it. */
+thaw_status thaw_options_set_foreign(thaw_options *options, const char *key, const char *text,
+                                     const char *source, thaw_error *err);
+
+/* The place of a name in the order in which values are heeded that have none: 0 for Thaw's own names,
+ * which go first. */
+size_t thaw_options_foreign_order(const char *name);
 
 /* Takes over every "key = value" of an ini file, [section] and key joined by a point. A line that
  * is none, an unknown key, a bad value or a key that stands there twice is THAW_ERR_USAGE with file

@@ -7,6 +7,7 @@
 #include "json.h"
 #include "precision.h"
 #include "stop.h"
+#include "text.h"
 
 thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw_error *err) {
     *s = (thaw_session){.options = options,
@@ -17,6 +18,8 @@ thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw
     thaw_log_open(&s->log, stderr, options->log);
     if (options->log >= THAW_LOG_DEBUG) thaw_options_write_effective(stderr, options);
     THAW_TRY(thaw_device_open(options, &s->backend, err));
+    for (size_t i = 0; i < options->n_notes; i++)
+        thaw_log_write(&s->log, THAW_LOG_WARN, "%s", options->notes[i]);
     if (s->backend.note[0]) thaw_log_write(&s->log, THAW_LOG_INFO, "%s", s->backend.note);
     if (s->backend.kernels->describe)
         thaw_log_write(&s->log, THAW_LOG_INFO, "computing on %s",
@@ -100,6 +103,32 @@ static thaw_status check_names(const thaw_dataset *d, thaw_error *err) {
     return THAW_OK;
 }
 
+/* What the user expects of the pictures, where that was said. */
+static thaw_status check_counts(thaw_session *s, thaw_error *err) {
+    const thaw_dataset *d = &s->dataset;
+    int64_t classes = s->options->data.classes, pictures = s->options->data.pictures;
+    size_t train = thaw_dataset_count(d, THAW_SPLIT_TRAIN);
+    size_t held_out = thaw_dataset_count(d, THAW_SPLIT_VALIDATION);
+    if (!thaw_is_auto(classes) && (size_t)classes != d->n_classes) {
+        thaw_text names = {0};
+        for (size_t k = 0; k < d->n_classes && k < 12; k++)
+            thaw_text_add(&names, "%s%.40s", k ? ", " : "", d->class_name[k]);
+        return thaw_fail(err, THAW_ERR_DATA,
+                         "data.classes (num_classes) = %lld, and the pictures have %zu classes: "
+                         "%s%s; correct it, leave it out, or look for folders that are missing or "
+                         "too many",
+                         (long long)classes, d->n_classes, names.text,
+                         d->n_classes > 12 ? ", ..." : "");
+    }
+    /* Those that validate may have been counted, too. */
+    bool fits = (size_t)pictures == train || (size_t)pictures == train + held_out;
+    if (!thaw_is_auto(pictures) && !fits)
+        thaw_log_write(&s->log, THAW_LOG_WARN,
+                       "data.pictures (num_training_samples) = %lld, and there are %zu to train on",
+                       (long long)pictures, train);
+    return THAW_OK;
+}
+
 static thaw_status say_dataset(thaw_session *s, thaw_error *err) {
     if (s->log.level >= THAW_LOG_INFO) THAW_TRY(thaw_dataset_print(&s->dataset, stderr, err));
     for (size_t i = 0; i < s->dataset.n_notes; i++)
@@ -156,6 +185,7 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
     THAW_TRY(thaw_dataset_open(&s->dataset, spec, err));
     THAW_TRY(check_names(&s->dataset, err));
     THAW_TRY(say_dataset(s, err));
+    THAW_TRY(check_counts(s, err));
     THAW_TRY(thaw_precision_choose(s, network, err));
     THAW_TRY(open_cache(s, network, err));
     thaw_extract_options options = {.batch = s->options->batch,
