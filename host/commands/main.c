@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "machine.h"
+#include "sagemaker/job.h"
 
 static const thaw_command commands[] = {
     {"inspect", "MODEL.onnx", "What is in a model, and where it can be cut.", THAW_FOR_INSPECT, 1,
@@ -66,9 +67,11 @@ static const thaw_command commands[] = {
 };
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
-static thaw_status run(const thaw_cli *cli, thaw_error *err) {
+static thaw_status run(thaw_cli *cli, thaw_job *job, thaw_error *err) {
     thaw_options options;
     thaw_status status = thaw_options_init(&options, err);
+    if (job->meant) cli->job = job;
+    if (status == THAW_OK && job->meant) status = thaw_job_configure(job, &options, err);
     if (status == THAW_OK) status = thaw_cli_configure(cli, &options, err);
     if (status == THAW_OK) status = cli->command->run(cli, &options, err);
     thaw_options_free(&options);
@@ -105,18 +108,24 @@ int main(int argc, char **argv) {
     thaw_cli cli = {0};
     thaw_arena arena = {0};
     thaw_error err = {0};
-    thaw_status status = thaw_cli_parse(&cli, &arena, commands, N_COMMANDS, argc, argv, &err);
+    thaw_job job;
+    thaw_status status = thaw_job_open(&job, &argc, &argv, &err);
+    if (status == THAW_OK)
+        status = thaw_cli_parse(&cli, &arena, commands, N_COMMANDS, argc, argv, &err);
     if (status == THAW_OK) {
         if (cli.action == THAW_CLI_HELP)
             thaw_cli_write_help(stdout, &cli, commands, N_COMMANDS);
         else if (cli.action == THAW_CLI_VERSION)
             printf("thaw %s\n", THAW_VERSION);
         else
-            status = run(&cli, &err);
+            status = run(&cli, &job, &err);
     }
     if (status == THAW_OK && (fflush(stdout) != 0 || ferror(stdout)))
         status = thaw_fail(&err, THAW_ERR_IO, "the output could not be written");
     if (status != THAW_OK) fprintf(stderr, "thaw: %s\n", err.text);
+    int code = thaw_cli_exit_code(status);
+    if (job.meant) code = thaw_job_end(&job, status, code, &err);
+    thaw_job_close(&job);
     thaw_arena_free(&arena);
-    return thaw_cli_exit_code(status);
+    return code;
 }

@@ -822,6 +822,8 @@ thaw_status thaw_options_copy(thaw_options *options, const thaw_options *from, t
     memset(options, 0, sizeof *options);
     for (size_t i = 0; i < N_OPTIONS; i++)
         THAW_TRY(set_row(options, &table[i], from->origin[i].text, from->origin[i].source, err));
+    for (size_t i = 0; i < from->n_notes; i++)
+        THAW_TRY(thaw_options_note(options, err, "%s", from->notes[i]));
     return THAW_OK;
 }
 

@@ -277,7 +277,7 @@ thaw_status thaw_options_init(thaw_options *options, thaw_error *err);
 
 void thaw_options_free(thaw_options *options);
 
-/* Fills options with the values of others, and their sources; axes are not copied. Free as above. */
+/* Fills options with the values of others, their sources and notes; axes are not copied. Free as above. */
 thaw_status thaw_options_copy(thaw_options *options, const thaw_options *from, thaw_error *err);
 
 /* Gives the option called key (a key of the table, an alias, or a name of other programs that foreign.c

@@ -581,7 +581,8 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
     THAW_TRY(thaw_run_finish(&r->folder, &older, err));
     if (prints_metrics(r)) print_kept(r);
     print_summary(r, older);
-    *summary = (thaw_train_summary){.top1 = r->measured.metrics.top1,
+    *summary = (thaw_train_summary){.written = true,
+                                    .top1 = r->measured.metrics.top1,
                                     .seconds_total = thaw_now_s() - r->start,
                                     .seconds_without_cache = without_cache(r)};
     if (!r->stopped) return THAW_OK;

@@ -8,6 +8,7 @@
 
 /* What a caller may want to show afterwards. */
 typedef struct thaw_train_summary {
+    bool written; /* options->out is there, also of a run that was stopped. */
     double top1;
     double seconds_total, seconds_without_cache;
 } thaw_train_summary;

@@ -78,6 +78,7 @@ static void on_epoch(void *ctx, const thaw_epoch *epoch) {
 static bool is_aside(const char *key) {
     static const char *const aside[] = {"out",    "log",          "threads",    "batch",  "tune",
                                         "resume", "data.max_bad", "views.show", "metrics"};
+    if (strcmp(key, "data.classes") == 0 || strcmp(key, "data.pictures") == 0) return true;
     for (size_t i = 0; i < sizeof aside / sizeof *aside; i++)
         if (strcmp(key, aside[i]) == 0) return true;
     return strncmp(key, "cache.", 6) == 0 || strncmp(key, "checkpoint.", 11) == 0 ||
