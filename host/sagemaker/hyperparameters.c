@@ -29,7 +29,7 @@ static const char *text_of_scalar(thaw_arena *arena, const json_t *value) {
     if (json_is_boolean(value)) return json_is_true(value) ? "true" : "false";
     if (json_is_integer(value))
         return thaw_arena_printf(arena, "%lld", (long long)json_integer_value(value));
-    if (json_is_real(value)) return thaw_arena_printf(arena, "%.17g", json_real_value(value));
+    if (json_is_real(value)) return thaw_arena_printf(arena, "%.15g", json_real_value(value));
     return NULL;
 }
 

@@ -152,8 +152,9 @@ static void say_job(const thaw_job *job, const thaw_options *options, thaw_log *
     const thaw_platform *p = &job->platform;
     const char *name = getenv("TRAINING_JOB_NAME");
     thaw_log_write(log, THAW_LOG_INFO,
-                   "thaw %s: SageMaker training job %s, host %s (%zu of %zu) %s", THAW_VERSION,
-                   name ? name : "", p->hosts[p->rank], p->rank + 1, p->n_hosts, p->instance);
+                   "thaw %s: SageMaker training job%s%s, host %s (%zu of %zu)%s%s", THAW_VERSION,
+                   name ? " " : "", name ? name : "", p->hosts[p->rank], p->rank + 1, p->n_hosts,
+                   *p->instance ? ", " : "", p->instance);
     thaw_disks_say(p->base, log);
     if (log->level >= THAW_LOG_INFO) thaw_options_write_effective(log->stream, options);
 }
