@@ -51,7 +51,7 @@ struct thaw_cli {
     size_t n_args;
     const thaw_cli_flag *flags; /* In order; a later one wins. */
     size_t n_flags;
-    const struct thaw_job *job; /* NULL, or the SageMaker job that the program was started as. */
+    struct thaw_job *job; /* NULL, or the SageMaker job that the program was started as. */
 };
 
 /* Reads argv (argv[0] is the program) with a table of commands. No command, "help" or --help

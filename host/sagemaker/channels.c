@@ -121,6 +121,7 @@ static thaw_status find_pictures(const thaw_platform *p, const thaw_channel *c, 
 static thaw_status set_split(const thaw_platform *p, const thaw_channel *c, const char *key,
                              thaw_options *options, thaw_error *err) {
     const char *path;
+    if (thaw_options_is_set(options, key)) return THAW_OK;
     THAW_TRY(find_pictures(p, c, &options->arena, &path, err));
     return thaw_options_set(options, key, path, SOURCE, err);
 }

@@ -10,6 +10,7 @@
 #include "disks.h"
 #include "failure.h"
 #include "file.h"
+#include "gather.h"
 #include "hyperparameters.h"
 #include "publish.h"
 #include "run/stop.h"
@@ -77,7 +78,6 @@ void thaw_job_close(thaw_job *job) {
 thaw_status thaw_job_configure(thaw_job *job, thaw_options *options, thaw_error *err) {
     THAW_TRY(thaw_options_set(options, "metrics", "true", SOURCE, err));
     THAW_TRY(thaw_options_set(options, "checkpoint.bundle", "true", SOURCE, err));
-    THAW_TRY(thaw_channels_set_data(&job->platform, options, err));
     return thaw_hyperparameters_set(job->platform.hyperparameters, options, err);
 }
 
@@ -175,13 +175,24 @@ static thaw_status publish(const thaw_job *job, const thaw_options *options, boo
     return THAW_OK;
 }
 
-static thaw_status train_here(const thaw_job *job, thaw_options *options, thaw_log *log,
+/* The pictures of all hosts, where each has others. */
+static thaw_status set_data(thaw_job *job, const char *work, thaw_options *options, thaw_log *log,
+                            thaw_error *err) {
+    const char *folder = thaw_file_join(&options->arena, work, "gathered");
+    if (!folder) return no_memory(err);
+    if (thaw_gather_is_needed(&job->platform))
+        THAW_TRY(thaw_gather_receive(&job->platform, folder, thaw_stop_catch(), log, err));
+    THAW_TRY(thaw_channels_set_data(&job->platform, options, err));
+    return check_data(job, options, err);
+}
+
+static thaw_status train_here(thaw_job *job, thaw_options *options, thaw_log *log,
                               thaw_error *err) {
     const char *work, *name = getenv("TRAINING_JOB_NAME");
     thaw_train_summary summary;
-    THAW_TRY(check_data(job, options, err));
-    THAW_TRY(thaw_channels_set_model(&job->platform, options, err));
     THAW_TRY(thaw_disks_choose(job->platform.base, &options->arena, &work, err));
+    THAW_TRY(set_data(job, work, options, log, err));
+    THAW_TRY(thaw_channels_set_model(&job->platform, options, err));
     THAW_TRY(set_places(job, work, options, log, err));
     say_job(job, options, log);
     thaw_status status =
@@ -195,20 +206,25 @@ static thaw_status train_here(const thaw_job *job, thaw_options *options, thaw_l
     return status;
 }
 
-thaw_status thaw_job_train(const thaw_job *job, const thaw_options *options, thaw_error *err) {
+/* What a host that does not lead is good for: whoever ends early with success stops nobody. */
+static thaw_status help(const thaw_platform *p, thaw_log *log, thaw_error *err) {
+    if (thaw_gather_is_needed(p)) return thaw_gather_send(p, thaw_stop_catch(), log, err);
+    thaw_log_write(
+        log, THAW_LOG_WARN,
+        "host %s has nothing to do: %s has all pictures, and trains alone; a job with one "
+        "instance costs less",
+        p->hosts[p->rank], p->hosts[0]);
+    return THAW_OK;
+}
+
+thaw_status thaw_job_train(thaw_job *job, const thaw_options *options, thaw_error *err) {
     const thaw_platform *p = &job->platform;
     thaw_options own;
     thaw_log log;
     thaw_log_open(&log, stderr, options->log);
     thaw_status status = thaw_options_copy(&own, options, err);
-    if (status == THAW_OK && p->rank > 0) /* Whoever ends early with success stops nobody. */
-        thaw_log_write(
-            &log, THAW_LOG_WARN,
-            "host %s has nothing to do: %s has all pictures, and trains alone; a job with one "
-            "instance costs less",
-            p->hosts[p->rank], p->hosts[0]);
-    else if (status == THAW_OK)
-        status = train_here(job, &own, &log, err);
+    if (status == THAW_OK)
+        status = p->rank > 0 ? help(p, &log, err) : train_here(job, &own, &log, err);
     thaw_options_free(&own);
     thaw_log_close(&log);
     return status;

@@ -26,13 +26,13 @@ typedef struct thaw_job {
 thaw_status thaw_job_open(thaw_job *job, int *argc, char ***argv, thaw_error *err);
 void thaw_job_close(thaw_job *job);
 
-/* Sets what the platform says: channels, then hyperparameters. The command line comes after it, and wins.
- * Errors name the file. */
+/* Sets the hyperparameters. The command line comes after it, and wins. Errors name the file. */
 thaw_status thaw_job_configure(thaw_job *job, thaw_options *options, thaw_error *err);
 
-/* Trains, and leaves what is to be uploaded. ERR_INTERRUPTED: told to stop; the model of the best epoch so
+/* Takes the channels for all that is not set yet, trains, and leaves what is to be uploaded. A host that does
+ * not lead sends its pictures, where it has others, and is done. ERR_INTERRUPTED: told to stop; the model of the best epoch so
  * far is there, if there was one. */
-thaw_status thaw_job_train(const thaw_job *job, const thaw_options *options, thaw_error *err);
+thaw_status thaw_job_train(thaw_job *job, const thaw_options *options, thaw_error *err);
 
 /* What the program ends with, where it would end with `code`: writes the failure, if it is one. */
 int thaw_job_end(const thaw_job *job, thaw_status status, int code, const thaw_error *err);
