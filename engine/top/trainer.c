@@ -422,9 +422,11 @@ static thaw_status validate(trainer *t, thaw_epoch *epoch, thaw_error *err) {
     return THAW_OK;
 }
 
-/* Keeps the epoch's weights when they are the best so far, or when the last ones are wanted. */
+/* Keeps the epoch's weights when they are the best so far: what is left of a training that is stopped, and
+ * with patience of one that is not. */
 static void keep(trainer *t, const thaw_epoch *epoch, thaw_train_result *result) {
-    bool best = thaw_steps_keeps(&t->job->options, has_validation(t->job), epoch, &result->kept);
+    bool best = !has_validation(t->job) || result->kept.epoch == 0 ||
+                epoch->validation_loss < result->kept.validation_loss;
     if (!best) return;
     result->kept = *epoch;
     memcpy(t->best, t->head->params, (size_t)t->head->n_params * sizeof(float));
@@ -445,6 +447,10 @@ static thaw_status run_epochs(trainer *t, thaw_train_result *result, thaw_error 
             return thaw_fail(err, THAW_ERR_INTERRUPTED, "training was stopped after epoch %lld",
                              (long long)i);
         if (o->patience > 0 && i - result->kept.epoch >= o->patience) break;
+        if (o->patience == 0 && i == o->epochs) { /* Then the last is kept. */
+            result->kept = epoch;
+            memcpy(t->best, t->head->params, (size_t)t->head->n_params * sizeof(float));
+        }
     }
     return THAW_OK;
 }

@@ -128,8 +128,8 @@ int64_t thaw_train_epochs(const thaw_train_options *options);
 /* Trains a head, which is left in the arena, folded: it takes raw features.
  * ERR_USAGE: an option out of range, or a loss that is not finite (the learning rate is too high);
  * ERR_DATA: a label out of range, a feature that is not finite, no rows; ERR_SHAPE: validation rows
- * of another width; ERR_INTERRUPTED: on_epoch or stop stopped it, head and result are as if epochs
- * had run out, and where result->epochs_run is 0 there is no head; ERR_NOMEM; ERR_BACKEND; what gather returns. */
+ * of another width; ERR_INTERRUPTED: on_epoch or stop stopped it, head and result are those of the
+ * epoch with the lowest validation loss so far, and where result->epochs_run is 0 there is no head; ERR_NOMEM; ERR_BACKEND; what gather returns. */
 thaw_status thaw_train(const thaw_train_job *job, thaw_arena *arena, thaw_head *head,
                        thaw_train_result *result, thaw_error *err);
 

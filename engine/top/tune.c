@@ -474,11 +474,12 @@ static void keep_weights(tuner *t) {
     memcpy(t->best_running, t->params->running, (size_t)t->params->n_running * sizeof(float));
 }
 
-/* Keeps the weights of the moment when they are the best so far, or when the last ones are wanted. */
-static void keep(tuner *t, const thaw_epoch *epoch) {
-    bool best = t->job->options.patience == 0 || !has_validation(t->job) || t->at.kept.epoch == 0 ||
+/* Keeps the weights of the moment when they are the best so far, or the last of all where there is no
+ * patience for the best: then the best are only for a training that is stopped. */
+static void keep(tuner *t, const thaw_epoch *epoch, bool last) {
+    bool best = !has_validation(t->job) || t->at.kept.epoch == 0 ||
                 epoch->validation_loss < t->at.kept.validation_loss;
-    if (!best) return;
+    if (!best && !(last && t->job->options.patience == 0)) return;
     t->at.kept = *epoch;
     keep_weights(t);
 }
@@ -501,7 +502,7 @@ static thaw_status run_epochs(tuner *t, int64_t last, thaw_error *err) {
         THAW_TRY(show_average(t, err));
         THAW_TRY(validate(t, &epoch, err));
         epoch.seconds = thaw_now_s() - start;
-        keep(t, &epoch);
+        keep(t, &epoch, epoch.epoch == last);
         THAW_TRY(show_average(t, err));
         t->history[t->at.epochs_run++] = epoch;
         begin_epoch(t, t->at.epoch + 1);
@@ -558,6 +559,14 @@ static void take_head(const tuner *t) {
     }
 }
 
+/* Whether the graph still has something better than any epoch of the phase. An earlier phase of another run
+ * is in no graph. */
+static bool was_better_before(const tuner *t, bool resumed) {
+    const thaw_epoch *kept = &t->at.kept, *before = &t->at.before;
+    if (!before->epoch || (resumed && t->at.phase > 1)) return false;
+    return kept->epoch == 0 || before->validation_loss <= kept->validation_loss;
+}
+
 /* Trains from a node on, for some epochs; then graph and head have the weights that are kept. */
 static thaw_status run_phase(tuner *t, int first_trained, int64_t first, int64_t last,
                              thaw_arena *arena, thaw_tune_result *result, thaw_error *err) {
@@ -586,6 +595,10 @@ static thaw_status run_phase(tuner *t, int first_trained, int64_t first, int64_t
     }
     thaw_status status = run_epochs(t, last, err);
     if (status != THAW_OK && status != THAW_ERR_INTERRUPTED) return status;
+    bool earlier = status != THAW_OK && was_better_before(t, result->resumed > 0);
+    if (earlier || t->at.kept.epoch == 0) t->at.kept = t->at.before;
+    result->before = earlier && t->at.phase == 1;
+    if (earlier) return status;
     memcpy(t->params->values, t->best, (size_t)t->params->n * sizeof(float));
     memcpy(t->params->running, t->best_running, (size_t)t->params->n_running * sizeof(float));
     THAW_TRY(thaw_params_store(t->params, job->graph, arena, err));
@@ -729,7 +742,7 @@ thaw_status thaw_tune_head(const thaw_tune_job *job, thaw_arena *arena, thaw_hea
 
 thaw_status thaw_tune(const thaw_tune_job *job, thaw_arena *arena, thaw_head *head,
                       thaw_tune_result *result, thaw_error *err) {
-    tuner t = {.job = job, .head = head};
+    tuner t = {.job = job, .head = head, .at = {.phase = 1, .before = job->before}};
     thaw_status status;
     *result = (thaw_tune_result){0};
     THAW_TRY(check_job(job, err));
@@ -751,7 +764,7 @@ thaw_status thaw_tune(const thaw_tune_job *job, thaw_arena *arena, thaw_head *he
     if (status != THAW_OK && status != THAW_ERR_INTERRUPTED) return status;
     if (t.train_seconds > 0) result->rows_per_second = (double)t.rows_trained / t.train_seconds;
     result->epochs_run = t.at.epochs_run;
-    result->kept = t.at.kept.epoch ? t.at.kept : t.at.before;
+    result->kept = t.at.kept;
     if (status == THAW_OK && job->checkpoint) thaw_checkpoint_remove(job->checkpoint);
     thaw_head_fold(head);
     return status;

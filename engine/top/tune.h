@@ -93,6 +93,8 @@ typedef struct thaw_tune_job {
         random; /* What is trained starts from random weights: the head from zero, without a scale. */
     /* The head's own training: options, K, and the like. Its rows are made here. */
     thaw_train_job head;
+    thaw_epoch
+        before; /* For thaw_tune: what the head's training has kept; all zero: it had none. */
     const thaw_rows *train, *views, *validation; /* At the cut; as in thaw_train_job. */
     int64_t n_views;
     /* NULL, or called after each epoch of everything, those of an earlier run that this one goes on
@@ -109,8 +111,10 @@ typedef struct thaw_tune_job {
 } thaw_tune_job;
 
 typedef struct thaw_tune_result {
-    int64_t epochs_run;     /* Of everything. */
-    thaw_epoch kept;        /* The epoch whose weights are kept. */
+    int64_t epochs_run; /* Of everything. */
+    thaw_epoch kept;    /* The epoch whose weights are kept. */
+    bool
+        before; /* It is one of the head's training: none of this one's was better until it was stopped. */
     int64_t n_params;       /* That were trained. */
     size_t bytes;           /* That training took, without rows. */
     double rows_per_second; /* Of training steps. */
@@ -136,7 +140,8 @@ thaw_status thaw_tune_head(const thaw_tune_job *job, thaw_arena *arena, thaw_hea
 
 /* Then: trains all above the cut. Leaves the weights in the graph, where they live as long as the arena,
  * and the head folded. ERR_INTERRUPTED: it was stopped; then the checkpoint has all of it, and graph and
- * head are those of result->kept, or of before, where no epoch has ended. Other errors as thaw_train's, thaw_top_create's and a checkpoint's. */
+ * head are those of result->kept, which has the lowest validation loss so far; its epoch is 0 where nothing
+ * was trained yet. Other errors as thaw_train's, thaw_top_create's and a checkpoint's. */
 thaw_status thaw_tune(const thaw_tune_job *job, thaw_arena *arena, thaw_head *head,
                       thaw_tune_result *result, thaw_error *err);
 

@@ -109,6 +109,10 @@ static void explain_epoch(const thaw_epoch_log *l, const thaw_epoch *kept, char 
     const thaw_epoch *best = lowest_validation(l);
     if (isnan(kept->validation_loss))
         snprintf(text, size, "the last one, since nothing validates");
+    else if (l->stopped)
+        snprintf(text, size,
+                 "training was stopped, and its validation loss, %.4f, is the lowest so far",
+                 kept->validation_loss);
     else if (l->options->patience > 0)
         snprintf(text, size, "its validation loss, %.4f, is the lowest", kept->validation_loss);
     else if (best->epoch == kept->epoch)

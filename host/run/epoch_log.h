@@ -19,6 +19,7 @@ typedef struct thaw_epoch_log {
     FILE *lines;          /* NULL: closed, or none. */
     const char *path;
     bool written; /* All of them, so far. */
+    bool stopped; /* Before its end. The caller says so before finishing. */
     bool metrics; /* Each is printed in metric lines, too. The caller says so after opening. */
     thaw_log *log;
 } thaw_epoch_log;

@@ -244,6 +244,7 @@ static thaw_status train_head_first(run *r, thaw_error *err) {
     thaw_status status = thaw_tune_head(&r->top.job, &r->arena, &r->head, &r->result, err);
     THAW_TRY(go_on(r, status, err));
     if (r->stopped) thaw_head_fold(&r->head);
+    r->head_epochs.stopped = r->stopped;
     if (r->head_epochs.n > 0) /* joint: it has no training of its own. */
         THAW_TRY(thaw_epoch_log_finish(&r->head_epochs, &r->result.kept, err));
     thaw_epoch_log_close(&r->head_epochs);
@@ -255,8 +256,8 @@ static thaw_status train_rest(run *r, thaw_error *err) {
     THAW_TRY(name_epochs(r, "epochs.jsonl", &path, err));
     thaw_status status = thaw_train_top(&r->top, &r->epochs, path, &r->arena, &r->head, err);
     const thaw_tune_result *top = &r->top.result;
-    if (top->epochs_run > 0) { /* Otherwise the head's training is what there is. */
-        r->result.passes += top->epochs_run;
+    r->result.passes += top->epochs_run;
+    if (top->kept.epoch > 0 && !top->before) { /* Otherwise the head's training is what there is. */
         r->result.epochs_run = top->epochs_run;
         r->result.kept = top->kept;
     }
@@ -269,6 +270,7 @@ static thaw_status train_above(run *r, const thaw_train_job *head, thaw_error *e
     THAW_TRY(
         thaw_train_top_begin(&r->top, &r->session, &r->network, r->splits, head, &r->arena, err));
     THAW_TRY(train_head_first(r, err));
+    r->top.job.before = r->result.kept;
     if (!r->stopped) THAW_TRY(train_rest(r, err));
     r->train_seconds = thaw_now_s() - start;
     return r->kept.output ? thaw_kept_head_renew(&r->kept, &r->network, &r->arena, err) : THAW_OK;
@@ -309,6 +311,7 @@ static thaw_status train_head(run *r, thaw_error *err) {
     double start = thaw_now_s();
     if (has_top(r)) return train_above(r, &job, err);
     THAW_TRY(go_on(r, thaw_train(&job, &r->arena, &r->head, &r->result, err), err));
+    r->epochs.stopped = r->stopped;
     r->train_seconds = thaw_now_s() - start;
     say_constant(r);
     if (r->result.note[0]) thaw_log_write(&r->session.log, THAW_LOG_INFO, "%s", r->result.note);
@@ -375,7 +378,7 @@ static double without_cache(const run *r) {
 
 /* Whether it has come as far as training more than the head. */
 static bool has_run_top(const run *r) {
-    return r->top.result.epochs_run > 0;
+    return r->top.result.kept.epoch > 0 && !r->top.result.before;
 }
 
 static void put_splits(const run *r, thaw_json *json, json_t *into) {

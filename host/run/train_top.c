@@ -245,7 +245,14 @@ thaw_status thaw_train_top(thaw_top_run *r, thaw_epoch_log *epochs, const char *
     thaw_log_write(log, THAW_LOG_INFO,
                    "trained above the cut: %.0f images/s, %.0f MB besides the features",
                    r->result.rows_per_second, (double)r->result.bytes / 0x1p20);
-    if (epochs->n > 0) /* Stopped early, it may have none. */
+    epochs->stopped = status != THAW_OK;
+    if (r->result.before)
+        thaw_log_write(
+            log, THAW_LOG_INFO,
+            "what was trained before is kept: until training was stopped, no epoch above the "
+            "cut had a lower validation loss than %.4f",
+            r->result.kept.validation_loss);
+    else if (epochs->n > 0)
         THAW_TRY(thaw_epoch_log_finish(epochs, &r->result.kept, status ? NULL : err));
     return status;
 }
