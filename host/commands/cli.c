@@ -94,7 +94,7 @@ static thaw_status take_flag(building *b, thaw_arena *arena, int argc, char **ar
         if (*i >= argc || !strncmp(argv[*i], "--", 2)) return fail_no_value(key, err);
         value = argv[(*i)++];
     }
-    b->flags[b->cli->n_flags++] = (thaw_cli_flag){facts.key, value};
+    b->flags[b->cli->n_flags++] = (thaw_cli_flag){facts.name, value};
     return THAW_OK;
 }
 

@@ -39,7 +39,7 @@ typedef enum thaw_cli_action {
 } thaw_cli_action;
 
 typedef struct thaw_cli_flag {
-    const char *key, *value; /* The key as the table of options has it. */
+    const char *key, *value; /* The key as thaw_options_set takes it. */
 } thaw_cli_flag;
 
 /* Strings are those of argv or of the arena given to the parser. */

@@ -342,7 +342,7 @@ static const thaw__option table[] = {
      RANGE(0, 100000),
      .help = "How much work may be lost at most when the machine stops; a run that is told to stop "
              "loses none."},
-    {.key = "checkpoint.bundle", .used_by = TRAIN, SWITCH(checkpoint.bundle), .fallback = "false",
+    {.key = "checkpoint.bundle", .used_by = HERE, SWITCH(checkpoint.bundle), .fallback = "false",
      .help = "Let a run that is told to stop (Ctrl-C, SIGTERM) write the model as it was after the last "
              "epoch, or the best one with patience, to out, and say so in its metrics. It still ends "
              "as a stopped one."},
@@ -658,6 +658,7 @@ thaw_status thaw_options_look_up(const char *key, unsigned commands, const char 
     bool foreign = thaw__foreign_find(key);
     if (!row && !foreign) return fail_unknown(key, source, err);
     *facts = row ? thaw_options_facts((size_t)(row - table)) : (thaw_option_facts){.key = key};
+    facts->name = thaw__options_find(key, THAW_FOR_ALL) == row ? key : facts->key;
     if (foreign) facts->used_by |= TRAIN;
     return THAW_OK;
 }
@@ -774,7 +775,7 @@ thaw_status thaw_options_set(thaw_options *options, const char *key, const char 
     if (options->axes.allowed && thaw__axes_wants(row, text))
         return thaw__axes_take(&options->axes, row, text, source, &options->arena, err);
     THAW_TRY(set_row(options, row, text, source, err));
-    options->origin[row - table].shared = row->above && strcmp(row->key, key) != 0;
+    options->origin[row - table].shared = row->above && !same_name(row->key, key);
     thaw__axes_drop(&options->axes, row->key);
     return THAW_OK;
 }

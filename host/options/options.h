@@ -343,6 +343,8 @@ typedef enum thaw_option_kind {
 /* What others may know of an option. */
 typedef struct thaw_option_facts {
     const char *key;  /* As the table has it. */
+    const char *name; /* What thaw_options_set takes for it: as it was looked up, if that means the
+                           * same to all commands. */
     unsigned used_by; /* THAW_FOR_...: the commands that it means something to. */
     thaw_option_kind kind;
     bool is_switch;           /* It needs no value on the command line. */
