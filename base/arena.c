@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64, BLOCK = 64 * 1024 };
+enum { ALIGN = 64, BLOCK = 64 * 1024, PACKED = 32 * 1024 };
 
 struct thaw_arena_block {
     struct thaw_arena_block *next;
@@ -52,6 +52,20 @@ void *thaw_arena_array(thaw_arena *arena, size_t count, size_t size) {
 char *thaw_arena_string(thaw_arena *arena, const char *text, size_t n) {
     char *copy = n < SIZE_MAX ? thaw_arena_alloc(arena, n + 1) : NULL;
     return copy ? memcpy(copy, text, n) : NULL;
+}
+
+char *thaw_arena_pack(thaw_arena *arena, const char *text, size_t n) {
+    if (n >= PACKED) return thaw_arena_string(arena, text, n);
+    if (n + 1 > arena->chunk_left) {
+        arena->chunk = thaw_arena_alloc(arena, PACKED);
+        arena->chunk_left = arena->chunk ? PACKED : 0;
+        if (!arena->chunk) return NULL;
+    }
+    char *copy = memcpy(arena->chunk, text, n);
+    copy[n] = '\0';
+    arena->chunk += n + 1;
+    arena->chunk_left -= n + 1;
+    return copy;
 }
 
 char *thaw_arena_printf(thaw_arena *arena, const char *format, ...) {

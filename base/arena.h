@@ -11,7 +11,9 @@
 typedef struct thaw_arena {
     struct thaw_arena_block *blocks; /* Newest first. */
     size_t used_bytes;               /* Handed out, padding included. */
-} thaw_arena;                        /* All zero is an empty arena. */
+    char *chunk;                     /* Where the next packed text goes. */
+    size_t chunk_left;
+} thaw_arena; /* All zero is an empty arena. */
 
 /* n zeroed bytes aligned to 64, owned by the arena; NULL when memory is short or n overflows.
  * n = 0 gives a valid pointer to nothing. */
@@ -22,6 +24,9 @@ void *thaw_arena_array(thaw_arena *arena, size_t count, size_t size);
 
 /* A NUL-terminated copy of n bytes of text (embedded NULs stay). NULL when memory is short. */
 char *thaw_arena_string(thaw_arena *arena, const char *text, size_t n);
+
+/* The same without alignment, for short texts of which there may be millions. */
+char *thaw_arena_pack(thaw_arena *arena, const char *text, size_t n);
 
 /* Formats into the arena. NULL when memory is short. */
 char *thaw_arena_printf(thaw_arena *arena, const char *format, ...)

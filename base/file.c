@@ -141,8 +141,7 @@ static int open_part(int at, const char *part, bool last) {
     return fd;
 }
 
-/* Whether a name is absolute, empty or has a "..". */
-static bool leads_out(const char *name) {
+bool thaw_file_leads_out(const char *name) {
     if (!name[0] || name[0] == '/') return true;
     for (; *name; name += strspn(name, "/")) {
         size_t n = strcspn(name, "/");
@@ -154,7 +153,7 @@ static bool leads_out(const char *name) {
 
 /* Part by part: what was opened stays what it is, whoever renames or links meanwhile. */
 int thaw_file_open_inside(const char *folder, const char *name) {
-    if (leads_out(name)) return errno = EXDEV, -1;
+    if (thaw_file_leads_out(name)) return errno = EXDEV, -1;
     int at = open(folder[0] ? folder : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     while (at >= 0) {
         char part[NAME_MAX + 1];

@@ -46,10 +46,13 @@ bool thaw_file_is_to_blame(int code);
 bool thaw_file_read_at(int fd, void *bytes, size_t n, off_t offset);
 bool thaw_file_write_at(int fd, const void *bytes, size_t n, off_t offset);
 
+/* Whether a name may lead out of the folder that it is relative to: it is absolute, empty or has a "..". */
+bool thaw_file_leads_out(const char *name);
+
 /* Opens for reading what `name` is in a folder ("": the working folder) or in folders below it, and
  * never anything else: the caller closes it, and looks whether it is a regular file; a FIFO does not
- * hang it. -1 with errno: EXDEV when name is absolute, empty or has a "..", ELOOP when a symbolic
- * link stands anywhere in it. */
+ * hang it. -1 with errno: EXDEV when name may lead out, ELOOP when a symbolic link stands
+ * anywhere in it. */
 int thaw_file_open_inside(const char *folder, const char *name);
 
 /* Makes the folder and the folders above it where they are missing. THAW_ERR_IO. */

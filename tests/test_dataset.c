@@ -269,7 +269,7 @@ static void bad_train(void **state) {
     assert_int_equal(open_train(0), THAW_ERR_IO);
     assert_sentence(err.text,
                     "'$/train/1.jpg' is a file: expected a folder with one sub-folder of pictures "
-                    "for each class; lists of pictures are not read");
+                    "for each class");
     strcpy(train, "no\\such");
     assert_int_equal(open_train(0), THAW_ERR_IO);
     assert_sentence(err.text,
@@ -412,7 +412,7 @@ static void unknown_class(void **state) {
     assert_int_equal(open_all(), THAW_ERR_DATA);
     assert_sentence(err.text,
                     "class 'thistle' of '$/validation' is not one of the 2 classes of the "
-                    "training; remove the folder or train with it");
+                    "training; remove it or train with it");
 }
 
 /* Names that look the same: what a Mac writes beside what others write. */
@@ -444,7 +444,7 @@ static void a_long_table_is_cut(void **state) {
     assert_non_null(strstr(table, "\nclass19 "));
     assert_null(strstr(table, "\nclass20 "));
     assert_non_null(strstr(table, "\n... and 80 more classes\nall "));
-    assert_non_null(strstr(table, "\nvalidation  0.5 of the train folder's pictures, chosen by "));
+    assert_non_null(strstr(table, "\nvalidation  0.5 of the training pictures, chosen by "));
     char escape[PATH_MAX];
     tempdir_path(&dir, "train/\x1b[2Jx", escape);
     assert_int_equal(rename(tempdir_path(&dir, "train/class3", path), escape), 0);

@@ -267,9 +267,10 @@ static void bad_values(void **state) {
          "test: device = 'cuda:64': expected auto, cpu, cuda or cuda:N with N "
          "from 0 to 63"},
         {"data.validation", "1.5",
-         "test: data.validation = '1.5': expected auto, a folder or a fraction from 0 to 0.9"},
+         "test: data.validation = '1.5': expected auto, a folder, a list or a fraction from 0 to "
+         "0.9"},
         {"data.validation", "",
-         "test: data.validation = '': expected auto, a folder or a fraction from 0 to 0.9"},
+         "test: data.validation = '': expected auto, a folder, a list or a fraction from 0 to 0.9"},
         {"data.max_bad", "101%",
          "test: data.max_bad = '101%': expected auto, an integer from 0 to 1000000000, or 0% to "
          "100%"},

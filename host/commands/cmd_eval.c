@@ -32,14 +32,20 @@ static thaw_status score_rows(const thaw_bundle *b, const thaw_rows *rows, thaw_
     return THAW_OK;
 }
 
-/* What of FOLDER is to be measured: its test folder where it is laid out as data.train may be. */
-static thaw_status choose_folder(thaw_session *s, const char *folder, const char **chosen,
-                                 thaw_error *err) {
-    thaw_dataset_spec spec = {.stop = s->stop};
-    THAW_TRY(thaw_dataset_find_splits(folder, &spec, &s->arena, err));
-    *chosen = spec.folder[THAW_SPLIT_TEST]         ? spec.folder[THAW_SPLIT_TEST]
-              : spec.folder[THAW_SPLIT_VALIDATION] ? spec.folder[THAW_SPLIT_VALIDATION]
-                                                   : spec.folder[THAW_SPLIT_TRAIN];
+/* What of FOLDER is to be measured: its test pictures where it is laid out as data.train may be. */
+static thaw_status choose_pictures(thaw_session *s, const char *folder, thaw_dataset_spec *spec,
+                                   thaw_error *err) {
+    thaw_dataset_spec found = {.root = s->options->data.root, .stop = s->stop};
+    THAW_TRY(thaw_dataset_find_splits(folder, &found, &s->arena, err));
+    if (found.root && found.folder[THAW_SPLIT_TRAIN])
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "data.root = %.300s has no part where '%.300s' is no list: leave it out",
+                         found.root, folder);
+    int split = THAW_SPLIT_TEST;
+    while (split > THAW_SPLIT_TRAIN && !found.folder[split] && !found.list[split])
+        split--;
+    spec->folder[THAW_SPLIT_TEST] = found.folder[split];
+    spec->list[THAW_SPLIT_TEST] = found.list[split];
     return THAW_OK;
 }
 
@@ -63,7 +69,7 @@ static thaw_status print_json(const thaw_results *results, const thaw_old_answer
 
 static thaw_status evaluate(thaw_session *s, thaw_bundle *b, const char *folder, thaw_error *err) {
     thaw_dataset_spec spec = {.classes = b->labels, .n_classes = b->n_labels, .stop = s->stop};
-    THAW_TRY(choose_folder(s, folder, &spec.folder[THAW_SPLIT_TEST], err));
+    THAW_TRY(choose_pictures(s, folder, &spec, err));
     THAW_TRY(thaw_session_extract(s, &b->network, &spec, NULL, err));
     thaw_split_rows rows;
     thaw_results results = {.classes = b->labels};

@@ -12,9 +12,18 @@
 #include "text.h"
 
 enum {
-    NOTES_MAX = 5 * THAW_SPLIT_COUNT + 5, /* add_folder, find_classes, hold_out write no more. */
+    NOTES_MAX = 6 * THAW_SPLIT_COUNT + 5, /* add_source, find_classes, hold_out write no more. */
     LISTED_MAX = 5,                       /* Names that a sentence lists before it only counts. */
 };
+#define NOWHERE SIZE_MAX
+
+/* What is read for one split: a folder of classes, or a list. */
+typedef struct source {
+    const char *path;           /* For sentences. */
+    const thaw_list *list;      /* NULL: a folder. */
+    const char *const *classes; /* [n_classes] */
+    size_t n_classes;
+} source;
 
 /* A dataset under construction. The arrays grow outside the arena and are copied to it at the end,
  * at their size. */
@@ -23,22 +32,20 @@ typedef struct builder {
     thaw_error *err;
     thaw_scan scan;
     thaw_classes classes;
-    const char **unknown; /* [n_unknown], folders of no class in the folder that is being read. */
+    source from;     /* That is being read. */
+    size_t *place;   /* [classes.n], of each class among those of `from`; NOWHERE: not there. */
+    size_t *unknown; /* [n_unknown], classes of `from` that are none. */
     size_t n_unknown;
     const char **notes; /* [NOTES_MAX] */
+    bool has_groups;    /* A list's column says what stays together. */
     size_t n, capacity;
     uint32_t *label;
     uint8_t *split, *source;
-    const char **name;
+    const char **name, **key; /* key: what decides on which side a picture falls. */
 } builder;
 
 static thaw_status fail_memory(thaw_error *err) {
     return thaw_fail_memory(err, "for the index of the dataset");
-}
-
-const char *thaw_split_name(thaw_split split) {
-    static const char *const names[] = {THAW_SPLIT_LIST(THAW_ENUM_NAME)};
-    return names[split];
 }
 
 /* ---- growing -------------------------------------------------------------------------------- */
@@ -56,6 +63,7 @@ static bool reserve(builder *b, size_t n) {
     if (!grow(&b->split, capacity, sizeof *b->split)) return false;
     if (!grow(&b->source, capacity, sizeof *b->source)) return false;
     if (!grow(&b->name, capacity, sizeof *b->name)) return false;
+    if (!grow(&b->key, capacity, sizeof *b->key)) return false;
     b->capacity = capacity;
     return true;
 }
@@ -66,7 +74,24 @@ static thaw_status append_scanned(builder *b, size_t label, thaw_split split) {
     for (size_t i = 0; i < b->scan.n; i++, b->n++) {
         b->label[b->n] = (uint32_t)label;
         b->split[b->n] = b->source[b->n] = (uint8_t)split;
-        b->name[b->n] = b->scan.names[i];
+        b->name[b->n] = b->key[b->n] = b->scan.names[i];
+    }
+    return THAW_OK;
+}
+
+/* Appends class k of the list that is being read. */
+static thaw_status append_listed(builder *b, size_t k, size_t label, thaw_split split) {
+    const thaw_list *list = b->from.list;
+    size_t begin = b->from.list->first[k], end = b->from.list->first[k + 1];
+    if (!reserve(b, b->n + end - begin)) return fail_memory(b->err);
+    for (size_t i = begin; i < end; i++, b->n++) {
+        const thaw_listed *row = &list->rows[i];
+        const char *name = thaw_arena_pack(&b->dataset->arena, row->path, strlen(row->path));
+        if (!name) return fail_memory(b->err);
+        b->label[b->n] = (uint32_t)label;
+        b->split[b->n] = b->source[b->n] = (uint8_t)split;
+        b->name[b->n] = name;
+        b->key[b->n] = row->group ? row->group : name + (thaw_list_name(list, row) - row->path);
     }
     return THAW_OK;
 }
@@ -93,6 +118,7 @@ static void free_builder(builder *b) {
     free(b->split);
     free(b->source);
     free(b->name);
+    free(b->key);
 }
 
 /* ---- notes ---------------------------------------------------------------------------------- */
@@ -131,15 +157,16 @@ static thaw_status note_missing(builder *b, const bool *missing, const char *wha
 }
 
 /* Says how many of something there are, unless there are none. */
-static thaw_status note_count(builder *b, thaw_split split, const char *what, size_t n) {
+static thaw_status note_count(builder *b, const char *what, size_t n) {
     if (!n) return THAW_OK;
-    return add_note(b, thaw_arena_printf(&b->dataset->arena, "%s in '%s': %zu", what,
-                                         b->dataset->folder[split], n));
+    return add_note(
+        b, thaw_arena_printf(&b->dataset->arena, "%s in '%s': %zu", what, b->from.path, n));
 }
 
 /* Says so where the order is not that of tools which sort by bytes. */
 static thaw_status note_order(builder *b) {
     const thaw_dataset *d = b->dataset;
+    if (b->from.list && b->from.list->ids) return THAW_OK; /* It is that of the ids. */
     for (size_t i = 0; i + 1 < d->n_classes; i++)
         if (strcmp(d->class_name[i], d->class_name[i + 1]) > 0)
             return add_note(
@@ -178,8 +205,32 @@ static thaw_status scan_classes(builder *b, const char *folder) {
                      "'%.600s' is empty: expected one folder of pictures for each class", folder);
 }
 
-static thaw_status fail_single(builder *b, const char *folder) {
-    const char *name = b->scan.names[0], *path = thaw_file_join(&b->dataset->arena, folder, name);
+/* Finds out which classes the folder or list of a split has. */
+static thaw_status open_source(builder *b, const thaw_dataset_spec *spec, thaw_split split) {
+    thaw_dataset *d = b->dataset;
+    const thaw_list *list = spec->list[split];
+    b->from = (source){.path = list ? d->list[split] : d->folder[split], .list = list};
+    if (list) {
+        b->from.classes = list->classes;
+        b->from.n_classes = list->n_classes;
+        return THAW_OK;
+    }
+    THAW_TRY(scan_classes(b, d->folder[split]));
+    const char **classes = thaw_arena_array(&d->arena, b->scan.n, sizeof *classes);
+    if (!classes) return fail_memory(b->err);
+    memcpy(classes, b->scan.names, b->scan.n * sizeof *classes);
+    b->from.classes = classes;
+    b->from.n_classes = b->scan.n;
+    return THAW_OK;
+}
+
+static thaw_status fail_single(builder *b) {
+    const char *folder = b->from.path, *name = b->from.classes[0];
+    if (b->from.list)
+        return thaw_fail(b->err, THAW_ERR_DATA,
+                         "'%.600s' has only one class, '%.120s': expected at least two", folder,
+                         name);
+    const char *path = thaw_file_join(&b->dataset->arena, folder, name);
     if (!path) return fail_memory(b->err);
     THAW_TRY(thaw_scan_folders(&b->scan, path, b->err));
     if (b->scan.n >= 2)
@@ -212,113 +263,144 @@ static thaw_status note_alike(builder *b) {
 
 static thaw_status find_classes(builder *b, const thaw_dataset_spec *spec) {
     if (spec->classes) return take_classes(b, spec->classes, spec->n_classes);
-    const char *folder = b->dataset->folder[THAW_SPLIT_TRAIN];
-    THAW_TRY(scan_classes(b, folder));
-    if (b->scan.n == 1) return fail_single(b, folder);
-    THAW_TRY(take_classes(b, b->scan.names, b->scan.n));
+    THAW_TRY(open_source(b, spec, THAW_SPLIT_TRAIN));
+    if (b->from.n_classes == 1) return fail_single(b);
+    THAW_TRY(take_classes(b, b->from.classes, b->from.n_classes));
     THAW_TRY(note_order(b));
     return note_alike(b);
 }
 
-static thaw_status fail_class(builder *b, const char *folder, const char *name) {
+static thaw_status fail_class(builder *b, const char *name) {
     thaw_text advice = {0};
     thaw_classes_advise(&b->classes, name, &advice);
     return thaw_fail(b->err, THAW_ERR_DATA,
                      "class '%.120s' of '%.400s' is not one of the %zu classes of the training%s",
-                     name, folder, b->classes.n,
-                     advice.n ? advice.text : "; remove the folder or train with it");
+                     name, b->from.path, b->classes.n,
+                     advice.n ? advice.text : "; remove it or train with it");
 }
 
-/* Clears missing[label] for each class that has a folder. Others are a mistake beside a folder to
- * train on, and left out where the classes were given. */
-static thaw_status match_classes(builder *b, const char *folder, bool given, bool *missing) {
-    memset(missing, true, b->classes.n * sizeof *missing);
-    b->unknown = thaw_arena_array(&b->dataset->arena, b->scan.n, sizeof *b->unknown);
+/* Finds the place of each class in what is being read. Others there are a mistake beside what is
+ * trained on, and left out where the classes were given. */
+static thaw_status match_classes(builder *b, bool given) {
+    const source *from = &b->from;
+    b->unknown = thaw_arena_array(&b->dataset->arena, from->n_classes, sizeof *b->unknown);
     b->n_unknown = 0;
     if (!b->unknown) return fail_memory(b->err);
-    for (size_t i = 0; i < b->scan.n; i++) {
+    for (size_t label = 0; label < b->classes.n; label++)
+        b->place[label] = NOWHERE;
+    for (size_t k = 0; k < from->n_classes; k++) {
         size_t label;
-        bool known = thaw_classes_find(&b->classes, b->scan.names[i], &label);
-        if (!known && !given) return fail_class(b, folder, b->scan.names[i]);
-        if (known)
-            missing[label] = false;
+        if (thaw_classes_find(&b->classes, from->classes[k], &label))
+            b->place[label] = k;
+        else if (from->list && from->list->first[k] == from->list->first[k + 1])
+            continue; /* Its rows are in another split. */
+        else if (given)
+            b->unknown[b->n_unknown++] = k;
         else
-            b->unknown[b->n_unknown++] = b->scan.names[i];
+            return fail_class(b, from->classes[k]);
     }
     return THAW_OK;
 }
 
 /* ---- pictures ------------------------------------------------------------------------------- */
 
-/* Lists the pictures in the folder of a class. */
-static thaw_status scan_class(builder *b, thaw_split split, const char *name) {
-    const char *path = thaw_file_join(&b->dataset->arena, b->dataset->folder[split], name);
-    return path ? thaw_scan_files(&b->scan, path, b->err) : fail_memory(b->err);
+/* Finds the pictures of class k of what is being read: in a folder, by scanning it. */
+static thaw_status count_class(builder *b, size_t k, size_t *n) {
+    *n = b->from.list ? b->from.list->first[k + 1] - b->from.list->first[k] : 0;
+    if (b->from.list) return THAW_OK;
+    const char *path = thaw_file_join(&b->dataset->arena, b->from.path, b->from.classes[k]);
+    THAW_TRY(path ? thaw_scan_files(&b->scan, path, b->err) : fail_memory(b->err));
+    *n = b->scan.n;
+    return THAW_OK;
 }
 
-static thaw_status add_class(builder *b, thaw_split split, size_t label, bool needed) {
-    const char *name = b->classes.name[label];
-    THAW_TRY(scan_class(b, split, name));
-    if (needed && b->scan.n == 0)
-        return thaw_fail(b->err, THAW_ERR_DATA,
-                         "no image in class '%.120s' ('%.400s/%.120s', other files: %zu): add some "
-                         "or remove the folder",
-                         name, b->dataset->folder[split], name, b->scan.n_skipped);
-    return append_scanned(b, label, split);
+static thaw_status fail_no_picture(builder *b, const char *name) {
+    if (b->from.list)
+        return thaw_fail(
+            b->err, THAW_ERR_DATA,
+            "no row of class '%.120s' in '%.600s' is trained on: add some or remove the "
+            "class",
+            name, b->from.path);
+    return thaw_fail(b->err, THAW_ERR_DATA,
+                     "no image in class '%.120s' ('%.400s/%.120s', other files: %zu): add some "
+                     "or remove the folder",
+                     name, b->from.path, name, b->scan.n_skipped);
 }
 
-/* Says which folders were left out, with how many pictures. */
-static thaw_status note_unknown(builder *b, thaw_split split) {
+static thaw_status add_class(builder *b, thaw_split split, size_t label, bool needed, size_t *n) {
+    size_t k = b->place[label];
+    THAW_TRY(count_class(b, k, n));
+    if (needed && *n == 0) return fail_no_picture(b, b->classes.name[label]);
+    return b->from.list ? append_listed(b, k, label, split) : append_scanned(b, label, split);
+}
+
+/* Says which classes were left out, with how many pictures. */
+static thaw_status note_unknown(builder *b) {
     thaw_text list = {0}, advice = {0};
     size_t total = 0;
     if (!b->n_unknown) return THAW_OK;
     for (size_t i = 0; i < b->n_unknown; i++) {
-        THAW_TRY(scan_class(b, split, b->unknown[i]));
-        total += b->scan.n;
-        if (i < LISTED_MAX) thaw_text_add(&list, "%s'%.120s'", i ? ", " : "", b->unknown[i]);
-        if (!advice.n) thaw_classes_advise(&b->classes, b->unknown[i], &advice);
+        size_t n;
+        const char *name = b->from.classes[b->unknown[i]];
+        THAW_TRY(count_class(b, b->unknown[i], &n));
+        total += n;
+        if (i < LISTED_MAX) thaw_text_add(&list, "%s'%.120s'", i ? ", " : "", name);
+        if (!advice.n) thaw_classes_advise(&b->classes, name, &advice);
     }
     if (b->n_unknown > LISTED_MAX) thaw_text_add(&list, " and %zu more", b->n_unknown - LISTED_MAX);
     return add_note(b,
                     thaw_arena_printf(&b->dataset->arena,
                                       "%zu pictures in '%s' are of classes that the training did "
                                       "not know and are left out: %s%s",
-                                      total, b->dataset->folder[split], list.text, advice.text));
+                                      total, b->from.path, list.text, advice.text));
+}
+
+/* What the classes of a source are called in sentences. */
+static const char *kind(const builder *b) {
+    return b->from.list ? "list" : "folder";
 }
 
 static thaw_status fail_none(const builder *b, thaw_split split) {
-    const char *folder = b->dataset->folder[split];
     if (b->n_unknown)
         return thaw_fail(b->err, THAW_ERR_DATA,
-                         "'%.400s' has no picture of the %zu classes of the training, but a folder "
-                         "'%.120s': expected folders called '%.120s' and so on",
-                         folder, b->classes.n, b->unknown[0], b->classes.name[0]);
-    return thaw_fail(b->err, THAW_ERR_DATA, "no image in any class of the %s folder '%.600s'",
-                     thaw_split_name(split), folder);
+                         "'%.400s' has no picture of the %zu classes of the training, but a %s "
+                         "'%.120s': expected %s called '%.120s' and so on",
+                         b->from.path, b->classes.n, b->from.list ? "class" : "folder",
+                         b->from.classes[b->unknown[0]], b->from.list ? "classes" : "folders",
+                         b->classes.name[0]);
+    return thaw_fail(b->err, THAW_ERR_DATA, "no image in any class of the %s %s '%.600s'",
+                     thaw_split_name(split), kind(b), b->from.path);
 }
 
-/* Adds the pictures of one folder; missing has room for a flag a class. */
-static thaw_status add_folder(builder *b, thaw_split split, bool given, bool *missing) {
+/* Adds the pictures of one folder or list; missing has room for a flag a class. */
+static thaw_status add_source(builder *b, const thaw_dataset_spec *spec, thaw_split split,
+                              bool *missing) {
     thaw_dataset *d = b->dataset;
+    bool given = spec->classes != NULL;
     size_t n_before = b->n, n_skipped = 0;
-    THAW_TRY(scan_classes(b, d->folder[split]));
-    size_t n_outside = b->scan.n_skipped, n_again = b->scan.n_again;
-    THAW_TRY(match_classes(b, d->folder[split], given, missing));
+    THAW_TRY(open_source(b, spec, split));
+    bool list = b->from.list;
+    size_t n_outside = list ? 0 : b->scan.n_skipped, n_again = list ? 0 : b->scan.n_again;
+    THAW_TRY(match_classes(b, given));
     for (size_t label = 0; label < d->n_classes; label++) {
-        if (missing[label]) continue;
-        THAW_TRY(add_class(b, split, label, !given && split == THAW_SPLIT_TRAIN));
-        missing[label] = b->scan.n == 0;
+        size_t n = 0;
+        if (b->place[label] != NOWHERE)
+            THAW_TRY(add_class(b, split, label, !given && split == THAW_SPLIT_TRAIN, &n));
+        missing[label] = n == 0;
+        if (list || b->place[label] == NOWHERE) continue;
         n_skipped += b->scan.n_skipped;
         n_again += b->scan.n_again;
     }
     if (b->n == n_before) return fail_none(b, split);
-    THAW_TRY(note_unknown(b, split));
+    THAW_TRY(note_unknown(b));
     THAW_TRY(note_missing(b, missing,
-                          thaw_arena_printf(&d->arena, "the %s folder '%s' has no picture of",
-                                            thaw_split_name(split), d->folder[split])));
-    THAW_TRY(note_count(b, split, "files outside of the class folders, ignored,", n_outside));
-    THAW_TRY(note_count(b, split, "files that are no pictures, skipped,", n_skipped));
-    return note_count(b, split, "links to folders that are read elsewhere, not followed,", n_again);
+                          thaw_arena_printf(&d->arena, "the %s %s '%s' has no picture of",
+                                            thaw_split_name(split), kind(b), b->from.path)));
+    THAW_TRY(note_count(b, "rows that say once more what another one says, ignored,",
+                        list ? b->from.list->n_again : 0));
+    THAW_TRY(note_count(b, "files outside of the class folders, ignored,", n_outside));
+    THAW_TRY(note_count(b, "files that are no pictures, skipped,", n_skipped));
+    return note_count(b, "links to folders that are read elsewhere, not followed,", n_again);
 }
 
 /* ---- holding out ---------------------------------------------------------------------------- */
@@ -328,13 +410,13 @@ static thaw_status note_groups(builder *b, const thaw_grouping *grouping, const 
                                size_t n) {
     size_t n_nested = 0, n_fitting = 0, first = n;
     for (size_t i = 0; i < n; i++) {
-        bool fits = thaw_grouping_fits(grouping, b->name[i]);
-        n_nested += strchr(b->name[i], '/') != NULL;
+        bool fits = thaw_grouping_fits(grouping, b->key[i]);
+        n_nested += strchr(b->key[i], '/') != NULL;
         n_fitting += fits;
         if (!fits && first == n) first = i;
     }
     bool grouped = group && strcasecmp(group, "none") != 0;
-    if (!grouped && 2 * n_nested > n)
+    if (!grouped && !b->has_groups && 2 * n_nested > n)
         return add_note(b,
                         "most pictures lie in folders within their class: if those of one folder "
                         "show the same thing, data.group = folder keeps them on one side");
@@ -343,11 +425,11 @@ static thaw_status note_groups(builder *b, const thaw_grouping *grouping, const 
         return thaw_fail(b->err, THAW_ERR_USAGE,
                          "data.group = %.200s: no picture has such a group; the first is '%.400s' "
                          "in its class",
-                         group, b->name[0]);
+                         group, b->key[0]);
     return add_note(b, thaw_arena_printf(&b->dataset->arena,
                                          "%zu of %zu training pictures have no group by data.group "
                                          "= %s, such as '%s': each is one of its own",
-                                         n - n_fitting, n, group, b->name[first]));
+                                         n - n_fitting, n, group, b->key[first]));
 }
 
 /* Splits the train folder, whose n pictures come first and stand by class. */
@@ -360,7 +442,7 @@ static thaw_status hold_out(builder *b, const thaw_grouping *grouping, double fr
         for (end = first + 1; end < n && b->label[end] == b->label[first]; end++)
             continue;
         size_t n_held_out =
-            thaw_hold_out(grouping, end - first, b->name + first, fraction, held_out + first);
+            thaw_hold_out(grouping, end - first, b->key + first, fraction, held_out + first);
         missing[b->label[first]] = n_held_out == 0;
         total += n_held_out;
     }
@@ -394,12 +476,12 @@ static thaw_status deal_class(builder *b, const thaw_dataset_spec *spec,
                               const thaw_grouping *grouping, size_t n, const size_t *index,
                               const char **names, int *fold, bool *held_out) {
     for (size_t k = 0; k < n; k++)
-        names[k] = b->name[index[k]];
+        names[k] = b->key[index[k]];
     THAW_TRY(thaw_deal(grouping, n, names, spec->n_folds, fold, b->err));
     size_t n_others = 0;
     for (size_t k = 0; k < n; k++) {
         b->split[index[k]] = fold[k] == spec->fold ? THAW_SPLIT_TEST : THAW_SPLIT_TRAIN;
-        if (fold[k] != spec->fold) names[n_others++] = b->name[index[k]];
+        if (fold[k] != spec->fold) names[n_others++] = b->key[index[k]];
     }
     if (spec->validation_fraction > 0)
         thaw_hold_out(grouping, n_others, names, spec->validation_fraction, held_out);
@@ -446,16 +528,25 @@ static thaw_status check_folds(builder *b, const thaw_dataset_spec *spec) {
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
+/* Notes where the pictures of a split are. */
+static thaw_status keep_paths(builder *b, const thaw_dataset_spec *spec, thaw_split split) {
+    thaw_dataset *d = b->dataset;
+    const thaw_list *list = spec->list[split];
+    const char *folder = list ? list->root : spec->folder[split];
+    if (!folder) return THAW_OK;
+    size_t n = strlen(folder);
+    while (n > 1 && folder[n - 1] == '/')
+        n--;
+    d->folder[split] = thaw_arena_string(&d->arena, folder, n);
+    if (list) d->list[split] = thaw_arena_string(&d->arena, list->file, strlen(list->file));
+    b->has_groups |= list && list->has_groups;
+    return d->folder[split] && (d->list[split] || !list) ? THAW_OK : fail_memory(b->err);
+}
+
 static thaw_status build(builder *b, const thaw_dataset_spec *spec) {
     thaw_dataset *d = b->dataset;
-    for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
-        if (!spec->folder[s]) continue;
-        size_t n = strlen(spec->folder[s]);
-        while (n > 1 && spec->folder[s][n - 1] == '/')
-            n--;
-        d->folder[s] = thaw_arena_string(&d->arena, spec->folder[s], n);
-        if (!d->folder[s]) return fail_memory(b->err);
-    }
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++)
+        THAW_TRY(keep_paths(b, spec, (thaw_split)s));
     d->validation_fraction = spec->validation_fraction;
     d->fold = spec->fold;
     d->n_folds = spec->n_folds;
@@ -463,9 +554,10 @@ static thaw_status build(builder *b, const thaw_dataset_spec *spec) {
     if (!b->notes) return fail_memory(b->err);
     THAW_TRY(find_classes(b, spec));
     bool *missing = thaw_arena_array(&d->arena, d->n_classes, sizeof *missing);
-    if (!missing) return fail_memory(b->err);
+    b->place = thaw_arena_array(&d->arena, d->n_classes, sizeof *b->place);
+    if (!missing || !b->place) return fail_memory(b->err);
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
-        if (d->folder[s]) THAW_TRY(add_folder(b, s, spec->classes != NULL, missing));
+        if (d->folder[s]) THAW_TRY(add_source(b, spec, (thaw_split)s, missing));
     if (spec->n_folds > 0)
         THAW_TRY(check_folds(b, spec));
     else if (spec->validation_fraction > 0)
@@ -475,7 +567,7 @@ static thaw_status build(builder *b, const thaw_dataset_spec *spec) {
 
 thaw_status thaw_dataset_open(thaw_dataset *dataset, const thaw_dataset_spec *spec,
                               thaw_error *err) {
-    assert(spec->classes || spec->folder[THAW_SPLIT_TRAIN]);
+    assert(spec->classes || spec->folder[THAW_SPLIT_TRAIN] || spec->list[THAW_SPLIT_TRAIN]);
     *dataset = (thaw_dataset){0};
     builder b = {
         .dataset = dataset, .err = err, .scan = {.arena = &dataset->arena, .stop = spec->stop}};
@@ -489,9 +581,14 @@ void thaw_dataset_close(thaw_dataset *dataset) {
 }
 
 void thaw_dataset_path(const thaw_dataset *dataset, size_t i, char path[PATH_MAX]) {
-    /* It fits: the scan has opened the file's folder by a path of this length. */
-    snprintf(path, PATH_MAX, "%s/%s/%s", dataset->folder[dataset->source[i]],
-             dataset->class_name[dataset->label[i]], dataset->name[i]);
+    /* It fits: the scan has opened the file's folder by a path of this length, and so has the list looked. */
+    const char *folder = dataset->folder[dataset->source[i]];
+    if (dataset->list[dataset->source[i]])
+        snprintf(path, PATH_MAX, "%s%s%s", folder, *folder && strcmp(folder, "/") != 0 ? "/" : "",
+                 dataset->name[i]);
+    else
+        snprintf(path, PATH_MAX, "%s/%s/%s", folder, dataset->class_name[dataset->label[i]],
+                 dataset->name[i]);
 }
 
 size_t thaw_dataset_count(const thaw_dataset *dataset, thaw_split split) {

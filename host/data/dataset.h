@@ -1,4 +1,5 @@
-/* The index of a dataset of pictures: one folder a class, ROOT/CLASS/any/depth/file.
+/* The index of a dataset of pictures: one folder a class, ROOT/CLASS/any/depth/file, or lists of
+ * pictures (see list.h).
  *
  * Classes and files stand in natural order (2 before 10). What is a picture is decided by content
  * when it is decoded; here only well-known other files are left out. Names that start with a point,
@@ -13,46 +14,38 @@
 #include <stdio.h>
 
 #include "arena.h"
-#include "enum.h"
+#include "list.h"
 #include "options/options.h"
 #include "status.h"
 
-#define THAW_SPLIT_LIST(X)                 \
-    X(THAW_SPLIT_TRAIN, "train")           \
-    X(THAW_SPLIT_VALIDATION, "validation") \
-    X(THAW_SPLIT_TEST, "test")
-typedef enum thaw_split {
-    THAW_SPLIT_LIST(THAW_ENUM_VALUE) THAW_SPLIT_COUNT,
-} thaw_split;
-
-/* "train", "validation", "test". */
-const char *thaw_split_name(thaw_split split);
-
-/* Where the pictures are. A folder that is NULL has no pictures. */
+/* Where the pictures are: for each split a folder of classes, a list, or neither. */
 typedef struct thaw_dataset_spec {
     const char *folder[THAW_SPLIT_COUNT];
-    double validation_fraction; /* Of each class of the train folder; 0 when there is a folder. */
+    const thaw_list *list[THAW_SPLIT_COUNT];
+    const char *root; /* Of lists that are still to be read; NULL: as thaw_list_read has it. */
+    double validation_fraction; /* Of each class that is trained on; 0 when pictures validate. */
     const char *group;          /* What is held out as a whole, see data.group; NULL: a picture. */
     int fold,
-        n_folds; /* Pictures of all folders are dealt to n_folds parts, and number `fold` of them, from
+        n_folds; /* Pictures of all splits are dealt to n_folds parts, and number `fold` of them, from
                         * 0, is the test; validation_fraction is of the others. n_folds 0: none of that. */
     const char *const
         *classes; /* The class names, in order, of which folders may hold more or fewer;
-                                 * NULL: those of the train folder. */
+                                 * NULL: those of what is trained on. */
     size_t n_classes;
     const volatile int *stop; /* Becomes non-zero: stop soon with ERR_INTERRUPTED. NULL: never. */
 } thaw_dataset_spec;
 
-/* Structure of arrays: picture i is label[i], split[i] and thaw_dataset_path(i). Sorted by folder,
+/* Structure of arrays: picture i is label[i], split[i] and thaw_dataset_path(i). Sorted by source,
  * then by label, then by name. */
 typedef struct thaw_dataset {
     size_t n, n_classes;
     const char *const *class_name; /* [n_classes] */
     const uint32_t *label;         /* [n], index of the class. */
     const uint8_t *split;          /* [n], a thaw_split. */
-    const uint8_t *source;         /* [n], index into folder. */
-    const char *const *name;       /* [n], path inside the class folder. */
-    const char *folder[THAW_SPLIT_COUNT];
+    const uint8_t *source;         /* [n], index into folder and list. */
+    const char *const *name; /* [n], path inside the class folder; of a list, inside its root. */
+    const char *folder[THAW_SPLIT_COUNT]; /* Of classes; of a list, its root. */
+    const char *list[THAW_SPLIT_COUNT];   /* The list's own path; NULL: the folder holds classes. */
     double validation_fraction; /* Of the train folder; 0: nothing of it was to be held out. */
     int fold, n_folds;          /* As asked for. */
     const char *const *notes;   /* [n_notes], sentences for the user: what was skipped or is odd. */
@@ -60,7 +53,7 @@ typedef struct thaw_dataset {
     thaw_arena arena; /* Owns all of it. */
 } thaw_dataset;
 
-/* Reads the folders of spec. Free with thaw_dataset_close, also after a failure.
+/* Reads the folders of spec; of its lists nothing is kept. Free with thaw_dataset_close, also after a failure.
  *
  * THAW_ERR_IO: a folder is missing or cannot be read. THAW_ERR_DATA: a folder without class
  * folders, one class only, a class without a picture in the folder that defines the classes, two
@@ -73,15 +66,15 @@ thaw_status thaw_dataset_open(thaw_dataset *dataset, const thaw_dataset_spec *sp
 
 void thaw_dataset_close(thaw_dataset *dataset);
 
-/* Finds out how folder is laid out: one that holds folders whose names stand for splits (train,
- * Training_set, val, dev, testing and their like, in any case) and no others gives these; one without
- * such names is itself the train folder. Sets spec->folder: paths in the arena, or folder itself.
- * THAW_ERR_IO; THAW_ERR_DATA: two folders for one split, splits beside folders that are none, or a
- * folder one level too high. */
+/* Finds out what folder is. A list is read into the arena, and its column of splits, where there is one,
+ * gives these. A folder that holds folders whose names stand for splits (see thaw_split_of_name) and no
+ * others gives these; one without such names is itself the train folder. Sets spec->folder and
+ * spec->list: in the arena, or folder itself. THAW_ERR_IO; THAW_ERR_DATA: two folders for one split, splits
+ * beside folders that are none, or a folder one level too high; and what thaw_list_read says. */
 thaw_status thaw_dataset_find_splits(const char *folder, thaw_dataset_spec *spec, thaw_arena *arena,
                                      thaw_error *err);
 
-/* What data.train, data.validation, data.test and data.group ask for; spec->stop stays. Under auto,
+/* What data.train, data.validation, data.test, data.root and data.group ask for; spec->stop stays. Under auto,
  * folders in data.train count, and else a tenth of the training pictures validates. THAW_ERR_USAGE without
  * data.train, THAW_ERR_DATA where that has no pictures to train on. */
 thaw_status thaw_dataset_spec_from_options(const thaw_options *options, thaw_dataset_spec *spec,

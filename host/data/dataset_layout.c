@@ -1,53 +1,15 @@
-/* Which folders hold the splits of a dataset. */
-#include <ctype.h>
+/* Which folders or rows of a list hold the splits of a dataset. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "dataset.h"
 #include "file.h"
 #include "scan.h"
-#include "text.h"
-
-enum { WORD_MAX = 32 }; /* Names of splits are shorter. */
 
 /* Of the training pictures, where nothing says what validates. */
 static const double auto_fraction = 0.1;
 
 /* ---- names ---------------------------------------------------------------------------------- */
-
-/* "Training_Set" is "training": small letters, without what only joins words and without what all
- * folders are. "" for what is too long to be one word. */
-static void simplify(const char *name, char word[WORD_MAX]) {
-    static const char *const suffixes[] = {"set", "data", "images", "pictures", "split"};
-    size_t n = 0;
-    for (; *name && n + 1 < WORD_MAX; name++)
-        if (!strchr("_-. ", *name)) word[n++] = (char)tolower((unsigned char)*name);
-    word[*name ? 0 : n] = '\0';
-    n = strlen(word);
-    for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        size_t end = strlen(suffixes[i]);
-        if (n <= end || strcmp(word + n - end, suffixes[i]) != 0) continue;
-        word[n - end] = '\0';
-        return;
-    }
-}
-
-/* The split that a folder's name stands for; THAW_SPLIT_COUNT for none. */
-static thaw_split split_of_name(const char *name) {
-    static const struct {
-        thaw_split split;
-        const char *words[8];
-    } splits[] = {
-        {THAW_SPLIT_TRAIN, {"train", "training", "trn"}},
-        {THAW_SPLIT_VALIDATION,
-         {"validation", "valid", "val", "dev", "development", "eval", "evaluation"}},
-        {THAW_SPLIT_TEST, {"test", "testing", "tst"}},
-    };
-    char word[WORD_MAX];
-    simplify(name, word);
-    for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
-        if (thaw_text_find(splits[i].words, word) >= 0) return splits[i].split;
-    return THAW_SPLIT_COUNT;
-}
 
 /* What the names of a folder's folders say. */
 typedef struct layout {
@@ -58,7 +20,7 @@ typedef struct layout {
 static layout read_layout(const thaw_scan *scan) {
     layout l = {0};
     for (size_t i = 0; i < scan->n; i++) {
-        bool is_split = split_of_name(scan->names[i]) != THAW_SPLIT_COUNT;
+        bool is_split = thaw_split_of_name(scan->names[i]) != THAW_SPLIT_COUNT;
         const char **first = is_split ? &l.split : &l.other;
         if (!*first) *first = scan->names[i];
         *(is_split ? &l.n_splits : &l.n_others) += 1;
@@ -82,7 +44,7 @@ static thaw_status check_mixed(const char *folder, const thaw_scan *scan, const 
     thaw_scan inside = {.arena = scan->arena, .stop = scan->stop};
     thaw_status status = THAW_OK;
     for (size_t i = 0; status == THAW_OK && i < scan->n; i++) {
-        if (split_of_name(scan->names[i]) == THAW_SPLIT_COUNT) continue;
+        if (thaw_split_of_name(scan->names[i]) == THAW_SPLIT_COUNT) continue;
         status = scan_inside(&inside, folder, scan->names[i], err);
         if (status == THAW_OK && inside.n > 0)
             status = thaw_fail(err, THAW_ERR_DATA,
@@ -120,7 +82,7 @@ static thaw_status check_level(const char *folder, const thaw_scan *scan, thaw_e
 static thaw_status take_splits(const char *folder, const thaw_scan *scan, thaw_dataset_spec *spec,
                                thaw_arena *arena, thaw_error *err) {
     for (size_t i = 0; i < scan->n; i++) {
-        thaw_split split = split_of_name(scan->names[i]);
+        thaw_split split = thaw_split_of_name(scan->names[i]);
         const char **taken = &spec->folder[split];
         if (*taken)
             return thaw_fail(err, THAW_ERR_DATA,
@@ -140,10 +102,71 @@ static thaw_status find_splits(const char *folder, const thaw_scan *scan, thaw_d
     return l.n_splits ? check_mixed(folder, scan, &l, err) : check_level(folder, scan, err);
 }
 
+/* ---- lists ---------------------------------------------------------------------------------- */
+
+static bool is_file(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
+static thaw_status read_list(const char *file, const thaw_dataset_spec *spec, thaw_arena *arena,
+                             thaw_list **list, thaw_error *err) {
+    const thaw_list_spec wanted = {.file = file,
+                                   .root = spec->root,
+                                   .trained = spec->list[THAW_SPLIT_TRAIN],
+                                   .stop = spec->stop};
+    *list = thaw_arena_alloc(arena, sizeof **list);
+    return *list ? thaw_list_read(*list, &wanted, arena, err)
+                 : thaw_fail_memory(err, "for the list '%.600s'", file);
+}
+
+/* Gives the rows of a split to it; false in *any: there are none. */
+static thaw_status take_rows(const thaw_list *list, thaw_split split, thaw_dataset_spec *spec,
+                             thaw_arena *arena, thaw_error *err) {
+    thaw_list *rows = thaw_arena_alloc(arena, sizeof *rows);
+    if (!rows) return thaw_fail_memory(err, "for the list '%.600s'", list->file);
+    THAW_TRY(thaw_list_select(list, split, arena, rows, err));
+    spec->list[split] = rows->n ? rows : NULL;
+    return THAW_OK;
+}
+
+static thaw_status find_listed_splits(const char *file, thaw_dataset_spec *spec, thaw_arena *arena,
+                                      thaw_error *err) {
+    thaw_list *list;
+    THAW_TRY(read_list(file, spec, arena, &list, err));
+    spec->list[THAW_SPLIT_TRAIN] = list;
+    for (int s = 0; s < THAW_SPLIT_COUNT && list->has_splits; s++)
+        THAW_TRY(take_rows(list, (thaw_split)s, spec, arena, err));
+    return THAW_OK;
+}
+
+/* The pictures of one split, at path: a folder of classes, or a list, of which all counts unless it has a
+ * column of splits. */
+static thaw_status take_path(const char *path, thaw_split split, thaw_dataset_spec *spec,
+                             thaw_arena *arena, thaw_error *err) {
+    thaw_list *list;
+    spec->folder[split] = path;
+    spec->list[split] = NULL;
+    if (!is_file(path)) return THAW_OK;
+    spec->folder[split] = NULL;
+    THAW_TRY(read_list(path, spec, arena, &list, err));
+    spec->list[split] = list;
+    if (!list->has_splits) return THAW_OK;
+    THAW_TRY(take_rows(list, split, spec, arena, err));
+    if (spec->list[split]) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_DATA,
+                     "'%.600s' has a column of splits, and no row of it says %s", path,
+                     thaw_split_name(split));
+}
+
+/* ---- the whole ------------------------------------------------------------------------------ */
+
 thaw_status thaw_dataset_find_splits(const char *folder, thaw_dataset_spec *spec, thaw_arena *arena,
                                      thaw_error *err) {
     thaw_scan scan = {.arena = arena, .stop = spec->stop};
     memset(spec->folder, 0, sizeof spec->folder);
+    memset(spec->list, 0, sizeof spec->list);
+    if (is_file(folder)) return find_listed_splits(folder, spec, arena, err);
     thaw_status status = thaw_scan_folders(&scan, folder, err);
     if (status == THAW_OK) status = find_splits(folder, &scan, spec, arena, err);
     thaw_scan_free(&scan);
@@ -166,26 +189,70 @@ static thaw_status read_fold(const char *text, thaw_dataset_spec *spec, thaw_err
     return THAW_OK;
 }
 
+static bool any_list(const thaw_dataset_spec *spec, bool with_groups, const char **file) {
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
+        const thaw_list *list = spec->list[s];
+        if (!list || (with_groups && !list->has_groups)) continue;
+        *file = list->file;
+        return true;
+    }
+    return false;
+}
+
+/* What was asked for and has no part, or a part that a list has already. */
+static thaw_status check_lists(const thaw_options *options, const thaw_dataset_spec *spec,
+                               thaw_error *err) {
+    const char *file;
+    if (spec->root && !any_list(spec, false, &file))
+        return thaw_fail(
+            err, THAW_ERR_USAGE,
+            "data.root = %.300s has no part where no list of pictures is read: leave it "
+            "out",
+            spec->root);
+    if (thaw_options_has_default(options, "data.group") || !any_list(spec, true, &file))
+        return THAW_OK;
+    return thaw_fail(err, THAW_ERR_USAGE,
+                     "data.group = %.200s, and the group column of '%.300s', both say what stays "
+                     "together: leave one out",
+                     spec->group, file);
+}
+
+static bool any_of(const thaw_dataset_spec *spec, thaw_split split) {
+    return spec->folder[split] || spec->list[split];
+}
+
+static thaw_status fail_untrained(const char *train, thaw_error *err) {
+    if (is_file(train))
+        return thaw_fail(err, THAW_ERR_DATA,
+                         "'%.600s' has a column of splits, and no row of it says train", train);
+    return thaw_fail(err, THAW_ERR_DATA,
+                     "'%.600s' holds splits, but none to train on: expected a folder called "
+                     "train beside them, or of classes",
+                     train);
+}
+
 thaw_status thaw_dataset_spec_from_options(const thaw_options *options, thaw_dataset_spec *spec,
                                            thaw_arena *arena, thaw_error *err) {
     const char *train = options->data.train;
     thaw_opt_held_out validation = options->data.validation;
-    *spec = (thaw_dataset_spec){.group = options->data.group, .stop = spec->stop};
+    *spec = (thaw_dataset_spec){
+        .root = options->data.root, .group = options->data.group, .stop = spec->stop};
     THAW_TRY(thaw_options_require(options, "data.train", err));
     THAW_TRY(thaw_dataset_find_splits(train, spec, arena, err));
-    if (!spec->folder[THAW_SPLIT_TRAIN])
-        return thaw_fail(err, THAW_ERR_DATA,
-                         "'%.600s' holds splits, but none to train on: expected a folder called "
-                         "train beside them, or of classes",
-                         train);
-    if (!thaw_is_auto(validation.fraction)) spec->folder[THAW_SPLIT_VALIDATION] = validation.folder;
-    if (!spec->folder[THAW_SPLIT_VALIDATION])
+    if (!any_of(spec, THAW_SPLIT_TRAIN)) return fail_untrained(train, err);
+    if (validation.folder)
+        THAW_TRY(take_path(validation.folder, THAW_SPLIT_VALIDATION, spec, arena, err));
+    else if (!thaw_is_auto(validation.fraction))
+        spec->folder[THAW_SPLIT_VALIDATION] = NULL, spec->list[THAW_SPLIT_VALIDATION] = NULL;
+    bool validates = any_of(spec, THAW_SPLIT_VALIDATION);
+    if (!validates)
         spec->validation_fraction =
             thaw_is_auto(validation.fraction) ? auto_fraction : validation.fraction;
-    if (!thaw_is_auto(options->data.test)) spec->folder[THAW_SPLIT_TEST] = options->data.test;
+    if (!thaw_is_auto(options->data.test))
+        THAW_TRY(take_path(options->data.test, THAW_SPLIT_TEST, spec, arena, err));
+    THAW_TRY(check_lists(options, spec, err));
     THAW_TRY(read_fold(options->data.fold, spec, err));
-    /* A folder's pictures validate no more once they are dealt. */
-    if (spec->n_folds && spec->folder[THAW_SPLIT_VALIDATION])
-        spec->validation_fraction = auto_fraction;
+    /* Pictures validate no more once they are dealt. */
+    if (spec->n_folds && validates) spec->validation_fraction = auto_fraction;
     return THAW_OK;
 }

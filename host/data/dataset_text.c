@@ -45,10 +45,10 @@ static void write_sources(FILE *out, const thaw_dataset *d) {
     for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
         if (d->folder[s]) {
             fprintf(out, "%-10s  ", thaw_split_name(s));
-            thaw_utf8_put(out, d->folder[s], 0);
+            thaw_utf8_put(out, d->list[s] ? d->list[s] : d->folder[s], 0);
             fputc('\n', out);
         } else if (s == THAW_SPLIT_VALIDATION && d->validation_fraction > 0) {
-            fprintf(out, "%-10s  %g of the train folder's pictures, chosen by their names\n",
+            fprintf(out, "%-10s  %g of the training pictures, chosen by their names\n",
                     thaw_split_name(s), d->validation_fraction);
         }
     }

@@ -11,8 +11,6 @@
 
 #include "text.h"
 
-enum { CHUNK_BYTES = 32 * 1024 };
-
 /* The path that a scan has reached. */
 typedef struct walk {
     thaw_scan *scan;
@@ -53,7 +51,7 @@ static thaw_status fail_read(const walk *w, int code) {
         return thaw_fail(
             w->err, THAW_ERR_IO,
             "'%.600s' is a file: expected a folder with one sub-folder of pictures for "
-            "each class; lists of pictures are not read",
+            "each class",
             w->path);
     if (code == ENOENT && strchr(w->path, '\\'))
         return thaw_fail(w->err, THAW_ERR_IO,
@@ -129,20 +127,6 @@ static thaw_status see(const walk *w, const struct stat *info, bool *is_new) {
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-/* A packed copy of n bytes and a NUL; NULL when memory is short. */
-static const char *pack(thaw_scan *scan, const char *text, size_t n) {
-    if (n + 1 > scan->chunk_left) {
-        size_t size = n + 1 > CHUNK_BYTES ? n + 1 : CHUNK_BYTES;
-        scan->chunk = thaw_arena_alloc(scan->arena, size);
-        scan->chunk_left = scan->chunk ? size : 0;
-        if (!scan->chunk) return NULL;
-    }
-    char *copy = memcpy(scan->chunk, text, n + 1);
-    scan->chunk += n + 1;
-    scan->chunk_left -= n + 1;
-    return copy;
-}
-
 static bool has_room(thaw_scan *scan) {
     if (scan->n < scan->capacity) return true;
     size_t capacity = scan->capacity ? 2 * scan->capacity : 256;
@@ -157,7 +141,8 @@ static bool has_room(thaw_scan *scan) {
 static thaw_status list_path(walk *w) {
     thaw_scan *scan = w->scan;
     const char *name = NULL;
-    if (has_room(scan)) name = pack(scan, w->path + w->root_bytes, w->bytes - w->root_bytes);
+    if (has_room(scan))
+        name = thaw_arena_pack(scan->arena, w->path + w->root_bytes, w->bytes - w->root_bytes);
     if (!name) return thaw_fail_memory(w->err, "for the names of the files");
     scan->names[scan->n++] = name;
     return THAW_OK;

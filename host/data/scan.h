@@ -13,8 +13,8 @@ typedef struct thaw_folder_id {
     uint64_t device, inode;
 } thaw_folder_id;
 
-/* One scan after the other. Start: {.arena = where the names go}. Names are packed, since there may
- * be millions; only the lists are the scan's own.
+/* One scan after the other. Start: {.arena = where the names go}. Only the lists are the scan's
+ * own.
  *
  * A folder is read once, however many links lead to it: what stands in it belongs to the first that
  * gets there, and the folders that thaw_scan_folders lists belong to nobody but themselves. */
@@ -27,8 +27,6 @@ typedef struct thaw_scan {
     size_t n_again;       /* Links to a folder that is read elsewhere. */
     thaw_folder_id *seen; /* [seen_size], a hash table; a place with inode 0 is free. */
     size_t n_seen, seen_size;
-    char *chunk; /* Room for the next names. */
-    size_t chunk_left;
 } thaw_scan;
 
 /* Lists the folders in folder, and forgets which folders were read before. Files beside them count

@@ -216,7 +216,7 @@ static thaw_status parse_held_out(const thaw__option *row, const char *text, tha
 }
 
 static void describe_held_out(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
-    snprintf(text, THAW__EXPECTED_TEXT, "%sa folder or a fraction from %g to %g",
+    snprintf(text, THAW__EXPECTED_TEXT, "%sa folder, a list or a fraction from %g to %g",
              row->automatic ? "auto, " : "", row->range->least, row->range->most);
 }
 

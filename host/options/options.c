@@ -136,18 +136,22 @@ static const thaw__option table[] = {
     {.key = "data.train", .used_by = HERE, PATH(data.train), .fallback = "",
      .aliases = "training_dir",
      .help = "Folder with one sub-folder of pictures for each class; or one with train, validation "
-             "and test folders of that kind, by these or similar names."},
+             "and test folders of that kind, by these or similar names; or a list: a .csv with a header "
+             "such as path,label,split,group, of which the last two may be missing, or MXNet's .lst."},
+    {.key = "data.root", .used_by = HERE | EVAL, PATH(data.root), AUTO,
+     .help = "Folder that the paths in lists are relative to and stay in; auto is the list's own, "
+             "and for one in a folder NAME_lst the folder NAME beside that."},
     {.key = "data.validation", .used_by = TRAIN, HELD_OUT(data.validation), AUTO, RANGE(0, 0.9),
-     .help = "Folder of the same classes, or the fraction of the training pictures that is held "
-             "out, chosen by name; auto is the validation folder in data.train, and where there is "
-             "none, 0.1."},
+     .help = "Folder or list of the same classes, or the fraction of the training pictures that is "
+             "held out, chosen by name; auto is what validates in data.train, and where nothing does, "
+             "0.1."},
     {.key = "data.group", .used_by = TRAIN, TEXT(data.group), .fallback = "none",
      .help = "Pictures that stay on one side when some are held out: none, folder (what lies in one "
              "folder within its class), or a regular expression for the path within the class, "
              "such as ^(.*)_view[0-9]+, whose first parenthesis is the group."},
     {.key = "data.test", .used_by = HERE, PATH(data.test), AUTO,
-     .help = "Folder of the same classes that only the final report uses; auto is the test folder "
-             "in data.train, if there is one."},
+     .help = "Folder or list of the same classes that only the final report uses; auto is what tests "
+             "in data.train, if anything does."},
     {.key = "data.fold", .used_by = TRAIN, TEXT(data.fold), .fallback = "",
      .help = "For cross-validation: 2/5 deals all pictures, whatever folders they lie in, to five parts by "
              "their names, tests on the second and trains on the others."},

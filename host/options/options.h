@@ -157,7 +157,7 @@ typedef struct thaw_options {
     struct {
         const char *train;
         thaw_opt_held_out validation;
-        const char *group, *test, *fold;
+        const char *root, *group, *test, *fold;
         int64_t classes, pictures; /* Expected. */
         thaw_opt_limit max_bad;
     } data;

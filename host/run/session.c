@@ -97,7 +97,7 @@ static thaw_status check_names(const thaw_dataset *d, thaw_error *err) {
     for (size_t k = 0; k < d->n_classes; k++) {
         if (!thaw_json_holds(d->class_name[k]))
             return thaw_fail(err, THAW_ERR_DATA,
-                             "the name of the class folder '%.120s' is not UTF-8; rename it",
+                             "the name of the class '%.120s' is not UTF-8; rename it",
                              d->class_name[k]);
     }
     return THAW_OK;

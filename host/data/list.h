@@ -1,0 +1,67 @@
+/* A list of pictures, in place of folders of classes.
+ *
+ *   NAME.csv   a header and a row a picture (RFC 4180): path,label[,split][,group], other columns are
+ *              left alone. split: train (or nothing), validation or test, in any of the words that
+ *              folders of splits may have; group: pictures of one stay on one side.
+ *   NAME.lst   MXNet's: index TAB class id TAB path. A class is called as the folder that its
+ *              pictures lie in when each id has one of its own, and else by its id; the order of the
+ *              classes is that of the ids.
+ *
+ * Paths are relative to the list's root and stay below it: ".." is refused, and an absolute path is
+ * read where it begins with the root, so that a root of / allows them all.
+ */
+#ifndef THAW_LIST_H
+#define THAW_LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "split.h"
+#include "status.h"
+
+typedef struct thaw_listed {
+    const char *path;  /* Below the root. */
+    const char *group; /* NULL: it is by itself. */
+    uint32_t label;    /* Into the list's classes. */
+    uint32_t row;      /* Where the list says so, from 1. */
+    thaw_split split;
+} thaw_listed;
+
+typedef struct thaw_list {
+    const char *file;
+    const char *root;    /* thaw_file_join(root, path) is a picture; "": the working folder. */
+    thaw_listed *rows;   /* [n], by label, then by path in natural order. */
+    const size_t *first; /* [n_classes + 1], where the rows of a class begin. */
+    size_t n, n_again;   /* n_again: rows that say once more what another one says. */
+    const char *const *classes; /* [n_classes]; in natural order those of a CSV. */
+    const int64_t *ids;         /* [n_classes], of each class; NULL: the list has names. */
+    size_t n_classes;
+    bool has_splits, has_groups;
+} thaw_list;
+
+typedef struct thaw_list_spec {
+    const char *file;
+    const char
+        *root; /* NULL: the list's own folder; where that is called NAME_lst and a folder NAME
+                       * lies beside it, as in SageMaker's channels, NAME. */
+    const thaw_list *trained; /* The list that is trained on, whose names ids have; NULL: none. */
+    const volatile int *stop; /* Becomes non-zero: ERR_INTERRUPTED. NULL: never. */
+} thaw_list_spec;
+
+/* Reads a whole list into the arena. ERR_IO: it cannot be read; ERR_FORMAT: it is no such list, with the row
+ * and its text; ERR_UNSUPPORTED: a file of another kind, or pictures with several labels; ERR_DATA: it
+ * lists nothing, paths lead out of the root, or two rows disagree on one picture; ERR_INTERRUPTED. */
+thaw_status thaw_list_read(thaw_list *list, const thaw_list_spec *spec, thaw_arena *arena,
+                           thaw_error *err);
+
+/* The same list with the rows of one split alone; n is 0 when it has none. ERR_NOMEM. */
+thaw_status thaw_list_select(const thaw_list *list, thaw_split split, thaw_arena *arena,
+                             thaw_list *selected, thaw_error *err);
+
+/* What of a row's path stands behind the folder that is called like its class; all of it where there is
+ * none. So a picture has the same name in a list as in folders of classes. */
+const char *thaw_list_name(const thaw_list *list, const thaw_listed *row);
+
+#endif
