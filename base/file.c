@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -281,6 +282,17 @@ thaw_status thaw_file_make_folders(const char *path, thaw_error *err) {
     }
     int code = make_folder(part);
     return code ? fail_errno(err, "make the folder", path, code) : THAW_OK;
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *walk) {
+    (void)info, (void)kind, (void)walk;
+    remove(path);
+    return 0;
+}
+
+void thaw_file_remove_tree(const char *path) {
+    enum { DESCRIPTORS = 16 };
+    nftw(path, remove_one, DESCRIPTORS, FTW_DEPTH | FTW_PHYS);
 }
 
 char *thaw_file_join(thaw_arena *arena, const char *folder, const char *name) {

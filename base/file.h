@@ -58,6 +58,9 @@ int thaw_file_open_inside(const char *folder, const char *name);
 /* Makes the folder and the folders above it where they are missing. THAW_ERR_IO. */
 thaw_status thaw_file_make_folders(const char *path, thaw_error *err);
 
+/* Removes path, and all below it where it is a folder; links are removed, not followed. */
+void thaw_file_remove_tree(const char *path);
+
 /* "folder/name" with one slash between; name alone when folder is "" or name is absolute. In the
  * arena; NULL when memory is short. */
 char *thaw_file_join(thaw_arena *arena, const char *folder, const char *name);

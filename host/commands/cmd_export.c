@@ -1,10 +1,13 @@
-/* thaw export RUN --safetensors FILE: the trained weights, for PyTorch and its like. */
+/* thaw export RUN --safetensors FILE: the trained weights, for PyTorch and its like.
+ * thaw export RUN --tar FILE: what serves the run, packed. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "commands.h"
 #include "file.h"
 #include "json.h"
+#include "model/archive.h"
 #include "model/safetensors.h"
 #include "utf8.h"
 
@@ -31,8 +34,8 @@ static thaw_status find_cut(const char *run, const thaw_model *model, thaw_arena
     return status;
 }
 
-static thaw_status export_run(const char *run, const char *to, thaw_model *model, thaw_arena *arena,
-                              thaw_error *err) {
+static thaw_status export_weights(const char *run, const char *to, thaw_model *model,
+                                  thaw_arena *arena, thaw_error *err) {
     char *path = thaw_file_join(arena, run, "model.onnx");
     int node, n;
     if (!path) return thaw_fail_memory(err, "for the model's name");
@@ -44,12 +47,30 @@ static thaw_status export_run(const char *run, const char *to, thaw_model *model
     return THAW_OK;
 }
 
+/* What an endpoint unpacks must lie at the archive's root. */
+static thaw_status export_bundle(const char *run, const char *const *names, const char *to,
+                                 thaw_error *err) {
+    if (!thaw_archive_is(to) || strcasecmp(to + strlen(to) - 2, "gz") != 0)
+        return thaw_fail(err, THAW_ERR_USAGE, "export.tar = %.600s: expected the name of a .tar.gz",
+                         to);
+    THAW_TRY(thaw_archive_pack(run, names, to, err));
+    thaw_utf8_put(stdout, to, 0);
+    printf(": the run's model.onnx, bundle.json and golden pictures\n");
+    return THAW_OK;
+}
+
 thaw_status thaw_cmd_export(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
+    static const char *const bundle[] = {"model.onnx", "bundle.json", "golden", NULL};
+    const char *run = cli->args[0], *weights = options->export_to.safetensors;
+    const char *tar = options->export_to.tar;
     thaw_model model = {0};
     thaw_arena arena = {0};
-    THAW_TRY(thaw_options_require(options, "export.safetensors", err));
-    thaw_status status =
-        export_run(cli->args[0], options->export_to.safetensors, &model, &arena, err);
+    if (!*weights && !*tar)
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "export needs --safetensors FILE or --tar FILE.tar.gz");
+    thaw_status status = THAW_OK;
+    if (*weights) status = export_weights(run, weights, &model, &arena, err);
+    if (status == THAW_OK && *tar) status = export_bundle(run, bundle, tar, err);
     thaw_model_free(&model);
     thaw_arena_free(&arena);
     return status;

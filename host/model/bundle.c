@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "model_file.h"
 #include "onnx/onnx_write.h"
 
 enum {
@@ -146,20 +147,6 @@ static thaw_status check_golden(thaw_bundle *b, const char *run, thaw_error *err
     return status;
 }
 
-static thaw_status check_hash(const thaw_bundle *b, const char *path, thaw_error *err) {
-    thaw_arena arena = {0};
-    char *bytes, text[THAW_HASH_TEXT];
-    size_t n;
-    thaw_status status = thaw_file_read(path, (size_t)INT32_MAX, &arena, &bytes, &n, err);
-    if (status == THAW_OK) thaw_hash_text(thaw_hash_bytes((thaw_hash){0}, bytes, n), text);
-    thaw_arena_free(&arena);
-    THAW_TRY(status);
-    const char *want = json_string_value(json_object_get(b->json, "model_hash"));
-    if (want && strcmp(want, text) == 0) return THAW_OK;
-    return thaw_fail(err, THAW_ERR_MISMATCH,
-                     "%s is not the model that its bundle.json was written for; restore it", path);
-}
-
 /* The file's second output, if the bundle knows of it. */
 static thaw_status open_old(thaw_bundle *b, thaw_error *err) {
     thaw_model *model = &b->network.model;
@@ -187,7 +174,7 @@ static thaw_status open_parts(thaw_bundle *b, const char *run, thaw_error *err) 
     thaw_preprocess preprocess = {0};
     THAW_TRY(
         thaw_preprocess_parse(json_object_get(b->json, "preprocess"), json_path, &preprocess, err));
-    THAW_TRY(check_hash(b, model_path, err));
+    THAW_TRY(thaw_model_check_hash(model_path, b->json, err));
     const json_t *old = json_object_get(b->json, "old");
     if (old) THAW_TRY(thaw_kept_head_parse(&b->old, old, json_path, &b->arena, err));
     THAW_TRY(thaw_network_open_bundle(&b->network, model_path, b->old.output, &preprocess, err));
@@ -336,15 +323,6 @@ static thaw_status golden_json(const thaw_bundle_spec *spec, const char *model_p
     return status;
 }
 
-static thaw_status hash_file(const char *path, thaw_arena *arena, char text[THAW_HASH_TEXT],
-                             thaw_error *err) {
-    char *bytes;
-    size_t n;
-    THAW_TRY(thaw_file_read(path, (size_t)INT32_MAX, arena, &bytes, &n, err));
-    thaw_hash_text(thaw_hash_bytes((thaw_hash){0}, bytes, n), text);
-    return THAW_OK;
-}
-
 static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder, thaw_json *json,
                                thaw_arena *arena, thaw_error *err) {
     char *model_path = thaw_file_join(arena, folder, "model.onnx");
@@ -355,7 +333,7 @@ static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder,
     size_t n = 0;
     char model_hash[THAW_HASH_TEXT], created[32];
     THAW_TRY(copy_golden(spec, folder, arena, files, &n, err));
-    THAW_TRY(hash_file(model_path, arena, model_hash, err));
+    THAW_TRY(thaw_model_hash(model_path, model_hash, err));
     time_t now = time(NULL);
     struct tm utc;
     strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));

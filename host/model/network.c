@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "model_file.h"
 #include "text.h"
 #include "utf8.h"
 
@@ -122,7 +123,7 @@ static thaw_status take_notes(thaw_network *network, const thaw_options *options
 thaw_status thaw_network_open(thaw_network *network, const thaw_options *options, thaw_error *err) {
     *network = (thaw_network){0};
     int64_t size = thaw_is_auto(options->image.size) ? 0 : options->image.size;
-    THAW_TRY(thaw_model_read(&network->model, options->model, size, size, err));
+    THAW_TRY(thaw_model_open(&network->model, options->model, size, size, err));
     if (size && (network->model.height != size || network->model.width != size))
         return thaw_fail(err, THAW_ERR_USAGE,
                          "image.size = %lld: %s takes pictures of %lld x %lld and no others; leave "

@@ -29,7 +29,7 @@ typedef struct thaw_network {
     thaw_hash trunk_hash; /* Of the frozen function: operators and weights. */
 } thaw_network;
 
-/* Reads options->model, chooses its output, head, cut and preprocessing as the options say. Close it also after an
+/* Reads options->model, as thaw_model_open does, chooses its output, head, cut and preprocessing as the options say. Close it also after an
  * error. ERR_USAGE, ERR_IO, ERR_FORMAT, ERR_UNSUPPORTED, as the parts say. */
 thaw_status thaw_network_open(thaw_network *network, const thaw_options *options, thaw_error *err);
 

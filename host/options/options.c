@@ -77,7 +77,8 @@ enum {
  * order. clang-format would give every field a line of its own. */
 static const thaw__option table[] = {
     {.key = "model", .used_by = HERE | CACHE, PATH(model), .fallback = "",
-     .help = "The network to start from, an ONNX file."},
+     .help = "The network to start from: an ONNX file, the folder of a trained run, or one packed as "
+             ".tar.gz."},
     {.key = "out", .used_by = HERE, PATH(out), .fallback = "run",
      .help = "Folder that gets the trained bundle, the metrics and the log."},
     {.key = "freeze", .used_by = TRAIN | CACHE, TEXT(freeze), .fallback = "last",
@@ -376,6 +377,10 @@ static const thaw__option table[] = {
     {.key = "export.safetensors", .used_by = EXPORT, PATH(export_to.safetensors), .fallback = "",
      .aliases = "safetensors",
      .help = "The file that export writes: the tensors above the cut and the head's, for PyTorch."},
+
+    {.key = "export.tar", .used_by = EXPORT, PATH(export_to.tar), .fallback = "", .aliases = "tar",
+     .help = "The .tar.gz that export writes: model.onnx, bundle.json and golden/, which is what an "
+             "endpoint needs. The same run makes the same bytes."},
 
     {.key = "bench.cuts", .used_by = FREEZE, TEXT(bench.cuts), .fallback = "stages", .aliases = "cuts",
      .help = "What bench freeze compares, beside the head alone: stages is a cut a stage, where its tensor "

@@ -225,7 +225,7 @@ typedef struct thaw_options {
         const char *list, *csv;
     } predict;
     struct {
-        const char *safetensors;
+        const char *safetensors, *tar;
     } export_to;
     struct {
         const char *cuts;
