@@ -57,20 +57,32 @@ static ssize_t read_all(int fd, char *bytes, size_t n) {
     return (ssize_t)done;
 }
 
-static thaw_status read_open(int fd, const char *path, size_t limit_bytes, thaw_arena *arena,
-                             char **bytes, size_t *n, thaw_error *err) {
+thaw_status thaw_file_fail_reading(const char *path, int code, thaw_error *err) {
+    return fail_reading(err, "read", path, code);
+}
+
+thaw_status thaw_file_open(const char *path, int *fd, uint64_t *size, thaw_error *err) {
+    /* Without O_NONBLOCK a pipe that nobody writes to would block here for ever. */
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0) return fail_reading(err, "open", path, errno);
     struct stat info;
-    if (fstat(fd, &info) != 0) return fail_reading(err, "read", path, errno);
-    if (S_ISDIR(info.st_mode)) return fail_reading(err, "read", path, EISDIR);
-    if (!S_ISREG(info.st_mode))
-        return thaw_fail(err, THAW_ERR_IO, "cannot read '%.600s': it is not a regular file", path);
-    if ((uintmax_t)info.st_size > limit_bytes)
-        return thaw_fail(err, THAW_ERR_FORMAT, "'%.600s' has %jd bytes; at most %zu are read", path,
-                         (intmax_t)info.st_size, limit_bytes);
-    char *buffer = thaw_arena_alloc(arena, (size_t)info.st_size + 1);
-    if (!buffer)
-        return thaw_fail_memory(err, "for the %jd bytes of '%.600s'", (intmax_t)info.st_size, path);
-    ssize_t got = read_all(fd, buffer, (size_t)info.st_size);
+    int code = fstat(*fd, &info) != 0 ? errno : S_ISDIR(info.st_mode) ? EISDIR : 0;
+    *size = code ? 0 : (uint64_t)info.st_size;
+    if (!code && S_ISREG(info.st_mode)) return THAW_OK;
+    close(*fd);
+    if (code) return fail_reading(err, "read", path, code);
+    return thaw_fail(err, THAW_ERR_IO, "cannot read '%.600s': it is not a regular file", path);
+}
+
+static thaw_status read_open(int fd, uint64_t size, const char *path, size_t limit_bytes,
+                             thaw_arena *arena, char **bytes, size_t *n, thaw_error *err) {
+    if (size > limit_bytes)
+        return thaw_fail(err, THAW_ERR_FORMAT,
+                         "'%.600s' has %" PRIu64 " bytes; at most %zu are read", path, size,
+                         limit_bytes);
+    char *buffer = thaw_arena_alloc(arena, (size_t)size + 1);
+    if (!buffer) return thaw_fail_memory(err, "for the %" PRIu64 " bytes of '%.600s'", size, path);
+    ssize_t got = read_all(fd, buffer, (size_t)size);
     if (got < 0) return fail_reading(err, "read", path, errno);
     *bytes = buffer;
     *n = (size_t)got;
@@ -85,10 +97,10 @@ static bool is_lfs_pointer(const char *bytes) {
 
 thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *arena, char **bytes,
                            size_t *n, thaw_error *err) {
-    /* Without O_NONBLOCK a pipe that nobody writes to would block here for ever. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return fail_reading(err, "open", path, errno);
-    thaw_status status = read_open(fd, path, limit_bytes, arena, bytes, n, err);
+    int fd;
+    uint64_t size;
+    THAW_TRY(thaw_file_open(path, &fd, &size, err));
+    thaw_status status = read_open(fd, size, path, limit_bytes, arena, bytes, n, err);
     close(fd);
     if (status == THAW_OK && is_lfs_pointer(*bytes))
         return thaw_fail(err, THAW_ERR_FORMAT,

@@ -19,6 +19,11 @@
 thaw_status thaw_file_read(const char *path, size_t limit_bytes, thaw_arena *arena, char **bytes,
                            size_t *n, thaw_error *err);
 
+/* The same in two steps, for a part of a file: opens it, which the caller closes, and finds its size; and
+ * says, for the errno in code, that it cannot be read, with ERR_IO or ERR_SYSTEM. */
+thaw_status thaw_file_open(const char *path, int *fd, uint64_t *size, thaw_error *err);
+thaw_status thaw_file_fail_reading(const char *path, int code, thaw_error *err);
+
 /* Makes path hold n bytes, on disk before it returns: written beside it and renamed, so that a
  * reader sees the old file or the new one. On failure the old file stays and nothing is left
  * beside it. THAW_ERR_IO; a full disk is named as such. */

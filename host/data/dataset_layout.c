@@ -1,6 +1,5 @@
 /* Which folders or rows of a list hold the splits of a dataset. */
 #include <string.h>
-#include <sys/stat.h>
 
 #include "dataset.h"
 #include "file.h"
@@ -104,11 +103,6 @@ static thaw_status find_splits(const char *folder, const thaw_scan *scan, thaw_d
 
 /* ---- lists ---------------------------------------------------------------------------------- */
 
-static bool is_file(const char *path) {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
-}
-
 static thaw_status read_list(const char *file, const thaw_dataset_spec *spec, thaw_arena *arena,
                              thaw_list **list, thaw_error *err) {
     const thaw_list_spec wanted = {.file = file,
@@ -145,9 +139,11 @@ static thaw_status find_listed_splits(const char *file, thaw_dataset_spec *spec,
 static thaw_status take_path(const char *path, thaw_split split, thaw_dataset_spec *spec,
                              thaw_arena *arena, thaw_error *err) {
     thaw_list *list;
+    bool is_list;
     spec->folder[split] = path;
     spec->list[split] = NULL;
-    if (!is_file(path)) return THAW_OK;
+    THAW_TRY(thaw_list_is(path, &is_list, err));
+    if (!is_list) return THAW_OK;
     spec->folder[split] = NULL;
     THAW_TRY(read_list(path, spec, arena, &list, err));
     spec->list[split] = list;
@@ -166,7 +162,9 @@ thaw_status thaw_dataset_find_splits(const char *folder, thaw_dataset_spec *spec
     thaw_scan scan = {.arena = arena, .stop = spec->stop};
     memset(spec->folder, 0, sizeof spec->folder);
     memset(spec->list, 0, sizeof spec->list);
-    if (is_file(folder)) return find_listed_splits(folder, spec, arena, err);
+    bool is_list;
+    THAW_TRY(thaw_list_is(folder, &is_list, err));
+    if (is_list) return find_listed_splits(folder, spec, arena, err);
     thaw_status status = thaw_scan_folders(&scan, folder, err);
     if (status == THAW_OK) status = find_splits(folder, &scan, spec, arena, err);
     thaw_scan_free(&scan);
@@ -221,8 +219,10 @@ static bool any_of(const thaw_dataset_spec *spec, thaw_split split) {
     return spec->folder[split] || spec->list[split];
 }
 
-static thaw_status fail_untrained(const char *train, thaw_error *err) {
-    if (is_file(train))
+static thaw_status fail_untrained(const char *train, const thaw_dataset_spec *spec,
+                                  thaw_error *err) {
+    const char *file;
+    if (any_list(spec, false, &file))
         return thaw_fail(err, THAW_ERR_DATA,
                          "'%.600s' has a column of splits, and no row of it says train", train);
     return thaw_fail(err, THAW_ERR_DATA,
@@ -239,7 +239,7 @@ thaw_status thaw_dataset_spec_from_options(const thaw_options *options, thaw_dat
         .root = options->data.root, .group = options->data.group, .stop = spec->stop};
     THAW_TRY(thaw_options_require(options, "data.train", err));
     THAW_TRY(thaw_dataset_find_splits(train, spec, arena, err));
-    if (!any_of(spec, THAW_SPLIT_TRAIN)) return fail_untrained(train, err);
+    if (!any_of(spec, THAW_SPLIT_TRAIN)) return fail_untrained(train, spec, err);
     if (validation.folder)
         THAW_TRY(take_path(validation.folder, THAW_SPLIT_VALIDATION, spec, arena, err));
     else if (!thaw_is_auto(validation.fraction))

@@ -1,18 +1,24 @@
 #include "list.h"
 
+#include <dirent.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "csv.h"
 #include "file.h"
 #include "hash.h"
+#include "recordio.h"
 #include "text.h"
 
 enum { QUOTED = 160 }; /* Bytes of a row that a sentence shows. */
+
+typedef enum form { CSV, LST, REC, NO_LIST } form;
 
 /* ---- texts that are there once ---------------------------------------------------------------- */
 
@@ -66,6 +72,10 @@ static bool place_of(words *w, thaw_arena *arena, const char *text, size_t *plac
     return true;
 }
 
+static int compare_names(const void *a, const void *b) {
+    return thaw_text_natural(*(const char *const *)a, *(const char *const *)b);
+}
+
 static void free_words(words *w) {
     free(w->text);
     free(w->slots);
@@ -77,6 +87,7 @@ static void free_words(words *w) {
 typedef struct reader {
     const thaw_list_spec *spec;
     thaw_list *list;
+    form form;
     thaw_arena *arena;
     thaw_error *err;
     words paths, classes;
@@ -90,7 +101,7 @@ static thaw_status no_memory(const reader *r) {
 }
 
 static thaw_status check_stop(const reader *r) {
-    if (r->at % 65536 || !r->spec->stop || !*r->spec->stop) return THAW_OK;
+    if (r->at % 1024 || !r->spec->stop || !*r->spec->stop) return THAW_OK;
     return thaw_fail(r->err, THAW_ERR_INTERRUPTED, "stopped by a signal while reading '%.600s'",
                      r->spec->file);
 }
@@ -252,13 +263,15 @@ static thaw_status read_csv(reader *r, char *text, size_t n) {
 
 /* ---- .lst ------------------------------------------------------------------------------------ */
 
-/* A class id as MXNet's tools write it: "3", "3.0", "3.000000". */
-static bool read_id(const char *text, int64_t *id) {
+/* Adds a picture of a class that has a number, as MXNet's tools write it: "3", "3.0", "3.000000".
+ * False in *good: it is none. */
+static thaw_status add_numbered(reader *r, const char *path, double id, bool *good) {
     enum { MOST = 1 << 24 }; /* The floats that a RecordIO file has are exact up to there. */
-    double value;
-    if (!thaw_text_number(text, &value) || value < 0 || value > MOST) return false;
-    *id = (int64_t)value;
-    return (double)*id == value;
+    char text[32];
+    *good = id >= 0 && id <= MOST && id == (double)(int64_t)id;
+    if (!*good) return THAW_OK;
+    snprintf(text, sizeof text, "%lld", (long long)id);
+    return add_row(r, path, text, THAW_SPLIT_TRAIN, NULL);
 }
 
 static thaw_status fail_line(const reader *r, const char *line) {
@@ -270,10 +283,10 @@ static thaw_status fail_line(const reader *r, const char *line) {
 
 static thaw_status take_line(reader *r, char *line) {
     enum { FIELDS = 3 };
-    char *fields[FIELDS] = {0}, shown[QUOTED], id_text[32];
+    char *fields[FIELDS] = {0}, shown[QUOTED];
     size_t n = 0;
-    double index;
-    int64_t id;
+    double index, id;
+    bool good;
     snprintf(shown, sizeof shown, "%s", line);
     for (char *field; (field = strsep(&line, "\t")); n++)
         fields[n < FIELDS ? n : FIELDS - 1] = field; /* The path is the last. */
@@ -284,9 +297,9 @@ static thaw_status take_line(reader *r, char *line) {
                          "row %zu of '%.300s', '%.160s', has %zu labels: Thaw learns one class a "
                          "picture",
                          r->at, r->spec->file, shown, n - 2);
-    if (!read_id(fields[1], &id)) return fail_line(r, shown);
-    snprintf(id_text, sizeof id_text, "%lld", (long long)id);
-    return add_row(r, fields[2], id_text, THAW_SPLIT_TRAIN, NULL);
+    if (!thaw_text_number(fields[1], &id)) return fail_line(r, shown);
+    THAW_TRY(add_numbered(r, fields[2], id, &good));
+    return good ? THAW_OK : fail_line(r, shown);
 }
 
 static thaw_status read_lst(reader *r, char *text) {
@@ -298,6 +311,46 @@ static thaw_status read_lst(reader *r, char *text) {
         THAW_TRY(check_stop(r));
     }
     return THAW_OK;
+}
+
+/* ---- RecordIO -------------------------------------------------------------------------------- */
+
+static thaw_status take_record(reader *r, const char *file, const char *name,
+                               const thaw_record *record) {
+    char path[PATH_MAX];
+    bool good = true;
+    if (record->n_labels > 1)
+        return thaw_fail(r->err, THAW_ERR_UNSUPPORTED,
+                         "'%.600s': the record at byte %" PRIu64 " has %" PRIu32
+                         " labels: Thaw "
+                         "learns one class a picture",
+                         file, record->begin, record->n_labels);
+    snprintf(path, sizeof path, "%.4000s/%" PRIu64, name, record->begin);
+    THAW_TRY(add_numbered(r, path, (double)record->label, &good));
+    if (good) return THAW_OK;
+    return thaw_fail(r->err, THAW_ERR_FORMAT,
+                     "'%.600s': the record at byte %" PRIu64
+                     " has the label %g: expected a class id, "
+                     "a whole number from 0 on",
+                     file, record->begin, (double)record->label);
+}
+
+/* Reads the heads of all records: the pictures stay where they are. */
+static thaw_status read_records(reader *r, const char *name) {
+    int fd;
+    uint64_t size;
+    thaw_record record = {0};
+    const char *file = thaw_file_join(r->arena, r->list->root, name);
+    if (!file) return no_memory(r);
+    THAW_TRY(thaw_file_open(file, &fd, &size, r->err));
+    thaw_status status = THAW_OK;
+    for (; record.end < size && status == THAW_OK; r->at++) {
+        status = thaw_record_look(fd, file, size, record.end, &record, r->err);
+        if (status == THAW_OK) status = take_record(r, file, name, &record);
+        if (status == THAW_OK) status = check_stop(r);
+    }
+    close(fd);
+    return status;
 }
 
 /* ---- classes --------------------------------------------------------------------------------- */
@@ -375,14 +428,14 @@ static int compare_named(const void *a, const void *b) {
 }
 
 /* Sets name and id of all classes, as they came. */
-static thaw_status name_classes(reader *r, bool by_id, named *all) {
+static thaw_status name_classes(reader *r, named *all) {
     const thaw_list *trained = r->spec->trained;
     const char **folders = thaw_arena_array(r->arena, r->classes.n, sizeof *folders);
     if (!folders) return no_memory(r);
-    if (by_id) THAW_TRY(find_folders(r, folders));
+    if (r->form == LST) THAW_TRY(find_folders(r, folders));
     for (size_t k = 0; k < r->classes.n; k++) {
         all[k] = (named){.name = r->classes.text[k], .id = -1, .place = k};
-        if (!by_id) continue;
+        if (r->form == CSV) continue;
         if (!thaw_text_integer(all[k].name, &all[k].id)) return no_memory(r); /* It was one. */
         if (trained && trained->ids)
             THAW_TRY(name_as_trained(r, trained, all[k].id, folders[k], &all[k].name));
@@ -417,7 +470,7 @@ static bool put_rows(thaw_list *list, thaw_arena *arena, const thaw_listed *rows
 }
 
 /* Brings classes and rows into their order. */
-static thaw_status finish(reader *r, bool by_id) {
+static thaw_status finish(reader *r) {
     thaw_list *list = r->list;
     size_t K = r->classes.n, n = r->paths.n;
     named *all = thaw_arena_array(r->arena, K, sizeof *all);
@@ -425,7 +478,7 @@ static thaw_status finish(reader *r, bool by_id) {
     int64_t *ids = thaw_arena_array(r->arena, K, sizeof *ids);
     uint32_t *label = thaw_arena_array(r->arena, K, sizeof *label);
     if (!all || !classes || !ids || !label) return no_memory(r);
-    THAW_TRY(name_classes(r, by_id, all));
+    THAW_TRY(name_classes(r, all));
     qsort(all, K, sizeof *all, compare_named);
     for (size_t k = 0; k < K; k++) {
         classes[k] = all[k].name;
@@ -436,7 +489,7 @@ static thaw_status finish(reader *r, bool by_id) {
         r->rows[i].label = label[r->rows[i].label];
     list->classes = classes;
     list->n_classes = K;
-    list->ids = by_id ? ids : NULL;
+    list->ids = r->form == CSV ? NULL : ids;
     if (!put_rows(list, r->arena, r->rows, n)) return no_memory(r);
     for (size_t k = 0; k < K; k++)
         qsort(list->rows + list->first[k], list->first[k + 1] - list->first[k], sizeof *list->rows,
@@ -446,25 +499,68 @@ static thaw_status finish(reader *r, bool by_id) {
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-/* The folder that paths are relative to where nobody says so: see thaw_list_spec. */
+/* The folder that a list lies in, "" for the working folder. NULL: no memory. */
+static char *own_folder(const char *file, thaw_arena *arena) {
+    const char *slash = strrchr(file, '/');
+    size_t n = !slash ? 0 : slash == file ? 1 : (size_t)(slash - file);
+    return thaw_arena_string(arena, file, n);
+}
+
+/* What paths are relative to where nobody says so: see thaw_list_spec. */
 static const char *choose_root(const char *file, thaw_arena *arena) {
     static const char suffix[] = "_lst";
     struct stat info;
-    const char *slash = strrchr(file, '/');
-    if (!slash) return "";
-    char *own = thaw_arena_string(arena, file, slash == file ? 1 : (size_t)(slash - file));
+    const char *own = own_folder(file, arena);
     size_t n = own ? strlen(own) : 0, end = sizeof suffix - 1;
     if (n <= end || strcmp(own + n - end, suffix) != 0 || own[n - end - 1] == '/') return own;
     const char *beside = thaw_arena_string(arena, own, n - end);
     return !beside || (stat(beside, &info) == 0 && S_ISDIR(info.st_mode)) ? beside : own;
 }
 
-static bool ends_with(const char *file, const char *end) {
+static form form_of(const char *file) {
+    static const char *const ends[] = {".csv", ".lst", ".rec", NULL};
     const char *dot = strrchr(file, '.');
-    return dot && strcasecmp(dot, end) == 0;
+    int found = dot ? thaw_text_find(ends, dot) : -1;
+    return found < 0 ? NO_LIST : (form)found;
 }
 
-static thaw_status read_text(reader *r, bool by_id) {
+/* RecordIO files in a folder that holds no folder, in natural order; *n is 0 where it does. Sizes and all
+ * else that is wrong with them are for who reads them. */
+static thaw_status find_shards(const char *folder, thaw_arena *arena, words *shards,
+                               thaw_error *err) {
+    DIR *dir = opendir(folder);
+    thaw_status status = THAW_OK;
+    size_t place;
+    bool folders = false;
+    for (const struct dirent *entry;
+         dir && !folders && status == THAW_OK && (entry = readdir(dir));) {
+        struct stat info;
+        if (entry->d_name[0] == '.' || fstatat(dirfd(dir), entry->d_name, &info, 0) != 0) continue;
+        folders |= S_ISDIR(info.st_mode);
+        if (S_ISREG(info.st_mode) && form_of(entry->d_name) == REC &&
+            !place_of(shards, arena, entry->d_name, &place))
+            status = thaw_fail_memory(err, "for the files in '%.600s'", folder);
+    }
+    if (dir) closedir(dir);
+    if (folders) shards->n = 0;
+    if (shards->n) qsort(shards->text, shards->n, sizeof *shards->text, compare_names);
+    return status;
+}
+
+thaw_status thaw_list_is(const char *path, bool *is, thaw_error *err) {
+    struct stat info;
+    words shards = {0};
+    thaw_arena arena = {0};
+    thaw_status status = THAW_OK;
+    *is = stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    if (!*is) status = find_shards(path, &arena, &shards, err);
+    *is |= shards.n > 0;
+    free_words(&shards);
+    thaw_arena_free(&arena);
+    return status;
+}
+
+static thaw_status read_text(reader *r) {
     thaw_arena arena = {0};
     char *text;
     size_t n;
@@ -472,28 +568,54 @@ static thaw_status read_text(reader *r, bool by_id) {
     if (status == THAW_OK && memchr(text, '\0', n))
         status = thaw_fail(r->err, THAW_ERR_FORMAT, "'%.600s' is no text: it has a byte of 0",
                            r->spec->file);
-    if (status == THAW_OK) status = by_id ? read_lst(r, text) : read_csv(r, text, n);
+    if (status == THAW_OK) status = r->form == LST ? read_lst(r, text) : read_csv(r, text, n);
     thaw_arena_free(&arena);
-    if (status != THAW_OK || r->paths.n > 0) return status;
-    return thaw_fail(r->err, THAW_ERR_DATA, "'%.600s' lists no picture", r->spec->file);
+    return status;
+}
+
+static thaw_status read_shards(reader *r) {
+    words shards = {0};
+    thaw_status status = find_shards(r->spec->file, r->arena, &shards, r->err);
+    r->list->root = r->list->file;
+    for (size_t i = 0; i < shards.n && status == THAW_OK; i++)
+        status = read_records(r, shards.text[i]);
+    free_words(&shards);
+    return status;
+}
+
+static thaw_status read_all(reader *r) {
+    const char *file = r->spec->file, *slash = strrchr(file, '/');
+    thaw_list *list = r->list;
+    struct stat info;
+    list->file = thaw_arena_string(r->arena, file, strlen(file));
+    list->root = r->form == REC  ? own_folder(file, r->arena)
+                 : r->spec->root ? thaw_arena_string(r->arena, r->spec->root, strlen(r->spec->root))
+                                 : choose_root(file, r->arena);
+    if (!list->file || !list->root) return no_memory(r);
+    if (stat(file, &info) == 0 && S_ISDIR(info.st_mode)) {
+        r->form = REC;
+        THAW_TRY(read_shards(r));
+    } else if (r->form == REC) {
+        THAW_TRY(read_records(r, slash ? slash + 1 : file));
+    } else if (r->form == NO_LIST) {
+        return thaw_fail(
+            r->err, THAW_ERR_UNSUPPORTED,
+            "'%.600s' is a file: expected a folder with one sub-folder of pictures for "
+            "each class, or a list of pictures called NAME.csv, NAME.lst or NAME.rec",
+            file);
+    } else {
+        THAW_TRY(read_text(r));
+    }
+    if (r->paths.n == 0) return thaw_fail(r->err, THAW_ERR_DATA, "'%.600s' lists no picture", file);
+    return finish(r);
 }
 
 thaw_status thaw_list_read(thaw_list *list, const thaw_list_spec *spec, thaw_arena *arena,
                            thaw_error *err) {
-    reader r = {.spec = spec, .list = list, .arena = arena, .err = err};
-    bool by_id = ends_with(spec->file, ".lst");
-    if (!by_id && !ends_with(spec->file, ".csv"))
-        return thaw_fail(
-            err, THAW_ERR_UNSUPPORTED,
-            "'%.600s' is a file: expected a folder with one sub-folder of pictures for "
-            "each class, or a list of pictures called NAME.csv or NAME.lst",
-            spec->file);
-    *list =
-        (thaw_list){.file = thaw_arena_string(arena, spec->file, strlen(spec->file)),
-                    .root = spec->root ? thaw_arena_string(arena, spec->root, strlen(spec->root))
-                                       : choose_root(spec->file, arena)};
-    thaw_status status = list->file && list->root ? read_text(&r, by_id) : no_memory(&r);
-    if (status == THAW_OK) status = finish(&r, by_id);
+    reader r = {
+        .spec = spec, .list = list, .form = form_of(spec->file), .arena = arena, .err = err};
+    *list = (thaw_list){0};
+    thaw_status status = read_all(&r);
     free_words(&r.paths);
     free_words(&r.classes);
     free(r.rows);

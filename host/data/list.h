@@ -6,9 +6,12 @@
  *   NAME.lst   MXNet's: index TAB class id TAB path. A class is called as the folder that its
  *              pictures lie in when each id has one of its own, and else by its id; the order of the
  *              classes is that of the ids.
+ *   NAME.rec   MXNet's RecordIO (see recordio.h), or a folder that holds such files and no folders. Classes
+ *              are called by their ids. The pictures are read where they are: that of the record which
+ *              begins at byte 128 is called NAME.rec/128.
  *
  * Paths are relative to the list's root and stay below it: ".." is refused, and an absolute path is
- * read where it begins with the root, so that a root of / allows them all.
+ * read where it begins with the root, so that a root of / allows them all. RecordIO has no paths.
  */
 #ifndef THAW_LIST_H
 #define THAW_LIST_H
@@ -49,6 +52,9 @@ typedef struct thaw_list_spec {
     const thaw_list *trained; /* The list that is trained on, whose names ids have; NULL: none. */
     const volatile int *stop; /* Becomes non-zero: ERR_INTERRUPTED. NULL: never. */
 } thaw_list_spec;
+
+/* Whether path is a list, and no folder of classes: any file, or a folder of RecordIO files. ERR_NOMEM. */
+thaw_status thaw_list_is(const char *path, bool *is, thaw_error *err);
 
 /* Reads a whole list into the arena. ERR_IO: it cannot be read; ERR_FORMAT: it is no such list, with the row
  * and its text; ERR_UNSUPPORTED: a file of another kind, or pictures with several labels; ERR_DATA: it

@@ -10,6 +10,7 @@
 #include "file.h"
 #include "model_file.h"
 #include "onnx/onnx_write.h"
+#include "picture/picture_file.h"
 
 enum {
     LARGEST_JSON = 64 << 20,
@@ -283,8 +284,7 @@ static thaw_status copy_golden(const thaw_bundle_spec *spec, const char *folder,
         files[*n].path = thaw_arena_printf(arena, "golden/%zu%s", *n, dot);
         char *path = files[*n].path ? thaw_file_join(arena, folder, files[*n].path) : NULL;
         if (!path) return no_memory(err);
-        THAW_TRY(thaw_file_read(spec->golden[*n], THAW_PICTURE_MOST_BYTES, arena, &bytes,
-                                &files[*n].n, err));
+        THAW_TRY(thaw_picture_read(spec->golden[*n], arena, &bytes, &files[*n].n, err));
         files[*n].bytes = bytes;
         THAW_TRY(thaw_file_write(path, bytes, files[*n].n, err));
     }

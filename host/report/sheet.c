@@ -5,6 +5,7 @@
 
 #include "file.h"
 #include "jpeg_encode.h"
+#include "picture/picture_file.h"
 
 /* The whole page, and room for one picture as it is decoded. */
 typedef struct page {
@@ -46,8 +47,7 @@ static thaw_status put_row(page *p, size_t row, thaw_error *err) {
     thaw_arena arena = {0};
     char *bytes;
     size_t n;
-    thaw_status status =
-        thaw_file_read(s->paths[row], THAW_PICTURE_MOST_BYTES, &arena, &bytes, &n, err);
+    thaw_status status = thaw_picture_read(s->paths[row], &arena, &bytes, &n, err);
     for (int64_t k = 0; k < p->columns && status == THAW_OK; k++) {
         thaw_view view;
         if (k > 0) view = thaw_view_draw(s->ranges, thaw_hash_bytes((thaw_hash){0}, bytes, n), k);

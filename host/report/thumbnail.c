@@ -2,8 +2,8 @@
 
 #include <stdlib.h>
 
-#include "file.h"
 #include "jpeg_encode.h"
+#include "picture/picture_file.h"
 
 static void put_base64(FILE *out, const unsigned char *bytes, size_t n) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -33,7 +33,7 @@ static thaw_status read_small(thaw_decoder *decoder, const char *path, const tha
     thaw_arena arena = {0};
     char *bytes;
     size_t n;
-    thaw_status status = thaw_file_read(path, THAW_PICTURE_MOST_BYTES, &arena, &bytes, &n, err);
+    thaw_status status = thaw_picture_read(path, &arena, &bytes, &n, err);
     if (status == THAW_OK) status = thaw_image_decode(decoder, bytes, n, g, pixels, err);
     thaw_arena_free(&arena);
     return status;

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "clock.h"
-#include "file.h"
+#include "picture/picture_file.h"
 
 enum {
     RING_BATCHES = 4, /* Two on their way through the trunk, two that are being decoded. */
@@ -166,8 +166,7 @@ static bool produce_one(pipeline *p, reader *r, size_t i, size_t slot) {
     thaw_error why;
     thaw_piped picture = {.i = i};
     thaw_arena_free(&r->arena);
-    thaw_status status =
-        thaw_file_read(r->path, THAW_PICTURE_MOST_BYTES, &r->arena, &bytes, &n, &why);
+    thaw_status status = thaw_picture_read(r->path, &r->arena, &bytes, &n, &why);
     if (status == THAW_OK) picture.hash = thaw_hash_bytes((thaw_hash){0}, bytes, n);
     if (status == THAW_OK && source->skip && source->skip(source->ctx, i, picture.hash)) {
         count_skipped(p);

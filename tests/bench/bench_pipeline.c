@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "picture/picture_file.h"
 #include "run/extract.h"
 
 enum { DECODE, TRUNK, KEEP, PIPELINE, IDEAL, SHARE, N_MEASURES };
@@ -56,10 +57,9 @@ static void *decode_some(void *argument) {
     while (ok && (i = atomic_fetch_add(&b->next, 1)) < b->dataset.n) {
         thaw_dataset_path(&b->dataset, i, path);
         thaw_arena_free(&arena);
-        bool good =
-            thaw_file_read(path, THAW_PICTURE_MOST_BYTES, &arena, &bytes, &n, NULL) == THAW_OK &&
-            thaw_image_decode(decoder, bytes, n, &b->network.preprocess.geometry,
-                              b->pixels + i * b->image_bytes, NULL) == THAW_OK;
+        bool good = thaw_picture_read(path, &arena, &bytes, &n, NULL) == THAW_OK &&
+                    thaw_image_decode(decoder, bytes, n, &b->network.preprocess.geometry,
+                                      b->pixels + i * b->image_bytes, NULL) == THAW_OK;
         if (good)
             b->keys[i] = thaw_hash_bytes((thaw_hash){0}, bytes, n);
         else
