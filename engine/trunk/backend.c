@@ -91,3 +91,19 @@ void thaw_backend_close(thaw_backend *backend) {
     if (backend->kernels) backend->kernels->close(backend->device, backend->stream);
     *backend = (thaw_backend){0};
 }
+
+uint8_t *thaw_backend_take_pixels(const thaw_backend *backend, size_t n) {
+    const thaw_memory *memory = backend->kernels->memory;
+    void *pixels = NULL;
+    if (!memory) return calloc(n, 1);
+    if (memory->alloc_pinned(n, &pixels) == 0) memset(pixels, 0, n);
+    return pixels;
+}
+
+void thaw_backend_release_pixels(const thaw_backend *backend, uint8_t *pixels) {
+    const thaw_memory *memory = backend->kernels->memory;
+    if (memory)
+        memory->release_pinned(pixels);
+    else
+        free(pixels);
+}

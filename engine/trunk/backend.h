@@ -42,6 +42,11 @@ thaw_status thaw_backend_open_model(thaw_backend *backend, const char *device, t
 
 void thaw_backend_close(thaw_backend *backend); /* All zero: nothing. */
 
+/* n zeroed bytes of the host's memory for pictures that the backend reads: page-locked where a device does. NULL:
+ * there is no room. Freed with release, which takes NULL. */
+uint8_t *thaw_backend_take_pixels(const thaw_backend *backend, size_t n);
+void thaw_backend_release_pixels(const thaw_backend *backend, uint8_t *pixels);
+
 /* The processor's memory and oneDNN, with so many threads; 0: all that this process may run on. The
  * caller closes. ERR_BACKEND: oneDNN does not start. */
 thaw_status thaw_backend_cpu_open(thaw_backend *backend, int threads, thaw_error *err);

@@ -20,6 +20,7 @@ THAW_COMMAND(new);
 THAW_COMMAND(export);
 THAW_COMMAND(sweep);
 THAW_COMMAND(sagemaker);
+THAW_COMMAND(serve);
 #undef THAW_COMMAND
 
 #endif

@@ -25,6 +25,10 @@ static const thaw_command commands[] = {
      2, false, thaw_cmd_eval},
     {"predict", "RUN [PICTURE|FOLDER...]", "What a trained run sees in pictures: one line each.",
      THAW_FOR_PREDICT, 1, -1, false, thaw_cmd_predict},
+    {"serve", "[RUN]",
+     "Answers over HTTP what a trained run sees in pictures; without RUN what SageMaker has "
+     "mounted.",
+     THAW_FOR_SERVE, 0, 1, false, thaw_cmd_serve},
     {"cache", "ls|verify|explain|gc", "Look after the kept features.", THAW_FOR_CACHE, 1, 1, false,
      thaw_cmd_cache},
     {"demo", "", "The built-in story: draws flowers, trains, shows the result.", THAW_FOR_TRAIN, 0,

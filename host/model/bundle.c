@@ -200,6 +200,24 @@ void thaw_bundle_close(thaw_bundle *bundle) {
     *bundle = (thaw_bundle){0};
 }
 
+static float *keep_floats(thaw_arena *arena, const float *x, int64_t n) {
+    float *copy = thaw_arena_array(arena, (size_t)n, sizeof *copy);
+    if (copy) memcpy(copy, x, (size_t)n * sizeof *copy);
+    return copy;
+}
+
+thaw_status thaw_bundle_shed(thaw_bundle *b, thaw_error *err) {
+    if (b->old.output) return THAW_OK;
+    for (int i = 0; i < b->n_layers; i++) {
+        thaw_dense *layer = &b->layers[i];
+        layer->w = keep_floats(&b->arena, layer->w, layer->K * layer->D);
+        layer->b = keep_floats(&b->arena, layer->b, layer->K);
+        if (!layer->w || !layer->b) return no_memory(err);
+    }
+    thaw_network_close(&b->network);
+    return THAW_OK;
+}
+
 /* ---- writing ------------------------------------------------------------------------------- */
 
 static void put_labels(thaw_json *json, json_t *list, const thaw_bundle_spec *spec) {

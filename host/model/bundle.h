@@ -35,6 +35,10 @@ thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend 
 
 void thaw_bundle_close(thaw_bundle *bundle);
 
+/* Lets go of the file's weights but the head's, for whoever runs the trunk elsewhere: what is left scores
+ * features. A bundle with an old head keeps all, which that needs. ERR_NOMEM: it can only be closed. */
+thaw_status thaw_bundle_shed(thaw_bundle *bundle, thaw_error *err);
+
 /* What the golden pictures' scores are computed in on this device, and what predicting should be: fp32,
  * or fp16 where there is no fp32. */
 thaw_dtype thaw_bundle_precision(const thaw_backend *backend);

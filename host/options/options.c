@@ -107,13 +107,13 @@ static const thaw__option table[] = {
      .aliases = "num_epochs num_train_epochs", .above = "top.epochs",
      .help = "Passes over the training pictures; auto is 30, or what makes 300 steps if that is "
              "more."},
-    {.key = "batch", .used_by = INSPECT | TRAIN | EVAL | PREDICT, INTEGER(batch), .fallback = "32",
+    {.key = "batch", .used_by = INSPECT | TRAIN | EVAL | PREDICT | SERVE, INTEGER(batch), .fallback = "32",
      RANGE(1, 4096),
      .help = "Pictures that go through the frozen layers at once."},
     {.key = "views", .used_by = TRAIN, INTEGER(views.n), .fallback = "1", RANGE(1, 256),
      .help = "Versions of each training picture that are kept, the first as it is, the others cropped, "
              "mirrored, turned and coloured as [views] says; an epoch looks at one of each."},
-    {.key = "device", .used_by = COMPUTING, DEVICE(device), AUTO,
+    {.key = "device", .used_by = COMPUTING | SERVE, DEVICE(device), AUTO,
      .help = "Where to compute."},
     {.key = "precision", .used_by = INSPECT | TRAIN | EVAL | CACHE,
      CHOICE(precision, thaw_dtype, THAW_DTYPE_LIST), .fallback = "fp32", .automatic = true,
@@ -123,10 +123,10 @@ static const thaw__option table[] = {
     {.key = "tune", .used_by = INSPECT | TRAIN | EVAL | PREDICT, SWITCH(tune), .fallback = "false",
      .help = "On a GPU: times the best few kernels of each layer once and remembers the fastest in "
              "cache.dir; otherwise the cost model chooses."},
-    {.key = "threads", .used_by = COMPUTING, INTEGER(threads), AUTO, RANGE(0, 1024),
+    {.key = "threads", .used_by = COMPUTING | SERVE, INTEGER(threads), AUTO, RANGE(0, 1024),
      .aliases = "num_threads",
      .help = "Threads that compute and decode; auto and 0 are one for each core."},
-    {.key = "log", .used_by = TRAIN | EVAL | PREDICT,
+    {.key = "log", .used_by = TRAIN | EVAL | PREDICT | SERVE,
      CHOICE(log, thaw_log_level, THAW_LOG_LEVEL_LIST), .fallback = "info",
      .help = "How much the program says."},
     {.key = "metrics", .used_by = HERE, SWITCH(metrics), .fallback = "false",
@@ -431,6 +431,27 @@ static const thaw__option table[] = {
      .aliases = "csv",
      .help = "A file that gets a table of all pictures: path, what it shows (eval only), the answer, "
              "its score, and by how much that is above the next."},
+
+    {.key = "serve.port", .used_by = SERVE, INTEGER(serve.port), AUTO, RANGE(0, 65535), .aliases = "port",
+     .help = "Where to listen; auto is what SAGEMAKER_BIND_TO_PORT says, or 8080; 0 is any free one, "
+             "which is printed."},
+    {.key = "serve.address", .used_by = SERVE, TEXT(serve.address), AUTO,
+     .help = "Who may connect; auto is 127.0.0.1, this machine alone, and without a RUN, in a "
+             "container, 0.0.0.0, everybody."},
+    {.key = "serve.models", .used_by = SERVE, PATH(serve.models), .fallback = "",
+     .help = "Folder whose sub-folders are runs: each is served under its name, and /models loads and "
+             "unloads others. SAGEMAKER_MULTI_MODEL=true is the same without a folder."},
+    {.key = "serve.page", .used_by = SERVE, SWITCH(serve.page), .fallback = "true",
+     .help = "Answers a browser with a page that takes pictures; without a RUN, in a container, only if "
+             "it is asked for here."},
+    {.key = "serve.wait", .used_by = SERVE, NUMBER(serve.wait_ms), .fallback = "50", RANGE(0, 10000),
+     .help = "Milliseconds that the network waits at most for pictures that are on their way, to "
+             "compute more at once; it never waits longer than what is there takes to compute."},
+    {.key = "serve.queue", .used_by = SERVE, INTEGER(serve.queue), AUTO, RANGE(1, 1000000),
+     .help = "Requests that may wait to be decoded, others are told to come again; auto is what half a "
+             "second answers, at least two batches."},
+    {.key = "serve.max_body", .used_by = SERVE, SIZE(serve.most_body), AUTO, RANGE(1024, 0x1p40),
+     .help = "Largest request; auto is what SAGEMAKER_MAX_PAYLOAD_IN_MB says, or 100M."},
 
     {.key = "sagemaker.name", .used_by = REQUEST, TEXT(sagemaker.name), AUTO, .aliases = "name",
      .help = "What the job, the model or the endpoint is called; auto is thaw- and the time of now."},

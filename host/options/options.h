@@ -242,6 +242,13 @@ typedef struct thaw_options {
         const char *out;
     } sweep;
     struct {
+        int64_t port;
+        const char *address, *models;
+        bool page;
+        double wait_ms;
+        int64_t queue, most_body;
+    } serve;
+    struct {
         const char *name, *role, *image;
         const char *train, *validation, *test, *model, *train_lst, *validation_lst;
         const char *content_type, *attributes, *output_path;

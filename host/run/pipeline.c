@@ -313,30 +313,13 @@ static thaw_status consume(pipeline *p, consumer *c, thaw_error *err) {
 
 /* ---- the whole ----------------------------------------------------------------------------- */
 
-/* Zero: a slot may go through the trunk without a picture. */
-static uint8_t *take_pixels(const thaw_backend *backend, size_t n) {
-    const thaw_memory *memory = backend->kernels->memory;
-    void *pixels = NULL;
-    if (!memory) return calloc(n, 1);
-    if (memory->alloc_pinned(n, &pixels) == 0) memset(pixels, 0, n);
-    return pixels;
-}
-
-static void release_pixels(const thaw_backend *backend, uint8_t *pixels) {
-    const thaw_memory *memory = backend->kernels->memory;
-    if (memory)
-        memory->release_pinned(pixels);
-    else
-        free(pixels);
-}
-
 static thaw_status allocate(pipeline *p, thaw_error *err) {
     const thaw_geometry *g = &p->spec->network->preprocess.geometry;
     size_t batch = (size_t)p->spec->batch, needed = p->spec->source.most / batch; /* And one. */
     p->capacity = (needed < RING_BATCHES ? needed + 1 : RING_BATCHES) * batch;
     p->image_bytes = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
     p->pictures = calloc(p->capacity, sizeof *p->pictures);
-    p->pixels = take_pixels(p->spec->backend, p->capacity * p->image_bytes);
+    p->pixels = thaw_backend_take_pixels(p->spec->backend, p->capacity * p->image_bytes);
     if (!p->pictures || !p->pixels)
         return thaw_fail_memory(err, "for %zu decoded pictures", p->capacity);
     return thaw_image_budget_create(&p->budget, THAW_IMAGE_BUDGET_BYTES, err);
@@ -397,7 +380,7 @@ thaw_status thaw_pipeline_run(const thaw_pipeline *spec, thaw_pipeline_result *r
     for (size_t i = 0; p.pictures && i < p.capacity; i++)
         forget(&p.pictures[i]);
     free(p.pictures);
-    release_pixels(spec->backend, p.pixels);
+    thaw_backend_release_pixels(spec->backend, p.pixels);
     thaw_image_budget_free(p.budget);
     pthread_cond_destroy(&p.has_batch);
     pthread_cond_destroy(&p.has_room);

@@ -59,7 +59,7 @@ static const char *decode(thaw_arena *arena, const json_t *value) {
 static thaw_status set_one(thaw_options *options, const char *key, const char *text,
                            thaw_error *err) {
     thaw_option_facts facts;
-    THAW_TRY(thaw_options_look_up(key, SOURCE, &facts, err));
+    THAW_TRY(thaw_options_look_up(key, THAW_FOR_TRAIN, SOURCE, &facts, err));
     if (!(facts.used_by & THAW_FOR_TRAIN))
         return thaw_fail(err, THAW_ERR_USAGE, "%s: %.80s does nothing in a training job", SOURCE,
                          key);
