@@ -108,11 +108,14 @@ static void begin_prediction(thaw_exchange *x) {
         return;
     }
     choose_model(x);
-    if (x->model) x->job.scorer = &x->model->scorer;
+    thaw_models_put(x->service->models, x->model);
+    x->model = NULL; /* It may go while the body comes, however slowly. */
 }
 
+/* All else is the job's. */
 static void run_prediction(thaw_exchange *x) {
-    (void)x; /* All of it is the job's. */
+    choose_model(x);
+    if (x->model) x->job.scorer = &x->model->scorer;
 }
 
 /* The failure of a whole request. */
@@ -322,7 +325,7 @@ static const thaw_route routes[] = {
     {"GET", "/execution-parameters", .run = run_parameters},
     {"GET", "/metrics", .run = run_metrics},
     {"GET", "/", THAW_ROUTE_PAGE, .run = run_page},
-    {"GET", "/models", THAW_ROUTE_MODELS, .run = run_list},
+    {"GET", "/models", .run = run_list},
     {"POST", "/models", THAW_ROUTE_MODELS, .begin = begin_change, .run = run_later,
      .slow = slow_load},
     {"POST", "/models/*/invoke", THAW_ROUTE_MODELS, .predicts = true, .begin = begin_prediction,
