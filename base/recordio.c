@@ -31,14 +31,24 @@ typedef struct reader {
     int fd;
     const char *file; /* For sentences. */
     uint64_t size;
+    char window[64]; /* What was read last: heads and headers stand close together. */
+    uint64_t window_begin, window_end;
     thaw_error *err;
 } reader;
 
 /* Reads n bytes that are there. */
-static thaw_status read_at(const reader *r, uint64_t at, void *bytes, size_t n) {
-    return thaw_file_read_at(r->fd, bytes, n, (off_t)at)
-               ? THAW_OK
-               : thaw_file_fail_reading(r->file, errno, r->err);
+static thaw_status read_at(reader *r, uint64_t at, void *bytes, size_t n) {
+    bool large = n > sizeof r->window, good = true;
+    if (!large && (at < r->window_begin || at + n > r->window_end)) {
+        uint64_t left = r->size - at;
+        r->window_begin = at;
+        r->window_end = at + (left < sizeof r->window ? left : sizeof r->window);
+        good = thaw_file_read_at(r->fd, r->window, (size_t)(r->window_end - at), (off_t)at);
+    }
+    if (large) good = thaw_file_read_at(r->fd, bytes, n, (off_t)at);
+    if (!good) return thaw_file_fail_reading(r->file, errno, r->err);
+    if (!large) memcpy(bytes, r->window + (at - r->window_begin), n);
+    return THAW_OK;
 }
 
 static thaw_status fail_cut(const reader *r, uint64_t begin) {
@@ -50,7 +60,7 @@ static thaw_status fail_cut(const reader *r, uint64_t begin) {
 }
 
 /* Reads the head of the part at byte `at` of the record at `begin`. */
-static thaw_status read_part(const reader *r, uint64_t begin, uint64_t at, thaw_record_part *part) {
+static thaw_status read_part(reader *r, uint64_t begin, uint64_t at, thaw_record_part *part) {
     char head[THAW_RECORD_PART_HEAD];
     bool first = at == begin;
     if (r->size - at < sizeof head) return fail_cut(r, begin);
@@ -65,7 +75,7 @@ static thaw_status read_part(const reader *r, uint64_t begin, uint64_t at, thaw_
 }
 
 /* Finds the end of the record and its bytes, the magic between its parts included. */
-static thaw_status measure(const reader *r, thaw_record *record) {
+static thaw_status measure(reader *r, thaw_record *record) {
     thaw_record_part part = {0};
     uint64_t at = record->begin;
     record->n_bytes = 0;
@@ -78,7 +88,7 @@ static thaw_status measure(const reader *r, thaw_record *record) {
 }
 
 /* Reads the first n bytes of the record, which has as many. */
-static thaw_status read_bytes(const reader *r, uint64_t begin, char *bytes, size_t n) {
+static thaw_status read_bytes(reader *r, uint64_t begin, char *bytes, size_t n) {
     thaw_record_part part = {0};
     for (uint64_t at = begin; n > 0; at += THAW_RECORD_PART_HEAD + part.filled) {
         size_t seam = at == begin ? 0 : sizeof thaw_record_magic;
@@ -93,7 +103,7 @@ static thaw_status read_bytes(const reader *r, uint64_t begin, char *bytes, size
     return THAW_OK;
 }
 
-static thaw_status look(const reader *r, uint64_t begin, thaw_record *record) {
+static thaw_status look(reader *r, uint64_t begin, thaw_record *record) {
     char header[THAW_RECORD_HEADER + sizeof record->label];
     uint32_t flag;
     *record = (thaw_record){.begin = begin};
@@ -122,8 +132,8 @@ thaw_status thaw_record_look(int fd, const char *file, uint64_t size, uint64_t b
     return look(&r, begin, record);
 }
 
-static thaw_status read_picture(const reader *r, uint64_t begin, size_t limit_bytes,
-                                thaw_arena *arena, char **bytes, size_t *n) {
+static thaw_status read_picture(reader *r, uint64_t begin, size_t limit_bytes, thaw_arena *arena,
+                                char **bytes, size_t *n) {
     thaw_record record;
     uint32_t flag;
     THAW_TRY(thaw_record_look(r->fd, r->file, r->size, begin, &record, r->err));

@@ -88,7 +88,7 @@ words() {
         onnx) grep -rhoE '\.type = "\w+"' "$root/engine/graph" | sed 's/.*"\(.*\)"/\1/' ;;
         ini | option) options | tr ' ' '\n' | grep -E '^[a-zA-Z0-9._-]+$' ;;
         shard) printf '%s\n' THAWSHRD facts network about ;;
-        record) printf '%s\n' '\x0a\x23\xd7\xce' ;;
+        record | pipe) printf '%s\n' '\x0a\x23\xd7\xce' ;;
         list) printf '%s\n' 'path,label' split group train validation test '\x09' '\x0d\x0a' ../ ./ ;;
         bundle) grep -oE '"[a-z_]+"' "$build/run/bundle.json" | tr -d '"' ;;
     esac | sort -u | sed 's/.*/"&"/'
