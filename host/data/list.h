@@ -39,7 +39,7 @@ typedef struct thaw_list {
     const size_t *first; /* [n_classes + 1], where the rows of a class begin. */
     size_t n, n_again;   /* n_again: rows that say once more what another one says. */
     const char *const *classes; /* [n_classes]; in natural order those of a CSV. */
-    const int64_t *ids;         /* [n_classes], of each class; NULL: the list has names. */
+    const int64_t *ids; /* [n_classes], ascending, of each class; NULL: it has names only. */
     size_t n_classes;
     bool has_splits, has_groups;
 } thaw_list;
