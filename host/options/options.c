@@ -349,9 +349,8 @@ static const thaw__option table[] = {
      .help = "How much work may be lost at most when the machine stops; a run that is told to stop "
              "loses none."},
     {.key = "checkpoint.bundle", .used_by = HERE, SWITCH(checkpoint.bundle), .fallback = "false",
-     .help = "Let a run that is told to stop (Ctrl-C, SIGTERM) write the model as it was after the last "
-             "epoch, or the best one with patience, to out, and say so in its metrics. It still ends "
-             "as a stopped one."},
+     .help = "Let a run that is told to stop (Ctrl-C, SIGTERM) write the model of the epoch that "
+             "validates best so far to out, and say so in its metrics. It still ends as a stopped one."},
 
     {.key = "inspect.plan", .used_by = INSPECT, SWITCH(inspect.plan), .fallback = "false",
      .aliases = "plan",

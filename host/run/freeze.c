@@ -45,10 +45,11 @@ static bool is_of_top(const char *key) {
     return strncmp(key, "top.", 4) == 0 || strcmp(key, "recipe") == 0;
 }
 
-/* What differs from training to training is set for each. */
+/* What differs from training to training is set for each; a stopped one that leaves a model would be taken
+ * for a finished one. */
 static bool is_own(const char *key) {
-    static const char *const own[] = {"out",    "freeze",    "init",
-                                      "resume", "data.fold", "checkpoint.dir"};
+    static const char *const own[] = {
+        "out", "freeze", "init", "resume", "data.fold", "checkpoint.dir", "checkpoint.bundle"};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (strcmp(key, own[i]) == 0) return true;
     return false;

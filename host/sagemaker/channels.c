@@ -73,21 +73,6 @@ static thaw_status check_folder(const thaw_channel *c, found *f, const char *end
 
 /* ---- pictures ------------------------------------------------------------------------------- */
 
-/* The one file with this ending in a channel. ERR_DATA: several. *path NULL: none. */
-static thaw_status find_one(const thaw_channel *c, const char *end, thaw_arena *arena,
-                            const char **path, thaw_error *err) {
-    found f;
-    *path = NULL;
-    THAW_TRY(check_folder(c, &f, end, err));
-    if (f.n > 1)
-        return thaw_fail(err, THAW_ERR_DATA,
-                         "the channel %s has %zu files that end in %s, and one is expected: %s",
-                         c->name, f.n, end, f.names.text);
-    if (f.n == 0) return THAW_OK;
-    *path = thaw_file_join(arena, c->path, f.name);
-    return *path ? THAW_OK : no_memory(err);
-}
-
 /* The channel with lists for another channel. */
 static const thaw_channel *find_lists(const thaw_platform *p, const thaw_channel *c) {
     char name[80];
@@ -95,34 +80,29 @@ static const thaw_channel *find_lists(const thaw_platform *p, const thaw_channel
     return thaw_platform_channel(p, name);
 }
 
-/* What the pictures of a channel are read from: a list, a file of records, or the folder itself. */
-static thaw_status find_pictures(const thaw_platform *p, const thaw_channel *c, thaw_arena *arena,
-                                 const char **path, thaw_error *err) {
+/* What the pictures of a channel are read from: its folder, of pictures or of RecordIO files, or that of the
+ * lists that name what is in it. */
+static thaw_status find_pictures(const thaw_platform *p, const thaw_channel *c, const char **path,
+                                 thaw_error *err) {
     const thaw_channel *lists = find_lists(p, c);
+    found f;
     if (c->piped)
         return thaw_fail(
             err, THAW_ERR_UNSUPPORTED,
             "the channel %s has the input mode Pipe; take FastFile, which needs no disk "
             "either",
             c->name);
-    found f;
     THAW_TRY(check_folder(c, &f, NULL, err));
-    if (!lists) {
-        THAW_TRY(find_one(c, ".rec", arena, path, err));
-        if (!*path) *path = c->path;
-        return THAW_OK;
-    }
-    THAW_TRY(find_one(lists, ".lst", arena, path, err));
-    if (*path) return THAW_OK;
-    return thaw_fail(err, THAW_ERR_DATA, "the channel %s has no file that ends in .lst",
-                     lists->name);
+    if (lists) THAW_TRY(check_folder(lists, &f, NULL, err));
+    *path = lists ? lists->path : c->path;
+    return THAW_OK;
 }
 
 static thaw_status set_split(const thaw_platform *p, const thaw_channel *c, const char *key,
                              thaw_options *options, thaw_error *err) {
     const char *path;
     if (thaw_options_is_set(options, key)) return THAW_OK;
-    THAW_TRY(find_pictures(p, c, &options->arena, &path, err));
+    THAW_TRY(find_pictures(p, c, &path, err));
     return thaw_options_set(options, key, path, SOURCE, err);
 }
 

@@ -390,6 +390,31 @@ static thaw_status receive_all(receiver *r, const thaw_wire_place *place, thaw_a
     return serve_all(r, place, seen, err);
 }
 
+/* The channels are where the files are. Lists of what is in one are looked for beside it. */
+static thaw_status move_channels(thaw_platform *p, const char *folder, thaw_error *err) {
+    for (size_t i = 0; i < p->n_channels; i++) {
+        thaw_channel *c = &p->channels[i];
+        const char *own = c->path;
+        char of[NAME_BYTES + 1];
+        size_t n = strlen(c->name);
+        bool lists = n > 4 && strcmp(c->name + n - 4, "_lst") == 0;
+        snprintf(of, sizeof of, "%.*s", (int)(lists ? n - 4 : 0), c->name);
+        const thaw_channel *listed = thaw_platform_channel(p, of);
+        bool linked = !is_gathered(c) && listed && is_gathered(listed);
+        if (!is_gathered(c) && !linked) continue;
+        c->path = thaw_arena_printf(&p->arena, "%s/%s", folder, c->name);
+        if (!c->path) return thaw_fail_memory(err, "for the paths of channels");
+        if (!linked) continue;
+        char *real = realpath(own, NULL);
+        bool made = real && symlink(real, c->path) == 0;
+        free(real);
+        if (!made)
+            return thaw_fail(err, THAW_ERR_IO, "cannot make the link %.600s: %s", c->path,
+                             strerror(errno));
+    }
+    return THAW_OK;
+}
+
 thaw_status thaw_gather_receive(thaw_platform *p, const char *folder, const volatile int *stop,
                                 thaw_log *log, thaw_error *err) {
     thaw_wire_place place = meeting(p, stop, log);
@@ -402,12 +427,7 @@ thaw_status thaw_gather_receive(thaw_platform *p, const char *folder, const vola
     thaw_status status = receive_all(&r, &place, &arena, err);
     thaw_arena_free(&arena);
     THAW_TRY(status);
-    for (size_t i = 0; i < p->n_channels; i++) {
-        thaw_channel *c = &p->channels[i];
-        if (!is_gathered(c)) continue;
-        c->path = thaw_arena_printf(&p->arena, "%s/%s", folder, c->name);
-        if (!c->path) return thaw_fail_memory(err, "for the paths of channels");
-    }
+    THAW_TRY(move_channels(p, folder, err));
     thaw_log_write(log, THAW_LOG_INFO, "%llu files, %.1f MB, came from the other hosts in %.1f s",
                    (unsigned long long)r.n, (double)r.bytes / 1e6, thaw_now_s() - start);
     return THAW_OK;

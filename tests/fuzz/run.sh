@@ -87,6 +87,10 @@ words() {
         psd) printf '%s\n' '8BPS\x00\x01' '\x00\x01' '\x00\x03' '\x00\x10' ;;
         onnx) grep -rhoE '\.type = "\w+"' "$root/engine/graph" | sed 's/.*"\(.*\)"/\1/' ;;
         ini | option) options | tr ' ' '\n' | grep -E '^[a-zA-Z0-9._-]+$' ;;
+        hyperparameters)
+            grep -oE '\{"[a-z_0-9]+",' "$root/host/options/foreign.c" | tr -d '{",'
+            options | cut -d' ' -f1
+            ;;
         shard) printf '%s\n' THAWSHRD facts network about ;;
         record | pipe) printf '%s\n' '\x0a\x23\xd7\xce' ;;
         list) printf '%s\n' 'path,label' split group train validation test '\x09' '\x0d\x0a' ../ ./ ;;
@@ -101,7 +105,7 @@ fuzz() {
     seed "$target" "$build/seeds/$target"
     words "$target" >"$build/seeds/$target.dict"
     local longest=0
-    [ "$target" != option ] || longest=300 # Looking for what may have been meant takes its time.
+    [[ $target != option && $target != hyperparameters ]] || longest=300 # Looking for what may have been meant takes its time.
     TMPDIR=$temporary THAW_FUZZ_RUN=$build/run OMP_NUM_THREADS=1 \
         "$build/fuzz_$target" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 \
         -max_len="$longest" -artifact_prefix="$build/found/$target/" -dict="$build/seeds/$target.dict" \
