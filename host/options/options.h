@@ -158,8 +158,8 @@ typedef struct thaw_options {
         const char *train;
         thaw_opt_held_out validation;
         const char *root, *group, *test, *fold;
-        int64_t classes, pictures; /* Expected. */
         thaw_opt_limit max_bad;
+        int64_t classes, pictures; /* Expected. */
     } data;
     struct {
         int64_t size;
