@@ -7,6 +7,12 @@
 
 static int cpu_open(int index, int threads, void **device, void **stream, struct thaw_error *err) {
     (void)index; /* There is one CPU. */
+    /* What oneDNN is compiled for; all else chooses when it runs. */
+    if (!__builtin_cpu_supports("sse4.1")) {
+        thaw_fail(err, THAW_ERR_BACKEND,
+                  "this processor lacks SSE4.1, which oneDNN needs; take one that has it");
+        return (int)dnnl_unimplemented;
+    }
     omp_set_num_threads(threads > 0 ? threads : omp_get_num_procs());
     dnnl_engine_t engine = NULL;
     dnnl_stream_t queue = NULL;
