@@ -16,6 +16,7 @@ declare -A below=(
     [host/data]="options"
     [host/model]="graph trunk top onnx options picture"
     [host/report]="top picture"
+    [host/container]="" # No sources: how the image is made.
     [host/run]="graph trunk cache top onnx options picture data model report"
     [host/serve]="graph trunk top onnx options picture model run"
     [host/sagemaker]="cache top options picture data model run serve"
