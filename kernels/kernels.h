@@ -62,7 +62,11 @@ static inline const char *thaw_dtype_name(thaw_dtype dtype) {
     X(HARD_SIGMOID, "hard_sigmoid", "min(max(a x + b, 0), 1)")             \
     X(HARD_SWISH, "hard_swish", "x hard_sigmoid(x) with a = 1/6, b = 1/2") \
     X(TANH, "tanh", "tanh(x)")                                             \
-    X(GELU, "gelu", "x (1 + erf(x / sqrt(2))) / 2")
+    X(GELU, "gelu", "x (1 + erf(x / sqrt(2))) / 2")                        \
+    X(GELU_TANH, "gelu_tanh", "x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2") \
+    X(ELU, "elu", "x < 0 ? a (exp(x) - 1) : x")                            \
+    X(SOFTPLUS, "softplus", "log(1 + exp(x))")                             \
+    X(POWER, "power", "x ^ a: the square, its root, the reciprocal")
 
 typedef enum thaw_act {
 #define X(name, text, formula) THAW_ACT_##name,
@@ -145,7 +149,27 @@ typedef struct thaw_port {
     X(slice, "y = C of x's channels, from `first` on")                                            \
     X(shuffle, "channel i of y is channel i % groups * (C / groups) + i / groups of x")           \
     X(pad, "x inside a border of zeros: the pads of conv.window")                                 \
-    X(flatten, "y[n, (c*H + h)*W + w] = x[n,h,w,c]: ONNX's order, which is NCHW's")
+    X(constant, "y[n,h,w,c] = w[h,w,c]: what the file has for each place")                        \
+    X(group_norm, "as layer_norm, of `groups` of channels, each over all pixels of a picture")    \
+    X(softmax, "exp(x) / its sum over channels c, c + groups, c + 2 groups ..., of each pixel")   \
+    X(resample, "each row and column of y is a weighted sum of x's: see thaw_taps")               \
+    X(transpose, "x, in N,C,H,W order a tensor N, axes.dims, with its axes permuted, makes y")    \
+    X(reshape, "y's numbers are x's, both in ONNX's order: N,C,H,W")
+
+/* What each place of y along H or W takes of x: n places, each with its weight. */
+typedef struct thaw_taps {
+    int64_t n;
+    const int32_t *from; /* [size of y][n] */
+    const float *weight; /* [size of y][n] */
+} thaw_taps;
+
+/* A tensor's axes behind the batch, and a permutation: axis i of y is axis perm[i] of x. */
+enum { THAW_MAX_AXES = 5 };
+typedef struct thaw_permutation {
+    int n;
+    int64_t dims[THAW_MAX_AXES]; /* Of x. */
+    int perm[THAW_MAX_AXES];
+} thaw_permutation;
 
 typedef enum thaw_step_kind {
 #define X(name, text) THAW_STEP_##name,
@@ -175,11 +199,13 @@ typedef struct thaw_step {
     int n_in;
     thaw_port **in; /* n_in of them. The residual, if any, is the last and dies in this step. */
     thaw_port *out;
-    const float *w, *b;         /* conv, dense: constant, canonical order; b may be NULL. */
-    const float *scale, *shift; /* import, affine, layer_norm: C of each. */
-    float epsilon;              /* layer_norm: added to the variance. */
+    const float *w, *b;         /* conv, dense, constant: canonical order; b may be NULL. */
+    const float *scale, *shift; /* import, affine, layer_norm, group_norm: C of each. */
+    float epsilon;              /* layer_norm, group_norm: added to the variance. */
     int64_t first;              /* slice: its first channel. */
     int64_t groups;             /* shuffle: from so many groups of channels one each in turn. */
+    thaw_taps rows, columns;    /* resample */
+    thaw_permutation axes;             /* transpose */
 
     /* Training only; see thaw_backward_slot. */
     thaw_port *kept; /* What backward wants to know of run; bytes: set by prepare. */
@@ -252,10 +278,14 @@ static inline bool thaw_act_needs_input(const thaw_epilogue *e) {
         case THAW_ACT_TANH:
             return false;
         case THAW_ACT_LEAKY_RELU:
+        case THAW_ACT_ELU:
             return e->a < 0;
         case THAW_ACT_SILU:
         case THAW_ACT_HARD_SWISH:
         case THAW_ACT_GELU:
+        case THAW_ACT_GELU_TANH:
+        case THAW_ACT_SOFTPLUS:
+        case THAW_ACT_POWER:
             return true;
     }
     return true;

@@ -42,7 +42,7 @@ const thaw_op thaw_op_Noop = {.type = "Noop", .infer = thaw__op_infer_unary, .lo
 ROW
 }
 name_step() { insert_behind kernels/kernels.h '#define THAW_STEP_LIST(X).*' '    X(noop, "y = x") \\'; }
-write_slot() { insert_behind kernels/cpu/table.c ' *ONEDNN(flatten),' '            ONEDNN(noop),'; }
+write_slot() { insert_behind kernels/cpu/table.c ' *ONEDNN(reshape),' '            ONEDNN(noop),'; }
 write_kernel() {
     cat >kernels/cpu/noop.c <<'KERNEL'
 /* y = x, in the same layout. */

@@ -124,6 +124,14 @@ static inline double ref_act(const thaw_epilogue *e, double x) {
             return tanh(x);
         case THAW_ACT_GELU:
             return x * (1 + erf(x / sqrt(2))) / 2;
+        case THAW_ACT_GELU_TANH:
+            return x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))) / 2;
+        case THAW_ACT_ELU:
+            return x < 0 ? e->a * (exp(x) - 1) : x;
+        case THAW_ACT_SOFTPLUS:
+            return log(1 + exp(x));
+        case THAW_ACT_POWER:
+            return pow(x, e->a);
     }
     return NAN;
 }
@@ -210,9 +218,70 @@ static inline void ref_pad(const ref_tensor *x, const thaw_window *border, ref_t
     *ref_at(y, n, p, q, k) = ref_padded(x, n, p - border->pad_top, q - border->pad_left, k);
 }
 
-static inline void ref_flatten(const ref_tensor *x, ref_tensor *y) {
-    REF_EACH(x)
-    *ref_at(y, n, 0, 0, (k * x->H + p) * x->W + q) = *ref_at(x, n, p, q, k);
+static inline void ref_constant(const float *w, ref_tensor *y) {
+    REF_EACH(y)
+    *ref_at(y, n, p, q, k) = w[(p * y->W + q) * y->C + k];
+}
+
+static inline void ref_group_norm(const ref_tensor *x, int64_t groups, const float *scale,
+                                  const float *shift, double epsilon, ref_tensor *y) {
+    int64_t each = x->C / groups;
+    double count = (double)(each * x->H * x->W);
+    REF_EACH(y) {
+        double mean = 0, variance = 0;
+        for (int64_t i = 0; i < x->H * x->W * each; i++)
+            mean += *ref_at(x, n, 0, i / each, k / each * each + i % each) / count;
+        for (int64_t i = 0; i < x->H * x->W * each; i++) {
+            double d = *ref_at(x, n, 0, i / each, k / each * each + i % each) - mean;
+            variance += d * d / count;
+        }
+        *ref_at(y, n, p, q, k) =
+            (*ref_at(x, n, p, q, k) - mean) / sqrt(variance + epsilon) * scale[k] + shift[k];
+    }
+}
+
+static inline void ref_softmax(const ref_tensor *x, int64_t groups, ref_tensor *y) {
+    REF_EACH(y) {
+        double sum = 0;
+        for (int64_t c = k % groups; c < x->C; c += groups)
+            sum += exp(*ref_at(x, n, p, q, c));
+        *ref_at(y, n, p, q, k) = exp(*ref_at(x, n, p, q, k)) / sum;
+    }
+}
+
+static inline void ref_resample(const ref_tensor *x, const thaw_taps *rows,
+                                const thaw_taps *columns, ref_tensor *y) {
+    REF_EACH(y) {
+        double sum = 0;
+        for (int64_t i = p * rows->n; i < (p + 1) * rows->n; i++)
+            for (int64_t j = q * columns->n; j < (q + 1) * columns->n; j++)
+                sum += (double)rows->weight[i] * columns->weight[j] *
+                       *ref_at(x, n, rows->from[i], columns->from[j], k);
+        *ref_at(y, n, p, q, k) = sum;
+    }
+}
+
+/* The i-th number of picture n in ONNX's order. */
+static inline double *ref_in_order(const ref_tensor *x, int64_t n, int64_t i) {
+    return ref_at(x, n, i / x->W % x->H, i % x->W, i / x->W / x->H);
+}
+
+static inline void ref_reshape(const ref_tensor *x, ref_tensor *y) {
+    for (int64_t n = 0; n < x->N; n++)
+        for (int64_t i = 0; i < ref_size(x) / x->N; i++)
+            *ref_in_order(y, n, i) = *ref_in_order(x, n, i);
+}
+
+static inline void ref_transpose(const ref_tensor *x, const thaw_permutation *axes, ref_tensor *y) {
+    for (int64_t i = 0; i < ref_size(x) / x->N; i++) {
+        int64_t at[THAW_MAX_AXES] = {0}, left = i, to = 0;
+        for (int k = axes->n - 1; k >= 0; left /= axes->dims[k--])
+            at[k] = left % axes->dims[k];
+        for (int k = 0; k < axes->n; k++)
+            to = to * axes->dims[axes->perm[k]] + at[axes->perm[k]];
+        for (int64_t n = 0; n < x->N; n++)
+            *ref_in_order(y, n, to) = *ref_in_order(x, n, i);
+    }
 }
 
 #endif

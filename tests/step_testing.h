@@ -18,12 +18,16 @@ typedef struct test_case {
     thaw_step_kind kind;
     int64_t N, H, W, C;
     int64_t K, G;       /* conv, dense; concat: channels of the second input; slice: K of them;
-                         * shuffle: G groups. */
+                         * shuffle, group_norm, softmax: G groups. */
     thaw_window window; /* conv, pool, pad; strides and dilations of 0 mean 1. */
     thaw_epilogue epilogue;
     bool max, count_include_pad, ceil, no_bias;
-    int64_t bH, bW, bC; /* add, mul: the second operand; 0: as the first. */
+    int64_t bH, bW, bC; /* add, mul: the second operand; 0: as the first. resample, reshape,
+                         * transpose: the result. */
     int64_t first;      /* slice: the first of its channels. */
+    int64_t taps;       /* resample: of each row and column. */
+    thaw_permutation axes;     /* transpose */
+    bool positive;      /* The operation's input is. */
 } test_case;
 
 /* One case a line; what a row does not name is 0. */
@@ -90,6 +94,10 @@ static const test_case cases[] = {
     {"conv hard_swish", CONV, 1, 5, 5, 8, 8, 1, SQUARE(1, 1, 0), ACT(HARD_SWISH, 0, 0)},
     {"conv tanh", CONV, 1, 5, 5, 8, 8, 1, SQUARE(1, 1, 0), ACT(TANH, 0, 0)},
     {"conv gelu", CONV, 1, 5, 5, 8, 17, 1, SQUARE(1, 1, 0), ACT(GELU, 0, 0)},
+    {"conv gelu_tanh", CONV, 1, 5, 5, 8, 17, 1, SQUARE(1, 1, 0), ACT(GELU_TANH, 0, 0)},
+    {"conv elu", CONV, 1, 5, 5, 8, 17, 1, SQUARE(1, 1, 0), ACT(ELU, 1, 0)},
+    {"conv softplus", CONV, 1, 5, 5, 8, 17, 1, SQUARE(1, 1, 0), ACT(SOFTPLUS, 0, 0)},
+    {"conv square", CONV, 1, 5, 5, 8, 17, 1, SQUARE(1, 1, 0), ACT(POWER, 2, 0)},
 
     {"dense 1->1", THAW_STEP_dense, 1, 1, 1, 1, 1},
     {"dense 17->3", THAW_STEP_dense, 3, 1, 1, 17, 3},
@@ -126,6 +134,16 @@ static const test_case cases[] = {
     {"act hard_swish", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(HARD_SWISH, 0, 0)},
     {"act tanh", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(TANH, 0, 0)},
     {"act gelu", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(GELU, 0, 0)},
+    {"act gelu_tanh", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(GELU_TANH, 0, 0)},
+    {"act elu", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(ELU, 1.5f, 0)},
+    {"act softplus", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(SOFTPLUS, 0, 0)},
+    {"act square", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(POWER, 2, 0)},
+    {"act cube", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(POWER, 3, 0)},
+    {"act root", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(POWER, 0.5f, 0), .positive = true},
+    {"act reciprocal", THAW_STEP_act, 1, 5, 3, 17, .epilogue = ACT(POWER, -1, 0),
+     .positive = true},
+    {"act power -0.75", THAW_STEP_act, 1, 5, 3, 24, .epilogue = ACT(POWER, -0.75f, 0),
+     .positive = true},
 
     {"add", THAW_STEP_add, 2, 5, 3, 17},
     {"add relu", THAW_STEP_add, 1, 5, 3, 24, .epilogue = RELU},
@@ -171,9 +189,35 @@ static const test_case cases[] = {
     {"pad 1230", THAW_STEP_pad, 2, 5, 3, 17, .window = {1, 1, 1, 1, 1, 1, 1, 2, 3, 0}},
     {"pad 1111", THAW_STEP_pad, 1, 4, 4, 3, .window = SQUARE(1, 1, 1)},
 
-    {"flatten 3x5x17", THAW_STEP_flatten, 2, 3, 5, 17},
-    {"flatten 7x7x24", THAW_STEP_flatten, 1, 7, 7, 24},
-    {"flatten 1x1x3", THAW_STEP_flatten, 2, 1, 1, 3},
+    {"constant 5x3x17", THAW_STEP_constant, 2, 5, 3, 17},
+    {"constant 1x1x24", THAW_STEP_constant, 1, 1, 1, 24},
+
+    {"group norm 24 of 4", THAW_STEP_group_norm, 2, 5, 3, 24, .G = 4},
+    {"group norm 17 of 1", THAW_STEP_group_norm, 2, 4, 4, 17, .G = 1},
+    {"instance norm 17", THAW_STEP_group_norm, 2, 7, 7, 17, .G = 17},
+    {"group norm of a vector", THAW_STEP_group_norm, 3, 1, 1, 24, .G = 3},
+
+    {"softmax 17", THAW_STEP_softmax, 2, 5, 3, 17, .G = 1},
+    {"softmax 2 of 24", THAW_STEP_softmax, 2, 1, 1, 24, .G = 12},
+    {"softmax 3 of 9", THAW_STEP_softmax, 1, 2, 2, 9, .G = 3},
+
+    {"resample 1 tap", THAW_STEP_resample, 2, 5, 3, 17, .bH = 7, .bW = 6, .taps = 1},
+    {"resample 2 taps", THAW_STEP_resample, 1, 4, 6, 24, .bH = 9, .bW = 3, .taps = 2},
+    {"resample 4 taps", THAW_STEP_resample, 2, 7, 7, 3, .bH = 2, .bW = 11, .taps = 4},
+    {"resample to one row", THAW_STEP_resample, 1, 5, 4, 16, .bH = 1, .bW = 4, .taps = 5},
+
+    {"transpose 5x3x17", THAW_STEP_transpose, 2, 5, 3, 17, .bH = 17, .bW = 3, .bC = 5,
+     .axes = {3, {17, 5, 3}, {1, 0, 2}}},
+    {"transpose blocks", THAW_STEP_transpose, 2, 4, 6, 8, .bH = 2, .bW = 3, .bC = 32,
+     .axes = {5, {8, 2, 2, 3, 2}, {2, 4, 0, 1, 3}}},
+    {"transpose a vector", THAW_STEP_transpose, 3, 1, 1, 24, .bH = 4, .bW = 1, .bC = 6,
+     .axes = {2, {4, 6}, {1, 0}}},
+
+    {"reshape 3x5x16 to 15x4x4", THAW_STEP_reshape, 2, 3, 5, 16, .bH = 4, .bW = 4, .bC = 15},
+    {"reshape a vector to a row", THAW_STEP_reshape, 2, 1, 1, 17, .bH = 1, .bW = 17, .bC = 1},
+    {"flatten 3x5x17", THAW_STEP_reshape, 2, 3, 5, 17},
+    {"flatten 7x7x24", THAW_STEP_reshape, 1, 7, 7, 24},
+    {"flatten 1x1x3", THAW_STEP_reshape, 2, 1, 1, 3},
 };
 /* clang-format on */
 
@@ -253,11 +297,23 @@ static void read_from(program *p, thaw_step *step, int i) {
     step->in[step->n_in++] = &p->ports[i];
 }
 
+/* Taps of y's places along an axis of x: any places, any weights, of which some are 0. */
+static thaw_taps some_taps(program *p, int64_t n, int64_t in, int64_t out) {
+    int32_t *from = thaw_arena_array(&p->arena, (size_t)(n * out), sizeof *from);
+    float *weight = numbers(p, n * out, -1, 1);
+    for (int64_t i = 0; i < n * out; i++) {
+        from[i] = (int32_t)(test_random(&p->random) % (uint64_t)in);
+        if (i % 5 == 4) weight[i] = 0;
+    }
+    return (thaw_taps){n, from, weight};
+}
+
 /* Pixels of this shape as an activation; returns its step. */
 static int add_source(program *p, int64_t H, int64_t W, int64_t C, bool blocked) {
     thaw_step *import = add_step(p, THAW_STEP_import, H, W, C);
+    bool positive = p->row->positive;
     import->scale = numbers(p, C, 0.005f, 0.02f);
-    import->shift = numbers(p, C, -2.5f, 0);
+    import->shift = numbers(p, C, positive ? 0.5f : -2.5f, positive ? 1 : 0);
     int i = p->n_steps - 1;
     for (int64_t k = 0; k < ref_size(&p->values[i]); k++)
         p->values[i].v[k] = p->pixels[k] * import->scale[k % C] + import->shift[k % C];
@@ -266,8 +322,8 @@ static int add_source(program *p, int64_t H, int64_t W, int64_t C, bool blocked)
     read_from(p, conv, i);
     conv->conv = (thaw_conv_shape){p->row->N, H, W, C, H, W, C, 1, SQUARE(1, 1, 0)};
     float reach = 1 / sqrtf((float)C);
-    conv->w = numbers(p, C * C, -reach, reach);
-    conv->b = numbers(p, C, -0.5f, 0.5f);
+    conv->w = numbers(p, C * C, positive ? 0 : -reach, reach);
+    conv->b = numbers(p, C, positive ? 0.25f : -0.5f, 0.5f);
     ref_conv(&conv->conv, &p->values[i], conv->w, conv->b, &p->values[i + 1]);
     return i + 1;
 }
@@ -381,9 +437,39 @@ static void add_operation(program *p, int x, bool blocked) {
             step->conv.window = w;
             ref_pad(vx, &w, vy);
             break;
-        case THAW_STEP_flatten:
-            step = add_step(p, t->kind, 1, 1, H * W * C);
-            ref_flatten(vx, vy);
+        case THAW_STEP_constant:
+            step = add_step(p, t->kind, H, W, C);
+            step->w = numbers(p, H * W * C, -1, 1);
+            ref_constant(step->w, vy);
+            return;
+        case THAW_STEP_group_norm:
+            step = add_step(p, t->kind, H, W, C);
+            step->groups = t->G;
+            step->scale = numbers(p, C, -2, 2);
+            step->shift = numbers(p, C, -1, 1);
+            step->epsilon = 1e-3f;
+            ref_group_norm(vx, t->G, step->scale, step->shift, step->epsilon, vy);
+            break;
+        case THAW_STEP_softmax:
+            step = add_step(p, t->kind, H, W, C);
+            step->groups = t->G;
+            ref_softmax(vx, t->G, vy);
+            break;
+        case THAW_STEP_resample:
+            step = add_step(p, t->kind, t->bH, t->bW, C);
+            step->rows = some_taps(p, t->taps, H, t->bH);
+            step->columns = some_taps(p, t->taps, W, t->bW);
+            ref_resample(vx, &step->rows, &step->columns, vy);
+            break;
+        case THAW_STEP_transpose:
+            step = add_step(p, t->kind, t->bH, t->bW, t->bC);
+            step->axes = t->axes;
+            ref_transpose(vx, &t->axes, vy);
+            break;
+        case THAW_STEP_reshape:
+            step = t->bC ? add_step(p, t->kind, t->bH, t->bW, t->bC)
+                         : add_step(p, t->kind, 1, 1, H * W * C);
+            ref_reshape(vx, vy);
             break;
         default:
             return; /* import and export are always there. */

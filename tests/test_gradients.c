@@ -90,8 +90,20 @@ static void reference(const program *p, const thaw_step *op, ref_tensor *in[MAX_
         case THAW_STEP_pad:
             ref_pad(in[0], &op->conv.window, y);
             break;
-        case THAW_STEP_flatten:
-            ref_flatten(in[0], y);
+        case THAW_STEP_reshape:
+            ref_reshape(in[0], y);
+            break;
+        case THAW_STEP_group_norm:
+            ref_group_norm(in[0], op->groups, op->scale, op->shift, op->epsilon, y);
+            break;
+        case THAW_STEP_softmax:
+            ref_softmax(in[0], op->groups, y);
+            break;
+        case THAW_STEP_resample:
+            ref_resample(in[0], &op->rows, &op->columns, y);
+            break;
+        case THAW_STEP_transpose:
+            ref_transpose(in[0], &op->axes, y);
             break;
         default:
             fail_msg("no reference of %s", thaw_step_kind_name(op->kind));
@@ -358,7 +370,7 @@ static void load_numbers(program *p, float *loaded[MAX_STEPS]) {
         if (p->steps[i].kind != THAW_STEP_import) continue;
         p->steps[i].kind = THAW_STEP_load;
         int64_t n = ref_size(&p->values[i]);
-        loaded[i] = numbers(p, n, -2, 2);
+        loaded[i] = numbers(p, n, p->row->positive ? 0.5f : -2, 2);
         for (int64_t k = 0; k < n; k++)
             p->values[i].v[k] = loaded[i][k];
     }
@@ -389,7 +401,7 @@ static bool check(const test_case *row, bool blocked) {
     int64_t n = y->H * y->W * y->C;
     b->seed = numbers(p, n, -1, 1);
     b->image = numbers(p, y->N, -2, 2);
-    b->flatten = add_step(p, THAW_STEP_flatten, 1, 1, n);
+    b->flatten = add_step(p, THAW_STEP_reshape, 1, 1, n);
     read_from(p, b->flatten, p->n_steps - 2);
     b->loss = add_step(p, THAW_STEP_dense, 1, 1, 1);
     read_from(p, b->loss, p->n_steps - 2);
@@ -437,7 +449,8 @@ static const char *only; /* The case named on the command line. */
 /* Above a cut there is no residual in an epilogue, nor an activation that needs its input. */
 static bool is_trained(const test_case *row) {
     bool alone = row->kind == THAW_STEP_act;
-    if (row->kind == THAW_STEP_import || row->epilogue.residual) return false;
+    if (row->kind == THAW_STEP_import || row->kind == THAW_STEP_constant || row->epilogue.residual)
+        return false;
     return alone || !thaw_act_needs_input(&row->epilogue);
 }
 
@@ -465,11 +478,12 @@ static void gradients_are_central_differences(void **state) {
     assert_int_equal(w.failures, 0);
 }
 
-/* Every kind of step has a gradient and a case, but for the two ends of a trunk and the load. */
+/* Every kind of step has a gradient and a case, but for the two ends of a trunk and what reads nothing. */
 static void every_gradient_is_there_and_tested(void **state) {
     (void)state;
     for (int kind = 0; kind < THAW_N_STEP_KINDS; kind++) {
-        if (kind == THAW_STEP_import || kind == THAW_STEP_export || kind == THAW_STEP_load)
+        if (kind == THAW_STEP_import || kind == THAW_STEP_export || kind == THAW_STEP_load ||
+            kind == THAW_STEP_constant)
             continue;
         assert_non_null(slots()->backward[kind].prepare);
         bool tested = false;

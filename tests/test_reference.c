@@ -84,6 +84,11 @@ static void act(void **state) {
         {{THAW_ACT_HARD_SWISH, 0, 0, false}, 1.5, 1.5 * 0.75},
         {{THAW_ACT_TANH, 0, 0, false}, 0, 0},
         {{THAW_ACT_GELU, 0, 0, false}, 0, 0},
+        {{THAW_ACT_GELU_TANH, 0, 0, false}, 0, 0},
+        {{THAW_ACT_ELU, 2, 0, false}, -INFINITY, -2},
+        {{THAW_ACT_ELU, 2, 0, false}, 3, 3},
+        {{THAW_ACT_SOFTPLUS, 0, 0, false}, -INFINITY, 0},
+        {{THAW_ACT_POWER, -0.5f, 0, false}, 4, 0.5},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         assert_true(ref_act(&rows[i].e, rows[i].x) == rows[i].y);
@@ -115,10 +120,46 @@ static void moves(void **state) {
     ref_concat(&z, 0, &joined);
     ref_concat(&x, 1, &joined);
     expect(&joined, (double[]){8, 1, 2, 9, 3, 4});
-    ref_flatten(&x, &flat);
+    ref_reshape(&x, &flat);
     expect(&flat, (double[]){1, 3, 2, 4});
     ref_pad(&z, &(thaw_window){.pad_top = 1, .pad_right = 1}, &padded);
     expect(&padded, (double[]){0, 0, 0, 8, 9, 0});
+}
+
+static void reshaped(void **state) {
+    (void)state;
+    double a[] = {1, 2, 3, 4, 5, 6}; /* 1 x 3 pixels, 2 channels: 1 3 5, 2 4 6 in ONNX's order. */
+    ref_tensor x = {1, 1, 3, 2, a}, other = ref_new(1, 3, 2, 1), turned = ref_new(1, 1, 2, 3);
+    ref_reshape(&x, &other);
+    expect(&other, (double[]){1, 3, 5, 2, 4, 6});
+    ref_transpose(&x, &(thaw_permutation){2, {2, 3}, {1, 0}}, &turned); /* 1 2, 3 4, 5 6 */
+    expect(&turned, (double[]){1, 3, 5, 2, 4, 6});
+}
+
+static void resampled(void **state) {
+    (void)state;
+    double a[] = {1, 2, 3, 4}; /* 2 x 2 */
+    static const int32_t mirrored[] = {1, 0, 1}, middle[] = {0, 1};
+    static const float ones[] = {1, 1, 0}, thirds[] = {0.25f, 0.75f};
+    ref_tensor x = {1, 2, 2, 1, a}, y = ref_new(1, 3, 1, 1), z = ref_new(1, 1, 2, 1);
+    ref_resample(&x, &(thaw_taps){1, mirrored, ones}, &(thaw_taps){2, middle, thirds}, &y);
+    expect(&y, (double[]){3.75, 1.75, 0});
+    ref_constant((float[]){7, 8}, &z);
+    expect(&z, (double[]){7, 8});
+}
+
+static void normalised(void **state) {
+    (void)state;
+    double a[] = {1, 10, 3, 30}; /* Two pixels of two channels. */
+    ref_tensor x = {1, 1, 2, 2, a}, y = ref_new(1, 1, 2, 2), z = ref_new(1, 1, 2, 2);
+    ref_group_norm(&x, 2, (float[]){1, 2}, (float[]){0, 5}, 0, &y);
+    expect(&y, (double[]){-1, 3, 1, 7});
+    double b[] = {0, log(3), 0, 0};
+    ref_tensor v = {1, 1, 1, 4, b}, w = ref_new(1, 1, 1, 4);
+    ref_softmax(&v, 2, &w);
+    expect(&w, (double[]){0.5, 0.75, 0.5, 0.25});
+    ref_softmax(&x, 2, &z);
+    expect(&z, (double[]){1, 1, 1, 1});
 }
 
 int main(void) {
@@ -127,6 +168,8 @@ int main(void) {
         cmocka_unit_test(dense),       cmocka_unit_test(pool),
         cmocka_unit_test(global_mean), cmocka_unit_test(act),
         cmocka_unit_test(two_tensors), cmocka_unit_test(moves),
+        cmocka_unit_test(reshaped),    cmocka_unit_test(resampled),
+        cmocka_unit_test(normalised),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,7 +89,7 @@ static thaw_status append_head(const thaw_top *top, instance *in, thaw_error *er
     }
     /* A vector, too, whose channels may lie in blocks: features are handed out from here. */
     thaw_port flat = {.N = N, .H = 1, .W = 1, .C = x->C * x->H * x->W};
-    if (!append(p, THAW_STEP_flatten, "flatten", flat, &in->arena)) return no_memory(err);
+    if (!append(p, THAW_STEP_reshape, "flatten", flat, &in->arena)) return no_memory(err);
     if (head->mean) {
         thaw_port same = {.N = N, .H = 1, .W = 1, .C = head->layers[0].D};
         float *shift = thaw_arena_array(&in->arena, (size_t)same.C, sizeof *shift);

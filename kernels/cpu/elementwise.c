@@ -115,6 +115,13 @@ THAW_CLONES static void leaky_backward(size_t n, float slope, const float *y, co
         dx[i] = y[i] > 0 ? dy[i] : slope * dy[i];
 }
 
+THAW_CLONES static void elu_backward(size_t n, float a, const float *y, const float *dy,
+                                     float *dx) {
+    IN_PLACE
+    for (size_t i = 0; i < n; i++)
+        dx[i] = y[i] > 0 ? dy[i] : (y[i] + a) * dy[i];
+}
+
 THAW_CLONES static void sigmoid_backward(size_t n, float slope, const float *y, const float *dy,
                                          float *dx) {
     IN_PLACE
@@ -147,6 +154,10 @@ int cpu_act_backward(const thaw_step *step, const thaw_run_context *context) {
             if (e->a < 0) break;
             leaky_backward(n, e->a, y, dy, dx);
             return 0;
+        case THAW_ACT_ELU:
+            if (e->a < 0) break;
+            elu_backward(n, e->a, y, dy, dx);
+            return 0;
         case THAW_ACT_SIGMOID:
             sigmoid_backward(n, 1, y, dy, dx);
             return 0;
@@ -157,6 +168,9 @@ int cpu_act_backward(const thaw_step *step, const thaw_run_context *context) {
         case THAW_ACT_SILU:
         case THAW_ACT_HARD_SWISH:
         case THAW_ACT_GELU:
+        case THAW_ACT_GELU_TANH:
+        case THAW_ACT_SOFTPLUS:
+        case THAW_ACT_POWER:
             break;
     }
     return cpu_run_backward(step, context);

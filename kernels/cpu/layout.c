@@ -2,7 +2,7 @@
  *
  * import: u8 NHWC pixels -> y = x * scale[c] + shift[c], plain NHWC.
  * export: any layout -> float NHWC in the caller's memory.
- * concat along C; pad with zeros; flatten to a matrix in ONNX's NCHW order.
+ * concat along C; pad with zeros; reshape and transpose, in ONNX's NCHW order.
  */
 #include <string.h>
 
@@ -65,15 +65,70 @@ int cpu_export_prepare(thaw_step *step, const thaw_plan_context *plan, struct th
     return add_copy(&builder, step->in[0], cpu_layout(step->in[0]), NULL, plain);
 }
 
-int cpu_flatten_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
+int cpu_reshape_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
     cpu_builder builder;
     CPU_TRY(cpu_begin(&builder, step, plan, err));
     dnnl_data_type_t type = cpu_type(step->out->dtype);
-    cpu_md plain, matrix;
+    cpu_md plain, out;
     CPU_TRY(cpu_port_md(&builder, step->in[0], type, dnnl_nchw, &plain));
     CPU_TRY(add_copy(&builder, step->in[0], cpu_layout(step->in[0]), step->out, plain));
-    CPU_TRY(cpu_port_md(&builder, step->out, type, dnnl_nchw, &matrix));
-    return cpu_set_output(&builder, matrix);
+    CPU_TRY(cpu_port_md(&builder, step->out, type, dnnl_nchw, &out));
+    return cpu_set_output(&builder, out);
+}
+
+/* Axes of x behind the batch as a strided view of its plain N,C,H,W, in the order that y has them. */
+static int permuted_md(cpu_builder *builder, dnnl_data_type_t type, cpu_md *view, cpu_md *dense) {
+    static const dnnl_format_tag_t tags[] = {dnnl_a, dnnl_ab, dnnl_abc, dnnl_abcd, dnnl_abcde,
+                                             dnnl_abcdef};
+    const thaw_permutation *axes = &builder->step->axes;
+    dnnl_dims_t stride_x = {0}, dims = {builder->step->in[0]->N}, strides = {1};
+    dnnl_dim_t stride = 1;
+    for (int i = axes->n - 1; i >= 0; stride *= axes->dims[i--])
+        stride_x[i] = stride;
+    strides[0] = stride;
+    for (int i = 0; i < axes->n; i++) {
+        dims[i + 1] = axes->dims[axes->perm[i]];
+        strides[i + 1] = stride_x[axes->perm[i]];
+    }
+    CPU_TRY(cpu_strided_md(builder, axes->n + 1, dims, strides, type, view));
+    return cpu_dense_md(builder, axes->n + 1, dims, type, tags[axes->n], dense);
+}
+
+int cpu_transpose_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
+    cpu_builder builder;
+    CPU_TRY(cpu_begin(&builder, step, plan, err));
+    const thaw_port *x = step->in[0], *y = step->out;
+    dnnl_data_type_t type = cpu_type(y->dtype);
+    cpu_md plain, view, dense, out;
+    cpu_source source;
+    CPU_TRY(cpu_port_md(&builder, x, type, dnnl_nchw, &plain));
+    CPU_TRY(cpu_source_in(&builder, x, plain, &source));
+    CPU_TRY(permuted_md(&builder, type, &view, &dense));
+    dnnl_primitive_desc_t desc;
+    cpu_call *call;
+    CPU_TRY(cpu_copy_desc(&builder, view, dense, &desc));
+    CPU_TRY(cpu_add_call(&builder, desc, &call));
+    source.md = view;
+    CPU_TRY(cpu_bind_source(&builder, call, DNNL_ARG_FROM, &source));
+    CPU_TRY(cpu_bind_port_as(&builder, call, DNNL_ARG_TO, y, dense));
+    CPU_TRY(cpu_port_md(&builder, y, type, dnnl_nchw, &out));
+    return cpu_set_output(&builder, out);
+}
+
+int cpu_constant_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
+    return cpu_loop_prepare(step, plan, err);
+}
+
+int cpu_constant_run(const thaw_step *step, const thaw_run_context *context) {
+    const cpu_loop *loop = step->state;
+    const thaw_port *y = step->out;
+    const float *none[CPU_LOOP_PORTS];
+    size_t n = (size_t)(y->H * y->W * y->C);
+    float *out;
+    CPU_TRY(cpu_loop_start(loop, context, none, &out));
+    for (int64_t i = 0; i < y->N; i++)
+        memcpy(out + (size_t)i * n, step->w, n * sizeof *out);
+    return cpu_loop_end(loop, context);
 }
 
 int cpu_pad_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
@@ -307,7 +362,34 @@ int cpu_pad_backward_prepare(thaw_step *step, const thaw_plan_context *plan,
     return cpu_bind_port(&builder, call, DNNL_ARG_TO, dx);
 }
 
-int cpu_flatten_backward_prepare(thaw_step *step, const thaw_plan_context *plan,
+/* The way back: dy as it lies in x, written into x's places. */
+int cpu_transpose_backward_prepare(thaw_step *step, const thaw_plan_context *plan,
+                                   struct thaw_error *err) {
+    cpu_builder builder;
+    CPU_TRY(cpu_begin_backward(&builder, step, plan, err));
+    const thaw_port *dx = step->dx[0], *dy = step->dy;
+    cpu_md plain, view, dense, plain_dy;
+    cpu_source source;
+    CPU_TRY(cpu_port_md(&builder, dx, dnnl_f32, dnnl_nchw, &plain));
+    CPU_TRY(cpu_port_md(&builder, dy, dnnl_f32, dnnl_nchw, &plain_dy));
+    CPU_TRY(permuted_md(&builder, dnnl_f32, &view, &dense));
+    CPU_TRY(cpu_source_in(&builder, dy, plain_dy, &source));
+    cpu_target target = {.port = dx, .want = cpu_layout(dx), .md = plain};
+    CPU_TRY(cpu_target_open(&builder, &target));
+    dnnl_primitive_desc_t desc;
+    cpu_call *call;
+    CPU_TRY(cpu_copy_desc(&builder, dense, view, &desc));
+    CPU_TRY(cpu_add_call(&builder, desc, &call));
+    source.md = dense;
+    CPU_TRY(cpu_bind_source(&builder, call, DNNL_ARG_FROM, &source));
+    cpu_target seen = target;
+    seen.md = view;
+    if (!target.reordered) seen.want = view;
+    CPU_TRY(cpu_bind_target(&builder, call, DNNL_ARG_TO, &seen));
+    return cpu_target_close(&builder, &target);
+}
+
+int cpu_reshape_backward_prepare(thaw_step *step, const thaw_plan_context *plan,
                                  struct thaw_error *err) {
     cpu_builder builder;
     CPU_TRY(cpu_begin_backward(&builder, step, plan, err));

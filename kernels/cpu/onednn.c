@@ -105,6 +105,13 @@ int cpu_port_md(cpu_builder *builder, const thaw_port *port, dnnl_data_type_t ty
     return cpu_dense_md(builder, 4, dims, type, tag, md);
 }
 
+int cpu_strided_md(cpu_builder *builder, int n_dims, const dnnl_dims_t dims,
+                   const dnnl_dims_t strides, dnnl_data_type_t type, cpu_md *md) {
+    dnnl_memory_desc_t made = NULL;
+    int code = (int)dnnl_memory_desc_create_with_strides(&made, n_dims, dims, type, strides);
+    return keep(builder, code, made, md);
+}
+
 int cpu_part_md(cpu_builder *builder, cpu_md whole, const dnnl_dims_t dims,
                 const dnnl_dims_t offsets, cpu_md *md) {
     dnnl_memory_desc_t made = NULL;
@@ -347,6 +354,21 @@ void cpu_act_algorithm(const thaw_epilogue *epilogue, dnnl_alg_kind_t *alg, floa
         case THAW_ACT_GELU:
             *alg = dnnl_eltwise_gelu_erf;
             break;
+        case THAW_ACT_GELU_TANH:
+            *alg = dnnl_eltwise_gelu_tanh;
+            break;
+        case THAW_ACT_ELU:
+            *alg = dnnl_eltwise_elu;
+            break;
+        case THAW_ACT_SOFTPLUS:
+            *alg = dnnl_eltwise_soft_relu;
+            *alpha = 1;
+            break;
+        case THAW_ACT_POWER: /* alpha x ^ beta */
+            *alg = dnnl_eltwise_pow;
+            *alpha = 1;
+            *beta = epilogue->a;
+            break;
         case THAW_ACT_NONE:
             break;
     }
@@ -411,10 +433,14 @@ static int run_call(const cpu_call *call, const thaw_run_context *context) {
     return (int)dnnl_primitive_execute(call->primitive, context->stream, call->n_args, call->exec);
 }
 
-static int run_calls(const cpu_state *state, const thaw_run_context *context) {
-    for (const cpu_call *call = state ? state->first : NULL; call; call = call->next)
+static int run_from(const cpu_call *call, const cpu_call *to, const thaw_run_context *context) {
+    for (; call != to; call = call->next)
         CPU_TRY(run_call(call, context));
     return 0;
+}
+
+static int run_calls(const cpu_state *state, const thaw_run_context *context) {
+    return state ? run_from(state->first, NULL, context) : 0;
 }
 
 int cpu_run(const thaw_step *step, const thaw_run_context *context) {
@@ -425,6 +451,71 @@ int cpu_run(const thaw_step *step, const thaw_run_context *context) {
 
 int cpu_run_backward(const thaw_step *step, const thaw_run_context *context) {
     return run_calls(step->backward_state, context);
+}
+
+/* ---- loops of our own ------------------------------------------------------------------------ */
+
+static int loop_prepare(cpu_builder *builder, cpu_loop *loop, int n_in, thaw_port *const *in,
+                        const thaw_port *out) {
+    loop->n_in = n_in;
+    for (int i = 0; i < n_in; i++) {
+        cpu_md plain;
+        CPU_TRY(cpu_port_md(builder, in[i], dnnl_f32, dnnl_nhwc, &plain));
+        CPU_TRY(cpu_source_in(builder, in[i], plain, &loop->in[i]));
+    }
+    loop->behind = builder->state->last;
+    if (!out) return 0;
+    loop->out = (cpu_target){.port = out, .want = cpu_layout(out)};
+    CPU_TRY(cpu_port_md(builder, out, dnnl_f32, dnnl_nhwc, &loop->out.md));
+    CPU_TRY(cpu_target_open(builder, &loop->out));
+    return cpu_target_close(builder, &loop->out);
+}
+
+static int open_loop(cpu_builder *builder, cpu_loop **loop) {
+    *loop = thaw_arena_alloc(builder->plan->arena, sizeof **loop);
+    if (!*loop) return cpu_refuse(builder, dnnl_out_of_memory, "the step's state");
+    builder->state = &(*loop)->state;
+    return 0;
+}
+
+int cpu_loop_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err) {
+    cpu_builder builder;
+    cpu_loop *loop;
+    cpu_md md;
+    CPU_TRY(cpu_begin(&builder, step, plan, err));
+    CPU_TRY(open_loop(&builder, &loop));
+    step->state = loop;
+    CPU_TRY(cpu_port_md(&builder, step->out, cpu_type(step->out->dtype), dnnl_nhwc, &md));
+    CPU_TRY(cpu_set_output(&builder, md));
+    return loop_prepare(&builder, loop, step->n_in, step->in, step->out);
+}
+
+int cpu_loop_backward_prepare(thaw_step *step, const thaw_plan_context *plan, int n_in,
+                              thaw_port *const *in, struct thaw_error *err) {
+    cpu_builder builder;
+    cpu_loop *loop;
+    CPU_TRY(cpu_begin_backward(&builder, step, plan, err));
+    CPU_TRY(open_loop(&builder, &loop));
+    step->backward_state = loop;
+    return loop_prepare(&builder, loop, n_in, in, step->dx[0]);
+}
+
+int cpu_loop_start(const cpu_loop *loop, const thaw_run_context *context,
+                   const float *in[CPU_LOOP_PORTS], float **out) {
+    char *workspace = context->workspace;
+    const cpu_call *first = loop->state.first;
+    if (loop->behind) CPU_TRY(run_from(first, loop->behind->next, context));
+    for (int i = 0; i < loop->n_in; i++) {
+        const cpu_source *x = &loop->in[i];
+        in[i] = x->reordered ? (float *)(workspace + x->offset) : x->port->data;
+    }
+    const cpu_target *y = &loop->out;
+    *out = !y->port ? NULL : y->reordered ? (float *)(workspace + y->offset) : y->port->data;
+    return 0;
+}
+
+int cpu_loop_end(const cpu_loop *loop, const thaw_run_context *context) {
+    return run_from(loop->behind ? loop->behind->next : loop->state.first, NULL, context);
 }
 
 static int pack_weights(const cpu_state *state, void *stream) {

@@ -115,6 +115,10 @@ int cpu_dense_md(cpu_builder *builder, int n_dims, const dnnl_dims_t dims, dnnl_
 int cpu_port_md(cpu_builder *builder, const thaw_port *port, dnnl_data_type_t type,
                 dnnl_format_tag_t tag, cpu_md *md);
 
+/* Dimensions of which neighbours lie so many elements apart. */
+int cpu_strided_md(cpu_builder *builder, int n_dims, const dnnl_dims_t dims,
+                   const dnnl_dims_t strides, dnnl_data_type_t type, cpu_md *md);
+
 /* The part of a layout that starts at offsets. */
 int cpu_part_md(cpu_builder *builder, cpu_md whole, const dnnl_dims_t dims,
                 const dnnl_dims_t offsets, cpu_md *md);
@@ -197,6 +201,31 @@ static inline int64_t cpu_view_lanes(const cpu_view *v, int64_t block) {
     return left < v->width ? left : v->width;
 }
 
+/* ---- loops of our own ------------------------------------------------------------------------ */
+
+enum { CPU_LOOP_PORTS = 2 };
+
+/* A loop over plain float N,H,W,C, between copies that bring what it reads and take away what it
+ * writes where ports lie otherwise. thaw_step.state, or backward_state, of such a step. */
+typedef struct cpu_loop {
+    cpu_state state;
+    const cpu_call *behind; /* The last call before the loop; NULL: it comes first. */
+    int n_in;
+    cpu_source in[CPU_LOOP_PORTS];
+    cpu_target out; /* The output, or dx[0]; its port may be NULL. */
+} cpu_loop;
+
+/* The prepare of a step that is a loop over its inputs. */
+int cpu_loop_prepare(thaw_step *step, const thaw_plan_context *plan, struct thaw_error *err);
+/* The same for its backward pass, which reads these ports and writes dx[0], where that is wanted. */
+int cpu_loop_backward_prepare(thaw_step *step, const thaw_plan_context *plan, int n_in,
+                              thaw_port *const *in, struct thaw_error *err);
+
+/* What is read and written in a run; cpu_loop_end takes the results away. */
+int cpu_loop_start(const cpu_loop *loop, const thaw_run_context *context,
+                   const float *in[CPU_LOOP_PORTS], float **out);
+int cpu_loop_end(const cpu_loop *loop, const thaw_run_context *context);
+
 /* Fails with a sentence; always returns non-zero. */
 int cpu_refuse(cpu_builder *builder, int code, const char *what);
 
@@ -214,6 +243,10 @@ THAW_STEP_LIST(X)
 #undef X
 int cpu_import_run(const thaw_step *step, const thaw_run_context *context);
 int cpu_batch_norm_run(const thaw_step *step, const thaw_run_context *context);
+int cpu_constant_run(const thaw_step *step, const thaw_run_context *context);
+int cpu_group_norm_run(const thaw_step *step, const thaw_run_context *context);
+int cpu_softmax_run(const thaw_step *step, const thaw_run_context *context);
+int cpu_resample_run(const thaw_step *step, const thaw_run_context *context);
 
 /* The same for the gradients. */
 #define BACKWARD(name)                                                                \
@@ -232,7 +265,11 @@ BACKWARD(concat)
 BACKWARD(slice)
 BACKWARD(shuffle)
 BACKWARD(pad)
-BACKWARD(flatten)
+BACKWARD(group_norm)
+BACKWARD(softmax)
+BACKWARD(resample)
+BACKWARD(transpose)
+BACKWARD(reshape)
 #undef BACKWARD
 int cpu_conv_backward(const thaw_step *step, const thaw_run_context *context);
 int cpu_act_backward(const thaw_step *step, const thaw_run_context *context);
@@ -241,5 +278,8 @@ int cpu_mul_backward(const thaw_step *step, const thaw_run_context *context);
 int cpu_affine_backward(const thaw_step *step, const thaw_run_context *context);
 int cpu_batch_norm_backward(const thaw_step *step, const thaw_run_context *context);
 int cpu_slice_backward(const thaw_step *step, const thaw_run_context *context);
+int cpu_group_norm_backward(const thaw_step *step, const thaw_run_context *context);
+int cpu_softmax_backward(const thaw_step *step, const thaw_run_context *context);
+int cpu_resample_backward(const thaw_step *step, const thaw_run_context *context);
 
 #endif

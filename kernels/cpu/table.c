@@ -117,7 +117,11 @@ static const thaw_training_slots training = {
             GRADIENT(slice, false, false, cpu_slice_backward),
             GRADIENT(shuffle, false, false, cpu_run_backward),
             GRADIENT(pad, false, false, cpu_run_backward),
-            GRADIENT(flatten, false, false, cpu_run_backward),
+            GRADIENT(group_norm, true, false, cpu_group_norm_backward),
+            GRADIENT(softmax, false, true, cpu_softmax_backward),
+            GRADIENT(resample, false, false, cpu_resample_backward),
+            GRADIENT(transpose, false, false, cpu_run_backward),
+            GRADIENT(reshape, false, false, cpu_run_backward),
         },
     .pack = cpu_pack_step,
     .alike = cpu_alike,
@@ -126,6 +130,7 @@ static const thaw_training_slots training = {
 };
 
 #define ONEDNN(name) [THAW_STEP_##name] = {cpu_##name##_prepare, cpu_run, cpu_release}
+#define LOOP(name) [THAW_STEP_##name] = {cpu_##name##_prepare, cpu_##name##_run, cpu_release}
 
 const thaw_kernels thaw_cpu_kernels = {
     .name = "cpu",
@@ -137,9 +142,9 @@ const thaw_kernels thaw_cpu_kernels = {
     .training = &training,
     .trunk =
         {
-            [THAW_STEP_import] = {cpu_import_prepare, cpu_import_run, cpu_release},
+            LOOP(import),
             [THAW_STEP_load] = {cpu_load_prepare, cpu_load_run, cpu_release},
-            [THAW_STEP_batch_norm] = {cpu_batch_norm_prepare, cpu_batch_norm_run, cpu_release},
+            LOOP(batch_norm),
             ONEDNN(export),
             ONEDNN(conv),
             ONEDNN(dense),
@@ -154,7 +159,12 @@ const thaw_kernels thaw_cpu_kernels = {
             ONEDNN(slice),
             ONEDNN(shuffle),
             ONEDNN(pad),
-            ONEDNN(flatten),
+            LOOP(constant),
+            LOOP(group_norm),
+            LOOP(softmax),
+            LOOP(resample),
+            ONEDNN(transpose),
+            ONEDNN(reshape),
         },
     .top =
         {

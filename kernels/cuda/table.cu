@@ -559,6 +559,13 @@ static int pad_run(const thaw_step *step, const thaw_run_context *context) {
                   launch, context);
 }
 
+/* Of a picture's numbers only a vector is made. */
+static int reshape_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    const thaw_port *y = step->out;
+    if (y->H != 1 || y->W != 1) return refuse(step, err, "it makes another map of a map");
+    return begin_reading(step, plan, err);
+}
+
 static int flatten_run(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *x = step->in[0];
     thaw_cuda_launch launch = launch_on(step, context);
@@ -613,7 +620,7 @@ thaw_kernels make_cuda_table() {
     t.trunk[THAW_STEP_slice] = {begin_reading, slice_run, nullptr};
     t.trunk[THAW_STEP_shuffle] = {begin_reading, shuffle_run, nullptr};
     t.trunk[THAW_STEP_pad] = {begin_reading, pad_run, nullptr};
-    t.trunk[THAW_STEP_flatten] = {begin_reading, flatten_run, nullptr};
+    t.trunk[THAW_STEP_reshape] = {reshape_prepare, flatten_run, nullptr};
     t.head = &device_head_slots;
     t.top = thaw_cpu_kernels.top; /* Heads with a hidden layer, scoring: on the host's memory. */
     return t;

@@ -144,7 +144,7 @@ template <class T>
 static void flatten(const layout_case &c, device_tensor<T> &x) {
     device_tensor<T> y(c.N, 1, 1, c.H * c.W * c.C);
     host_tensor want(c.N, 1, 1, c.H * c.W * c.C);
-    ref_flatten(&x.ref, &want.ref);
+    ref_reshape(&x.ref, &want.ref);
     run_twice("y", y, want.ref, {0}, [&](thaw_cuda_launch *launch) {
         return cuda_flatten(launch, c.N, c.H, c.W, c.C, DTYPE<T>, x.data(), y.data());
     });

@@ -150,7 +150,7 @@ static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, cons
 }
 
 static thaw_status lower_flatten(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    return thaw__lower_step_for(l, THAW_STEP_flatten, node, 1) ? THAW_OK
+    return thaw__lower_step_for(l, THAW_STEP_reshape, node, 1) ? THAW_OK
                                                                : thaw__lower_no_memory(node, err);
 }
 
