@@ -19,7 +19,7 @@ static void unknown_operators(Onnx__ModelProto *m) {
     Onnx__GraphProto *g = m->graph;
     for (size_t i = 0; i < g->n_node; i++)
         if (strcmp(g->node[i]->op_type, "Relu") == 0)
-            test_replace(&g->node[i]->op_type, i < 2 ? "Softplus" : "LRN");
+            test_replace(&g->node[i]->op_type, i < 2 ? "Hardmax" : "Det");
 }
 
 static void other_domain(Onnx__ModelProto *m) {
@@ -215,22 +215,22 @@ static void constant_output(Onnx__ModelProto *m) {
     test_replace(&m->graph->output[0]->name, m->graph->initializer[0]->name);
 }
 
-static void reflecting_pad(Onnx__ModelProto *m) {
+static void wrapping_pad(Onnx__ModelProto *m) {
     Onnx__AttributeProto *a = test_attribute(m->graph, "Pad", "pads");
     Onnx__NodeProto *pad = m->graph->node[0];
     Onnx__AttributeProto *mode = malloc(sizeof *mode);
     onnx__attribute_proto__init(mode);
     mode->name = strdup("mode");
     mode->has_s = 1;
-    mode->s.data = (uint8_t *)strdup("reflect");
-    mode->s.len = 7;
+    mode->s.data = (uint8_t *)strdup("wrap");
+    mode->s.len = 4;
     assert_ptr_equal(pad->attribute[0], a);
     pad->attribute = realloc(pad->attribute, 4 * sizeof *pad->attribute);
     pad->attribute[pad->n_attribute++] = mode;
 }
 
 static void negative_pad(Onnx__ModelProto *m) {
-    test_attribute(m->graph, "Pad", "pads")->ints[2] = -1;
+    test_attribute(m->graph, "Pad", "pads")->ints[2] = -15;
 }
 
 static void enormous_pad(Onnx__ModelProto *m) {
@@ -238,8 +238,8 @@ static void enormous_pad(Onnx__ModelProto *m) {
     pads[2] = pads[3] = pads[6] = pads[7] = INT32_MAX;
 }
 
-static void mean_over_channels(Onnx__ModelProto *m) {
-    test_attribute(m->graph, "ReduceMean", "axes")->ints[0] = 1;
+static void mean_over_pictures(Onnx__ModelProto *m) {
+    test_attribute(m->graph, "ReduceMean", "axes")->ints[0] = 0;
 }
 
 static void transposed_gemm(Onnx__ModelProto *m) {
@@ -262,7 +262,7 @@ static const struct {
     const char *says;
 } refusals[] = {
     {"operators", "resnet_17", unknown_operators, THAW_ERR_UNSUPPORTED,
-     "Softplus (1, first at node /stem/stem.2/Relu), LRN (8, first at node"},
+     "Hardmax (1, first at node /stem/stem.2/Relu), Det (8, first at node"},
     {"domain", "resnet_17", other_domain, THAW_ERR_UNSUPPORTED, "Conv (1, "},
     {"two inputs", "resnet_17", two_inputs, THAW_ERR_UNSUPPORTED, "more than one input (x, mask)"},
     {"two channels", "conv_valid", two_channels, THAW_ERR_UNSUPPORTED, "has 2 channels"},
@@ -297,12 +297,12 @@ static const struct {
     {"unmade", "resnet_17", reads_what_nobody_makes, THAW_ERR_FORMAT, "nowhere, which nothing"},
     {"no output", "resnet_17", no_such_output, THAW_ERR_FORMAT, "output nowhere is made by no"},
     {"constant", "resnet_17", constant_output, THAW_ERR_FORMAT, "does not depend on its input"},
-    {"reflect", "pad_attr", reflecting_pad, THAW_ERR_UNSUPPORTED, "only a border of zeros"},
-    {"negative pad", "pad_attr", negative_pad, THAW_ERR_UNSUPPORTED, "only height and width"},
+    {"wrap", "pad_attr", wrapping_pad, THAW_ERR_UNSUPPORTED, "of mode reflect or edge"},
+    {"negative pad", "pad_attr", negative_pad, THAW_ERR_UNSUPPORTED, "nothing of the picture"},
     {"enormous pad", "pad_attr", enormous_pad, THAW_ERR_SHAPE, "empty or too large"},
-    {"mean", "mean_attr_11", mean_over_channels, THAW_ERR_UNSUPPORTED, "over height and width"},
+    {"mean", "mean_attr_11", mean_over_pictures, THAW_ERR_UNSUPPORTED, "the batch is one"},
     {"transA", "gemm_forms", transposed_gemm, THAW_ERR_UNSUPPORTED, "transA"},
-    {"stride 0", "conv_same_upper", stride_0, THAW_ERR_UNSUPPORTED, "not a 2-D one"},
+    {"stride 0", "conv_same_upper", stride_0, THAW_ERR_UNSUPPORTED, "its window is not one"},
     {"nan", "conv_valid", nan_among_the_weights, THAW_ERR_FORMAT,
      "tensor c0, which node Conv_1 (Conv) reads, holds nan as its number 7"},
     {"infinity", "conv_valid", infinite_bias, THAW_ERR_FORMAT, "holds -inf as its number 5"},

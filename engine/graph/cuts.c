@@ -47,7 +47,9 @@ static thaw_status find_places(thaw_graph *graph, thaw_cuts *cuts, thaw_error *e
             pending++;
             made = node->out[k];
         }
-        if (pending == 1) add_cut(graph, cuts, made, i);
+        /* A new head stands on maps and vectors. */
+        bool usual = graph->values[made].rank == 4 || graph->values[made].rank == 2;
+        if (pending == 1 && usual) add_cut(graph, cuts, made, i);
     }
     return THAW_OK;
 }
@@ -75,9 +77,9 @@ static void count_costs(const thaw_graph *graph, thaw_cuts *cuts) {
 /* ---- stage names --------------------------------------------------------------------------- */
 
 static int64_t resolution(const thaw_graph *graph, const thaw_cut *cut) {
-    const thaw_value *v = &graph->values[cut->value];
-    const int64_t *d = v->dims + (v->nhwc ? 1 : 2);
-    return v->rank == 4 ? d[0] * d[1] : 1;
+    int64_t size[3];
+    thaw_value_picture(&graph->values[cut->value], size);
+    return size[THAW_IN_H] * size[THAW_IN_W];
 }
 
 static bool is_op(const thaw_graph *graph, int node, const char *type) {
@@ -321,11 +323,18 @@ static thaw_hash mix_attrs(thaw_hash h, const thaw_graph *graph, const thaw_node
     return h;
 }
 
-/* A Reshape is what it makes, in whatever way its file says so; a shuffle is also its groups. */
+/* A Reshape is what it makes, in whatever way its file says so. */
 static thaw_hash mix_reshape(thaw_hash h, const thaw_graph *graph, const thaw_node *node) {
-    const thaw_value *y = thaw_node_out(graph, node, 0), *x = thaw_node_in(graph, node, 0);
-    if (x->rank == 5) h = thaw_hash_bytes(h, x->dims, (size_t)x->rank * sizeof *x->dims);
+    const thaw_value *y = thaw_node_out(graph, node, 0);
     return thaw_hash_bytes(h, y->dims, (size_t)y->rank * sizeof *y->dims);
+}
+
+/* What a node's axes mean where they are not those of N,C,H,W or N,C: other names of the same memory, of
+ * which the hash knows nothing else. */
+static thaw_hash mix_axes(thaw_hash h, const thaw_value *v) {
+    if (!v->nhwc && (v->rank == 4 || v->rank == 2)) return h;
+    h = thaw_hash_bytes(h, &v->nhwc, sizeof v->nhwc);
+    return thaw_hash_bytes(h, v->dims, (size_t)v->rank * sizeof *v->dims);
 }
 
 static thaw_hash mix_constant(thaw_hash h, const thaw_value *v) {
@@ -362,6 +371,7 @@ thaw_status thaw_cut_hash(const thaw_graph *graph, const thaw_cut *cut, bool poo
                 h = mix_constant(h, in);
             else
                 h = thaw_hash_bytes(h, &id, sizeof id);
+            if (in && !in->data) h = mix_axes(h, in);
         }
         number[node->out[0]] = next++;
         for (int k = 1; k < node->n_out; k++)

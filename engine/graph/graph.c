@@ -46,6 +46,28 @@ int64_t thaw_value_channels(const thaw_value *value) {
     return value->dims[value->rank == 4 && value->nhwc ? 3 : 1];
 }
 
+thaw_place thaw_value_place(const thaw_value *v, int axis) {
+    if (v->rank == 4 && v->nhwc) axis = axis == 3 ? 1 : axis + 1;
+    bool vector = v->rank < 3 || (v->rank == 3 && v->dims[2] == 1);
+    if (vector || axis < v->rank - 2) return THAW_IN_C;
+    return axis == v->rank - 2 ? THAW_IN_H : THAW_IN_W;
+}
+
+void thaw_value_picture(const thaw_value *v, int64_t size[3]) {
+    size[0] = size[1] = size[2] = 1;
+    for (int i = 1; i < v->rank; i++)
+        size[thaw_value_place(v, i)] *= v->dims[i];
+}
+
+bool thaw_value_lies_as(const thaw_value *a, const thaw_value *b) {
+    int64_t x[3], y[3];
+    thaw_value_picture(a, x);
+    thaw_value_picture(b, y);
+    bool pixels = x[THAW_IN_H] * x[THAW_IN_W] > 1, channels = x[THAW_IN_C] > 1;
+    bool ordered = (a->rank == 4 && a->nhwc) == (b->rank == 4 && b->nhwc) || !pixels || !channels;
+    return memcmp(x, y, sizeof x) == 0 && ordered;
+}
+
 const float *thaw_value_floats(const thaw_graph *graph, const thaw_node *node, int i, int64_t n,
                                thaw_error *err) {
     const thaw_value *value = thaw_node_in(graph, node, i);

@@ -85,6 +85,18 @@ int64_t thaw_value_elements(const thaw_value *value);
 /* Channels of a map or a vector, wherever they stand. */
 int64_t thaw_value_channels(const thaw_value *value);
 
+/* What an axis behind the batch is of a picture: of N,C,H,W, or N,H,W,C, or N,C. Of three dimensions
+ * the last two are H and W, of more, too, and the others together are C. What is N,C and ones is a
+ * vector. So the order of a value's numbers is that of N,C,H,W, but for N,H,W,C. */
+typedef enum thaw_place { THAW_IN_C, THAW_IN_H, THAW_IN_W } thaw_place;
+thaw_place thaw_value_place(const thaw_value *value, int axis);
+
+/* The sizes of its C, H and W. */
+void thaw_value_picture(const thaw_value *value, int64_t size[3]);
+
+/* Whether two values of equally many numbers are the same memory: they are in the same order and places. */
+bool thaw_value_lies_as(const thaw_value *a, const thaw_value *b);
+
 /* Elements of a float constant, or NULL with an error that names the node and what was expected. */
 const float *thaw_value_floats(const thaw_graph *graph, const thaw_node *node, int i, int64_t n,
                                thaw_error *err);

@@ -8,11 +8,36 @@ static thaw_status no_memory(thaw_error *err) {
     return thaw_fail_memory(err, "to plan the trunk");
 }
 
-/* Every node makes at most two steps, as a pool whose pads become pixels, or one an output. */
-static thaw_status take_arrays(thaw_lowering *l, thaw_error *err) {
+/* No node makes more steps than this, and eight for each input and one for each output. */
+enum { MOST_STEPS = 8, EACH_INPUT = 8 };
+
+static size_t count_room(const thaw_lowering *l) {
     const thaw_graph *g = l->graph;
-    size_t n = (size_t)g->n_values, most = (size_t)g->n_nodes + n + THAW_TOP_MORE;
+    size_t most = THAW_TOP_MORE;
+    for (int i = 0; i < g->n_nodes; i++)
+        if (l->marks[i] && g->nodes[i].live)
+            most += MOST_STEPS + EACH_INPUT * (size_t)g->nodes[i].n_in + (size_t)g->nodes[i].n_out;
+    return most;
+}
+
+/* What lies below `to`, and, unless that is -1, not below `from`. */
+static thaw_status mark_nodes(thaw_lowering *l, int from, int to, thaw_error *err) {
+    const thaw_graph *g = l->graph;
+    uint8_t *below = thaw_arena_alloc(l->arena, (size_t)g->n_nodes + 1);
     l->marks = thaw_arena_alloc(l->arena, (size_t)g->n_nodes + 1);
+    if (!below || !l->marks) return no_memory(err);
+    thaw_graph_mark_below(g, to, l->marks);
+    if (from >= 0) thaw_graph_mark_below(g, from, below);
+    for (int i = 0; i < g->n_nodes; i++)
+        l->marks[i] &= !below[i];
+    return THAW_OK;
+}
+
+static thaw_status take_arrays(thaw_lowering *l, int from, int to, thaw_error *err) {
+    THAW_TRY(mark_nodes(l, from, to, err));
+    const thaw_graph *g = l->graph;
+    size_t n = (size_t)g->n_values, most = count_room(l);
+    l->most = (int)most;
     l->uses = thaw_arena_array(l->arena, n, sizeof *l->uses);
     l->lowered = thaw_arena_array(l->arena, n, sizeof *l->lowered);
     l->reader = thaw_arena_array(l->arena, n, sizeof *l->reader);
@@ -25,7 +50,7 @@ static thaw_status take_arrays(thaw_lowering *l, thaw_error *err) {
     l->program.ports = thaw_arena_array(l->arena, most, sizeof *l->program.ports);
     if (l->training)
         l->program.origins = thaw_arena_array(l->arena, most, sizeof *l->program.origins);
-    bool all = l->marks && (l->program.origins || !l->training) && l->uses && l->lowered &&
+    bool all = (l->program.origins || !l->training) && l->uses && l->lowered &&
                l->reader && l->step && l->port && l->last_read && l->taken && l->folded &&
                l->program.steps && l->program.ports;
     if (!all) return no_memory(err);
@@ -105,24 +130,11 @@ static thaw_status finish(thaw_lowering *l, int value, bool pooled, thaw_error *
     return THAW_OK;
 }
 
-/* What lies below `to` and not below `from`. */
-static thaw_status mark_between(thaw_lowering *l, int from, int to, thaw_error *err) {
-    const thaw_graph *g = l->graph;
-    uint8_t *below = thaw_arena_alloc(l->arena, (size_t)g->n_nodes + 1);
-    if (!below) return no_memory(err);
-    thaw_graph_mark_below(g, from, below);
-    thaw_graph_mark_below(g, to, l->marks);
-    for (int i = 0; i < g->n_nodes; i++)
-        l->marks[i] &= !below[i];
-    return THAW_OK;
-}
-
 thaw_status thaw_lower(const thaw_graph *graph, int value, bool pooled, int64_t batch,
                        const float *scale, const float *shift, thaw_arena *arena,
                        thaw_program *program, thaw_error *err) {
     thaw_lowering l = {.graph = graph, .arena = arena, .batch = batch};
-    THAW_TRY(take_arrays(&l, err));
-    thaw_graph_mark_below(graph, value, l.marks);
+    THAW_TRY(take_arrays(&l, -1, value, err));
     count_readers(&l, value);
     THAW_TRY(import_pixels(&l, scale, shift, err));
     THAW_TRY(lower_nodes(&l, err));
@@ -135,8 +147,7 @@ thaw_status thaw_lower_from(const thaw_graph *graph, int from, int value, bool p
                             int64_t batch, thaw_arena *arena, thaw_program *program,
                             thaw_error *err) {
     thaw_lowering l = {.graph = graph, .arena = arena, .batch = batch};
-    THAW_TRY(take_arrays(&l, err));
-    THAW_TRY(mark_between(&l, from, value, err));
+    THAW_TRY(take_arrays(&l, from, value, err));
     count_readers(&l, value);
     if (!thaw__lower_step(&l, THAW_STEP_load, "record", from, 0)) return no_memory(err);
     THAW_TRY(lower_nodes(&l, err));
@@ -169,8 +180,7 @@ thaw_status thaw_lower_top(const thaw_graph *graph, int from, int to, int batch_
                        .batch = batch,
                        .training = true,
                        .batch_norms_from = batch_norms_from};
-    THAW_TRY(take_arrays(&l, err));
-    THAW_TRY(mark_between(&l, from, to, err));
+    THAW_TRY(take_arrays(&l, from, to, err));
     count_readers(&l, to);
     if (!thaw__lower_step(&l, THAW_STEP_load, "features", from, 0)) return no_memory(err);
     THAW_TRY(lower_nodes(&l, err));

@@ -45,20 +45,17 @@ bool thaw__lower_is_taken(const thaw_lowering *l, const thaw_port *port) {
 
 /* ---- making steps -------------------------------------------------------------------------- */
 
-static void port_from_value(const thaw_lowering *l, const thaw_value *v, thaw_port *port) {
-    const int64_t *d = v->dims;
-    *port = (thaw_port){.N = l->batch, .H = 1, .W = 1, .C = d[1]};
-    if (v->rank == 3) /* One channel: see Gather. */
-        *port = (thaw_port){.N = l->batch, .C = 1, .H = d[1], .W = d[2]};
-    if (v->rank == 4 && v->nhwc)
-        *port = (thaw_port){.N = l->batch, .H = d[1], .W = d[2], .C = d[3]};
-    if (v->rank == 4 && !v->nhwc)
-        *port = (thaw_port){.N = l->batch, .C = d[1], .H = d[2], .W = d[3]};
+thaw_port thaw__lower_shape(const thaw_lowering *l, const thaw_value *v) {
+    int64_t size[3];
+    thaw_value_picture(v, size);
+    return (thaw_port){
+        .N = l->batch, .C = size[THAW_IN_C], .H = size[THAW_IN_H], .W = size[THAW_IN_W]};
 }
 
 thaw_step *thaw__lower_step(thaw_lowering *l, thaw_step_kind kind, const char *name, int out,
                             int n_in) {
     thaw_program *p = &l->program;
+    if (p->n_steps == l->most) return NULL;
     thaw_step *step = &p->steps[p->n_steps];
     thaw_port *port = &p->ports[p->n_ports];
     *step = (thaw_step){.kind = kind, .name = name, .n_in = n_in, .out = port};
@@ -68,7 +65,7 @@ thaw_step *thaw__lower_step(thaw_lowering *l, thaw_step_kind kind, const char *n
     l->last_read[p->n_ports++] = -1;
     p->n_steps++;
     if (out < 0) return step;
-    port_from_value(l, &l->graph->values[out], port);
+    *port = thaw__lower_shape(l, &l->graph->values[out]);
     thaw__lower_place(l, out, p->n_steps - 1);
     return step;
 }
@@ -116,6 +113,199 @@ void thaw__lower_done(thaw_lowering *l, const thaw_node *node) {
 
 thaw_step_origins *thaw__lower_origins(thaw_lowering *l, const thaw_step *step) {
     return l->program.origins ? &l->program.origins[thaw__lower_number(l, step)] : NULL;
+}
+
+/* ---- a node as several steps ------------------------------------------------------------------ */
+
+/* A step that reads x and makes C x H x W. */
+static thaw_step *append(thaw_lowering *l, thaw_step_kind kind, const thaw_node *node,
+                         thaw_port *x, int64_t C, int64_t H, int64_t W) {
+    thaw_step *step = x ? thaw__lower_step(l, kind, node->name, -1, 1) : NULL;
+    if (!step) return NULL;
+    thaw__lower_read(l, step, 0, x);
+    *step->out = (thaw_port){.N = x->N, .C = C, .H = H, .W = W};
+    return step;
+}
+
+thaw_port *thaw__lower_act(thaw_lowering *l, const thaw_node *node, thaw_port *x, thaw_epilogue e) {
+    thaw_step *step = x ? append(l, THAW_STEP_act, node, x, x->C, x->H, x->W) : NULL;
+    if (!step) return NULL;
+    step->epilogue = e;
+    return step->out;
+}
+
+thaw_port *thaw__lower_scaled(thaw_lowering *l, const thaw_node *node, thaw_port *x,
+                              const float *scale, const float *shift) {
+    thaw_step *step =
+        x && scale && shift ? append(l, THAW_STEP_affine, node, x, x->C, x->H, x->W) : NULL;
+    if (!step) return NULL;
+    step->scale = scale;
+    step->shift = shift;
+    return step->out;
+}
+
+static float *repeated(thaw_lowering *l, float value, int64_t n) {
+    float *to = thaw__lower_floats(l->arena, NULL, n);
+    for (int64_t i = 0; to && i < n; i++)
+        to[i] = value;
+    return to;
+}
+
+thaw_port *thaw__lower_line(thaw_lowering *l, const thaw_node *node, thaw_port *x, float a,
+                            float b) {
+    if (!x || (a == 1 && b == 0)) return x;
+    return thaw__lower_scaled(l, node, x, repeated(l, a, x->C), repeated(l, b, x->C));
+}
+
+static bool is_as_large(const thaw_port *x, int64_t C, int64_t H, int64_t W) {
+    return x->C == C && x->H == H && x->W == W;
+}
+
+thaw_port *thaw__lower_repeated(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t C) {
+    return thaw__lower_mixed(l, node, x, C, repeated(l, 1, C), NULL);
+}
+
+/* Of two operands that are smaller than the result each. */
+static thaw_port *spread_all(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t C,
+                             int64_t H, int64_t W) {
+    x = thaw__lower_spread(l, node, x, H, W);
+    return !x || x->C == C ? x : thaw__lower_repeated(l, node, x, C);
+}
+
+/* A smaller operand is spread by the step, but not along one of H and W alone. */
+thaw_port *thaw__lower_pair(thaw_lowering *l, const thaw_node *node, thaw_step_kind kind,
+                            thaw_port *x, thaw_port *y) {
+    if (!x || !y) return NULL;
+    int64_t C = x->C > y->C ? x->C : y->C, H = x->H > y->H ? x->H : y->H;
+    int64_t W = x->W > y->W ? x->W : y->W;
+    thaw_port *large = is_as_large(x, C, H, W) ? x : y, *small = large == x ? y : x;
+    large = spread_all(l, node, large, C, H, W);
+    if (small->H * small->W > 1) small = thaw__lower_spread(l, node, small, H, W);
+    if (!large || !small) return NULL;
+    thaw_step *step = thaw__lower_step(l, kind, node->name, -1, 2);
+    if (!step) return NULL;
+    thaw__lower_read(l, step, 0, large);
+    thaw__lower_read(l, step, 1, small);
+    *step->out = (thaw_port){.N = l->batch, .C = C, .H = H, .W = W};
+    return step->out;
+}
+
+static thaw_window plain_window(int64_t R, int64_t S) {
+    return (thaw_window){
+        .R = R, .S = S, .stride_h = R, .stride_w = S, .dilation_h = 1, .dilation_w = 1};
+}
+
+thaw_port *thaw__lower_mixed(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t K,
+                             const float *w, const float *b) {
+    bool vector = x && x->H * x->W == 1;
+    thaw_step *step =
+        x && w ? append(l, vector ? THAW_STEP_dense : THAW_STEP_conv, node, x, K, x->H, x->W) : NULL;
+    if (!step) return NULL;
+    step->w = w;
+    step->b = b;
+    step->conv = (thaw_conv_shape){.N = x->N,
+                                   .H = x->H,
+                                   .W = x->W,
+                                   .C = x->C,
+                                   .P = x->H,
+                                   .Q = x->W,
+                                   .K = K,
+                                   .G = 1,
+                                   .window = plain_window(1, 1)};
+    return step->out;
+}
+
+thaw_port *thaw__lower_pooled(thaw_lowering *l, const thaw_node *node, thaw_port *x, bool max,
+                              int64_t R, int64_t S) {
+    if (!x || R * S == 1) return x;
+    bool whole = !max && R == x->H && S == x->W;
+    thaw_step *step = append(l, whole ? THAW_STEP_global_mean : THAW_STEP_pool, node, x, x->C,
+                             x->H / R, x->W / S);
+    if (!step) return NULL;
+    if (!whole)
+        step->pool = (thaw_pool_shape){.N = x->N,
+                                       .H = x->H,
+                                       .W = x->W,
+                                       .C = x->C,
+                                       .P = x->H / R,
+                                       .Q = x->W / S,
+                                       .window = plain_window(R, S),
+                                       .max = max};
+    return step->out;
+}
+
+thaw_port *thaw__lower_resampled(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t H,
+                                 int64_t W, thaw_taps rows, thaw_taps columns) {
+    bool there = x && rows.from && rows.weight && columns.from && columns.weight;
+    thaw_step *step = there ? append(l, THAW_STEP_resample, node, x, x->C, H, W) : NULL;
+    if (!step) return NULL;
+    step->rows = rows;
+    step->columns = columns;
+    return step->out;
+}
+
+/* One of x's places for each of y's: the same, or the only one. */
+static thaw_taps one_each(thaw_lowering *l, int64_t in, int64_t out) {
+    int32_t *from = thaw_arena_array(l->arena, (size_t)out, sizeof *from);
+    for (int64_t i = 0; from && i < out && in > 1; i++)
+        from[i] = (int32_t)i;
+    return (thaw_taps){1, from, repeated(l, 1, out)};
+}
+
+thaw_port *thaw__lower_spread(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t H,
+                              int64_t W) {
+    if (!x || (x->H == H && x->W == W)) return x;
+    return thaw__lower_resampled(l, node, x, H, W, one_each(l, x->H, H), one_each(l, x->W, W));
+}
+
+thaw_port *thaw__lower_reshaped(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t C,
+                                int64_t H, int64_t W) {
+    if (!x || is_as_large(x, C, H, W)) return x;
+    thaw_step *step = append(l, THAW_STEP_reshape, node, x, C, H, W);
+    return step ? step->out : NULL;
+}
+
+thaw_port *thaw__lower_sliced(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t first,
+                              int64_t C) {
+    thaw_step *step = x ? append(l, THAW_STEP_slice, node, x, C, x->H, x->W) : NULL;
+    if (!step) return NULL;
+    step->first = first;
+    return step->out;
+}
+
+thaw_port *thaw__lower_transposed(thaw_lowering *l, const thaw_node *node, thaw_port *x,
+                                  const thaw_permutation *axes, int64_t C, int64_t H, int64_t W) {
+    thaw_step *step = append(l, THAW_STEP_transpose, node, x, C, H, W);
+    if (!step) return NULL;
+    step->axes = *axes;
+    return step->out;
+}
+
+thaw_port *thaw__lower_constant(thaw_lowering *l, const thaw_node *node, int64_t H, int64_t W,
+                                int64_t C, const float *w) {
+    thaw_step *step = w ? thaw__lower_step(l, THAW_STEP_constant, node->name, -1, 0) : NULL;
+    if (!step) return NULL;
+    *step->out = (thaw_port){.N = l->batch, .C = C, .H = H, .W = W};
+    step->w = w;
+    return step->out;
+}
+
+thaw_status thaw__lower_finish(thaw_lowering *l, const thaw_node *node, thaw_port *made,
+                               thaw_error *err) {
+    thaw_port want = thaw__lower_shape(l, &l->graph->values[node->out[0]]);
+    made = thaw__lower_reshaped(l, node, made, want.C, want.H, want.W);
+    for (int i = 0; made && i < node->n_in; i++) { /* Two values never share their memory. */
+        const thaw_value *in = thaw__lower_value(l, node, i);
+        if (!in || in->data || made != l->port[in->root]) continue;
+        thaw_step *copy = append(l, THAW_STEP_reshape, node, made, want.C, want.H, want.W);
+        made = copy ? copy->out : NULL;
+    }
+    if (!made) return thaw__lower_no_memory(node, err);
+    int step = l->program.n_steps - 1;
+    while (step > 0 && l->program.steps[step].out != made)
+        step--;
+    thaw__lower_place(l, node->out[0], step);
+    return THAW_OK;
 }
 
 /* ---- constants: scales and shifts ---------------------------------------------------------- */

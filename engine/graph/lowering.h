@@ -16,6 +16,7 @@ typedef struct thaw_lowering {
     bool training;        /* See thaw_lower_top. */
     int batch_norms_from; /* Training: the first node whose BN takes the batch's statistics. */
     thaw_program program;
+    int most;       /* Steps, and ports, that there is room for. */
     uint8_t *marks; /* For each node: below the cut, and not melted into an earlier one's step. */
 
     /* By root value. */
@@ -87,6 +88,64 @@ void thaw__lower_done(thaw_lowering *l, const thaw_node *node);
 
 /* Training: where the step's numbers come from; a trunk has nowhere to write it. */
 thaw_step_origins *thaw__lower_origins(thaw_lowering *l, const thaw_step *step);
+
+/* ---- a node as several steps ------------------------------------------------------------------ */
+
+/* Most operators that networks use a few times are no kind of step, but a chain of some. Each of these
+ * appends one that reads a port, and returns what it makes; NULL: out of memory, or x was NULL, so that
+ * a chain is checked once, by thaw__lower_finish. `node` names the steps. */
+
+/* The activation alone; a x + b of every number; x + y or x * y, the larger first: a smaller one is
+ * spread over what it is 1 wide in. */
+thaw_port *thaw__lower_act(thaw_lowering *l, const thaw_node *node, thaw_port *x, thaw_epilogue e);
+thaw_port *thaw__lower_line(thaw_lowering *l, const thaw_node *node, thaw_port *x, float a,
+                            float b);
+thaw_port *thaw__lower_pair(thaw_lowering *l, const thaw_node *node, thaw_step_kind kind,
+                            thaw_port *x, thaw_port *y);
+
+/* Each channel by a scale and a shift, C of each, which live as long as the plan. */
+thaw_port *thaw__lower_scaled(thaw_lowering *l, const thaw_node *node, thaw_port *x,
+                              const float *scale, const float *shift);
+
+/* y[k] = b[k] + sum over c of w[k,c] x[c] at every pixel; arrays as above, b may be NULL. */
+thaw_port *thaw__lower_mixed(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t K,
+                             const float *w, const float *b);
+
+/* Maximum or mean over windows of R x S, side by side, into which H x W must divide. */
+thaw_port *thaw__lower_pooled(thaw_lowering *l, const thaw_node *node, thaw_port *x, bool max,
+                              int64_t R, int64_t S);
+
+/* H x W places, as taps say; arrays as above. */
+thaw_port *thaw__lower_resampled(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t H,
+                                 int64_t W, thaw_taps rows, thaw_taps columns);
+/* Rows and columns of which there is one are repeated. */
+thaw_port *thaw__lower_spread(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t H,
+                              int64_t W);
+
+/* C of the channels, from `first` on. */
+thaw_port *thaw__lower_sliced(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t first,
+                              int64_t C);
+
+/* The only channel, C times. */
+thaw_port *thaw__lower_repeated(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t C);
+
+/* The same numbers in ONNX's order as C x H x W; x itself where it is that already. */
+thaw_port *thaw__lower_reshaped(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t C,
+                                int64_t H, int64_t W);
+thaw_port *thaw__lower_transposed(thaw_lowering *l, const thaw_node *node, thaw_port *x,
+                                  const thaw_permutation *axes, int64_t C, int64_t H, int64_t W);
+
+/* A constant of H x W x C for every picture; the array as above. */
+thaw_port *thaw__lower_constant(thaw_lowering *l, const thaw_node *node, int64_t H, int64_t W,
+                                int64_t C, const float *w);
+
+/* The node's output is what was made; brought to the dimensions that it should have. */
+thaw_status thaw__lower_finish(thaw_lowering *l, const thaw_node *node, thaw_port *made,
+                               thaw_error *err);
+
+/* How a value lies: N,C,H,W of a map, N,C of a vector. Of more dimensions the last two are H and W, of
+ * three, too, and all others together are C. */
+thaw_port thaw__lower_shape(const thaw_lowering *l, const thaw_value *v);
 
 /* ---- constants ----------------------------------------------------------------------------- */
 

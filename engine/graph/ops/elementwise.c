@@ -1,8 +1,10 @@
-/* Activations, sums, products and their like: each element on its own.
+/* Activations.
  *
- * Exporters spell some activations out, and a step computes them in one pass: x sigmoid(x) and
- * x hard_sigmoid(x) are gates of their own input, GELU is five nodes.
+ * Exporters spell some out, and a step computes them in one pass: x sigmoid(x) and x hard_sigmoid(x) are
+ * gates of their own input, GELU is five nodes. Others are rare, and a chain of steps.
  */
+#include "elementwise.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -49,7 +51,7 @@ static bool takes_act(const thaw_lowering *l, const thaw_step *step, const thaw_
 }
 
 /* In the epilogue of the step that makes x, where that has room and nothing else reads x. */
-static thaw_status put_act(thaw_lowering *l, const thaw_node *node, thaw_epilogue e,
+thaw_status thaw__op_put_act(thaw_lowering *l, const thaw_node *node, thaw_epilogue e,
                            thaw_error *err) {
     thaw_step *made_by = thaw__lower_producer(l, node, 0);
     if (made_by && takes_act(l, made_by, &e)) {
@@ -65,7 +67,7 @@ static thaw_status put_act(thaw_lowering *l, const thaw_node *node, thaw_epilogu
 }
 
 static thaw_status lower_act(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    return put_act(l, node, read_act(node), err);
+    return thaw__op_put_act(l, node, read_act(node), err);
 }
 
 const thaw_op thaw_op_Relu = {.type = "Relu",
@@ -91,8 +93,27 @@ const thaw_op thaw_op_HardSwish = {.type = "HardSwish",
 const thaw_op thaw_op_Tanh = {
     .type = "Tanh", .infer = thaw__op_infer_unary, .lower = lower_act, .act = {THAW_ACT_TANH}};
 
-/* A head's last layer: above any cut. */
-const thaw_op thaw_op_Softmax = {.type = "Softmax", .infer = thaw__op_infer_unary};
+const thaw_op thaw_op_Elu = {.type = "Elu",
+                             .infer = thaw__op_infer_unary,
+                             .lower = lower_act,
+                             .act = {THAW_ACT_ELU, .a = 1}};
+const thaw_op thaw_op_Softplus = {.type = "Softplus",
+                                  .infer = thaw__op_infer_unary,
+                                  .lower = lower_act,
+                                  .act = {THAW_ACT_SOFTPLUS}};
+/* The absolute value: below 0 it is -x. */
+const thaw_op thaw_op_Abs = {.type = "Abs",
+                             .infer = thaw__op_infer_unary,
+                             .lower = lower_act,
+                             .act = {THAW_ACT_LEAKY_RELU, .a = -1}};
+const thaw_op thaw_op_Sqrt = {.type = "Sqrt",
+                              .infer = thaw__op_infer_unary,
+                              .lower = lower_act,
+                              .act = {THAW_ACT_POWER, .a = 0.5f}};
+const thaw_op thaw_op_Reciprocal = {.type = "Reciprocal",
+                                    .infer = thaw__op_infer_unary,
+                                    .lower = lower_act,
+                                    .act = {THAW_ACT_POWER, .a = -1}};
 
 static thaw_status infer_clip(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     THAW_TRY(thaw__op_infer_unary(graph, node, err));
@@ -106,20 +127,95 @@ static thaw_status infer_clip(thaw_graph *graph, thaw_node *node, thaw_error *er
 static thaw_status lower_clip(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     thaw_epilogue e = {.act = THAW_ACT_CLIP};
     read_clip(l->graph, node, &e.a, &e.b);
-    return put_act(l, node, e, err);
+    return thaw__op_put_act(l, node, e, err);
 }
 
 const thaw_op thaw_op_Clip = {.type = "Clip", .infer = infer_clip, .lower = lower_clip};
 
-static thaw_status infer_gelu(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+static thaw_status lower_gelu(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     const thaw_attr *approximate = thaw_node_attr(node, "approximate");
-    if (approximate && approximate->s && strcmp(approximate->s, "none") != 0)
-        return thaw__op_refuse(node, err, "only approximate = none is supported");
-    return thaw__op_infer_unary(graph, node, err);
+    bool tanh = approximate && approximate->s && strcmp(approximate->s, "tanh") == 0;
+    return thaw__op_put_act(
+        l, node, (thaw_epilogue){.act = tanh ? THAW_ACT_GELU_TANH : THAW_ACT_GELU}, err);
 }
 
 const thaw_op thaw_op_Gelu = {
-    .type = "Gelu", .infer = infer_gelu, .lower = lower_act, .act = {THAW_ACT_GELU}};
+    .type = "Gelu", .infer = thaw__op_infer_unary, .lower = lower_gelu, .act = {THAW_ACT_GELU}};
+
+/* ---- chains of steps ------------------------------------------------------------------------- */
+
+static const thaw_epilogue above_0 = {.act = THAW_ACT_CLIP, .a = 0, .b = INFINITY};
+static const thaw_epilogue below_0 = {.act = THAW_ACT_CLIP, .a = -INFINITY, .b = 0};
+
+/* gamma elu(x) */
+static thaw_status lower_selu(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    float alpha = thaw_node_float(node, "alpha", 1.67326319217681884765625f);
+    float gamma = thaw_node_float(node, "gamma", 1.05070102214813232421875f);
+    thaw_epilogue elu = {.act = THAW_ACT_ELU, .a = alpha};
+    thaw_port *y = thaw__lower_act(l, node, thaw__lower_port(l, node, 0), elu);
+    return thaw__lower_finish(l, node, thaw__lower_line(l, node, y, gamma, 0), err);
+}
+
+const thaw_op thaw_op_Selu = {.type = "Selu", .infer = thaw__op_infer_unary, .lower = lower_selu};
+
+/* x / (1 + |x|) */
+static thaw_status lower_softsign(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    thaw_port *x = thaw__lower_port(l, node, 0);
+    thaw_port *y =
+        thaw__lower_act(l, node, x, (thaw_epilogue){.act = THAW_ACT_LEAKY_RELU, .a = -1});
+    y = thaw__lower_line(l, node, y, 1, 1);
+    y = thaw__lower_act(l, node, y, (thaw_epilogue){.act = THAW_ACT_POWER, .a = -1});
+    return thaw__lower_finish(l, node, thaw__lower_pair(l, node, THAW_STEP_mul, x, y), err);
+}
+
+const thaw_op thaw_op_Softsign = {
+    .type = "Softsign", .infer = thaw__op_infer_unary, .lower = lower_softsign};
+
+/* x tanh(softplus(x)) */
+static thaw_status lower_mish(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    thaw_port *x = thaw__lower_port(l, node, 0);
+    thaw_port *y = thaw__lower_act(l, node, x, (thaw_epilogue){.act = THAW_ACT_SOFTPLUS});
+    y = thaw__lower_act(l, node, y, (thaw_epilogue){.act = THAW_ACT_TANH});
+    return thaw__lower_finish(l, node, thaw__lower_pair(l, node, THAW_STEP_mul, x, y), err);
+}
+
+const thaw_op thaw_op_Mish = {.type = "Mish", .infer = thaw__op_infer_unary, .lower = lower_mish};
+
+/* One slope, or one for each channel. */
+static thaw_status infer_prelu(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    THAW_TRY(thaw__op_infer_unary(graph, node, err));
+    const thaw_value *x = thaw_node_in(graph, node, 0), *slope = thaw_node_in(graph, node, 1);
+    if (!slope || !slope->data || slope->dtype != THAW_F32)
+        return thaw__op_refuse(node, err, "its slopes are not constant");
+    int64_t n = thaw_value_elements(slope), C = thaw_value_channels(x);
+    int axis = slope->rank - x->rank + (x->nhwc && x->rank == 4 ? 3 : 1);
+    bool channels = n == C && axis >= 0 && slope->dims[axis] == C;
+    return n == 1 || ((x->rank == 2 || x->rank == 4) && channels)
+               ? THAW_OK
+               : thaw__op_refuse(node, err, "its slopes are neither one nor one a channel");
+}
+
+/* max(x, 0) + slope min(x, 0) */
+static thaw_status lower_prelu(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    const thaw_value *slope = thaw__lower_value(l, node, 1);
+    thaw_port *x = thaw__lower_port(l, node, 0);
+    int64_t C = x->C;
+    if (thaw_value_elements(slope) == 1) {
+        thaw_epilogue e = {.act = THAW_ACT_LEAKY_RELU, .a = *(const float *)slope->data};
+        return thaw__op_put_act(l, node, e, err);
+    }
+    thaw_port *high = thaw__lower_act(l, node, x, above_0);
+    thaw_port *low = thaw__lower_act(l, node, x, below_0);
+    low = thaw__lower_scaled(l, node, low, thaw__lower_floats(l->arena, slope->data, C),
+                             thaw__lower_floats(l->arena, NULL, C));
+    if (low && l->training)
+        thaw__lower_origins(l, &l->program.steps[l->program.n_steps - 1])->scale =
+            (thaw_origin){true, .node = (int)(node - l->graph->nodes), .input = 1};
+    return thaw__lower_finish(l, node, thaw__lower_pair(l, node, THAW_STEP_add, high, low), err);
+}
+
+const thaw_op thaw_op_PRelu = {
+    .type = "PRelu", .infer = infer_prelu, .lower = lower_prelu, .params = 0x2};
 
 /* ---- GELU, spelled out: x (1 + erf(x / sqrt 2)) / 2 ------------------------------------------ */
 
@@ -149,7 +245,7 @@ static bool takes_value(const thaw_lowering *l, const thaw_node *node, int root)
 }
 
 /* `first` is x / sqrt 2, or x * sqrt(1/2). The last two products come in either order. */
-static bool melt_gelu(thaw_lowering *l, const thaw_node *first) {
+bool thaw__op_melt_gelu(thaw_lowering *l, const thaw_node *first) {
     bool over = first->op == &thaw_op_Div;
     int at = !over && thaw__lower_value(l, first, 0)->data ? 1 : 0; /* sqrt(1/2) * x */
     if (thaw__lower_value(l, first, at)->data ||
@@ -195,172 +291,11 @@ static thaw_status lower_erf(thaw_lowering *l, const thaw_node *node, thaw_error
 
 const thaw_op thaw_op_Erf = {.type = "Erf", .infer = thaw__op_infer_unary, .lower = lower_erf};
 
-/* ---- two operands --------------------------------------------------------------------------- */
-
-static bool broadcast(const thaw_value *a, const thaw_value *b, thaw_value *y) {
-    int64_t dims[THAW_MAX_RANK];
-    int rank = thaw__fold_broadcast(a->rank, a->dims, b->rank, b->dims, dims);
-    if (rank < 0) return false;
-    thaw__op_set_shape(y, THAW_F32, rank, dims);
-    return true;
-}
-
-static thaw_status infer_binary(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = thaw__op_begin(graph, node, err), *a = thaw_node_in(graph, node, 0);
-    thaw_value *b = thaw_node_in(graph, node, 1);
-    if (!y || !b || b->rank < 0) return thaw__op_misfit(graph, node, err);
-    if (a->data && b->data) return thaw__op_refuse(node, err, "computes with constants only");
-    if (a->dtype != THAW_F32 || b->dtype != THAW_F32 || !broadcast(a, b, y))
-        return thaw__op_misfit(graph, node, err);
-    const thaw_value *runtime = a->data ? b : a;
-    y->nhwc = runtime->nhwc;
-    if (!a->data && !b->data && a->nhwc != b->nhwc) return thaw__op_misfit(graph, node, err);
-    if (y->rank != runtime->rank || (y->rank != 4 && y->rank != 2))
-        return thaw__op_refuse(node, err, "is no feature map plus something that fits into it");
-    if ((a->data || b->data) && memcmp(y->dims, runtime->dims, (size_t)y->rank * sizeof *y->dims))
-        return thaw__op_refuse(node, err, "the constant is larger than what it is combined with");
-    return THAW_OK;
-}
-
-static bool has_constant(const thaw_lowering *l, const thaw_node *node) {
-    return thaw__lower_value(l, node, 0)->data || thaw__lower_value(l, node, 1)->data;
-}
-
-typedef enum arithmetic { PLUS, MINUS, TIMES, OVER } arithmetic;
-
-/* Whether a constant is one number, or one for each of the C channels that are `axis` of y. */
-static bool is_channel_vector(const thaw_value *v, int64_t C, const thaw_value *y, int axis) {
-    int64_t n = thaw_value_elements(v);
-    if (n == 1) return true;
-    axis += v->rank - y->rank; /* Broadcasting aligns at the right. */
-    return n == C && axis >= 0 && axis < v->rank && v->dims[axis] == C;
-}
-
-/* Training: what is added to a layer without bias, such as a MatMul's, is its bias. */
-static bool become_bias(thaw_lowering *l, const thaw_node *node, int runtime, const float *values) {
-    thaw_step *layer = thaw__lower_producer(l, node, runtime);
-    if (!layer || !thaw__lower_is_plain(layer)) return false;
-    thaw_step_origins *origins = thaw__lower_origins(l, layer);
-    bool bare = origins && origins->norm < 0 && !layer->b;
-    if (!bare || (layer->kind != THAW_STEP_conv && layer->kind != THAW_STEP_dense)) return false;
-    layer->b = values;
-    origins->b = (thaw_origin){true, .node = (int)(node - l->graph->nodes), .input = 1 - runtime};
-    thaw__lower_melt(l, node, runtime);
-    return true;
-}
-
-/* Training: the channels' numbers are the step's scale, or its shift. */
-static void note_origin(thaw_lowering *l, const thaw_node *node, arithmetic op, int input) {
-    thaw_step *step = &l->program.steps[l->step[thaw__lower_root(l, node->out[0])]];
-    thaw_step_origins *origins = thaw__lower_origins(l, step);
-    thaw_origin own = {true, .node = (int)(node - l->graph->nodes), .input = input};
-    if (op == TIMES) origins->scale = own;
-    if (op == PLUS) origins->shift = own;
-}
-
-/* x op constant, or constant op x, as an affine. */
-static thaw_status with_constant(thaw_lowering *l, const thaw_node *node, arithmetic op,
-                                 thaw_error *err) {
-    int runtime = thaw__lower_value(l, node, 0)->data ? 1 : 0;
-    const thaw_value *k = thaw__lower_value(l, node, 1 - runtime);
-    const thaw_value *y = thaw_node_out(l->graph, node, 0);
-    int axis = y->nhwc ? 3 : 1;
-    int64_t C = y->dims[axis];
-    bool scalar = thaw_value_elements(k) == 1;
-    if (!is_channel_vector(k, C, y, axis) || (op == OVER && runtime == 1))
-        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                         "%s (%s): the constant must be one number, or one for each channel",
-                         node->name, node->type);
-    bool trained = l->training && !scalar && node->n_in == 2;
-    if (trained && op == PLUS && become_bias(l, node, runtime, k->data)) return THAW_OK;
-    double *scale = thaw_arena_array(l->arena, (size_t)C, sizeof *scale);
-    double *shift = thaw_arena_array(l->arena, (size_t)C, sizeof *shift);
-    if (!scale || !shift) return thaw__lower_no_memory(node, err);
-    for (int64_t c = 0; c < C; c++) {
-        double value = ((const float *)k->data)[scalar ? 0 : c];
-        scale[c] = op == TIMES ? value : op == OVER ? 1 / value : 1;
-        shift[c] = op == PLUS ? value : op == MINUS ? -value : 0;
-        if (op == MINUS && runtime == 1) { /* constant - x */
-            scale[c] = -1;
-            shift[c] = value;
-        }
-    }
-    THAW_TRY(thaw__lower_affine(l, node, runtime, scale, shift, err));
-    if (trained) note_origin(l, node, op, 1 - runtime);
-    return THAW_OK;
-}
-
-static bool same_shape(const thaw_port *a, const thaw_port *b) {
-    return a->H == b->H && a->W == b->W && a->C == b->C;
-}
-
-/* A step of its own, the larger operand first. */
-static thaw_status two_tensors(thaw_lowering *l, const thaw_node *node, thaw_step_kind kind,
-                               thaw_error *err) {
-    thaw_step *step = thaw__lower_step_for(l, kind, node, 2);
-    if (!step) return thaw__lower_no_memory(node, err);
-    if (!same_shape(step->in[0], step->out)) {
-        thaw_port *first = step->in[0];
-        step->in[0] = step->in[1]; /* Both are read by this step, in whatever order. */
-        step->in[1] = first;
-    }
-    if (same_shape(step->in[0], step->out)) return THAW_OK;
-    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                     "%s (%s): neither tensor has the shape of the result", node->name, node->type);
-}
-
-/* Melts conv + residual: input i comes from a convolution that nothing else reads, made after the
- * other input, whose memory it takes over: nothing may read that one later. */
-static bool add_residual(thaw_lowering *l, const thaw_node *node, int i) {
-    thaw_step *conv = thaw__lower_producer(l, node, i);
-    int other = thaw__lower_root(l, node->in[1 - i]), own = thaw__lower_root(l, node->in[i]);
-    if (l->training || !conv || conv->kind != THAW_STEP_conv || !thaw__lower_is_plain(conv) ||
-        own == other)
-        return false;
-    thaw_port *residual = l->port[other];
-    if (l->lowered[other] + 1 != l->uses[other]) return false;
-    /* x + conv(x): what the convolution still reads cannot be written over. */
-    if (residual == conv->in[0]) return false;
-    bool pixels = l->program.steps[l->step[other]].kind == THAW_STEP_import;
-    if (!same_shape(residual, conv->out) || l->step[other] >= l->step[own] || pixels ||
-        thaw__lower_read_after(l, residual, l->step[own]))
-        return false;
-    thaw__lower_take(l, conv, residual);
-    thaw__lower_melt(l, node, i);
-    return true;
-}
-
-static thaw_status lower_add(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    if (has_constant(l, node)) return with_constant(l, node, PLUS, err);
-    if (add_residual(l, node, 0) || add_residual(l, node, 1)) return THAW_OK;
-    return two_tensors(l, node, THAW_STEP_add, err);
-}
-
-const thaw_op thaw_op_Add = {
-    .type = "Add", .infer = infer_binary, .lower = lower_add, .params = 0x3};
-
-static thaw_status lower_sub(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    if (has_constant(l, node)) return with_constant(l, node, MINUS, err);
-    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                     "%s (Sub): the difference of two feature maps is not supported", node->name);
-}
-
-const thaw_op thaw_op_Sub = {
-    .type = "Sub", .infer = infer_binary, .lower = lower_sub, .params = 0x2};
-
-static thaw_status lower_div(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    if (melt_gelu(l, node)) return THAW_OK;
-    if (has_constant(l, node)) return with_constant(l, node, OVER, err);
-    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                     "%s (Div): the quotient of two feature maps is not supported", node->name);
-}
-
-const thaw_op thaw_op_Div = {
-    .type = "Div", .infer = infer_binary, .lower = lower_div, .params = 0x2};
+/* ---- gates ---------------------------------------------------------------------------------- */
 
 /* x * sigmoid(x) and x * hard_sigmoid(x) with 1/6, 1/2 are one activation; exporters write two
  * nodes. */
-static bool melt_gate(thaw_lowering *l, const thaw_node *node, int i) {
+bool thaw__op_melt_gate(thaw_lowering *l, const thaw_node *node, int i) {
     thaw_step *gate = thaw__lower_producer(l, node, i);
     if (!gate || gate->kind != THAW_STEP_act || gate->in[0] != thaw__lower_port(l, node, 1 - i))
         return false;
@@ -381,13 +316,3 @@ static bool melt_gate(thaw_lowering *l, const thaw_node *node, int i) {
     }
     return true;
 }
-
-static thaw_status lower_mul(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    if (melt_gelu(l, node)) return THAW_OK;
-    if (has_constant(l, node)) return with_constant(l, node, TIMES, err);
-    if (melt_gate(l, node, 1) || melt_gate(l, node, 0)) return THAW_OK;
-    return two_tensors(l, node, THAW_STEP_mul, err);
-}
-
-const thaw_op thaw_op_Mul = {
-    .type = "Mul", .infer = infer_binary, .lower = lower_mul, .params = 0x3};

@@ -3,6 +3,7 @@
 
 #include "graph/fold.h"
 #include "graph/lowering.h"
+#include "resample.h"
 #include "rules.h"
 
 static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *err) {
@@ -19,10 +20,15 @@ static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *
         if (__builtin_add_overflow(sum, in->dims[axis], &sum))
             return thaw__op_misfit(graph, node, err);
     }
-    if (axis != 1 || (x->rank != 4 && x->rank != 2) || x->nhwc)
+    /* Of more than four dimensions the first is the slowest of the channels. */
+    int channels = x->nhwc && x->rank == 4 ? 3 : 1;
+    if (axis != channels || x->rank == 3)
         return thaw__op_refuse(node, err, "only feature maps are joined, along their channels");
-    int64_t dims[4] = {x->dims[0], sum, x->dims[2], x->dims[3]};
-    thaw__op_set_shape(y, THAW_F32, x->rank, dims);
+    for (int i = 1; i < node->n_in; i++)
+        if (thaw_node_in(graph, node, i)->nhwc != x->nhwc) return thaw__op_misfit(graph, node, err);
+    thaw__op_set_shape(y, THAW_F32, x->rank, x->dims);
+    y->dims[axis] = sum;
+    y->nhwc = x->nhwc;
     node->alias = node->n_in == 1;
     return THAW_OK;
 }
@@ -48,13 +54,21 @@ static void set_part(thaw_value *y, const thaw_value *x, int64_t count) {
     y->nhwc = x->nhwc;
 }
 
+/* How many channels one place along the channels' axis is: of more than four dimensions several. */
+static int64_t channels_each(const thaw_value *x) {
+    int64_t each = 1;
+    for (int i = 2; i < x->rank && x->rank != 4; i++)
+        if (thaw_value_place(x, i) == THAW_IN_C) each *= x->dims[i];
+    return each;
+}
+
 /* The channels from `first` on that make output k. */
 static thaw_status take_part(thaw_lowering *l, const thaw_node *node, int k, int64_t first,
                              thaw_error *err) {
     thaw_step *step = thaw__lower_step(l, THAW_STEP_slice, node->name, node->out[k], 1);
     if (!step) return thaw__lower_no_memory(node, err);
     thaw__lower_read(l, step, 0, thaw__lower_port(l, node, 0));
-    step->first = first;
+    step->first = first * channels_each(thaw__lower_value(l, node, 0));
     return THAW_OK;
 }
 
@@ -74,7 +88,7 @@ static thaw_status infer_split(thaw_graph *graph, thaw_node *node, thaw_error *e
     if (!thaw__op_begin_pixelwise(graph, node, err)) return THAW_ERR_SHAPE;
     const thaw_value *x = thaw_node_in(graph, node, 0);
     int axis = thaw__fold_axis(thaw_node_int(node, "axis", 0), x->rank);
-    if (axis != channel_axis(x))
+    if (axis != channel_axis(x) || thaw_value_place(x, axis) != THAW_IN_C)
         return thaw__op_refuse(node, err, "splits along another axis than the channels");
     int64_t sum = 0;
     for (int k = 0; k < node->n_out; k++) {
@@ -99,10 +113,29 @@ static thaw_status lower_split(thaw_lowering *l, const thaw_node *node, thaw_err
 
 const thaw_op thaw_op_Split = {.type = "Split", .infer = infer_split, .lower = lower_split};
 
-/* The first channel that a Slice takes, and how many. Along other axes it must take everything.
- * starts, ends, axes, steps: attributes until opset 9, inputs since. False: anything else. */
-static bool read_slice(const thaw_graph *graph, const thaw_node *node, int64_t *first,
+/* What a Slice takes along each axis: `count` places from `first` on, `step` apart. */
+typedef struct slice {
+    int64_t first[THAW_MAX_RANK], count[THAW_MAX_RANK], step[THAW_MAX_RANK];
+} slice;
+
+/* One axis of n places. ONNX's ends may lie beyond either side. */
+static bool read_range(int64_t from, int64_t to, int64_t step, int64_t n, int64_t *first,
                        int64_t *count) {
+    if (step == 0 || step < -INT32_MAX || step > INT32_MAX) return false;
+    int64_t low = step > 0 ? 0 : -1, high = step > 0 ? n : n - 1;
+    from = from < 0 ? from + n : from;
+    to = to < 0 ? (to < -n ? -1 - (step > 0) : to + n) : to;
+    from = from < 0 ? 0 : from > high ? high : from;
+    to = to < low ? low : to > n ? n : to;
+    int64_t way = step > 0 ? to - from : from - to, each = step > 0 ? step : -step;
+    *first = from;
+    *count = way > 0 ? (way + each - 1) / each : 0;
+    return true;
+}
+
+/* starts, ends, axes, steps: attributes until opset 9, inputs since. False: they are not constant, or
+ * take a part of the batch. */
+static bool read_slice(const thaw_graph *graph, const thaw_node *node, slice *s) {
     static const char *const names[] = {"starts", "ends", "axes", "steps"};
     const thaw_value *x = thaw_node_in(graph, node, 0);
     const int64_t *given[4];
@@ -111,51 +144,82 @@ static bool read_slice(const thaw_graph *graph, const thaw_node *node, int64_t *
         given[i] = thaw__fold_ints(graph, node, names[i], 1 + i, &n[i]);
         if (!given[i] && thaw_node_in(graph, node, 1 + i)) return false;
     }
-    *first = 0;
-    *count = x->dims[channel_axis(x)];
+    for (int i = 1; i < x->rank; i++) {
+        s->first[i] = 0;
+        s->count[i] = x->dims[i];
+        s->step[i] = 1;
+    }
     if (!given[0] || !given[1] || n[0] != n[1] || (given[2] && n[2] != n[0]) ||
         (given[3] && n[3] != n[0]))
         return false;
     for (int64_t i = 0; i < n[0]; i++) {
         int axis = thaw__fold_axis(given[2] ? given[2][i] : i, x->rank);
-        int64_t from = given[0][i], to = given[1][i];
-        if (axis < 0 || (given[3] && given[3][i] != 1)) return false;
-        if (axis == 0 || axis != channel_axis(x)) {
-            /* The whole batch ends beyond any size. */
-            bool whole = from == 0 && to >= (axis == 0 ? INT32_MAX : x->dims[axis]);
-            if (!whole) return false;
+        int64_t from = given[0][i], to = given[1][i], step = given[3] ? given[3][i] : 1;
+        if (axis < 0) return false;
+        if (axis == 0) { /* The whole batch ends beyond any size. */
+            if (from != 0 || to < INT32_MAX || step != 1) return false;
             continue;
         }
-        int64_t C = x->dims[axis];
-        from = from < 0 ? from + C : from;
-        to = to < 0 ? to + C : to;
-        from = from < 0 ? 0 : from;
-        to = to > C ? C : to;
-        *first = from;
-        *count = to - from;
+        s->step[axis] = step;
+        if (!read_range(from, to, step, x->dims[axis], &s->first[axis], &s->count[axis]))
+            return false;
+    }
+    return true;
+}
+
+/* Channels one after the other; rows and columns in any way. */
+static bool is_taken(const thaw_value *x, const slice *s) {
+    for (int i = 1; i < x->rank; i++) {
+        bool whole = s->count[i] == x->dims[i] && s->step[i] == 1;
+        bool channels = thaw_value_place(x, i) == THAW_IN_C;
+        if (!whole && channels && (i != channel_axis(x) || s->step[i] != 1)) return false;
     }
     return true;
 }
 
 static thaw_status infer_slice(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    if (!thaw__op_begin_pixelwise(graph, node, err)) return THAW_ERR_SHAPE;
+    thaw_value *y = thaw__op_begin_pixelwise(graph, node, err);
+    if (!y) return THAW_ERR_SHAPE;
     const thaw_value *x = thaw_node_in(graph, node, 0);
-    int64_t first, count;
-    if (!read_slice(graph, node, &first, &count))
+    slice s;
+    if (!read_slice(graph, node, &s) || !is_taken(x, &s))
         return thaw__op_refuse(node, err,
-                               "takes a part of a feature map that is not one of its channels, one "
-                               "after the other, from a constant place on");
-    if (count < 1) return thaw__op_misfit(graph, node, err);
-    set_part(thaw_node_out(graph, node, 0), x, count);
-    node->alias = count == x->dims[channel_axis(x)];
+                               "takes a part of a feature map that is not constant, or of its "
+                               "channels some that do not follow each other");
+    thaw__op_set_shape(y, THAW_F32, x->rank, x->dims);
+    y->nhwc = x->nhwc;
+    node->alias = true;
+    for (int i = 1; i < x->rank; i++) {
+        if (s.count[i] < 1) return thaw__op_misfit(graph, node, err);
+        y->dims[i] = s.count[i];
+        node->alias &= s.count[i] == x->dims[i] && s.step[i] == 1;
+    }
     return THAW_OK;
 }
 
 static thaw_status lower_slice(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    int64_t first, count;
-    if (!read_slice(l->graph, node, &first, &count))
+    const thaw_value *x = thaw__lower_value(l, node, 0);
+    slice s;
+    if (!read_slice(l->graph, node, &s))
         return thaw__op_refuse(node, err, "takes another part than it took at first");
-    return take_part(l, node, 0, first, err);
+    thaw_port *port = thaw__lower_port(l, node, 0);
+    thaw_port want = thaw__lower_shape(l, thaw_node_out(l->graph, node, 0));
+    thaw_taps taps[3]; /* By place; of the channels none. */
+    bool pixels = false;
+    taps[THAW_IN_H] = thaw__op_take_part(l, 0, 1, port->H);
+    taps[THAW_IN_W] = thaw__op_take_part(l, 0, 1, port->W);
+    for (int i = 1; i < x->rank; i++) {
+        thaw_place place = thaw_value_place(x, i);
+        if (place == THAW_IN_C || (s.count[i] == x->dims[i] && s.step[i] == 1)) continue;
+        taps[place] = thaw__op_take_part(l, s.first[i], s.step[i], s.count[i]);
+        pixels = true;
+    }
+    if (!pixels) return take_part(l, node, 0, s.first[channel_axis(x)], err);
+    port = thaw__lower_resampled(l, node, port, want.H, want.W, taps[THAW_IN_H], taps[THAW_IN_W]);
+    if (port && port->C != want.C)
+        port = thaw__lower_sliced(l, node, port, s.first[channel_axis(x)] * channels_each(x),
+                                  want.C);
+    return thaw__lower_finish(l, node, port, err);
 }
 
 const thaw_op thaw_op_Slice = {.type = "Slice", .infer = infer_slice, .lower = lower_slice};

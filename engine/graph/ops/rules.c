@@ -40,7 +40,8 @@ thaw_value *thaw__op_begin_layer(thaw_graph *graph, thaw_node *node, unsigned ra
 
 thaw_value *thaw__op_begin_pixelwise(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0), *y;
-    if (!x || !x->nhwc) return thaw__op_begin_layer(graph, node, 1u << 2 | 1u << 4, err);
+    enum { TWO_AND_MORE = (2u << THAW_MAX_RANK) - (1u << 2) };
+    if (!x || !x->nhwc) return thaw__op_begin_layer(graph, node, TWO_AND_MORE, err);
     y = thaw_node_out(graph, node, 0);
     if (y && x->rank == 4 && !x->data) {
         y->nhwc = true;

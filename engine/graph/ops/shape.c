@@ -86,34 +86,8 @@ const thaw_op thaw_op_Cast = {.type = "Cast", .infer = infer_cast};
 
 /* ---- other dimensions ----------------------------------------------------------------------- */
 
-/* N,C and as many ones as the file likes. */
-static bool is_vector(const thaw_value *v) {
-    for (int i = 2; i < v->rank; i++)
-        if (v->dims[v->nhwc ? i - 1 : i] != 1) return false;
-    return v->rank >= 2;
-}
-
-/* Whether `groups`, N,G,C/G,H,W, is the map N,C,H,W: the first step of a channel shuffle. */
-static bool is_grouping(const thaw_value *map, const thaw_value *groups) {
-    const int64_t *a = map->dims, *b = groups->dims;
-    return map->rank == 4 && groups->rank == 5 && !map->nhwc && a[0] == THAW_BATCH &&
-           b[0] == THAW_BATCH && b[1] * b[2] == a[1] && b[3] == a[2] && b[4] == a[3];
-}
-
-/* Whether `map`, N,1,H,W, is the one channel N,H,W that a Gather took. */
-static bool is_plane(const thaw_value *plane, const thaw_value *map) {
-    const int64_t *a = plane->dims, *b = map->dims;
-    return plane->rank == 3 && map->rank == 4 && !plane->nhwc && a[0] == THAW_BATCH &&
-           b[0] == THAW_BATCH && b[1] == 1 && b[2] == a[1] && b[3] == a[2];
-}
-
-/* Whether channels in groups have been transposed: then their memory is still as it was. */
-static bool is_swapped(const thaw_graph *graph, const thaw_value *groups) {
-    return groups->producer >= 0 && graph->nodes[groups->producer].op == &thaw_op_Transpose;
-}
-
-/* Same elements, other dimensions. What lies in N,C,H,W order stays there, so it is an alias if
- * there is no picture (H = W = 1), or if nothing changes. */
+/* Same elements, other dimensions. It is an alias where they lie as they did. A map N,H,W,C keeps its
+ * order where only its name changes. */
 static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, const int64_t *dims,
                               thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0), *y = thaw_node_out(graph, node, 0);
@@ -123,45 +97,48 @@ static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, cons
         y->data = x->data;
         return THAW_OK;
     }
-    if (is_grouping(x, y)) {
-        node->alias = true;
-        return THAW_OK;
-    }
-    if (is_plane(x, y)) {
-        node->alias = true;
-        return THAW_OK;
-    }
-    if (x->rank == 5) {
-        node->alias = !is_swapped(graph, x);
-        return is_grouping(y, x)
-                   ? THAW_OK
-                   : thaw__op_refuse(node, err, "makes another map of channels in groups");
-    }
-    bool vector_in = is_vector(x), vector_out = is_vector(y);
-    bool keeps_batch = rank >= 1 && y->dims[0] == THAW_BATCH && (!x->nhwc || vector_in);
+    if (rank < 2 || y->dims[0] != THAW_BATCH)
+        return thaw__op_refuse(node, err, "takes the pictures of a batch apart");
     bool same = rank == x->rank && memcmp(x->dims, y->dims, (size_t)rank * sizeof *dims) == 0;
-    if (!keeps_batch || !(same || vector_out))
-        return thaw__op_refuse(
-            node, err,
-            "reshapes a feature map into something that is neither itself nor a vector "
-            "for each image");
-    node->alias = same || (vector_in && vector_out);
+    y->nhwc = same && x->nhwc;
+    node->alias = thaw_value_lies_as(x, y);
     return THAW_OK;
 }
 
-static thaw_status lower_flatten(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+/* The axes of a map as they lie, N,C,H,W, of a value whose own order is N,H,W,C; otherwise its own.
+ * place[i]: which of them the value's axis i + 1 is. */
+static thaw_permutation axes_of(const thaw_value *x, int place[THAW_MAX_AXES]) {
+    thaw_permutation axes = {.n = x->rank - 1};
+    bool turned = x->rank == 4 && x->nhwc;
+    for (int i = 0; i < axes.n; i++) {
+        place[i] = turned ? (i + 1) % 3 : i;
+        axes.dims[place[i]] = x->dims[i + 1];
+    }
+    return axes;
+}
+
+/* y's axis i + 1 is x's axis order[i] + 1. */
+static thaw_status lower_permuted(thaw_lowering *l, const thaw_node *node, const int *order,
+                                  thaw_error *err) {
+    const thaw_value *x = thaw__lower_value(l, node, 0);
+    int place[THAW_MAX_AXES];
+    thaw_permutation axes = axes_of(x, place);
+    for (int i = 0; i < axes.n; i++)
+        axes.perm[i] = place[order[i]];
+    thaw_port want = thaw__lower_shape(l, thaw_node_out(l->graph, node, 0));
+    return thaw__lower_finish(l, node,
+                              thaw__lower_transposed(l, node, thaw__lower_port(l, node, 0), &axes,
+                                                     want.C, want.H, want.W),
+                              err);
+}
+
+static thaw_status lower_reshape(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    static const int as_it_is[] = {0, 1, 2, 3, 4};
+    const thaw_value *x = thaw__lower_value(l, node, 0), *y = thaw_node_out(l->graph, node, 0);
+    bool turned = x->rank == 4 && x->nhwc && !y->nhwc && thaw__lower_port(l, node, 0)->C > 1;
+    if (turned) return lower_permuted(l, node, as_it_is, err);
     return thaw__lower_step_for(l, THAW_STEP_reshape, node, 1) ? THAW_OK
                                                                : thaw__lower_no_memory(node, err);
-}
-
-/* The last step of a channel shuffle is all of it: its groups are now the third dimension. */
-static thaw_status lower_reshape(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    const thaw_value *x = thaw__lower_value(l, node, 0);
-    if (x->rank != 5) return lower_flatten(l, node, err);
-    thaw_step *step = thaw__lower_step_for(l, THAW_STEP_shuffle, node, 1);
-    if (!step) return thaw__lower_no_memory(node, err);
-    step->groups = x->dims[2];
-    return THAW_OK;
 }
 
 static thaw_status infer_reshape(thaw_graph *graph, thaw_node *node, thaw_error *err) {
@@ -206,7 +183,7 @@ static thaw_status infer_flatten(thaw_graph *graph, thaw_node *node, thaw_error 
     return reshape_to(graph, node, 2, dims, err);
 }
 
-const thaw_op thaw_op_Flatten = {.type = "Flatten", .infer = infer_flatten, .lower = lower_flatten};
+const thaw_op thaw_op_Flatten = {.type = "Flatten", .infer = infer_flatten, .lower = lower_reshape};
 
 static thaw_status infer_squeeze(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0);
@@ -224,7 +201,7 @@ static thaw_status infer_squeeze(thaw_graph *graph, thaw_node *node, thaw_error 
     return reshape_to(graph, node, rank, dims, err);
 }
 
-const thaw_op thaw_op_Squeeze = {.type = "Squeeze", .infer = infer_squeeze, .lower = lower_flatten};
+const thaw_op thaw_op_Squeeze = {.type = "Squeeze", .infer = infer_squeeze, .lower = lower_reshape};
 
 static thaw_status infer_unsqueeze(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0);
@@ -251,42 +228,96 @@ static thaw_status infer_unsqueeze(thaw_graph *graph, thaw_node *node, thaw_erro
     return reshape_to(graph, node, rank, dims, err);
 }
 
-const thaw_op thaw_op_Unsqueeze = {.type = "Unsqueeze", .infer = infer_unsqueeze};
+const thaw_op thaw_op_Unsqueeze = {
+    .type = "Unsqueeze", .infer = infer_unsqueeze, .lower = lower_reshape};
 
-/* The heart of a channel shuffle, which the Reshape behind it makes: N,G,C/G,H,W -> N,C/G,G,H,W. */
-static bool is_shuffle(const thaw_value *x, const thaw_attr *perm) {
-    static const int64_t swap[] = {0, 2, 1, 3, 4};
-    return x->rank == 5 && !x->data && perm && perm->n == 5 && perm->ints &&
-           memcmp(perm->ints, swap, sizeof swap) == 0;
+/* Whether the node's axes are those of x in another order, the batch first. */
+static const int64_t *read_perm(const thaw_value *x, const thaw_node *node) {
+    const thaw_attr *perm = thaw_node_attr(node, "perm");
+    unsigned seen = 0;
+    if (!perm || !perm->ints || (int)perm->n != x->rank || perm->ints[0] != 0) return NULL;
+    for (int i = 0; i < x->rank; i++) {
+        if (perm->ints[i] < 0 || perm->ints[i] >= x->rank) return NULL;
+        seen |= 1u << perm->ints[i];
+    }
+    return seen == (1u << x->rank) - 1 ? perm->ints : NULL;
 }
 
-/* Two transposes are understood. One is a TensorFlow picture's, N,H,W,C -> N,C,H,W: pixels are NHWC
- * in memory here anyway, so it costs nothing. The other is a shuffle. */
+/* A TensorFlow picture's, N,H,W,C -> N,C,H,W and back, costs nothing: pixels are NHWC in memory here
+ * anyway. */
 static thaw_status infer_transpose(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *y = thaw__op_begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     static const int64_t to_nchw[] = {0, 3, 1, 2}, to_nhwc[] = {0, 2, 3, 1};
-    const int64_t *wanted = x->nhwc ? to_nchw : to_nhwc;
-    const thaw_attr *perm = thaw_node_attr(node, "perm");
-    if (is_shuffle(x, perm)) {
-        const int64_t swapped[] = {x->dims[0], x->dims[2], x->dims[1], x->dims[3], x->dims[4]};
-        thaw__op_set_shape(y, THAW_F32, 5, swapped);
-        node->alias = true;
-        return !is_swapped(graph, x)
-                   ? THAW_OK
-                   : thaw__op_refuse(node, err, "transposes channels in groups once more");
+    const int64_t *perm = read_perm(x, node);
+    if (x->data || x->rank < 2 || !perm)
+        return thaw__op_refuse(node, err, "its axes are not those of its input, the batch first");
+    const int64_t *free = x->nhwc ? to_nchw : to_nhwc;
+    bool turns = x->rank == 4 && memcmp(perm, free, sizeof to_nchw) == 0, stays = true;
+    int64_t dims[THAW_MAX_RANK];
+    for (int i = 0; i < x->rank; i++) {
+        dims[i] = x->dims[perm[i]];
+        stays &= perm[i] == i;
     }
-    if (x->rank != 4 || x->data || !perm || perm->n != 4 || !perm->ints ||
-        memcmp(perm->ints, wanted, sizeof to_nchw) != 0)
-        return thaw__op_refuse(
-            node, err, "only N,H,W,C -> N,C,H,W and back are supported, of what is laid out so");
-    int64_t dims[4];
-    for (int i = 0; i < 4; i++)
-        dims[i] = x->dims[wanted[i]];
-    y->nhwc = !x->nhwc;
-    thaw__op_set_shape(y, x->dtype, 4, dims);
-    node->alias = true;
+    y->nhwc = x->rank == 4 && (turns ? !x->nhwc : stays && x->nhwc);
+    thaw__op_set_shape(y, x->dtype, x->rank, dims);
+    node->alias = turns || stays;
     return THAW_OK;
 }
 
-const thaw_op thaw_op_Transpose = {.type = "Transpose", .infer = infer_transpose};
+/* N,G,C/G,H,W -> N,C/G,G,H,W: a channel shuffle. */
+static thaw_status lower_transpose(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    const thaw_value *x = thaw__lower_value(l, node, 0);
+    const int64_t *perm = read_perm(x, node);
+    int order[THAW_MAX_AXES];
+    bool shuffle = x->rank == 5 && perm[1] == 2 && perm[2] == 1 && perm[3] == 3;
+    for (int i = 1; i < x->rank; i++)
+        order[i - 1] = (int)perm[i] - 1;
+    if (!shuffle) return lower_permuted(l, node, order, err);
+    thaw_step *step = thaw__lower_step_for(l, THAW_STEP_shuffle, node, 1);
+    if (!step) return thaw__lower_no_memory(node, err);
+    step->groups = x->dims[1];
+    return THAW_OK;
+}
+
+const thaw_op thaw_op_Transpose = {
+    .type = "Transpose", .infer = infer_transpose, .lower = lower_transpose};
+
+/* ---- blocks of pixels ------------------------------------------------------------------------ */
+
+static thaw_status infer_blocks(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    thaw_value *y = thaw__op_begin_layer(graph, node, 1u << 4, err),
+               *x = thaw_node_in(graph, node, 0);
+    if (!y) return THAW_ERR_SHAPE;
+    int64_t b = thaw_node_int(node, "blocksize", 0);
+    bool deeper = node->op == &thaw_op_SpaceToDepth;
+    if (b < 1 || b > 1 << 10 || (deeper ? x->dims[2] % b || x->dims[3] % b : x->dims[1] % (b * b)))
+        return thaw__op_misfit(graph, node, err);
+    int64_t dims[] = {x->dims[0], deeper ? x->dims[1] * b * b : x->dims[1] / (b * b),
+                      deeper ? x->dims[2] / b : x->dims[2] * b,
+                      deeper ? x->dims[3] / b : x->dims[3] * b};
+    thaw__op_set_shape(y, THAW_F32, 4, dims);
+    return THAW_OK;
+}
+
+/* C,H,b,W,b -> b,b,C,H,W and, the other way, b,b,C,H,W -> C,H,b,W,b, or of C,b,b,H,W in the mode CRD. */
+static thaw_status lower_blocks(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    const thaw_value *v = thaw__lower_value(l, node, 0);
+    const thaw_attr *mode = thaw_node_attr(node, "mode");
+    int64_t b = thaw_node_int(node, "blocksize", 1), C = v->dims[1], H = v->dims[2], W = v->dims[3];
+    thaw_permutation axes = {5, {C, H / b, b, W / b, b}, {2, 4, 0, 1, 3}};
+    if (node->op == &thaw_op_DepthToSpace)
+        axes = (thaw_permutation){5, {b, b, C / b / b, H, W}, {2, 3, 0, 4, 1}};
+    if (node->op == &thaw_op_DepthToSpace && mode && mode->s && strcmp(mode->s, "CRD") == 0)
+        axes = (thaw_permutation){5, {C / b / b, b, b, H, W}, {0, 3, 1, 4, 2}};
+    thaw_port want = thaw__lower_shape(l, thaw_node_out(l->graph, node, 0));
+    return thaw__lower_finish(l, node,
+                              thaw__lower_transposed(l, node, thaw__lower_port(l, node, 0), &axes,
+                                                     want.C, want.H, want.W),
+                              err);
+}
+
+const thaw_op thaw_op_SpaceToDepth = {
+    .type = "SpaceToDepth", .infer = infer_blocks, .lower = lower_blocks};
+const thaw_op thaw_op_DepthToSpace = {
+    .type = "DepthToSpace", .infer = infer_blocks, .lower = lower_blocks};

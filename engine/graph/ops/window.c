@@ -1,4 +1,4 @@
-/* What slides a window over height and width, or reduces both: convolution, pools, borders. */
+/* What slides a window over height and width: convolution, pools, borders of zeros. */
 #include <string.h>
 
 #include "graph/lowering.h"
@@ -6,16 +6,17 @@
 
 /* ---- the window ----------------------------------------------------------------------------- */
 
-/* Reads a two-number attribute; absent: both `absent`. False when it has another length or a value
- * out of low..2^20. */
-static bool read_pair(const thaw_node *node, const char *name, int64_t absent, int64_t low,
-                      int64_t *h, int64_t *w) {
+/* Reads a two-number attribute; absent: both `absent`. A window over one axis is one row high. False
+ * when it has another length or a value out of low..2^20. */
+static bool read_pair(const thaw_node *node, const char *name, int axes, int64_t absent,
+                      int64_t low, int64_t *h, int64_t *w) {
     const thaw_attr *attr = thaw_node_attr(node, name);
-    *h = *w = absent;
+    *h = axes == 1 ? 1 : absent;
+    *w = absent;
     if (!attr) return true;
-    if (attr->n != 2 || !attr->ints) return false;
-    *h = attr->ints[0];
-    *w = attr->ints[1];
+    if (attr->n != (size_t)axes || !attr->ints) return false;
+    if (axes == 2) *h = attr->ints[0];
+    *w = attr->ints[axes - 1];
     return *h >= low && *w >= low && *h <= 1 << 20 && *w <= 1 << 20;
 }
 
@@ -44,112 +45,64 @@ static thaw_status find_window(const thaw_graph *graph, const thaw_node *node, t
     const thaw_value *x = thaw_node_in(graph, node, 0), *w = thaw_node_in(graph, node, 1);
     const thaw_attr *pads = thaw_node_attr(node, "pads"), *mode = thaw_node_attr(node, "auto_pad");
     thaw_window o = {0};
-    if (!read_pair(node, "kernel_shape", 0, 1, &o.R, &o.S) ||
-        !read_pair(node, "strides", 1, 1, &o.stride_h, &o.stride_w) ||
-        !read_pair(node, "dilations", 1, 1, &o.dilation_h, &o.dilation_w) ||
-        (pads && (pads->n != 4 || !pads->ints)))
-        return thaw__op_refuse(node, err, "its window is not a 2-D one within 2^20");
+    int axes = x->rank - 2;
+    size_t n_pads = 2 * (size_t)axes;
+    if (!read_pair(node, "kernel_shape", axes, 0, 1, &o.R, &o.S) ||
+        !read_pair(node, "strides", axes, 1, 1, &o.stride_h, &o.stride_w) ||
+        !read_pair(node, "dilations", axes, 1, 1, &o.dilation_h, &o.dilation_w) ||
+        (pads && (pads->n != n_pads || !pads->ints)))
+        return thaw__op_refuse(node, err, "its window is not one of its input's axes within 2^20");
     if (node->op == &thaw_op_Conv) {
-        if ((o.R && o.R != w->dims[2]) || (o.S && o.S != w->dims[3]))
-            return thaw__op_misfit(graph, node, err);
-        o.R = w->dims[2];
-        o.S = w->dims[3];
+        int64_t R = axes == 1 ? 1 : w->dims[2], S = w->dims[axes + 1];
+        if ((o.R && o.R != R) || (o.S && o.S != S)) return thaw__op_misfit(graph, node, err);
+        o.R = R;
+        o.S = S;
     }
-    for (size_t i = 0; pads && i < 4; i++)
+    for (size_t i = 0; pads && i < n_pads; i++)
         if (pads->ints[i] < 0 || pads->ints[i] > 1 << 20)
             return thaw__op_refuse(node, err, "its pads are negative or larger than 2^20");
-    if (pads) {
+    if (pads && axes == 2) {
         o.pad_top = pads->ints[0];
-        o.pad_left = pads->ints[1];
         o.pad_bottom = pads->ints[2];
-        o.pad_right = pads->ints[3];
+    }
+    if (pads) {
+        o.pad_left = pads->ints[axes - 1];
+        o.pad_right = pads->ints[2 * axes - 1];
     }
     if (o.R < 1 || o.S < 1) return thaw__op_refuse(node, err, "it has no kernel_shape");
     const char *auto_pad = mode && mode->s ? mode->s : "NOTSET";
     if (strcmp(auto_pad, "VALID") == 0) o.pad_top = o.pad_left = o.pad_bottom = o.pad_right = 0;
     int64_t reach_h = (o.R - 1) * o.dilation_h + 1, reach_w = (o.S - 1) * o.dilation_w + 1;
-    if (!slide(node, auto_pad, x->dims[2], reach_h, o.stride_h, &o.pad_top, &o.pad_bottom, P) ||
-        !slide(node, auto_pad, x->dims[3], reach_w, o.stride_w, &o.pad_left, &o.pad_right, Q))
+    int64_t H = axes == 1 ? 1 : x->dims[2], W = x->dims[axes + 1];
+    if (!slide(node, auto_pad, H, reach_h, o.stride_h, &o.pad_top, &o.pad_bottom, P) ||
+        !slide(node, auto_pad, W, reach_w, o.stride_w, &o.pad_left, &o.pad_right, Q))
         return thaw_fail(err, THAW_ERR_SHAPE,
                          "%s (%s): the window of %lld x %lld is larger than the %lld x %lld input; "
                          "image.size is too small for this model",
-                         node->name, node->type, (long long)o.R, (long long)o.S,
-                         (long long)x->dims[2], (long long)x->dims[3]);
+                         node->name, node->type, (long long)o.R, (long long)o.S, (long long)H,
+                         (long long)W);
     *window = o;
     return THAW_OK;
 }
 
-/* ---- borders -------------------------------------------------------------------------------- */
-
-static thaw_status read_pads(const thaw_graph *graph, const thaw_node *node, thaw_window *window,
-                             thaw_error *err) {
-    const thaw_attr *attr = thaw_node_attr(node, "pads"), *mode = thaw_node_attr(node, "mode");
-    const thaw_value *in = thaw_node_in(graph, node, 1), *fill = thaw_node_in(graph, node, 2);
-    const int64_t *list = attr ? attr->ints : thaw__op_is_ints(in) ? in->data : NULL;
-    int64_t n = attr ? (int64_t)attr->n : list ? thaw_value_elements(in) : 0, p[8] = {0};
-    const thaw_value *axes = thaw_node_in(graph, node, 3); /* Opset 18: the axes that p is for. */
-    int64_t n_axes = thaw__op_is_ints(axes) ? thaw_value_elements(axes) : 4;
-    if (!list || (axes && !thaw__op_is_ints(axes)) || n_axes > 4 || n != 2 * n_axes)
-        return thaw__op_refuse(node, err, "its pads must be constants, two for each axis");
-    for (int i = 0; i < n_axes; i++) {
-        int64_t axis = thaw__op_is_ints(axes) ? ((const int64_t *)axes->data)[i] : i;
-        if (axis < 0) axis += 4;
-        if (axis < 0 || axis > 3) return thaw__op_misfit(graph, node, err);
-        p[axis] = list[i];
-        p[axis + 4] = list[i + n_axes];
-    }
-    for (int i = 0; i < 8; i++)
-        if (p[i] < 0 || p[i] > INT32_MAX || (i % 4 < 2 && p[i]))
-            return thaw__op_refuse(node, err, "only height and width can be padded");
-    *window =
-        (thaw_window){.pad_top = p[2], .pad_left = p[3], .pad_bottom = p[6], .pad_right = p[7]};
-    if (!(p[2] | p[3] | p[6] | p[7])) return THAW_OK;
-    bool zero = thaw_node_float(node, "value", 0) == 0 &&
-                (!fill || (fill->data && fill->dtype == THAW_F32 &&
-                           thaw_value_elements(fill) == 1 && *(const float *)fill->data == 0));
-    if (!zero || (mode && mode->s && strcmp(mode->s, "constant") != 0))
-        return thaw__op_refuse(node, err, "only a border of zeros is supported");
-    return THAW_OK;
-}
-
-static thaw_status infer_pad(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = thaw__op_begin_layer(graph, node, 1u << 4, err),
-               *x = thaw_node_in(graph, node, 0);
-    if (!y) return THAW_ERR_SHAPE;
-    thaw_window w = {0};
-    THAW_TRY(read_pads(graph, node, &w, err));
-    int64_t dims[4] = {x->dims[0], x->dims[1], x->dims[2] + w.pad_top + w.pad_bottom,
-                       x->dims[3] + w.pad_left + w.pad_right};
-    thaw__op_set_shape(y, x->dtype, 4, dims);
-    node->alias = !(w.pad_top | w.pad_bottom | w.pad_left | w.pad_right);
-    return THAW_OK;
-}
-
-static thaw_status lower_pad(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    thaw_step *step = thaw__lower_step_for(l, THAW_STEP_pad, node, 1);
-    if (!step) return thaw__lower_no_memory(node, err);
-    return read_pads(l->graph, node, &step->conv.window, err);
-}
-
-const thaw_op thaw_op_Pad = {.type = "Pad", .infer = infer_pad, .lower = lower_pad};
-
 /* ---- convolution ---------------------------------------------------------------------------- */
 
 static thaw_status infer_conv(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = thaw__op_begin_layer(graph, node, 1u << 4, err),
+    thaw_value *y = thaw__op_begin_layer(graph, node, 1u << 3 | 1u << 4, err),
                *x = thaw_node_in(graph, node, 0);
     thaw_value *w = thaw_node_in(graph, node, 1), *b = thaw_node_in(graph, node, 2);
     if (!y) return THAW_ERR_SHAPE;
-    if (!w || !w->data || w->rank != 4 || w->dtype != THAW_F32)
+    if (!w || !w->data || w->rank != x->rank || w->dtype != THAW_F32)
         return thaw__op_refuse(node, err, "its weights must be a constant K x C x R x S tensor");
     int64_t G = thaw_node_int(node, "group", 1), C = x->dims[1], K = w->dims[0];
     if (G < 1 || K < 1 || C % G || K % G || w->dims[1] != C / G)
         return thaw__op_misfit(graph, node, err);
     if (b && !thaw_value_floats(graph, node, 2, K, err)) return THAW_ERR_SHAPE;
     thaw_window window;
-    int64_t dims[4] = {x->dims[0], K};
-    THAW_TRY(find_window(graph, node, &window, &dims[2], &dims[3], err));
-    thaw__op_set_shape(y, THAW_F32, 4, dims);
+    int64_t P, Q;
+    THAW_TRY(find_window(graph, node, &window, &P, &Q, err));
+    int64_t dims[4] = {x->dims[0], K, x->rank == 3 ? Q : P, Q};
+    thaw__op_set_shape(y, THAW_F32, x->rank, dims);
     return THAW_OK;
 }
 
@@ -160,13 +113,17 @@ static int64_t flop_conv(const thaw_graph *graph, const thaw_node *node) {
 
 static thaw_status lower_conv(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     thaw_step *before = thaw__lower_producer(l, node, 0);
-    thaw_step *step = thaw__lower_step(l, THAW_STEP_conv, node->name, node->out[0], 1);
-    if (!step) return thaw__lower_no_memory(node, err);
     const thaw_value *w = thaw__lower_value(l, node, 1), *b = thaw__lower_value(l, node, 2);
     thaw_port *x = thaw__lower_port(l, node, 0);
+    bool row = w->rank == 3; /* One axis: C x 1 x W, whose value is 1 x C x W. */
+    if (row) x = thaw__lower_reshaped(l, node, x, x->C * x->H, 1, x->W);
+    thaw_step *step =
+        x ? thaw__lower_step(l, THAW_STEP_conv, node->name, row ? -1 : node->out[0], 1) : NULL;
+    if (!step) return thaw__lower_no_memory(node, err);
     thaw_window window;
     int64_t P, Q;
     THAW_TRY(find_window(l->graph, node, &window, &P, &Q, err));
+    if (row) *step->out = (thaw_port){.N = l->batch, .C = w->dims[0], .H = 1, .W = Q};
     /* A border of zeros is the window's own. */
     if (before && before->kind == THAW_STEP_pad && !thaw__lower_is_taken(l, before->in[0])) {
         const thaw_window *border = &before->conv.window;
@@ -194,7 +151,7 @@ static thaw_status lower_conv(thaw_lowering *l, const thaw_node *node, thaw_erro
                                    .K = w->dims[0],
                                    .G = thaw_node_int(node, "group", 1),
                                    .window = window};
-    return THAW_OK;
+    return row ? thaw__lower_finish(l, node, step->out, err) : THAW_OK;
 }
 
 const thaw_op thaw_op_Conv = {
@@ -278,44 +235,3 @@ const thaw_op thaw_op_MaxPool = {
     .type = "MaxPool", .infer = infer_pool, .lower = lower_pool, .flop = flop_pool};
 const thaw_op thaw_op_AveragePool = {
     .type = "AveragePool", .infer = infer_pool, .lower = lower_pool, .flop = flop_pool};
-
-/* ---- over the whole picture ----------------------------------------------------------------- */
-
-static thaw_status lower_global_mean(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    return thaw__lower_step_for(l, THAW_STEP_global_mean, node, 1)
-               ? THAW_OK
-               : thaw__lower_no_memory(node, err);
-}
-
-static thaw_status infer_global_pool(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = thaw__op_begin_layer(graph, node, 1u << 4, err),
-               *x = thaw_node_in(graph, node, 0);
-    if (!y) return THAW_ERR_SHAPE;
-    int64_t dims[4] = {x->dims[0], x->dims[1], 1, 1};
-    thaw__op_set_shape(y, THAW_F32, 4, dims);
-    node->alias = x->dims[2] == 1 && x->dims[3] == 1;
-    return THAW_OK;
-}
-
-const thaw_op thaw_op_GlobalAveragePool = {.type = "GlobalAveragePool",
-                                           .infer = infer_global_pool,
-                                           .lower = lower_global_mean,
-                                           .flop = thaw__op_flop_input};
-
-static thaw_status infer_reduce_mean(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = thaw__op_begin_layer(graph, node, 1u << 4, err),
-               *x = thaw_node_in(graph, node, 0);
-    if (!y) return THAW_ERR_SHAPE;
-    int axes[THAW_MAX_RANK];
-    if (thaw__op_axes(graph, node, 4, axes) != 2 || axes[0] != 2 || axes[1] != 3)
-        return thaw__op_refuse(node, err, "only the mean over height and width is supported");
-    int64_t dims[4] = {x->dims[0], x->dims[1], 1, 1};
-    thaw__op_set_shape(y, THAW_F32, thaw_node_int(node, "keepdims", 1) ? 4 : 2, dims);
-    node->alias = x->dims[2] == 1 && x->dims[3] == 1;
-    return THAW_OK;
-}
-
-const thaw_op thaw_op_ReduceMean = {.type = "ReduceMean",
-                                    .infer = infer_reduce_mean,
-                                    .lower = lower_global_mean,
-                                    .flop = thaw__op_flop_input};

@@ -862,8 +862,238 @@ def heads():
     emit("two_outputs", model, flat)
 
 
+def ints(n, *v):
+    return n.const(np.array(v, np.int64))
+
+
+def number(n, value):
+    return n.const(np.float32(value))
+
+
+def rare_activations():
+    """Those that are steps of a chain, behind a layer and behind something else."""
+    reseed(31)
+    n = Net(18)
+    y = n.conv("x", 3, 8, pads=[1] * 4)
+    for type_, attrs in (("Elu", dict(alpha=0.7)), ("Selu", {}), ("Softplus", {}), ("Softsign", {}), ("Mish", {}),
+                         ("Abs", {}), ("Elu", {}), ("Neg", {})):
+        y = n.op(type_, n.conv(y, 8, 8, r=1), **attrs)
+    y = n.op("Elu", n.op("MaxPool", y, kernel_shape=[1, 2]))
+    y = n.op("PRelu", n.conv(y, 8, 8, r=1), n.const(rng.uniform(-0.5, 0.5, (8, 1, 1)).astype(np.float32)))
+    y = n.op("PRelu", n.conv(y, 8, 8, r=1), n.const(np.array([0.3], np.float32)))
+    s = n.op("Add", n.op("Abs", n.conv(y, 8, 8, r=1)), number(n, 0.5))
+    y = n.op("Sqrt", n.op("Reciprocal", n.op("Add", n.op("Pow", s, number(n, -0.3)), number(n, 1))))
+    emit("rare_activations", n.model(y), y)
+    n = Net(20)  # GELU by tanh, the operator and spelled out
+    y = n.op("Gelu", n.conv("x", 3, 8, r=1), approximate="tanh")
+    x = n.conv(y, 8, 8, r=1)
+    cube = n.op("Mul", number(n, 0.044715), n.op("Pow", x, number(n, 3)))
+    t = n.op("Tanh", n.op("Mul", n.op("Add", x, cube), number(n, (2 / np.pi) ** 0.5)))
+    y = n.op("Mul", n.op("Mul", number(n, 0.5), x), n.op("Add", number(n, 1), t))
+    emit("gelu_tanh", n.model(y), y)
+
+
+def two_maps():
+    """Arithmetic of maps with each other, with less than a map, and with a constant for each place."""
+    reseed(32)
+    n = Net(13, size=6, width=5)
+    a, b = n.conv("x", 3, 10, r=1), n.conv("x", 3, 10, r=1)
+    above = n.op("Add", n.op("Abs", b), number(n, 0.5))
+    y = n.op("Sub", n.op("Div", a, above), n.op("Mul", a, b))
+    y = n.op("Max", y, b, number(n, -2))
+    y = n.op("Min", y, above)
+    y = n.op("Sum", y, a, b)
+    y = n.op("Mean", y, a)
+    y = n.op("Max", number(n, -0.25), y)
+    mean = n.op("ReduceMean", y, axes=[2, 3])
+    y = n.op("Sub", y, mean)
+    y = n.op("Div", mean, n.op("Add", n.op("Mul", y, y), number(n, 1)))
+    rows, columns = n.op("ReduceMean", y, axes=[3]), n.op("ReduceMax", y, axes=[2])
+    y = n.op("Mul", n.op("Sigmoid", n.op("Add", rows, columns)), y)  # coordinate attention
+    y = n.op("Add", n.op("Mul", y, rows), columns)
+    emit("two_maps", n.model(y), y)
+    n = Net(13, size=6, width=5)  # constants
+    place = lambda *s: n.const(rng.uniform(0.5, 1.5, s).astype(np.float32))  # noqa: E731
+    y = n.op("Add", n.conv("x", 3, 10, r=1), place(1, 10, 6, 5))
+    y = n.op("Mul", place(1, 1, 6, 5), y)
+    y = n.op("Sub", place(6, 1), y)
+    y = n.op("Sub", y, place(10, 1, 5))
+    y = n.op("Div", n.op("Div", y, place(10, 6, 5)), place(10, 1, 1))
+    z = n.op("Add", n.op("Abs", y), number(n, 1))
+    y = n.op("Add", n.op("Add", n.op("Div", place(10, 6, 1), z), n.op("Div", place(1, 10, 1, 1), z)),
+             n.op("Div", number(n, 2), z))
+    y = n.op("Transpose", n.op("Mul", n.op("Transpose", y, perm=[0, 2, 3, 1]), place(6, 1, 10)), perm=[0, 3, 1, 2])
+    emit("place_constants", n.model(y), y)
+
+
+def reductions():
+    reseed(33)
+    n = Net(13, size=6, width=5)
+    x = n.conv("x", 3, 9, r=1)
+    y = x
+    for type_ in ("ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceMean"):
+        def reduce(*axes, keepdims=1, x=y):
+            if type_ == "ReduceSum":
+                return n.op(type_, x, ints(n, *axes), keepdims=keepdims)
+            return n.op(type_, x, axes=list(axes), keepdims=keepdims)
+        y = n.op("Add", n.op("Mul", n.op("Sigmoid", reduce(2, 3)), y), n.op("Tanh", reduce(1)))
+        y = n.op("Sub", y, n.op("Sigmoid", n.op("Add", reduce(-1), reduce(2))))
+        y = n.op("Mul", y, n.op("Sigmoid", reduce(1, 2, 3)))
+        y = n.op("Add", y, n.op("Sigmoid", n.op("Unsqueeze", reduce(1, keepdims=0), ints(n, 1))))
+    y = n.op("Mul", y, n.op("Sigmoid", n.op("GlobalMaxPool", y)))
+    emit("reductions", n.model(y), y)
+    n = Net(18, size=6, width=5)  # channels last
+    x = n.op("Transpose", n.conv("x", 3, 9, r=1), perm=[0, 2, 3, 1])
+    for axes in ((3,), (1, 2), (1,), (2,)):
+        x = n.op("Sub", x, n.op("ReduceMean", n.op("Mul", x, x), ints(n, *axes)))
+    rows = n.op("ReduceMean", x, ints(n, 2), keepdims=0)  # N,H,C
+    flat = n.op("Add", n.op("Flatten", rows), n.op("Flatten", n.op("Transpose", rows, perm=[0, 2, 1])))
+    emit("reductions_nhwc", n.model(n.gemm(flat, 54, 4)), flat)
+
+
+def other_norms():
+    reseed(34)
+    n = Net(14, size=8)  # LayerNorm before its operator: ConvNeXt's
+
+    def layer_norm(x, c):
+        d = n.op("Sub", x, n.op("ReduceMean", x, axes=[-1]))
+        v = n.op("Sqrt", n.op("Add", n.op("ReduceMean", n.op("Pow", d, number(n, 2)), axes=[-1]), number(n, 1e-6)))
+        return n.op("Add", n.op("Mul", n.op("Div", d, v), n.vector(c, 0.5, 1.5)), n.vector(c))
+
+    def grn(x, c):  # ConvNeXt V2's, channels last
+        g = n.op("ReduceL2", x, axes=[1, 2])
+        g = n.op("Div", g, n.op("Add", n.op("ReduceMean", g, axes=[-1]), number(n, 1e-6)))
+        return n.op("Add", x, n.op("Add", n.op("Mul", n.op("Mul", x, g), n.vector(c, 0.5, 1.5)), n.vector(c)))
+
+    x = n.conv("x", 3, 12, r=2, strides=[2, 2])
+    y = layer_norm(n.op("Transpose", x, perm=[0, 2, 3, 1]), 12)
+    y = grn(n.op("Relu", n.op("MatMul", y, n.weights(12, 20))), 20)
+    y = n.op("Add", x, n.op("Transpose", n.op("MatMul", y, n.weights(20, 12)), perm=[0, 3, 1, 2]))
+    # GroupNorm as PyTorch writes it, and one whose groups are read otherwise
+    for again in (False, True):
+        g = n.op("Reshape", y, ints(n, 0, 4, -1))
+        g = n.op("InstanceNormalization", g, n.const(np.ones(4, np.float32)), n.const(np.zeros(4, np.float32)))
+        z = n.op("Reshape", n.op("Sigmoid", g) if again else g, ints(n, 0, 12, 4, 4))
+        y = n.op("Add", n.op("Mul", z, n.const(rng.uniform(0.5, 1.5, (12, 1, 1)).astype(np.float32))),
+                 n.const(rng.uniform(-1, 1, (12, 1, 1)).astype(np.float32)))
+        y = n.op("Relu", n.conv(y, 12, 12, pads=[1] * 4))
+    y = n.op("InstanceNormalization", y, n.vector(12, 0.5, 1.5), n.vector(12), epsilon=1e-3)
+    y = n.op("LRN", y, size=5, alpha=0.3, beta=0.6, bias=2.0)
+    y = n.op("LRN", y, size=3)
+    emit("other_norms", n.model(y), y)
+    for opset, scales in ((18, 3), (21, 12)):
+        n = Net(opset, size=6)
+        y = n.op("GroupNormalization", n.conv("x", 3, 12), n.vector(scales, 0.5, 1.5), n.vector(scales),
+                 num_groups=3, epsilon=1e-3)
+        y = n.op("Relu", y)
+        emit(f"group_norm_{opset}", n.model(y), y)
+
+
+def resamplings():
+    reseed(35)
+    n = Net(13, size=7, width=6)
+    pads = lambda t, l, b, r: ints(n, 0, 0, t, l, 0, 0, b, r)  # noqa: E731
+    y = n.op("Pad", n.conv("x", 3, 5, r=1), pads(2, 1, 3, 0), mode="reflect")
+    y = n.op("Pad", y, pads(0, 4, 1, 2), mode="edge")
+    y = n.op("Pad", n.conv(y, 5, 5, r=1), pads(1, 0, 0, 2), number(n, -1.5))
+    y = n.op("Pad", y, pads(-1, 1, -1, -3))
+    y = n.op("Slice", y, ints(n, 0, 1, -1), ints(n, 2**62, 4, -2**62), ints(n, 0, 1, 3), ints(n, 1, 1, -2))
+    y = n.op("Concat", n.op("Slice", y, ints(n, 0), ints(n, 2**62), ints(n, 2), ints(n, 2)),
+             n.op("Slice", y, ints(n, 1), ints(n, 2**62), ints(n, 2), ints(n, 2)), axis=1)
+    emit("borders", n.model(y), y)
+    n = Net(13, size=7, width=6)
+    scales = lambda h, w: n.const(np.array([1, 1, h, w], np.float32))  # noqa: E731
+    y = n.conv("x", 3, 4, r=1)
+    for h, w, attrs in ((2, 2, dict(mode="nearest", nearest_mode="floor", coordinate_transformation_mode="asymmetric")),
+                        (0.5, 0.6, dict(mode="linear")),
+                        (2, 1.5, dict(mode="linear", coordinate_transformation_mode="align_corners")),
+                        (1.3, 2, dict(mode="linear", coordinate_transformation_mode="pytorch_half_pixel")),
+                        (0.7, 0.5, dict(mode="nearest")),
+                        (1.5, 1, dict(mode="cubic", cubic_coeff_a=-0.5)),
+                        (1, 0.8, dict(mode="nearest", nearest_mode="ceil")),
+                        (1.2, 1.4, dict(mode="nearest", nearest_mode="round_prefer_ceil",
+                                        coordinate_transformation_mode="align_corners"))):
+        y = n.op("Resize", y, "", scales(h, w), **attrs)
+    size = n.op("Concat", n.op("Slice", n.op("Shape", y), ints(n, 0), ints(n, 2)), ints(n, 5, 9), axis=0)
+    y = n.op("Resize", y, "", "", size, mode="linear", coordinate_transformation_mode="asymmetric")
+    emit("resize", n.model(y), y)
+    n = Net(19, size=7, width=6)
+    y = n.op("Resize", n.conv("x", 3, 4, r=1), "", n.const(np.array([1.5, 2], np.float32)), axes=[2, 3],
+             mode="cubic", exclude_outside=1)
+    y = n.op("Resize", y, "", "", ints(n, 6, 4), axes=[3, 2], mode="linear",
+             coordinate_transformation_mode="half_pixel_symmetric")
+    emit("resize_19", n.model(y), y)
+    for opset, type_ in ((9, "Upsample"), (10, "Resize")):
+        n = Net(opset, size=7, width=6)
+        y = n.op(type_, n.conv("x", 3, 4, r=1), n.const(np.array([1, 1, 2, 3], np.float32)), mode="nearest")
+        y = n.op(type_, y, n.const(np.array([1, 1, 1.5, 1], np.float32)), mode="linear")
+        emit(f"resize_{opset}", n.model(y), y)
+    n = Net(13, size=7, width=6)
+    x = n.conv("x", 3, 5, r=1)
+    gate = n.op("Sigmoid", n.op("GlobalAveragePool", x))
+    y = n.op("Mul", x, n.op("Expand", gate, n.op("Shape", x)))
+    wide = n.op("Expand", n.op("ReduceMean", y, axes=[1, 2]), n.op("Shape", y))  # read by no sum
+    y = n.op("Concat", y, wide, axis=1)
+    emit("expand", n.model(y), y)
+
+
+def orders():
+    """Dimensions in other numbers and orders than a picture's."""
+    reseed(36)
+    n = Net(13, size=8, width=12)
+    x = n.op("Relu", n.conv("x", 3, 8, r=1))
+    y = n.op("SpaceToDepth", x, blocksize=2)
+    y = n.op("DepthToSpace", n.conv(y, 32, 36, r=1), blocksize=3)
+    y = n.op("DepthToSpace", n.conv(y, 4, 8, r=1), blocksize=2, mode="CRD")
+    y = n.op("Reshape", y, ints(n, 0, 2, 6, 4, 9, 4))  # TResNet's blocks, 4 x 4
+    y = n.op("Transpose", y, perm=[0, 3, 5, 1, 2, 4])
+    y = n.op("Reshape", y, ints(n, 0, 32, 6, 9))
+    side = n.op("Transpose", n.conv(y, 32, 8, r=1), perm=[0, 1, 3, 2])
+    y = n.op("Transpose", n.op("Transpose", side, perm=[0, 3, 2, 1]), perm=[0, 2, 1, 3])  # N,H,W,C in two steps
+    y = n.conv(n.op("Reshape", y, ints(n, -1, 9, 8, 6)), 9, 6, r=1)
+    emit("orders", n.model(y), y)
+    n = Net(13, size=8, width=12)  # efficient channel attention: a convolution along the channels
+    x = n.op("Relu", n.conv("x", 3, 10, r=1))
+    g = n.op("Reshape", n.op("ReduceMean", x, axes=[2, 3], keepdims=0), ints(n, -1, 1, 10))
+    w = n.const(rng.normal(0, 0.5, (3, 1, 5)).astype(np.float32))
+    g = n.op("Conv", g, w, n.vector(3), kernel_shape=[5], pads=[2, 2])
+    g = n.op("Conv", g, n.const(rng.normal(0, 0.5, (1, 3, 3)).astype(np.float32)), auto_pad="SAME_UPPER")
+    g = n.op("Reshape", n.op("Sigmoid", g), ints(n, -1, 10, 1, 1))
+    y = n.op("Mul", x, n.op("Expand", g, n.op("Shape", x)))
+    emit("channel_attention", n.model(y), y)
+    n = Net(13, size=8, width=6)  # selective kernels: two branches weighed by a softmax
+    a, b = n.op("Relu", n.conv("x", 3, 10, r=1)), n.op("Relu", n.conv("x", 3, 10, pads=[1] * 4))
+    s = n.op("Concat", n.op("Unsqueeze", a, ints(n, 1)), n.op("Unsqueeze", b, ints(n, 1)), axis=1)
+    g = n.conv(n.op("ReduceMean", n.op("ReduceSum", s, ints(n, 1), keepdims=0), axes=[2, 3]), 10, 20, r=1)
+    g = n.op("Softmax", n.op("Reshape", g, ints(n, 0, 2, 10, 1, 1)), axis=1)
+    y = n.op("ReduceSum", n.op("Mul", s, g), ints(n, 1), keepdims=0)
+    # split attention: the softmax stands behind a transpose
+    g = n.conv(n.op("GlobalAveragePool", y), 10, 20, r=1)
+    g = n.op("Softmax", n.op("Transpose", n.op("Reshape", g, ints(n, 0, 1, 2, 10)), perm=[0, 2, 1, 3]), axis=1)
+    g = n.op("Reshape", n.op("Reshape", g, ints(n, 0, -1)), ints(n, 0, 2, 10, 1, 1))
+    p = n.op("Slice", n.op("Mul", s, g), ints(n, 1), ints(n, 2), ints(n, 1))
+    y = n.op("Add", y, n.op("Squeeze", p, ints(n, 1)))
+    y = n.op("Mul", y, n.op("Softmax", y, axis=1))  # each pixel's channels, then rows
+    y = n.op("Mul", y, n.op("Softmax", y, axis=2))
+    emit("selective", n.model(y), y)
+    n = Net(11, size=4)  # tokens; all from an axis on
+    x = n.conv("x", 3, 8, r=1)
+    t = n.op("Transpose", n.op("Reshape", x, ints(n, 0, 8, 16)), perm=[0, 2, 1])
+    y = n.op("Reshape", n.op("Transpose", n.op("Mul", t, t), perm=[0, 2, 1]), ints(n, 0, 8, 4, 4))
+    y = n.op("Add", y, n.op("Softmax", y, axis=2))
+    y = n.op("Add", y, n.op("Softmax", y))
+    emit("tokens_11", n.model(y), y)
+    n = Net(17, size=4)
+    x = n.conv("x", 3, 8, r=1)
+    t = n.op("Transpose", n.op("Reshape", x, ints(n, 0, 8, 16)), perm=[0, 2, 1])
+    t = n.op("LayerNormalization", t, n.vector(8, 0.5, 1.5), n.vector(8), axis=-1)
+    y = n.op("Reshape", n.op("Transpose", t, perm=[0, 2, 1]), ints(n, 0, 8, 4, 4))
+    emit("tokens_17", n.model(y), y)
+
+
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
-          storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads]
+          storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads,
+          rare_activations, two_maps, reductions, other_norms, resamplings, orders]
 
 
 def main():

@@ -1,0 +1,11 @@
+/* Taps, for what takes a part of a picture; see kernels.h. */
+#ifndef THAW_RESAMPLE_H
+#define THAW_RESAMPLE_H
+
+#include "graph/lowering.h"
+#include "rules.h"
+
+/* `out` places from `first` on, each `step` behind the one before. from is NULL: out of memory. */
+thaw_taps thaw__op_take_part(thaw_lowering *l, int64_t first, int64_t step, int64_t out);
+
+#endif
