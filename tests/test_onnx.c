@@ -123,6 +123,7 @@ static const model_row models[] = {
     {"squeeze_11", 6, 4},
     {"squeeze_13", 6, 4},
     {"squeezenet_13", 13, 9},
+    {"tail", 5, 3},
     {"tokens_11", 5, 4},
     {"tokens_17", 3, 2},
     {"transform_input", 4, 3},
@@ -523,6 +524,23 @@ static void every_cut_has_its_own_hash(void **state) {
     thaw_model_free(&model);
 }
 
+/* Scores, LogSoftmax, TopK, ArgMax: the scores are the output. */
+static void a_tail_without_weights_is_left_out(void **state) {
+    (void)state;
+    thaw_model model;
+    thaw_cuts cuts;
+    open_model("tail", &model, &cuts);
+    const thaw_graph *graph = &model.graph;
+    assert_string_equal(graph->nodes[graph->values[graph->output].producer].type, "Gemm");
+    assert_non_null(graph->tail);
+    assert_string_equal(graph->tail->type, "LogSoftmax");
+    thaw_error err = {0};
+    const char *last = graph->values[model.outputs[0]].name;
+    assert_int_equal(thaw_model_choose_output(&model, last, &err), THAW_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "(ArgMax)"));
+    thaw_model_free(&model);
+}
+
 /* ---- planning ------------------------------------------------------------------------------ */
 
 /* Operators that are understood but have no kernel are refused when the trunk is planned. */
@@ -560,6 +578,7 @@ int main(void) {
         cmocka_unit_test(mobilenet_v2_costs_what_its_paper_says),
         cmocka_unit_test(hashes_name_functions),
         cmocka_unit_test(every_cut_has_its_own_hash),
+        cmocka_unit_test(a_tail_without_weights_is_left_out),
         cmocka_unit_test(what_cannot_be_run_is_refused_by_the_plan),
     };
     return cmocka_run_group_tests(tests, open_backend, close_backend);

@@ -308,7 +308,7 @@ static const struct {
     {"infinity", "conv_valid", infinite_bias, THAW_ERR_FORMAT, "holds -inf as its number 5"},
     {"variance", "bn_after_conv", negative_variance, THAW_ERR_FORMAT,
      "(BatchNormalization) reads, holds -0.25 as its number 1, where a variance"},
-    {"window", "pool_max_ceil_pad", window_in_the_padding, THAW_ERR_UNSUPPORTED, "padding alone"},
+    {"window", "vgg_9", window_in_the_padding, THAW_ERR_UNSUPPORTED, "padding alone"},
 };
 
 /* One sentence, which names the file. */

@@ -286,20 +286,6 @@ bool thaw_cut_is_map(const thaw_graph *graph, const thaw_cut *cut) {
 
 /* ---- hashing ------------------------------------------------------------------------------- */
 
-void thaw_graph_mark_below(const thaw_graph *graph, int value, uint8_t *marks) {
-    int producer = graph->values[value].producer;
-    if (producer < 0) return;
-    marks[producer] = 1;
-    for (int i = producer; i >= 0; i--) {
-        if (!marks[i]) continue;
-        const thaw_node *node = &graph->nodes[i];
-        for (int k = 0; k < node->n_in; k++) {
-            const thaw_value *in = thaw_node_in(graph, node, k);
-            if (in && in->producer >= 0) marks[in->producer] = 1;
-        }
-    }
-}
-
 static thaw_hash mix_text(thaw_hash h, const char *text) {
     return thaw_hash_bytes(h, text, strlen(text) + 1);
 }

@@ -54,7 +54,4 @@ thaw_status thaw_cut_hash(const thaw_graph *graph, const thaw_cut *cut, bool poo
 /* Whether the tensor at the cut is a feature map (height or width above 1). */
 bool thaw_cut_is_map(const thaw_graph *graph, const thaw_cut *cut);
 
-/* marks[i] is set for each node that value depends on; marks has n_nodes zeroed bytes. */
-void thaw_graph_mark_below(const thaw_graph *graph, int value, uint8_t *marks);
-
 #endif

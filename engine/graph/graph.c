@@ -9,6 +9,20 @@
 #include "text.h"
 #include "utf8.h"
 
+void thaw_graph_mark_below(const thaw_graph *graph, int value, uint8_t *marks) {
+    int producer = graph->values[value].producer;
+    if (producer < 0) return;
+    marks[producer] = 1;
+    for (int i = producer; i >= 0; i--) {
+        if (!marks[i]) continue;
+        const thaw_node *node = &graph->nodes[i];
+        for (int k = 0; k < node->n_in; k++) {
+            const thaw_value *in = thaw_node_in(graph, node, k);
+            if (in && in->producer >= 0) marks[in->producer] = 1;
+        }
+    }
+}
+
 const thaw_attr *thaw_node_attr(const thaw_node *node, const char *name) {
     for (int i = 0; i < node->n_attrs; i++)
         if (strcmp(node->attrs[i].name, name) == 0) return &node->attrs[i];
@@ -131,6 +145,42 @@ static thaw_status find_constants(const thaw_graph *graph, bool **constant, thaw
     return THAW_OK;
 }
 
+/* Whether a constant is, or may be, several floats: those that are computed are not known yet. */
+static bool is_weight(const thaw_graph *graph, const thaw_value *v) {
+    if (v->data) return v->dtype == THAW_F32 && thaw_value_elements(v) > 1;
+    const thaw_node *maker = &graph->nodes[v->producer];
+    if (maker->op != &thaw_op_Constant) return true;
+    for (int i = 0; i < maker->n_attrs; i++) {
+        const thaw_attr *a = &maker->attrs[i];
+        if (a->tensor >= 0) return is_weight(graph, &graph->values[a->tensor]);
+        if (a->floats && a->n > 1) return true;
+    }
+    return false;
+}
+
+/* For each node whether the output may depend on weights that it or a node behind it reads. The others
+ * are a tail, or lead nowhere. */
+static thaw_status find_needed(const thaw_graph *graph, const bool *constant, bool **needed,
+                               thaw_error *err) {
+    uint8_t *below = thaw_arena_alloc(graph->arena, (size_t)graph->n_nodes + 1);
+    bool *behind = thaw_arena_array(graph->arena, (size_t)graph->n_values, sizeof *behind);
+    bool *is = *needed = thaw_arena_array(graph->arena, (size_t)graph->n_nodes + 1, sizeof *is);
+    if (!below || !behind || !is) return thaw_fail_memory(err, "for the graph");
+    thaw_graph_mark_below(graph, graph->output, below);
+    for (int i = graph->n_nodes - 1; i >= 0; i--) {
+        const thaw_node *node = &graph->nodes[i];
+        for (int k = 0; k < node->n_out; k++)
+            is[i] |= below[i] && node->out[k] >= 0 && behind[node->out[k]];
+        for (int k = 0; k < node->n_in; k++) {
+            const thaw_value *in = thaw_node_in(graph, node, k);
+            is[i] |= below[i] && in && constant[node->in[k]] && is_weight(graph, in);
+        }
+        for (int k = 0; k < node->n_in; k++)
+            if (node->in[k] >= 0) behind[node->in[k]] |= is[i];
+    }
+    return THAW_OK;
+}
+
 /* Whether there is a row for the node, or one for its kind on constants, which all its inputs are. */
 static bool is_known(const thaw_node *node, const bool *constant) {
     if (node->op) return true;
@@ -139,10 +189,9 @@ static bool is_known(const thaw_node *node, const bool *constant) {
     return thaw__fold_find(node->type) != NULL;
 }
 
-/* Lists the operators that have no row, each with its count and one node's name. */
-static thaw_status check_operators(const thaw_graph *graph, thaw_error *err) {
-    bool *constant;
-    THAW_TRY(find_constants(graph, &constant, err));
+/* Lists the operators that are needed and have no row, each with its count and one node's name. */
+static thaw_status check_operators(const thaw_graph *graph, const bool *constant,
+                                   const bool *needed, thaw_error *err) {
     enum { MOST = 12 };
     struct {
         const thaw_node *first;
@@ -151,7 +200,7 @@ static thaw_status check_operators(const thaw_graph *graph, thaw_error *err) {
     int n = 0, others = 0;
     for (int i = 0; i < graph->n_nodes; i++) {
         const thaw_node *node = &graph->nodes[i];
-        if (is_known(node, constant)) continue;
+        if (!needed[i] || is_known(node, constant)) continue;
         int k = 0;
         while (k < n && strcmp(missing[k].first->type, node->type) != 0)
             k++;
@@ -239,6 +288,11 @@ static thaw_status check_weights(const thaw_graph *graph, const thaw_node *node,
 thaw_status thaw_graph_set_output(thaw_graph *graph, int value, thaw_error *err) {
     graph->output = value;
     const thaw_value *output = &graph->values[value];
+    if (output->producer >= 0 && graph->nodes[output->producer].unknown)
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                         "the output %s needs operators that Thaw does not have: it is made by %s (%s)",
+                         output->name, graph->nodes[output->producer].name,
+                         graph->nodes[output->producer].type);
     if (output->data || output->rank < 0)
         return thaw_fail(err, THAW_ERR_FORMAT, "the model's output %s does not depend on its input",
                          output->name);
@@ -269,6 +323,41 @@ static thaw_status infer_node(thaw_graph *graph, thaw_node *node, thaw_error *er
                      node->name, node->type);
 }
 
+static bool reads_unknown(const thaw_graph *graph, const thaw_node *node) {
+    for (int k = 0; k < node->n_in; k++) {
+        const thaw_value *in = thaw_node_in(graph, node, k);
+        if (in && in->producer >= 0 && graph->nodes[in->producer].unknown) return true;
+    }
+    return false;
+}
+
+static void forget(const thaw_graph *graph, thaw_node *node) {
+    node->unknown = true;
+    node->alias = false;
+    for (int k = 0; k < node->n_out; k++) {
+        thaw_value *out = thaw_node_out(graph, node, k);
+        if (!out) continue;
+        out->rank = -1;
+        out->data = NULL;
+    }
+}
+
+/* The output is not known, but what its tail reads is: the last that was made. */
+static void put_output_before_tail(thaw_graph *graph, uint8_t *below) {
+    int output = graph->output, last = -1;
+    thaw_graph_mark_below(graph, output, below);
+    for (int i = 0; i < graph->n_nodes; i++)
+        for (int k = 0; below[i] && graph->nodes[i].unknown && k < graph->nodes[i].n_in; k++) {
+            const thaw_value *in = thaw_node_in(graph, &graph->nodes[i], k);
+            bool known = in && in->rank >= 0 && !in->data && in->producer >= 0;
+            if (known && in->producer > last) {
+                last = in->producer;
+                graph->output = graph->nodes[i].in[k];
+                graph->tail = &graph->nodes[i];
+            }
+        }
+}
+
 /* An output that the rule left without a shape is one that nobody may read. */
 static thaw_status check_output(const thaw_node *node, const thaw_value *out, thaw_error *err) {
     if (!out || out->data || out->rank < 0 || is_computable(out)) return THAW_OK;
@@ -279,19 +368,41 @@ static thaw_status check_output(const thaw_node *node, const thaw_value *out, th
                      node->type, shape);
 }
 
+static thaw_status infer_outputs(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    THAW_TRY(infer_node(graph, node, err));
+    const thaw_value *out = thaw_node_out(graph, node, 0);
+    if (out && out->rank < 0)
+        return thaw_fail(err, THAW_ERR_SHAPE, "%s (%s): the output's size is not known", node->name,
+                         node->type);
+    for (int k = 0; k < node->n_out; k++)
+        THAW_TRY(check_output(node, thaw_node_out(graph, node, k), err));
+    return THAW_OK;
+}
+
 thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err) {
-    THAW_TRY(check_operators(graph, err));
+    bool *constant, *needed;
+    THAW_TRY(find_constants(graph, &constant, err));
+    THAW_TRY(find_needed(graph, constant, &needed, err));
+    THAW_TRY(check_operators(graph, constant, needed, err));
     graph->fold_room = room_for_constants(graph);
     for (int i = 0; i < graph->n_nodes; i++) {
         thaw_node *node = &graph->nodes[i];
-        THAW_TRY(infer_node(graph, node, err));
-        thaw_value *out = thaw_node_out(graph, node, 0);
-        if (out && out->rank < 0)
-            return thaw_fail(err, THAW_ERR_SHAPE, "%s (%s): the output's size is not known",
-                             node->name, node->type);
-        for (int k = 0; k < node->n_out; k++)
-            THAW_TRY(check_output(node, thaw_node_out(graph, node, k), err));
-        if (node->alias) out->root = graph->values[node->in[0]].root;
+        thaw_error why = {0};
+        thaw_status status =
+            reads_unknown(graph, node) ? THAW_ERR_UNSUPPORTED : infer_outputs(graph, node, &why);
+        bool bearable = status == THAW_ERR_UNSUPPORTED || status == THAW_ERR_SHAPE;
+        if (status != THAW_OK && (needed[i] || !bearable)) {
+            if (err) *err = why;
+            return status;
+        }
+        if (status != THAW_OK)
+            forget(graph, node);
+        else if (node->alias)
+            thaw_node_out(graph, node, 0)->root = graph->values[node->in[0]].root;
     }
+    uint8_t *below = thaw_arena_alloc(graph->arena, (size_t)graph->n_nodes + 1);
+    if (!below) return thaw_fail_memory(err, "for the graph");
+    int maker = graph->values[graph->output].producer;
+    if (maker >= 0 && graph->nodes[maker].unknown) put_output_before_tail(graph, below);
     return thaw_graph_set_output(graph, graph->output, err);
 }

@@ -47,6 +47,7 @@ typedef struct thaw_node {
     thaw_attr *attrs;
     bool live;  /* Runtime, and the output depends on it. */
     bool alias; /* out[0] is in[0] under another name or shape. */
+    bool unknown; /* What it makes is not known, and nothing that is computed needs it. */
 } thaw_node;
 
 typedef struct thaw_graph {
@@ -58,17 +59,22 @@ typedef struct thaw_graph {
     bool input_nhwc;     /* The file's input is N,H,W,C (TensorFlow). */
     int64_t opset;       /* Of the default domain. */
     int64_t fixed_batch; /* The batch size that the file fixes; 0: free. */
+    const thaw_node *tail; /* The first node of a tail that was left out; NULL: there is none. */
     size_t fold_room;    /* Bytes that may still be computed from constants; see fold.h. */
 } thaw_graph;
 
 /* Infers all shapes, folds constants, marks live nodes and aliases. Fails on an operator without a
  * row (all of them are named with their count), on shapes that do not fit, and as
- * thaw_graph_set_output does. */
+ * thaw_graph_set_output does. What nobody needs for that never fails: nodes that the output does not
+ * depend on, and a tail without weights, such as ArgMax. The output is then what the tail reads. */
 thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err);
 
 /* Makes a value the output: marks the nodes that it needs. ERR_FORMAT: it does not depend on the
  * input, or a weight of these nodes is not a finite number. */
 thaw_status thaw_graph_set_output(thaw_graph *graph, int value, thaw_error *err);
+
+/* marks[i] is set for each node that value depends on; marks has n_nodes zeroed bytes. */
+void thaw_graph_mark_below(const thaw_graph *graph, int value, uint8_t *marks);
 
 /* Attributes of a node, with ONNX's default when absent. The pointers live with the graph. */
 const thaw_attr *thaw_node_attr(const thaw_node *node, const char *name); /* NULL: absent. */

@@ -97,11 +97,23 @@ static const char *describe_outputs(thaw_network *network) {
                              m->own ? "the newest head's" : "which most of it lies below");
 }
 
+static const char *describe_tail(thaw_network *network) {
+    thaw_model *m = &network->model;
+    const thaw_node *tail = m->graph.tail;
+    const char *output = m->graph.values[m->graph.output].name;
+    return thaw_arena_printf(&m->arena,
+                             "what the model does behind %.*s, from %.*s (%.*s) on, has no weights "
+                             "and is left out",
+                             thaw_utf8_prefix(output, 60), output, thaw_utf8_prefix(tail->name, 60),
+                             tail->name, thaw_utf8_prefix(tail->type, 40), tail->type);
+}
+
 static thaw_status take_notes(thaw_network *network, const thaw_options *options, thaw_error *err) {
     thaw_model *m = &network->model;
     const char **note = network->notes;
     network->head = describe_head(network);
     if (m->n_outputs > 1 && thaw_is_auto(options->output)) *note++ = describe_outputs(network);
+    if (m->graph.tail) *note++ = describe_tail(network);
     if (m->open_size && thaw_is_auto(options->image.size))
         *note++ = thaw_arena_printf(&m->arena,
                                     "the model leaves the size of its pictures open: %lld x %lld "

@@ -7,7 +7,7 @@
 #include "top/tune.h"
 #include "trunk/trunk.h"
 
-enum { THAW_NETWORK_NOTES = 3 };
+enum { THAW_NETWORK_NOTES = 4 };
 
 typedef struct thaw_network {
     thaw_model model;

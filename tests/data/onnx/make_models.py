@@ -1037,6 +1037,21 @@ def resamplings():
     emit("expand", n.model(y), y)
 
 
+def tails():
+    """What follows the scores, and what leads nowhere, need not be known."""
+    reseed(37)
+    n = Net(13)
+    x = n.op("Relu", n.conv("x", 3, 6))
+    n.op("NonZero", x)  # nobody reads it
+    flat, scores = n.head(x, 6)
+    k = n.op("Constant", value=numpy_helper.from_array(np.array([2], np.int64)))
+    n.op("TopK", n.op("LogSoftmax", scores), k, n_out=2)
+    best = n.op("ArgMax", n.nodes[-1].output[0], axis=1)
+    model = n.model(best)
+    model.graph.output[0].type.tensor_type.elem_type = T.INT64
+    emit("tail", model, flat)
+
+
 def orders():
     """Dimensions in other numbers and orders than a picture's."""
     reseed(36)
@@ -1093,7 +1108,7 @@ def orders():
 
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
           storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads,
-          rare_activations, two_maps, reductions, other_norms, resamplings, orders]
+          rare_activations, two_maps, reductions, other_norms, resamplings, orders, tails]
 
 
 def main():
