@@ -53,19 +53,19 @@ static inline const char *thaw_dtype_name(thaw_dtype dtype) {
 
 /* name, what options and plans call it; the formula, with the epilogue's a and b. Every backend has
  * one switch over them without a default, so that a new one does not compile until all know it. */
-#define THAW_ACT_LIST(X)                                                   \
-    X(NONE, "", "x")                                                       \
-    X(CLIP, "clip", "min(max(x, a), b); Relu is a = 0, b = infinity")      \
-    X(LEAKY_RELU, "leaky_relu", "x < 0 ? a x : x")                         \
-    X(SIGMOID, "sigmoid", "1 / (1 + exp(-x))")                             \
-    X(SILU, "silu", "x sigmoid(x)")                                        \
-    X(HARD_SIGMOID, "hard_sigmoid", "min(max(a x + b, 0), 1)")             \
-    X(HARD_SWISH, "hard_swish", "x hard_sigmoid(x) with a = 1/6, b = 1/2") \
-    X(TANH, "tanh", "tanh(x)")                                             \
-    X(GELU, "gelu", "x (1 + erf(x / sqrt(2))) / 2")                        \
+#define THAW_ACT_LIST(X)                                                         \
+    X(NONE, "", "x")                                                             \
+    X(CLIP, "clip", "min(max(x, a), b); Relu is a = 0, b = infinity")            \
+    X(LEAKY_RELU, "leaky_relu", "x < 0 ? a x : x")                               \
+    X(SIGMOID, "sigmoid", "1 / (1 + exp(-x))")                                   \
+    X(SILU, "silu", "x sigmoid(x)")                                              \
+    X(HARD_SIGMOID, "hard_sigmoid", "min(max(a x + b, 0), 1)")                   \
+    X(HARD_SWISH, "hard_swish", "x hard_sigmoid(x) with a = 1/6, b = 1/2")       \
+    X(TANH, "tanh", "tanh(x)")                                                   \
+    X(GELU, "gelu", "x (1 + erf(x / sqrt(2))) / 2")                              \
     X(GELU_TANH, "gelu_tanh", "x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2") \
-    X(ELU, "elu", "x < 0 ? a (exp(x) - 1) : x")                            \
-    X(SOFTPLUS, "softplus", "log(1 + exp(x))")                             \
+    X(ELU, "elu", "x < 0 ? a (exp(x) - 1) : x")                                  \
+    X(SOFTPLUS, "softplus", "log(1 + exp(x))")                                   \
     X(POWER, "power", "x ^ a: the square, its root, the reciprocal")
 
 typedef enum thaw_act {
@@ -205,7 +205,7 @@ typedef struct thaw_step {
     int64_t first;              /* slice: its first channel. */
     int64_t groups;             /* shuffle: from so many groups of channels one each in turn. */
     thaw_taps rows, columns;    /* resample */
-    thaw_permutation axes;             /* transpose */
+    thaw_permutation axes;      /* transpose */
 
     /* Training only; see thaw_backward_slot. */
     thaw_port *kept; /* What backward wants to know of run; bytes: set by prepare. */

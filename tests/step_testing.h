@@ -22,12 +22,12 @@ typedef struct test_case {
     thaw_window window; /* conv, pool, pad; strides and dilations of 0 mean 1. */
     thaw_epilogue epilogue;
     bool max, count_include_pad, ceil, no_bias;
-    int64_t bH, bW, bC; /* add, mul: the second operand; 0: as the first. resample, reshape,
+    int64_t bH, bW, bC;    /* add, mul: the second operand; 0: as the first. resample, reshape,
                          * transpose: the result. */
-    int64_t first;      /* slice: the first of its channels. */
-    int64_t taps;       /* resample: of each row and column. */
-    thaw_permutation axes;     /* transpose */
-    bool positive;      /* The operation's input is. */
+    int64_t first;         /* slice: the first of its channels. */
+    int64_t taps;          /* resample: of each row and column. */
+    thaw_permutation axes; /* transpose */
+    bool positive;         /* The operation's input is. */
 } test_case;
 
 /* One case a line; what a row does not name is 0. */
@@ -117,6 +117,8 @@ static const test_case cases[] = {
     {"mean 3x3 s2 pad 1", POOL, 1, 11, 9, 24, .window = SQUARE(3, 2, 1)},
     {"mean 3x3 s2 pad 1 counts", POOL, 1, 11, 9, 24, .window = SQUARE(3, 2, 1),
      .count_include_pad = true},
+    {"mean 3x3 s2, a row and a column left", POOL, 2, 34, 34, 28, .window = SQUARE(3, 2, 0)},
+    {"mean 3x3 s2, a row left", POOL, 1, 10, 9, 16, .window = SQUARE(3, 2, 0)},
     {"mean 2x2 s2 ceil", POOL, 1, 7, 9, 3, .window = SQUARE(2, 2, 0), .ceil = true},
     {"mean 3x2 pads 1021", POOL, 1, 7, 9, 16, .window = {3, 2, 2, 1, 1, 1, 1, 0, 2, 1}},
 

@@ -207,6 +207,41 @@ static void a_training_says_it(void **state) {
     program_leave(&place);
 }
 
+/* ---- the device ------------------------------------------------------------------------------ */
+
+static void release_nothing(void *memory) {
+    assert_null(memory);
+}
+
+/* A device that lacks a kernel which the network needs, and one that has what it needs. */
+static void auto_takes_the_cpu_for_what_a_device_lacks(void **state) {
+    (void)state;
+    /* What is refused has taken no memory. */
+    static const thaw_memory nowhere = {.release = release_nothing,
+                                        .release_pinned = release_nothing,
+                                        .close_stream = release_nothing,
+                                        .release_event = release_nothing,
+                                        .release_graph = release_nothing};
+    thaw_kernels kernels = thaw_cpu_kernels;
+    kernels.name = "test";
+    kernels.memory = &nowhere;
+    kernels.trunk[THAW_STEP_resample].prepare = NULL;
+    thaw_backend backend;
+    open_network("borders");
+    assert_int_equal(thaw_backend_open(&backend, "cpu", 1, &err), THAW_OK);
+    backend.kernels = &kernels;
+    assert_int_equal(thaw_network_settle(&network, &backend, &err), THAW_OK);
+    assert_ptr_equal(backend.kernels, &kernels); /* It was asked for. */
+    backend.automatic = true;
+    assert_int_equal(thaw_network_settle(&network, &backend, &err), THAW_OK);
+    assert_ptr_equal(backend.kernels, &thaw_cpu_kernels);
+    if (!strstr(backend.note, "computing on the CPU: Pad_2: the test backend has no resample") ||
+        strstr(backend.note, "use device"))
+        fail_msg("%s", backend.note);
+    thaw_backend_close(&backend);
+    close_network();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         OPTIONS_TEST(features_are_channels_wherever_they_stand),
@@ -216,6 +251,7 @@ int main(void) {
         OPTIONS_TEST(an_open_size_is_said_and_set),
         OPTIONS_TEST(whole_numbers_are_said),
         OPTIONS_TEST(a_training_says_it),
+        OPTIONS_TEST(auto_takes_the_cpu_for_what_a_device_lacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -289,10 +289,10 @@ thaw_status thaw_graph_set_output(thaw_graph *graph, int value, thaw_error *err)
     graph->output = value;
     const thaw_value *output = &graph->values[value];
     if (output->producer >= 0 && graph->nodes[output->producer].unknown)
-        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                         "the output %s needs operators that Thaw does not have: it is made by %s (%s)",
-                         output->name, graph->nodes[output->producer].name,
-                         graph->nodes[output->producer].type);
+        return thaw_fail(
+            err, THAW_ERR_UNSUPPORTED,
+            "the output %s needs operators that Thaw does not have: it is made by %s (%s)",
+            output->name, graph->nodes[output->producer].name, graph->nodes[output->producer].type);
     if (output->data || output->rank < 0)
         return thaw_fail(err, THAW_ERR_FORMAT, "the model's output %s does not depend on its input",
                          output->name);

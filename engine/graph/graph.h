@@ -45,8 +45,8 @@ typedef struct thaw_node {
     int n_in, n_out, n_attrs;
     int *in, *out; /* Value indices; -1: an optional one that is absent. */
     thaw_attr *attrs;
-    bool live;  /* Runtime, and the output depends on it. */
-    bool alias; /* out[0] is in[0] under another name or shape. */
+    bool live;    /* Runtime, and the output depends on it. */
+    bool alias;   /* out[0] is in[0] under another name or shape. */
     bool unknown; /* What it makes is not known, and nothing that is computed needs it. */
 } thaw_node;
 
@@ -56,11 +56,11 @@ typedef struct thaw_graph {
     thaw_value *values;
     thaw_node *nodes; /* In topological order. */
     int input, output;
-    bool input_nhwc;     /* The file's input is N,H,W,C (TensorFlow). */
-    int64_t opset;       /* Of the default domain. */
-    int64_t fixed_batch; /* The batch size that the file fixes; 0: free. */
+    bool input_nhwc;       /* The file's input is N,H,W,C (TensorFlow). */
+    int64_t opset;         /* Of the default domain. */
+    int64_t fixed_batch;   /* The batch size that the file fixes; 0: free. */
     const thaw_node *tail; /* The first node of a tail that was left out; NULL: there is none. */
-    size_t fold_room;    /* Bytes that may still be computed from constants; see fold.h. */
+    size_t fold_room;      /* Bytes that may still be computed from constants; see fold.h. */
 } thaw_graph;
 
 /* Infers all shapes, folds constants, marks live nodes and aliases. Fails on an operator without a

@@ -50,9 +50,9 @@ static thaw_status take_arrays(thaw_lowering *l, int from, int to, thaw_error *e
     l->program.ports = thaw_arena_array(l->arena, most, sizeof *l->program.ports);
     if (l->training)
         l->program.origins = thaw_arena_array(l->arena, most, sizeof *l->program.origins);
-    bool all = (l->program.origins || !l->training) && l->uses && l->lowered &&
-               l->reader && l->step && l->port && l->last_read && l->taken && l->folded &&
-               l->program.steps && l->program.ports;
+    bool all = (l->program.origins || !l->training) && l->uses && l->lowered && l->reader &&
+               l->step && l->port && l->last_read && l->taken && l->folded && l->program.steps &&
+               l->program.ports;
     if (!all) return no_memory(err);
     for (size_t i = 0; i < n; i++)
         l->step[i] = l->reader[i] = -1;

@@ -118,8 +118,8 @@ thaw_step_origins *thaw__lower_origins(thaw_lowering *l, const thaw_step *step) 
 /* ---- a node as several steps ------------------------------------------------------------------ */
 
 /* A step that reads x and makes C x H x W. */
-static thaw_step *append(thaw_lowering *l, thaw_step_kind kind, const thaw_node *node,
-                         thaw_port *x, int64_t C, int64_t H, int64_t W) {
+static thaw_step *append(thaw_lowering *l, thaw_step_kind kind, const thaw_node *node, thaw_port *x,
+                         int64_t C, int64_t H, int64_t W) {
     thaw_step *step = x ? thaw__lower_step(l, kind, node->name, -1, 1) : NULL;
     if (!step) return NULL;
     thaw__lower_read(l, step, 0, x);
@@ -199,7 +199,8 @@ thaw_port *thaw__lower_mixed(thaw_lowering *l, const thaw_node *node, thaw_port 
                              const float *w, const float *b) {
     bool vector = x && x->H * x->W == 1;
     thaw_step *step =
-        x && w ? append(l, vector ? THAW_STEP_dense : THAW_STEP_conv, node, x, K, x->H, x->W) : NULL;
+        x && w ? append(l, vector ? THAW_STEP_dense : THAW_STEP_conv, node, x, K, x->H, x->W)
+               : NULL;
     if (!step) return NULL;
     step->w = w;
     step->b = b;

@@ -12,8 +12,10 @@ static thaw_status open_first(thaw_backend *backend, int threads, thaw_error *er
     char note[THAW_BACKEND_TEXT] = "computing on the CPU: this build has no CUDA kernels";
     if (thaw_gpu_kernels) {
         thaw_error why = {0};
-        if (thaw_backend_gpu_open(backend, thaw_gpu_kernels, 0, threads, &why) == THAW_OK)
+        if (thaw_backend_gpu_open(backend, thaw_gpu_kernels, 0, threads, &why) == THAW_OK) {
+            backend->automatic = true;
             return THAW_OK;
+        }
         snprintf(note, sizeof note, "computing on the CPU: %.400s", why.text);
     }
     THAW_TRY(thaw_backend_cpu_open(backend, threads, err));

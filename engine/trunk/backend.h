@@ -16,6 +16,7 @@ typedef struct thaw_backend {
     /* n bytes aligned to 64 on the device, NULL when there is no room; freed with release. */
     void *(*alloc)(size_t n);
     void (*release)(void *memory, size_t n);
+    bool automatic; /* `auto` has chosen it: where it cannot compute a network, the CPU may. */
     char note[THAW_BACKEND_TEXT]; /* Why `auto` is not what it could be; "" otherwise. */
 } thaw_backend;
 

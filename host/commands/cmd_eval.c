@@ -96,6 +96,7 @@ thaw_status thaw_cmd_eval(const thaw_cli *cli, const thaw_options *options, thaw
     thaw_bundle bundle = {0};
     thaw_status status = thaw_session_open(&session, options, err);
     if (status == THAW_OK) status = thaw_bundle_open(&bundle, cli->args[0], &session.backend, err);
+    if (status == THAW_OK) thaw_session_say_device(&session);
     if (status == THAW_OK) status = evaluate(&session, &bundle, cli->args[1], err);
     thaw_bundle_close(&bundle); /* Before the device that it computes on. */
     thaw_session_close(&session);

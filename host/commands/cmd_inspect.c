@@ -105,8 +105,9 @@ static thaw_status explain(const thaw_network *network, const thaw_options *opti
     bool model = !thaw_is_auto(options->device) && thaw_device_is_model(options->device);
     THAW_TRY(model ? thaw_backend_open_model(&backend, options->device, err)
                    : thaw_device_open(options, &backend, err));
+    thaw_status status = thaw_network_settle(network, &backend, err);
     if (backend.note[0]) printf("\n%s\n", backend.note);
-    thaw_status status = thaw_device_tune(options, &backend, &arena, err);
+    if (status == THAW_OK) status = thaw_device_tune(options, &backend, &arena, err);
     if (status == THAW_OK) status = thaw_precision_asked(options, &backend, &compute, err);
     if (status == THAW_OK)
         status = thaw_network_plan(network, NULL, options->batch, compute, &backend, &trunk, err);

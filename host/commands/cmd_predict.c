@@ -173,6 +173,7 @@ thaw_status thaw_cmd_predict(const thaw_cli *cli, const thaw_options *options, t
     output o = {.bundle = &bundle, .options = options};
     thaw_status status = thaw_session_open(&session, options, err);
     if (status == THAW_OK) status = thaw_bundle_open(&bundle, cli->args[0], &session.backend, err);
+    if (status == THAW_OK) thaw_session_say_device(&session);
     if (status == THAW_OK)
         status = thaw_picture_list_open(&list, cli->args + 1, cli->n_args - 1, list_path,
                                         session.stop, err);

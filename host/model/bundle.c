@@ -179,6 +179,7 @@ static thaw_status open_parts(thaw_bundle *b, const char *run, thaw_error *err) 
     const json_t *old = json_object_get(b->json, "old");
     if (old) THAW_TRY(thaw_kept_head_parse(&b->old, old, json_path, &b->arena, err));
     THAW_TRY(thaw_network_open_bundle(&b->network, model_path, b->old.output, &preprocess, err));
+    THAW_TRY(thaw_network_settle(&b->network, b->backend, err));
     THAW_TRY(thaw_dense_read(&b->network.model.graph, b->network.cut, &b->arena, b->layers,
                              &b->n_layers, err));
     THAW_TRY(read_labels(b, json_path, err));

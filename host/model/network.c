@@ -1,5 +1,6 @@
 #include "network.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "model_file.h"
@@ -204,6 +205,29 @@ thaw_status thaw_network_at(const thaw_network *network, const thaw_cut *cut, th
     at->pooled = false;
     at->n_features = cut->elements;
     return thaw_cut_hash(&network->model.graph, cut, false, &at->trunk_hash, err);
+}
+
+thaw_status thaw_network_settle(const thaw_network *network, thaw_backend *backend,
+                                thaw_error *err) {
+    const thaw_kernels *kernels = backend->kernels;
+    if (!backend->automatic || !kernels->memory) return THAW_OK;
+    thaw_dtype compute = kernels->computes(backend->device, THAW_F32) ? THAW_F32 : THAW_F16;
+    thaw_trunk *trunk = NULL;
+    thaw_error why = {0};
+    thaw_status status = thaw_network_plan(network, NULL, 1, compute, backend, &trunk, &why);
+    thaw_trunk_free(trunk);
+    if (status != THAW_ERR_UNSUPPORTED) {
+        if (status != THAW_OK && err) *err = why;
+        return status;
+    }
+    thaw_backend cpu;
+    THAW_TRY(thaw_backend_cpu_open(&cpu, backend->threads, err));
+    thaw_backend_close(backend);
+    *backend = cpu;
+    char *advice = strstr(why.text, "; use device = cpu");
+    if (advice) *advice = 0;
+    snprintf(backend->note, sizeof backend->note, "computing on the CPU: %.400s", why.text);
+    return THAW_OK;
 }
 
 thaw_status thaw_network_plan(const thaw_network *network, const thaw_cut *from, int64_t batch,

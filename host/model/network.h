@@ -44,6 +44,11 @@ void thaw_network_close(thaw_network *network);
 thaw_status thaw_network_at(const thaw_network *network, const thaw_cut *cut, thaw_network *at,
                             thaw_error *err);
 
+/* device = auto: takes the CPU in the place of a device that lacks kernels for the network, and says so in
+ * backend->note. Before anything is planned on it. ERR_BACKEND, ERR_NOMEM: the device failed. */
+thaw_status thaw_network_settle(const thaw_network *network, thaw_backend *backend,
+                                thaw_error *err);
+
 /* Plans the trunk for runs of mostly `batch` images. from: NULL, or a cut below at which it begins, as
  * trunk.h tells. The caller frees the trunk before the network. */
 thaw_status thaw_network_plan(const thaw_network *network, const thaw_cut *from, int64_t batch,

@@ -9,6 +9,11 @@
 #include "stop.h"
 #include "text.h"
 
+void thaw_session_say_device(thaw_session *s) {
+    if (s->backend.note[0]) thaw_log_write(&s->log, THAW_LOG_INFO, "%s", s->backend.note);
+    s->backend.note[0] = 0;
+}
+
 thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw_error *err) {
     *s = (thaw_session){.options = options,
                         .stop = thaw_stop_catch(),
@@ -20,7 +25,7 @@ thaw_status thaw_session_open(thaw_session *s, const thaw_options *options, thaw
     THAW_TRY(thaw_device_open(options, &s->backend, err));
     for (size_t i = 0; i < options->n_notes; i++)
         thaw_log_write(&s->log, THAW_LOG_WARN, "%s", options->notes[i]);
-    if (s->backend.note[0]) thaw_log_write(&s->log, THAW_LOG_INFO, "%s", s->backend.note);
+    thaw_session_say_device(s);
     if (s->backend.kernels->describe)
         thaw_log_write(&s->log, THAW_LOG_INFO, "computing on %s",
                        s->backend.kernels->describe(s->backend.device));
@@ -186,6 +191,8 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
     THAW_TRY(check_names(&s->dataset, err));
     THAW_TRY(say_dataset(s, err));
     THAW_TRY(check_counts(s, err));
+    THAW_TRY(thaw_network_settle(network, &s->backend, err));
+    thaw_session_say_device(s);
     THAW_TRY(thaw_precision_choose(s, network, err));
     THAW_TRY(open_cache(s, network, err));
     thaw_extract_options options = {.batch = s->options->batch,

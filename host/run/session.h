@@ -30,6 +30,10 @@ typedef struct thaw_session {
 thaw_status thaw_session_open(thaw_session *session, const thaw_options *options, thaw_error *err);
 void thaw_session_close(thaw_session *session);
 
+/* Says why the device is not what `auto` could have taken, if it has not been said: once a bundle is open,
+ * too, since not every device computes every network. */
+void thaw_session_say_device(thaw_session *session);
+
 /* Opens the dataset, says what is in it, opens the cache and fills it. */
 thaw_status thaw_session_extract(thaw_session *session, const thaw_network *network,
                                  const thaw_dataset_spec *spec, const char *rejected_path,

@@ -78,8 +78,8 @@ int cpu_reshape_prepare(thaw_step *step, const thaw_plan_context *plan, struct t
 
 /* Axes of x behind the batch as a strided view of its plain N,C,H,W, in the order that y has them. */
 static int permuted_md(cpu_builder *builder, dnnl_data_type_t type, cpu_md *view, cpu_md *dense) {
-    static const dnnl_format_tag_t tags[] = {dnnl_a, dnnl_ab, dnnl_abc, dnnl_abcd, dnnl_abcde,
-                                             dnnl_abcdef};
+    static const dnnl_format_tag_t tags[] = {dnnl_a,    dnnl_ab,    dnnl_abc,
+                                             dnnl_abcd, dnnl_abcde, dnnl_abcdef};
     const thaw_permutation *axes = &builder->step->axes;
     dnnl_dims_t stride_x = {0}, dims = {builder->step->in[0]->N}, strides = {1};
     dnnl_dim_t stride = 1;

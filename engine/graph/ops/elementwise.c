@@ -52,7 +52,7 @@ static bool takes_act(const thaw_lowering *l, const thaw_step *step, const thaw_
 
 /* In the epilogue of the step that makes x, where that has room and nothing else reads x. */
 thaw_status thaw__op_put_act(thaw_lowering *l, const thaw_node *node, thaw_epilogue e,
-                           thaw_error *err) {
+                             thaw_error *err) {
     thaw_step *made_by = thaw__lower_producer(l, node, 0);
     if (made_by && takes_act(l, made_by, &e)) {
         e.residual = made_by->epilogue.residual;
@@ -135,8 +135,8 @@ const thaw_op thaw_op_Clip = {.type = "Clip", .infer = infer_clip, .lower = lowe
 static thaw_status lower_gelu(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     const thaw_attr *approximate = thaw_node_attr(node, "approximate");
     bool tanh = approximate && approximate->s && strcmp(approximate->s, "tanh") == 0;
-    return thaw__op_put_act(
-        l, node, (thaw_epilogue){.act = tanh ? THAW_ACT_GELU_TANH : THAW_ACT_GELU}, err);
+    return thaw__op_put_act(l, node,
+                            (thaw_epilogue){.act = tanh ? THAW_ACT_GELU_TANH : THAW_ACT_GELU}, err);
 }
 
 const thaw_op thaw_op_Gelu = {

@@ -217,8 +217,8 @@ static thaw_status lower_slice(thaw_lowering *l, const thaw_node *node, thaw_err
     if (!pixels) return take_part(l, node, 0, s.first[channel_axis(x)], err);
     port = thaw__lower_resampled(l, node, port, want.H, want.W, taps[THAW_IN_H], taps[THAW_IN_W]);
     if (port && port->C != want.C)
-        port = thaw__lower_sliced(l, node, port, s.first[channel_axis(x)] * channels_each(x),
-                                  want.C);
+        port =
+            thaw__lower_sliced(l, node, port, s.first[channel_axis(x)] * channels_each(x), want.C);
     return thaw__lower_finish(l, node, port, err);
 }
 

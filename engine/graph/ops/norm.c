@@ -238,7 +238,8 @@ static thaw_status lower_lrn(thaw_lowering *l, const thaw_node *node, thaw_error
     thaw_port *x = thaw__lower_port(l, node, 0);
     int64_t C = x->C, size = thaw_node_int(node, "size", 1);
     float alpha = thaw_node_float(node, "alpha", 1e-4f), bias = thaw_node_float(node, "bias", 1);
-    float *w = thaw__lower_floats(l->arena, NULL, C * C), *b = thaw__lower_floats(l->arena, NULL, C);
+    float *w = thaw__lower_floats(l->arena, NULL, C * C),
+          *b = thaw__lower_floats(l->arena, NULL, C);
     if (!w || !b) return thaw__lower_no_memory(node, err);
     for (int64_t k = 0; k < C; k++) {
         b[k] = bias;
@@ -265,7 +266,8 @@ static thaw_status infer_softmax(thaw_graph *graph, thaw_node *node, thaw_error 
     THAW_TRY(thaw__op_infer_unary(graph, node, err));
     const thaw_value *x = thaw_node_in(graph, node, 0);
     int axis = softmax_axis(graph, node, x);
-    if (axis < 1) return thaw__op_refuse(node, err, "its axis is the batch, or none of its input's");
+    if (axis < 1)
+        return thaw__op_refuse(node, err, "its axis is the batch, or none of its input's");
     if (graph->opset < 13 && x->nhwc && x->rank == 4 && axis != 3)
         return thaw__op_refuse(node, err, "its input is N,H,W,C");
     return THAW_OK;
