@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "picture/image.h"
+#include "rng.h"
 
 enum { MOST_THREADS = 256, MOST_LANES = 8 };
 
@@ -29,6 +30,10 @@ typedef struct slot {
 struct thaw_batcher {
     thaw_batcher_spec spec;
     thaw_trunk *trunk;
+    /* The same for one picture at a time, for those that come alone: the trunk computes whole groups. NULL
+     * where it would not make the very same bits. */
+    thaw_trunk *lone;
+    float *lone_features; /* [batch, D] */
     size_t batch, group, lanes, capacity, image_bytes;
     thaw_image_budget *budget;
     volatile int stop; /* Becomes 1: decoders end soon. */
@@ -43,7 +48,8 @@ struct thaw_batcher {
     size_t coming;  /* Pictures that are on their way to a slot; a job not yet parsed is one. */
     size_t taken, submitted, emptied;
     double since_s;   /* Since when the trunk could have begun with what is filled. */
-    double picture_s; /* That a picture takes in the trunk. */
+    double picture_s; /* That a picture takes in the trunk, among whole groups; */
+    double lone_s;    /* and alone. */
     uint8_t *pixels;  /* [capacity] pictures. */
     slot *slots;      /* [capacity] */
     bool failed;
@@ -335,6 +341,15 @@ typedef struct running {
     size_t submitted, collected;
 } running;
 
+/* What n pictures take in the trunk: a part of a group as long as all of it. */
+static double grouped_s(const thaw_batcher *b, size_t n) {
+    return b->picture_s * (double)((n + b->group - 1) / b->group * b->group);
+}
+
+static bool is_faster_alone(const thaw_batcher *b, size_t n) {
+    return b->lone && b->lone_s * (double)n < grouped_s(b, n);
+}
+
 /* How many slots go through the trunk now; 0: none. *until: when to look again; 0: once something has
  * changed. busy: a batch is under way. */
 static size_t ready_slots(const thaw_batcher *b, bool busy, double *until) {
@@ -345,11 +360,10 @@ static size_t ready_slots(const thaw_batcher *b, bool busy, double *until) {
     *until = 0;
     if (n == 0 || n == most || b->coming == 0) return n;
     if (busy) return 0;
-    size_t groups = (n + b->group - 1) / b->group;
-    double worth = b->picture_s * (double)(groups * b->group);
+    double worth = is_faster_alone(b, n) ? b->lone_s * (double)n : grouped_s(b, n);
     *until = b->since_s + (worth < b->spec.wait_s ? worth : b->spec.wait_s);
     if (thaw_now_s() < *until) return 0;
-    return n < b->group ? n : n - n % b->group; /* A part of a group takes as long as all of it. */
+    return n < b->group ? n : n - n % b->group;
 }
 
 static void wait_until(thaw_batcher *b, double until) {
@@ -405,9 +419,8 @@ static thaw_status score_all(thaw_batcher *b, const submission *s, const float *
 }
 
 /* Empties the slots and ends the jobs that have nothing else under way. */
-static void release(thaw_batcher *b, const submission *s, double seconds) {
+static void release(thaw_batcher *b, const submission *s) {
     thaw_job *done = NULL;
-    size_t groups = (s->n + b->group - 1) / b->group;
     pthread_mutex_lock(&b->mutex);
     for (size_t k = s->slot; k < s->slot + s->n; k++) {
         thaw_job *job = b->slots[k].job;
@@ -416,40 +429,64 @@ static void release(thaw_batcher *b, const submission *s, double seconds) {
     }
     b->emptied += s->n;
     b->since_s = thaw_now_s();
-    b->picture_s += 0.2 * (seconds / (double)(groups * b->group) - b->picture_s);
     pthread_cond_broadcast(&b->has_room);
     pthread_mutex_unlock(&b->mutex);
     end_list(done);
 }
 
-static thaw_status submit(thaw_batcher *b, running *r, size_t at, size_t n, thaw_error *err) {
-    r->under_way[r->submitted++ % MOST_LANES] = (submission){at, n};
-    thaw_histogram_add(&b->spec.meters->batch_pictures, (double)n);
-    return thaw_trunk_submit(b->trunk, (int64_t)n, b->pixels + at * b->image_bytes, err);
+/* A mean that forgets. */
+static void learn(thaw_batcher *b, double *mean, double value) {
+    pthread_mutex_lock(&b->mutex);
+    *mean += 0.2 * (value - *mean);
+    pthread_mutex_unlock(&b->mutex);
+}
+
+/* What was computed: to those who asked for it. */
+static thaw_status deliver(thaw_batcher *b, const submission *s, const float *features,
+                           double seconds, thaw_error *err) {
+    THAW_TRY(score_all(b, s, features, err));
+    thaw_histogram_add(&b->spec.meters->batch_pictures, (double)s->n);
+    atomic_fetch_add(&b->spec.meters->device_ns, (uint64_t)(1e9 * seconds));
+    thaw_log_write(b->spec.log, THAW_LOG_DEBUG, "batch of %zu pictures: %.1f ms", s->n,
+                   1e3 * seconds);
+    release(b, s);
+    return THAW_OK;
+}
+
+static thaw_status run_alone(thaw_batcher *b, const submission *s, thaw_error *err) {
+    double start = thaw_now_s();
+    THAW_TRY(thaw_trunk_run(b->lone, (int64_t)s->n, b->pixels + s->slot * b->image_bytes,
+                            b->lone_features, err));
+    double seconds = thaw_now_s() - start;
+    learn(b, &b->lone_s, seconds / (double)s->n);
+    return deliver(b, s, b->lone_features, seconds, err);
+}
+
+static thaw_status submit(thaw_batcher *b, running *r, const submission *s, thaw_error *err) {
+    r->under_way[r->submitted++ % MOST_LANES] = *s;
+    return thaw_trunk_submit(b->trunk, (int64_t)s->n, b->pixels + s->slot * b->image_bytes, err);
 }
 
 static thaw_status collect(thaw_batcher *b, running *r, thaw_error *err) {
-    const submission *s = &r->under_way[r->collected % MOST_LANES];
+    const submission *s = &r->under_way[r->collected++ % MOST_LANES];
     float *features;
     thaw_trunk_times t;
     THAW_TRY(thaw_trunk_collect(b->trunk, &features, &t, err));
-    THAW_TRY(score_all(b, s, features, err));
     double seconds = t.compute[1] - t.compute[0];
-    atomic_fetch_add(&b->spec.meters->device_ns, (uint64_t)(1e9 * seconds));
-    r->collected++;
-    thaw_log_write(b->spec.log, THAW_LOG_DEBUG, "batch of %zu pictures: %.1f ms", s->n,
-                   1e3 * seconds);
-    release(b, s, seconds);
-    return THAW_OK;
+    learn(b, &b->picture_s, b->picture_s * seconds / grouped_s(b, s->n));
+    return deliver(b, s, features, seconds, err);
 }
 
 static thaw_status run(thaw_batcher *b, thaw_error *err) {
     running r = {0};
     for (;;) {
-        size_t under_way = r.submitted - r.collected, at, n = 0;
-        if (under_way < b->lanes) n = next_batch(b, under_way > 0, &at);
-        if (n > 0)
-            THAW_TRY(submit(b, &r, at, n, err));
+        size_t under_way = r.submitted - r.collected;
+        submission s = {0};
+        if (under_way < b->lanes) s.n = next_batch(b, under_way > 0, &s.slot);
+        if (s.n > 0 && under_way == 0 && is_faster_alone(b, s.n))
+            THAW_TRY(run_alone(b, &s, err));
+        else if (s.n > 0)
+            THAW_TRY(submit(b, &r, &s, err));
         else if (under_way > 0)
             THAW_TRY(collect(b, &r, err));
         else
@@ -497,13 +534,35 @@ static void *run_all(void *argument) {
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
-/* What a lone picture takes, to begin with: a group. */
-static thaw_status time_group(thaw_batcher *b, thaw_error *err) {
+/* Plans the trunk for lone pictures, and keeps it if it puts out the bits of the other one: other sizes may
+ * be computed by other kernels, which add in another order. Noise shows that. */
+static thaw_status plan_lone(thaw_batcher *b, thaw_error *err) {
+    enum { TESTED = 2 };
+    size_t D = (size_t)b->spec.network->n_features, n = b->batch < TESTED ? b->batch : TESTED;
     float *features;
+    thaw_rng noise = thaw_rng_open(0, THAW_RNG_SAMPLE, 0);
+    for (size_t i = 0; i < n * b->image_bytes; i++)
+        b->pixels[i] = (uint8_t)thaw_rng_bits(&noise);
     double start = thaw_now_s();
-    THAW_TRY(thaw_trunk_submit(b->trunk, (int64_t)b->group, b->pixels, err));
+    THAW_TRY(thaw_trunk_submit(b->trunk, (int64_t)n, b->pixels, err));
     THAW_TRY(thaw_trunk_collect(b->trunk, &features, NULL, err));
-    b->picture_s = (thaw_now_s() - start) / (double)b->group;
+    b->picture_s = (thaw_now_s() - start) / (double)((n + b->group - 1) / b->group * b->group);
+    if (b->group == 1) return THAW_OK;
+    THAW_TRY(thaw_network_plan(b->spec.network, NULL, 1, thaw_bundle_precision(b->spec.backend),
+                               b->spec.backend, &b->lone, err));
+    b->lone_features = calloc(b->batch, D * sizeof *b->lone_features);
+    if (!b->lone_features) return thaw_fail_memory(err, "for the features of a batch");
+    start = thaw_now_s();
+    THAW_TRY(thaw_trunk_run(b->lone, (int64_t)n, b->pixels, b->lone_features, err));
+    b->lone_s = (thaw_now_s() - start) / (double)n;
+    if (memcmp(features, b->lone_features, n * D * sizeof *features) == 0) return THAW_OK;
+    thaw_trunk_free(b->lone);
+    b->lone = NULL;
+    thaw_log_write(
+        b->spec.log, THAW_LOG_INFO,
+        "a picture that comes alone takes as long as %zu: computed alone it would have other "
+        "last bits",
+        b->group);
     return THAW_OK;
 }
 
@@ -514,8 +573,7 @@ static thaw_status plan(thaw_batcher *b, thaw_error *err) {
                                err));
     thaw_trunk_size size = thaw_trunk_measure(b->trunk);
     b->batch = (size_t)size.batch;
-    /* A device takes what it is given at once, whatever it was planned for. */
-    b->group = b->spec.backend->kernels->memory ? 1 : (size_t)size.N;
+    b->group = (size_t)size.N;
     b->lanes = (size_t)size.lanes;
     b->capacity = (b->lanes + 1) * b->batch;
     b->image_bytes = (size_t)g->width * (size_t)g->height * (size_t)g->channels;
@@ -524,7 +582,7 @@ static thaw_status plan(thaw_batcher *b, thaw_error *err) {
     if (!b->slots || !b->pixels)
         return thaw_fail_memory(err, "for %zu decoded pictures", b->capacity);
     THAW_TRY(thaw_image_budget_create(&b->budget, THAW_IMAGE_BUDGET_BYTES, err));
-    return time_group(b, err);
+    return plan_lone(b, err);
 }
 
 static thaw_status start_threads(thaw_batcher *b, thaw_error *err) {
@@ -583,6 +641,8 @@ void thaw_batcher_close(thaw_batcher *b) {
     if (!b) return;
     thaw_batcher_stop(b);
     thaw_trunk_free(b->trunk);
+    thaw_trunk_free(b->lone);
+    free(b->lone_features);
     free(b->slots);
     thaw_backend_release_pixels(b->spec.backend, b->pixels);
     thaw_image_budget_free(b->budget);

@@ -9,7 +9,8 @@
  * and waiting never doubles an answer's time.
  *
  * An image's features are the same bits whatever its neighbours are (trunk.h), and so are its scores: an
- * answer does not depend on the load. */
+ * answer does not depend on the load. A few pictures may be computed one by one, where that is faster and was
+ * seen to make the same bits. */
 #ifndef THAW_BATCHER_H
 #define THAW_BATCHER_H
 

@@ -152,10 +152,10 @@ static void free_model(thaw_models *m, model *one) {
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
-/* Loading holds the file, its tensors, packed weights twice, while the golden pictures are computed, and
- * activations. */
+/* Loading holds the file, its tensors, packed weights twice, and once more while the golden pictures are
+ * computed, and activations. */
 static thaw_status check_memory(const char *folder, thaw_error *err) {
-    enum { COPIES = 4, ACTIVATIONS = 64 << 20 };
+    enum { COPIES = 5, ACTIVATIONS = 64 << 20 };
     thaw_arena arena = {0};
     struct stat info = {0};
     const char *path = thaw_file_join(&arena, folder, "model.onnx");

@@ -437,8 +437,10 @@ __attribute__((format(printf, 2, 0))) static void log_http(void *cls, const char
     thaw_log_write(s->service.log, THAW_LOG_DEBUG, "HTTP: %s", text);
 }
 
+/* poll and not epoll, with which libmicrohttpd 0.9.75 does not see that a client has closed its side right
+ * behind half a request: it would hold the connection, and the end would wait for it. */
 static thaw_status start_daemon(thaw_server *s, int family, thaw_error *err) {
-    unsigned flags = MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    unsigned flags = MHD_USE_POLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     if (family == AF_INET6) flags |= MHD_USE_IPv6;
     s->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, answer, s, MHD_OPTION_EXTERNAL_LOGGER, log_http, s,

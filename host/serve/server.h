@@ -1,7 +1,7 @@
 /* The server: binds first, answers /ping at once, loads its models in another thread, predicts until it is
  * asked to stop, and then ends what is under way.
  *
- * One thread speaks HTTP (libmicrohttpd, epoll) and computes nothing; a request that waits for its answer is
+ * One thread speaks HTTP (libmicrohttpd) and computes nothing; a request that waits for its answer is
  * suspended and costs no thread. Nothing is written anywhere but to the log, and no body ever is. */
 #ifndef THAW_SERVER_H
 #define THAW_SERVER_H
