@@ -266,11 +266,8 @@ static enum MHD_Result run(thaw_server *s, thaw_exchange *x) {
 }
 
 /* It has been resumed. */
-static enum MHD_Result finish(thaw_server *s, thaw_exchange *x) {
-    if (x->job.dropped) {
-        atomic_fetch_add(&s->service.meters.dropped, 1);
-        return MHD_NO;
-    }
+static enum MHD_Result finish(thaw_exchange *x) {
+    if (x->job.dropped) return MHD_NO;
     if (x->route->finish) x->route->finish(x);
     return send_reply(x);
 }
@@ -291,7 +288,7 @@ static enum MHD_Result answer(void *cls, struct MHD_Connection *connection, cons
         *n = 0;
         return go_on ? MHD_YES : MHD_NO;
     }
-    if (x->suspended) return finish(s, x);
+    if (x->suspended) return finish(x);
     return x->code ? send_reply(x) : run(s, x);
 }
 
@@ -302,6 +299,8 @@ static void end(void *cls, struct MHD_Connection *connection, void **state,
     (void)connection, (void)how;
     if (!x) return;
     *state = NULL;
+    /* The library may see that a client has gone before it calls us again. */
+    if (x->job.dropped) atomic_fetch_add(&s->service.meters.dropped, 1);
     thaw_job_free(&x->job);
     thaw_models_put(s->service.models, x->model);
     drop_body(x);
