@@ -161,7 +161,7 @@ static void the_shipped_train_ini_changes_nothing(void **state) {
     program_expect_ok(&p, "train " THAW_SOURCE_DIR
                           "/train.ini --data.train=pics/train "
                           "--model=m.onnx --epochs=2 --cache.dir=cache --out=alone");
-    program_expect_text(&p, p.err, "\nvalidation  0.1 of the train folder's pictures");
+    program_expect_text(&p, p.err, "\nvalidation  0.1 of the training pictures");
     program_free(&p);
 }
 
@@ -190,9 +190,9 @@ static void strange_layouts_are_explained(void **state) {
     tempdir_folder(&place, "high/other/a");
     tempdir_check(symlink("../pics", "high/pics") == 0, "symlink");
     expect_refusal(1, "'high' is one level too high", TRAIN_ON("high") "refused");
-    text_file("labels.csv", "path,label\n");
-    expect_refusal(1, "'labels.csv' is a file: expected a folder",
-                   TRAIN_ON("labels.csv") "refused");
+    text_file("labels.txt", "path,label\n");
+    expect_refusal(1, "'labels.txt' is a file: expected a folder",
+                   TRAIN_ON("labels.txt") "refused");
     expect_refusal(2,
                    "'pics' is a folder, and an ini file is expected here: pictures are given with "
                    "--data.train=pics",

@@ -162,7 +162,7 @@ static const refusal refusals[] = {
     {"nothing as model", TRAIN_WITH("pics", "empty.onnx"), 1, {"empty.onnx"}, false},
     {"half a model", TRAIN_WITH("pics", "half.onnx"), 1, {"half.onnx"}, false},
     {"picture as model", TRAIN_WITH("pics", "only_files/a.jpg"), 1, {"a.jpg", "ONNX"}, false},
-    {"folder as model", TRAIN_WITH("pics", "pics"), 1, {"model pics", "Is a directory"}, false},
+    {"folder as model", TRAIN_WITH("pics", "pics"), 1, {"'pics' holds no model.onnx"}, false},
     {"unsupported operator", TRAIN_WITH("pics", "celu.onnx"), 1, {"Celu", "celu.onnx"}, false},
     {"unsupported operator, inspected", "inspect celu.onnx", 1, {"Celu"}, false},
     {"size of a fixed model", TRAIN_LINE "--image.size=50", 2, {"image.size", "50", "96"}, false},
