@@ -60,8 +60,10 @@ static thaw_status open_bundle(const thaw_models *m, const char *folder, opened 
     if (!o) return thaw_fail_memory(err, "for a model");
     o->refs = 1;
     THAW_TRY(thaw_device_open(m->spec.options, &o->backend, err));
-    if (o->backend.note[0]) thaw_log_write(m->spec.log, THAW_LOG_INFO, "%s", o->backend.note);
-    if (o->backend.kernels->describe)
+    bool first = !m->lanes; /* The device is the same for all. */
+    if (first && o->backend.note[0])
+        thaw_log_write(m->spec.log, THAW_LOG_INFO, "%s", o->backend.note);
+    if (first && o->backend.kernels->describe)
         thaw_log_write(m->spec.log, THAW_LOG_INFO, "computing on %s",
                        o->backend.kernels->describe(o->backend.device));
     return thaw_bundle_open(&o->bundle, folder, &o->backend, err);
@@ -225,6 +227,7 @@ thaw_status thaw_models_load(thaw_models *m, const char *name, const char *folde
     *at = one;
     m->n++;
     pthread_mutex_unlock(&m->mutex);
+    malloc_trim(0); /* Of what loading took, more is free again than is kept. */
     return THAW_OK;
 }
 

@@ -73,6 +73,17 @@ seed() {
             ;;
         shard) THAW_FUZZ_SEEDS=$to "$build/fuzz_shard" -runs=0 >/dev/null 2>&1 ;;
         bundle) cp "$build/run/bundle.json" "$to" ;;
+        body)
+            printf '%s\n' image/jpeg '*/*' ONE >"$to/picture"
+            printf '%s\n' application/json 'application/json;list' '{"image": "Zm9vYg=="}' >"$to/one"
+            printf '%s\n' application/json 'application/jsonlines;q=0.5, application/json;verbose' \
+                '{"images": ["data:image/png;base64,Zm9v", "?"]}' >"$to/some"
+            printf '%s\n' application/json application/jsonlines '{"instances": [{"b64": "Zm9v"}]}' \
+                >"$to/instances"
+            printf '%s\n%s\n--X\r\nContent-Disposition: form-data; name="a"; filename="b.jpg"%s%s' \
+                'multipart/form-data; boundary="X"' '' $'\r\n\r\nONE\r\n--X' \
+                $'\r\nContent-Type: image/png\r\n\r\nTWO\r\n--X--\r\n' >"$to/parts"
+            ;;
     esac
 }
 
@@ -94,6 +105,7 @@ words() {
         shard) printf '%s\n' THAWSHRD facts network about ;;
         record | pipe) printf '%s\n' '\x0a\x23\xd7\xce' ;;
         list) printf '%s\n' 'path,label' split group train validation test '\x09' '\x0d\x0a' ../ ./ ;;
+        body) printf '%s\n' b64 boundary= filename= verbose list q=0 ';base64,' '\x0d\x0a\x0d\x0a' ;;
         bundle) grep -oE '"[a-z_]+"' "$build/run/bundle.json" | tr -d '"' ;;
     esac | sort -u | sed 's/.*/"&"/'
 }
