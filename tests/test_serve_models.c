@@ -166,46 +166,107 @@ static void the_models_api(void **state) {
     remove_tree("huge");
 }
 
-/* Asks model b again and again until the test has changed the others often enough. */
+/* Asks a model again and again until the test ends or it has asked often enough. */
 typedef struct asking {
-    int port;
+    int port, most;
     volatile int stop;
-    char want[SCORES_TEXT];
+    char line[64], want[SCORES_TEXT];
     int n;
+    pthread_t thread;
 } asking;
 
 static void *ask_on(void *argument) {
     asking *a = argument;
     char text[SCORES_TEXT];
-    for (; !a->stop; a->n++) {
-        ask(a->port, "POST /models/b/invoke", "", text);
+    for (; !a->stop && a->n < a->most; a->n++) {
+        ask(a->port, a->line, "", text);
         assert_string_equal(text, a->want);
     }
     return NULL;
+}
+
+static void start_asking(asking *a, int port, const char *model, int most) {
+    *a = (asking){.port = port, .most = most};
+    snprintf(a->line, sizeof a->line, "POST /models/%s/invoke", model);
+    ask(port, a->line, "", a->want);
+    assert_int_equal(pthread_create(&a->thread, NULL, ask_on, a), 0);
+}
+
+/* Pictures of both go through the trunk together, and to their own heads. */
+static void heads_in_one_batch(void **state) {
+    (void)state;
+    enum { CLIENTS = 6, ASKED = 40 };
+    asking clients[CLIENTS];
+    program p = {0};
+    program_start(&p, "serve --serve.models=runs --serve.port=0 --device=cpu --log=warn");
+    int port = http_port(&p);
+    http_await_ready(&p, port);
+    for (int i = 0; i < CLIENTS; i++)
+        start_asking(&clients[i], port, i % 2 ? "a" : "b", ASKED);
+    for (int i = 0; i < CLIENTS; i++)
+        pthread_join(clients[i].thread, NULL);
+    assert_true(http_metric(port, "thaw_batch_pictures_count") <
+                http_metric(port, "thaw_pictures_total"));
+    end(&p);
+    program_free(&p);
 }
 
 static void models_come_and_go_beside_answers(void **state) {
     (void)state;
     program p = {0};
     program_start(&p, "serve --serve.models=runs --serve.port=0 --device=cpu --log=warn");
-    asking a = {.port = http_port(&p)};
-    http_await_ready(&p, a.port);
-    ask(a.port, "POST /models/b/invoke", "", a.want);
-    pthread_t thread;
-    assert_int_equal(pthread_create(&thread, NULL, ask_on, &a), 0);
+    int port = http_port(&p);
+    http_await_ready(&p, port);
+    asking a;
+    start_asking(&a, port, "b", INT_MAX);
     for (int round = 0; round < 3; round++)
         for (const char *name = "ac"; *name; name++) {
             char line[32], folder[32];
             snprintf(line, sizeof line, "DELETE /models/%c", *name);
             snprintf(folder, sizeof folder, "runs/%c", *name);
-            http_reply r = http_ask(a.port, line, "", NULL, 0);
+            http_reply r = http_ask(port, line, "", NULL, 0);
             http_expect(&r, 200, NULL, line);
-            r = load_model(a.port, folder + 5, folder);
+            r = load_model(port, folder + 5, folder);
             http_expect(&r, 200, NULL, folder);
         }
     a.stop = 1;
-    pthread_join(thread, NULL);
+    pthread_join(a.thread, NULL);
     assert_true(a.n > 3);
+    end(&p);
+    program_free(&p);
+}
+
+/* A model that is to go answers first what it was asked. */
+static void a_model_goes_when_nobody_uses_it(void **state) {
+    (void)state;
+    enum { PICTURES = 400 };
+    program p = {0};
+    program_start(&p, "serve --serve.models=runs --serve.port=0 --device=cpu --log=warn");
+    int port = http_port(&p), fd = http_connect(port);
+    http_await_ready(&p, port);
+    char *text;
+    size_t n;
+    FILE *form = open_memstream(&text, &n);
+    for (int i = 0; i < PICTURES; i++) {
+        fprintf(form, "--B\r\nContent-Type: image/jpeg\r\n\r\n");
+        fwrite(picture, 1, n_picture, form);
+        fprintf(form, "\r\n");
+    }
+    fprintf(form, "--B--\r\n");
+    fclose(form);
+    http_put_request(fd, "POST /models/c/invoke",
+                     "Content-Type: multipart/form-data; boundary=B\r\n", text, n);
+    while (http_metric(port, "thaw_pictures_total") < 1)
+        pause_ms(1);
+    http_reply r = http_ask(port, "DELETE /models/c", "", NULL, 0);
+    http_expect(&r, 200, NULL, "DELETE");
+    assert_int_equal(http_metric(port, "thaw_pictures_total"), PICTURES);
+    r = http_get_reply(fd);
+    http_expect(&r, 200, "\"predictions\":", "what was under way");
+    r = http_ask(port, "POST /models/c/invoke", "", picture, n_picture);
+    http_expect(&r, 404, NULL, "what came later");
+    close(fd);
+    free(text);
     end(&p);
     program_free(&p);
 }
@@ -214,7 +275,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(heads_share_a_trunk_and_answer_as_alone),
         cmocka_unit_test(the_models_api),
+        cmocka_unit_test(heads_in_one_batch),
         cmocka_unit_test(models_come_and_go_beside_answers),
+        cmocka_unit_test(a_model_goes_when_nobody_uses_it),
     };
     return cmocka_run_group_tests(tests, train_once, close_all);
 }

@@ -152,9 +152,10 @@ def use(browser, url, pictures, words, folder):
     assert browser.ask("document.title") == "Thaw"
     assert browser.ask("document.querySelectorAll('#cards b, #cards img[src=\"x\"]').length") == 0
     # And if it were markup, the policy would stop it.
-    browser.ask("new Promise(done => { addEventListener('securitypolicyviolation', e => done(e.violatedDirective));"
-                "document.body.insertAdjacentHTML('beforeend', '<img id=evil src=data:, "
-                "onerror=\"document.title=1\">'); })")
+    assert browser.ask(
+        "new Promise(done => { addEventListener('securitypolicyviolation', e => done(e.violatedDirective));"
+        "setTimeout(done, 5000); document.body.insertAdjacentHTML('beforeend', '<img id=evil src=data:, "
+        "onerror=\"document.title=1\">'); })") == "script-src-attr"
     assert browser.ask("document.title") == "Thaw"
     browser.ask("document.getElementById('evil').remove()")
     browser.events = [e for e in browser.events if "inline event handler" not in json.dumps(e)]
