@@ -113,12 +113,19 @@ static void add_policy(struct MHD_Response *response, const char *nonce) {
     add_header(response, "Referrer-Policy", "no-referrer");
 }
 
+/* It is not needed any more, however slowly a reply is read. */
+static void leave_model(thaw_exchange *x) {
+    thaw_models_put(x->service->models, x->model);
+    x->model = NULL;
+}
+
 static enum MHD_Result send_reply(thaw_exchange *x) {
     static const char attributes[] = "X-Amzn-SageMaker-Custom-Attributes";
     struct MHD_Response *response =
         MHD_create_response_from_buffer(x->n_text, x->text, MHD_RESPMEM_MUST_FREE);
     if (!response) return MHD_NO;
     x->text = NULL; /* The response's from now on. */
+    leave_model(x);
     add_header(response, "Content-Type", x->type);
     add_header(response, "Allow", x->allow);
     add_header(response, "Retry-After", x->retry ? "1" : NULL);
@@ -302,7 +309,7 @@ static void end(void *cls, struct MHD_Connection *connection, void **state,
     /* The library may see that a client has gone before it calls us again. */
     if (x->job.dropped) atomic_fetch_add(&s->service.meters.dropped, 1);
     thaw_job_free(&x->job);
-    thaw_models_put(s->service.models, x->model);
+    leave_model(x);
     drop_body(x);
     if (x->route && x->route->predicts) {
         atomic_fetch_sub(&s->predictions, 1);

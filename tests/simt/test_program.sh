@@ -92,6 +92,39 @@ grep -q 0.001 tuned/tuning.txt && fail "a choice that there is not was kept"
 refused 'cache.dir' "${plan[@]}" --cache.dir=none
 checks=$((checks + 9))
 
+# --- serving: three batches, of which one fills the device, and a lone picture; as predict says it
+"$program" serve gpu1 --device=cuda --batch=4 --serve.port=0 >serve.txt 2>served.txt &
+server=$!
+for ((i = 0; i < 600; i++)); do grep -q '^ready' served.txt && break || sleep 0.1; done
+port=$(sed -n 's,^http://.*:\([0-9]*\)/$,\1,p' serve.txt)
+post() { # FILE TYPE: the reply's body
+    exec 3<>"/dev/tcp/127.0.0.1/$port" || return
+    printf 'POST /invocations HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Type: %s\r\n' "$2" >&3
+    printf 'Accept: application/jsonlines\r\nContent-Length: %d\r\n\r\n' "$(wc -c <"$1")" >&3
+    cat "$1" >&3
+    sed '1,/^\r$/d' <&3
+}
+find pictures/test -type f | sort | head -n 6 >list.txt
+while read -r picture; do
+    printf -- '--B\r\nContent-Type: image/jpeg\r\n\r\n'
+    cat "$picture"
+    printf '\r\n'
+done <list.txt >parts.txt
+printf -- '--B--\r\n' >>parts.txt
+post parts.txt 'multipart/form-data; boundary=B' >several.txt
+while read -r picture; do post "$picture" image/jpeg; done <list.txt >single.txt
+[ "$(wc -l <single.txt)" -eq 6 ] && cmp -s several.txt single.txt ||
+    fail "served one by one: $(cat single.txt), together: $(cat several.txt), $(tail -1 served.txt)"
+"$program" predict gpu1 --list=list.txt --device=cuda --top=1 --batch=4 --json 2>/dev/null |
+    sed 's/.*"score":\([^}]*\)}.*/\1/' | awk '{ printf "%.7g\n", $1 }' >predicted.txt
+sed 's/.*\[//; s/\].*//' single.txt |
+    awk -F, '{ best = 0; for (i = 1; i <= NF; i++) if ($i + 0 > best) best = $i + 0; printf "%.7g\n", best }' \
+        >best.txt
+cmp -s predicted.txt best.txt || fail "served: $(cat best.txt), predicted: $(cat predicted.txt)"
+kill "$server"
+wait "$server" || fail "the server ended with $?: $(tail -1 served.txt)"
+checks=$((checks + 3))
+
 # --- refusals
 refused 'cuda:3: this machine has 1 CUDA device' "${train[@]}" --device=cuda:3 --out=no
 case $program in
