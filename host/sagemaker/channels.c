@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "data/pipe.h"
 #include "file.h"
 #include "text.h"
 
@@ -80,29 +81,51 @@ static const thaw_channel *find_lists(const thaw_platform *p, const thaw_channel
     return thaw_platform_channel(p, name);
 }
 
-/* What the pictures of a channel are read from: its folder, of pictures or of RecordIO files, or that of the
- * lists that name what is in it. */
-static thaw_status find_pictures(const thaw_platform *p, const thaw_channel *c, const char **path,
-                                 thaw_error *err) {
+/* What comes through a pipe comes once, and is kept. */
+static thaw_status keep_pipe(const thaw_channel *c, const char *work, const volatile int *stop,
+                             thaw_arena *arena, const char **path, thaw_error *err) {
+    enum { PATIENCE_S = 600, SPARE_BYTES = 1 << 26 };
+    thaw_pipe_spec spec = {.channel = c->path,
+                           .manifest = c->record_io,
+                           .patience_s = PATIENCE_S,
+                           .spare_bytes = SPARE_BYTES,
+                           .stop = stop};
+    thaw_pipe_result result;
+    const char *folder = thaw_file_join(arena, work, "piped");
+    if (!folder) return no_memory(err);
+    THAW_TRY(thaw_file_make_folders(folder, err));
+    THAW_TRY(thaw_pipe_spool(&spec, folder, &result, err));
+    *path = thaw_arena_string(arena, result.source, strlen(result.source));
+    return *path ? THAW_OK : no_memory(err);
+}
+
+/* What the pictures of a channel are read from: its folder, of pictures or of RecordIO files, or the list
+ * that names what is in it. */
+static thaw_status find_pictures(const thaw_platform *p, const thaw_channel *c, thaw_arena *arena,
+                                 const char **path, thaw_error *err) {
     const thaw_channel *lists = find_lists(p, c);
     found f;
-    if (c->piped)
-        return thaw_fail(
-            err, THAW_ERR_UNSUPPORTED,
-            "the channel %s has the input mode Pipe; take FastFile, which needs no disk "
-            "either",
-            c->name);
     THAW_TRY(check_folder(c, &f, NULL, err));
-    if (lists) THAW_TRY(check_folder(lists, &f, NULL, err));
-    *path = lists ? lists->path : c->path;
-    return THAW_OK;
+    *path = c->path;
+    if (!lists) return THAW_OK;
+    THAW_TRY(check_folder(lists, &f, ".lst", err));
+    if (f.n != 1)
+        return thaw_fail(err, THAW_ERR_DATA,
+                         "the channel %s has %zu files that end in .lst, and one is expected: %s",
+                         lists->name, f.n, f.all.text);
+    *path = thaw_file_join(arena, lists->path, f.name);
+    return *path ? THAW_OK : no_memory(err);
 }
 
 static thaw_status set_split(const thaw_platform *p, const thaw_channel *c, const char *key,
-                             thaw_options *options, thaw_error *err) {
+                             const char *work, const volatile int *stop, thaw_options *options,
+                             thaw_error *err) {
     const char *path;
     if (thaw_options_is_set(options, key)) return THAW_OK;
-    THAW_TRY(find_pictures(p, c, &path, err));
+    if (c->piped)
+        THAW_TRY(keep_pipe(c, work, stop, &options->arena, &path, err));
+    else
+        THAW_TRY(find_pictures(p, c, &options->arena, &path, err));
     return thaw_options_set(options, key, path, SOURCE, err);
 }
 
@@ -119,7 +142,9 @@ static bool is_known(const thaw_platform *p, const thaw_channel *c) {
     return false;
 }
 
-thaw_status thaw_channels_set_data(const thaw_platform *p, thaw_options *options, thaw_error *err) {
+thaw_status thaw_channels_set_data(const thaw_platform *p, const char *work,
+                                   const volatile int *stop, thaw_options *options,
+                                   thaw_error *err) {
     static const char *const splits[][2] = {{"train", "data.train"},
                                             {"training", "data.train"},
                                             {"validation", "data.validation"},
@@ -129,7 +154,7 @@ thaw_status thaw_channels_set_data(const thaw_platform *p, thaw_options *options
                          "there are two channels to train on, train and training: leave one out");
     for (size_t i = 0; i < sizeof splits / sizeof *splits; i++) {
         const thaw_channel *c = thaw_platform_channel(p, splits[i][0]);
-        if (c) THAW_TRY(set_split(p, c, splits[i][1], options, err));
+        if (c) THAW_TRY(set_split(p, c, splits[i][1], work, stop, options, err));
     }
     for (size_t i = 0; i < p->n_channels; i++)
         if (!is_known(p, &p->channels[i]))

@@ -6,10 +6,12 @@
 #include "platform.h"
 
 /* Sets data.train, data.validation and data.test as the channels say: train or training, validation and
- * test, of folders, or with train_lst and validation_lst beside them, of lists; what is set already stays. Nothing is written into
- * them: they may be read-only. A channel that Thaw has no use for becomes a note.
- * ERR_DATA: a channel is named and missing or empty, or no single file can be told; ERR_UNSUPPORTED. */
-thaw_status thaw_channels_set_data(const thaw_platform *platform, thaw_options *options,
+ * test, of folders, or with train_lst and validation_lst beside them, of lists; what is set already stays.
+ * Nothing is written into them: they may be read-only. What comes through a pipe is kept below work. A
+ * channel that Thaw has no use for becomes a note.
+ * ERR_DATA: a channel is named and missing or empty; what thaw_pipe_spool returns. */
+thaw_status thaw_channels_set_data(const thaw_platform *platform, const char *work,
+                                   const volatile int *stop, thaw_options *options,
                                    thaw_error *err);
 
 /* Sets model to a file. Without the option: the one ONNX file or packed bundle in the channel model, or

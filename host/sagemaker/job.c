@@ -182,7 +182,7 @@ static thaw_status set_data(thaw_job *job, const char *work, thaw_options *optio
     if (!folder) return no_memory(err);
     if (thaw_gather_is_needed(&job->platform))
         THAW_TRY(thaw_gather_receive(&job->platform, folder, thaw_stop_catch(), log, err));
-    THAW_TRY(thaw_channels_set_data(&job->platform, options, err));
+    THAW_TRY(thaw_channels_set_data(&job->platform, work, thaw_stop_catch(), options, err));
     return check_data(job, options, err);
 }
 
