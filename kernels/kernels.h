@@ -152,6 +152,7 @@ typedef struct thaw_port {
     X(constant, "y[n,h,w,c] = w[h,w,c]: what the file has for each place")                        \
     X(group_norm, "as layer_norm, of `groups` of channels, each over all pixels of a picture")    \
     X(softmax, "exp(x) / its sum over channels c, c + groups, c + 2 groups ..., of each pixel")   \
+    X(matmul, "y[n,c] = x0[n,c] x1[n,c]: each channel of a picture is a matrix of H x W")         \
     X(resample, "each row and column of y is a weighted sum of x's: see thaw_taps")               \
     X(transpose, "x, in N,C,H,W order a tensor N, axes.dims, with its axes permuted, makes y")    \
     X(reshape, "y's numbers are x's, both in ONNX's order: N,C,H,W")

@@ -240,6 +240,15 @@ static inline void ref_group_norm(const ref_tensor *x, int64_t groups, const flo
     }
 }
 
+static inline void ref_matmul(const ref_tensor *a, const ref_tensor *b, ref_tensor *y) {
+    REF_EACH(y) {
+        double sum = 0;
+        for (int64_t j = 0; j < a->W; j++)
+            sum += *ref_at(a, n, p, j, k) * *ref_at(b, n, j, q, k);
+        *ref_at(y, n, p, q, k) = sum;
+    }
+}
+
 static inline void ref_softmax(const ref_tensor *x, int64_t groups, ref_tensor *y) {
     REF_EACH(y) {
         double sum = 0;

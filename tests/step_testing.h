@@ -22,10 +22,10 @@ typedef struct test_case {
     thaw_window window; /* conv, pool, pad; strides and dilations of 0 mean 1. */
     thaw_epilogue epilogue;
     bool max, count_include_pad, ceil, no_bias;
-    int64_t bH, bW, bC;    /* add, mul: the second operand; 0: as the first. resample, reshape,
+    int64_t bH, bW, bC; /* add, mul, matmul: the second operand; 0: as the first. resample, reshape,
                          * transpose: the result. */
-    int64_t first;         /* slice: the first of its channels. */
-    int64_t taps;          /* resample: of each row and column. */
+    int64_t first;      /* slice: the first of its channels. */
+    int64_t taps;       /* resample: of each row and column. */
     thaw_permutation axes; /* transpose */
     bool positive;         /* The operation's input is. */
 } test_case;
@@ -203,6 +203,9 @@ static const test_case cases[] = {
     {"softmax 2 of 24", THAW_STEP_softmax, 2, 1, 1, 24, .G = 12},
     {"softmax 3 of 9", THAW_STEP_softmax, 1, 2, 2, 9, .G = 3},
 
+    {"matmul 5x3 3x7 of 17", THAW_STEP_matmul, 2, 5, 3, 17, .bH = 3, .bW = 7, .bC = 17},
+    {"matmul a vector", THAW_STEP_matmul, 1, 16, 9, 1, .bH = 9, .bW = 1, .bC = 1},
+
     {"resample 1 tap", THAW_STEP_resample, 2, 5, 3, 17, .bH = 7, .bW = 6, .taps = 1},
     {"resample 2 taps", THAW_STEP_resample, 1, 4, 6, 24, .bH = 9, .bW = 3, .taps = 2},
     {"resample 4 taps", THAW_STEP_resample, 2, 7, 7, 3, .bH = 2, .bW = 11, .taps = 4},
@@ -352,7 +355,7 @@ static void add_operation(program *p, int x, bool blocked) {
     float reach = sqrtf(3.0f / (float)each);
     ref_tensor *vx = &p->values[x], *vy = &p->values[p->n_steps];
     int second = -1;
-    if (t->kind == THAW_STEP_add || t->kind == THAW_STEP_mul)
+    if (t->kind == THAW_STEP_add || t->kind == THAW_STEP_mul || t->kind == THAW_STEP_matmul)
         second =
             add_source(p, or_1(t->bC ? t->bH : H), t->bC ? t->bW : W, t->bC ? t->bC : C, blocked);
     if (t->kind == THAW_STEP_concat) second = add_source(p, H, W, t->K, blocked);
@@ -456,6 +459,10 @@ static void add_operation(program *p, int x, bool blocked) {
             step = add_step(p, t->kind, H, W, C);
             step->groups = t->G;
             ref_softmax(vx, t->G, vy);
+            break;
+        case THAW_STEP_matmul:
+            step = add_step(p, t->kind, H, t->bW, C);
+            ref_matmul(vx, vb, vy);
             break;
         case THAW_STEP_resample:
             step = add_step(p, t->kind, t->bH, t->bW, C);

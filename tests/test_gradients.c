@@ -99,6 +99,9 @@ static void reference(const program *p, const thaw_step *op, ref_tensor *in[MAX_
         case THAW_STEP_softmax:
             ref_softmax(in[0], op->groups, y);
             break;
+        case THAW_STEP_matmul:
+            ref_matmul(in[0], in[1], y);
+            break;
         case THAW_STEP_resample:
             ref_resample(in[0], &op->rows, &op->columns, y);
             break;

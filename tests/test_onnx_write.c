@@ -106,7 +106,7 @@ static Onnx__ModelProto *messages(void) {
 }
 
 static const char *node_problem(const Onnx__NodeProto *node) {
-    static const char *const gone[] = {"Constant", "Dropout", "Cast", "Shape", "Unknown"};
+    static const char *const gone[] = {"Constant", "Dropout", "Cast", "Unknown"};
     for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++)
         if (strcmp(node->op_type, gone[i]) == 0) return gone[i];
     if (strcmp(node->op_type, "BatchNormalization") == 0 && node->n_output != 1)

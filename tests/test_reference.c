@@ -144,6 +144,9 @@ static void resampled(void **state) {
     ref_tensor x = {1, 2, 2, 1, a}, y = ref_new(1, 3, 1, 1), z = ref_new(1, 1, 2, 1);
     ref_resample(&x, &(thaw_taps){1, mirrored, ones}, &(thaw_taps){2, middle, thirds}, &y);
     expect(&y, (double[]){3.75, 1.75, 0});
+    ref_tensor product = ref_new(1, 2, 2, 1);
+    ref_matmul(&x, &x, &product);
+    expect(&product, (double[]){7, 10, 15, 22});
     ref_constant((float[]){7, 8}, &z);
     expect(&z, (double[]){7, 8});
 }

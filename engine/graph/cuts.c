@@ -309,8 +309,13 @@ static thaw_hash mix_attrs(thaw_hash h, const thaw_graph *graph, const thaw_node
     return h;
 }
 
-/* A Reshape is what it makes, in whatever way its file says so. */
-static thaw_hash mix_reshape(thaw_hash h, const thaw_graph *graph, const thaw_node *node) {
+/* A node that is told the sizes it makes is what it makes, in whatever way its file says so. */
+static bool is_told_sizes(const thaw_node *node) {
+    static const char *const types[] = {"Reshape", "Expand", "Resize", NULL};
+    return is_one_of(node, types);
+}
+
+static thaw_hash mix_sizes(thaw_hash h, const thaw_graph *graph, const thaw_node *node) {
     const thaw_value *y = thaw_node_out(graph, node, 0);
     return thaw_hash_bytes(h, y->dims, (size_t)y->rank * sizeof *y->dims);
 }
@@ -348,11 +353,13 @@ thaw_status thaw_cut_hash(const thaw_graph *graph, const thaw_cut *cut, bool poo
         const thaw_node *node = &graph->nodes[i];
         if (!marks[i] || !runs(node)) continue;
         h = mix_text(h, node->type);
-        bool reshape = is_op(graph, i, "Reshape");
-        h = reshape ? mix_reshape(h, graph, node) : mix_attrs(h, graph, node);
+        bool reshape = is_op(graph, i, "Reshape"), told = is_told_sizes(node);
+        h = reshape ? h : mix_attrs(h, graph, node);
+        h = told ? mix_sizes(h, graph, node) : h;
         for (int k = 0; k < (reshape ? 1 : node->n_in); k++) {
             const thaw_value *in = thaw_node_in(graph, node, k);
             int id = in ? number[in->root] : -1;
+            if (told && in && in->data && in->dtype == THAW_I64) continue;
             if (in && in->data)
                 h = mix_constant(h, in);
             else

@@ -57,6 +57,72 @@ static void reshape_anew(writer *w, int index, Onnx__NodeProto *node) {
     node->n_input = 2;
 }
 
+/* The batch among the sizes that input i is; -1: it is not there. */
+static int find_batch(const thaw_graph *g, const thaw_node *node, int i) {
+    const thaw_value *v = thaw_node_in(g, node, i);
+    if (!v || !v->data || v->dtype != THAW_I64) return -1;
+    for (int k = 0; k < thaw_value_elements(v); k++)
+        if (((const int64_t *)v->data)[k] == THAW_BATCH) return k;
+    return -1;
+}
+
+/* A copy of the node's inputs, to be changed. NULL: out of memory. */
+static char **own_inputs(writer *w, Onnx__NodeProto *node) {
+    char **in = thaw_onnx_take(&w->file, (node->n_input + 1) * sizeof *in);
+    if (!in) return NULL;
+    memcpy(in, node->input, node->n_input * sizeof *in);
+    return node->input = in;
+}
+
+/* A constant of n numbers that the file does not have, for the node of this index. */
+static const char *add_sizes(writer *w, int index, const char *what, int64_t n,
+                             const int64_t *numbers) {
+    int64_t *own = thaw_onnx_take(&w->file, (size_t)(n + 1) * sizeof *own);
+    char *base = thaw_arena_printf(&w->file.arena, "thaw_%s_%d", what, index);
+    if (!own || !base) {
+        w->file.short_of_memory = true;
+        return "";
+    }
+    memcpy(own, numbers, (size_t)n * sizeof *own);
+    const char *name = fresh(w, base);
+    thaw_onnx_int64_tensor(&w->file, name, 1, &n, own);
+    return name;
+}
+
+/* An Expand leaves as it is what it is told to make 1 of: the batch. */
+static void expand_anew(writer *w, int index, Onnx__NodeProto *node) {
+    const thaw_graph *g = &w->model->graph;
+    const thaw_value *shape = thaw_node_in(g, &g->nodes[index], 1);
+    char **in = own_inputs(w, node);
+    int64_t sizes[THAW_MAX_RANK], n = thaw_value_elements(shape);
+    if (!in) return;
+    for (int64_t i = 0; i < n; i++)
+        sizes[i] = ((const int64_t *)shape->data)[i];
+    sizes[find_batch(g, &g->nodes[index], 1)] = 1;
+    in[1] = (char *)add_sizes(w, index, "shape", n, sizes);
+}
+
+/* A Resize to sizes gets its batch from its input: Concat(Slice(Shape(x), 0, 1), the other sizes). */
+static void resize_anew(writer *w, int index, Onnx__NodeProto *node) {
+    const thaw_graph *g = &w->model->graph;
+    const thaw_value *sizes = thaw_node_in(g, &g->nodes[index], 3);
+    char **in = own_inputs(w, node);
+    if (!in) return;
+    const int64_t zero = 0, one = 1;
+    const char *shape = fresh(w, "thaw_shape"), *batch = fresh(w, "thaw_batch");
+    const char *all = fresh(w, "thaw_sizes");
+    const char *from = add_sizes(w, index, "from", 1, &zero),
+               *to = add_sizes(w, index, "to", 1, &one);
+    const char *rest = add_sizes(w, index, "rest", thaw_value_elements(sizes) - 1,
+                                 (const int64_t *)sizes->data + 1);
+    thaw_onnx_node(&w->file, "Shape", shape, (const char *[]){in[0], NULL}, shape);
+    thaw_onnx_node(&w->file, "Slice", batch, (const char *[]){shape, from, to, NULL}, batch);
+    Onnx__NodeProto *joined =
+        thaw_onnx_node(&w->file, "Concat", all, (const char *[]){batch, rest, NULL}, all);
+    thaw_onnx_int(&w->file, joined, "axis", 0);
+    in[3] = (char *)all;
+}
+
 /* Attributes of training, and one that gives a 0 of reshape_anew another meaning. */
 static bool is_left_out(const Onnx__AttributeProto *attribute) {
     const char *name = attribute->name ? attribute->name : "";
@@ -78,6 +144,11 @@ static void copy_node(writer *w, int index) {
     if (strcmp(type, "Dropout") == 0 || strcmp(type, "Cast") == 0) become_identity(node);
     if (strcmp(type, "BatchNormalization") == 0) node->n_output = 1; /* More are of training. */
     if (strcmp(type, "Reshape") == 0) reshape_anew(w, index, node);
+    const thaw_node *read = &w->model->graph.nodes[index];
+    if (strcmp(type, "Expand") == 0 && find_batch(&w->model->graph, read, 1) >= 0)
+        expand_anew(w, index, node);
+    if (strcmp(type, "Resize") == 0 && find_batch(&w->model->graph, read, 3) == 0)
+        resize_anew(w, index, node);
     w->file.graph.node[w->file.graph.n_node++] = node;
 }
 
@@ -91,8 +162,9 @@ static void copy_marked(writer *w, const uint8_t *marks, uint8_t *used) {
         int n_in = strcmp(node->type, "Dropout") == 0 || strcmp(node->type, "Reshape") == 0
                        ? 1
                        : node->n_in;
-        for (int k = 0; k < n_in; k++)
-            if (node->in[k] >= 0 && g->values[node->in[k]].data) used[node->in[k]] = 1;
+        for (int k = 0; k < n_in; k++) /* Sizes with the batch among them were written anew. */
+            if (node->in[k] >= 0 && g->values[node->in[k]].data && find_batch(g, node, k) < 0)
+                used[node->in[k]] = 1;
     }
     for (int i = 0; i < g->n_values; i++)
         if (used[i]) add_constant(w, &g->values[i]);
@@ -118,6 +190,8 @@ static void keep_names(writer *w, const uint8_t *marks) {
 static void start(writer *w, int highest, size_t n_layers) {
     const thaw_graph *g = &w->model->graph;
     size_t nodes = (size_t)g->n_nodes, values = (size_t)g->n_values;
+    for (int i = 0; i < g->n_nodes; i++) /* See resize_anew: nodes, and sizes. */
+        if (strcmp(g->nodes[i].type, "Resize") == 0) nodes += 3, values += 3;
     size_t head_nodes = 4 + 2 * n_layers, head_tensors = 2 * n_layers;
     thaw_onnx_start(&w->file, nodes + head_nodes, values + nodes + head_tensors);
     uint8_t *marks = thaw_onnx_take(&w->file, nodes + 1), *used = thaw_onnx_take(&w->file, values);
