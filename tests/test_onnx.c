@@ -21,6 +21,7 @@ typedef struct model_row {
 
 static const model_row models[] = {
     {"activations", 30, 29},
+    {"attention", 5, 4},
     {"bn_after_conv", 4, 3},
     {"bn_alone", 10, 9},
     {"bn_training_14", 9, 7},

@@ -282,6 +282,16 @@ thaw_port *thaw__lower_transposed(thaw_lowering *l, const thaw_node *node, thaw_
     return step->out;
 }
 
+thaw_port *thaw__lower_in_order(thaw_lowering *l, const thaw_node *node, int i, int64_t C,
+                                int64_t H, int64_t W) {
+    const thaw_value *v = thaw__lower_value(l, node, i);
+    thaw_port *x = thaw__lower_port(l, node, i);
+    bool turned = v->rank == 4 && v->nhwc && x->C > 1 && x->H * x->W > 1;
+    if (!turned) return thaw__lower_reshaped(l, node, x, C, H, W);
+    return thaw__lower_transposed(l, node, x, &(thaw_permutation){2, {x->C, x->H * x->W}, {1, 0}},
+                                  C, H, W);
+}
+
 thaw_port *thaw__lower_constant(thaw_lowering *l, const thaw_node *node, int64_t H, int64_t W,
                                 int64_t C, const float *w) {
     thaw_step *step = w ? thaw__lower_step(l, THAW_STEP_constant, node->name, -1, 0) : NULL;

@@ -135,6 +135,10 @@ thaw_port *thaw__lower_reshaped(thaw_lowering *l, const thaw_node *node, thaw_po
 thaw_port *thaw__lower_transposed(thaw_lowering *l, const thaw_node *node, thaw_port *x,
                                   const thaw_permutation *axes, int64_t C, int64_t H, int64_t W);
 
+/* Input i in ONNX's order, as C x H x W: what lies N,H,W,C is turned. */
+thaw_port *thaw__lower_in_order(thaw_lowering *l, const thaw_node *node, int i, int64_t C,
+                                int64_t H, int64_t W);
+
 /* A constant of H x W x C for every picture; the array as above. */
 thaw_port *thaw__lower_constant(thaw_lowering *l, const thaw_node *node, int64_t H, int64_t W,
                                 int64_t C, const float *w);

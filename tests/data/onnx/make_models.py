@@ -1037,6 +1037,28 @@ def resamplings():
     emit("expand", n.model(y), y)
 
 
+def attention():
+    """A map's mean by learnt weights (GCNet), and what looks at all places."""
+    reseed(38)
+    n = Net(13, size=6, width=5)
+    x = n.op("Relu", n.conv("x", 3, 12, r=1))
+    rows = n.op("Reshape", x, ints(n, 0, 1, 12, 30))
+    w = n.op("Softmax", n.op("Reshape", n.conv(x, 12, 1, r=1), ints(n, 0, 1, -1)), axis=-1)
+    c = n.op("MatMul", rows, n.op("Unsqueeze", w, ints(n, 3)))
+    c = n.op("Sigmoid", n.conv(n.op("Reshape", c, ints(n, 0, 12, 1, 1)), 12, 12, r=1))
+    y = n.op("Mul", x, c)
+    t = n.op("Transpose", n.op("Reshape", y, ints(n, 0, 12, 30)), perm=[0, 2, 1])  # N, 30 tokens, 12
+    qkv = [n.op("Add", n.op("MatMul", t, n.weights(12, 8)), n.vector(8)) for _ in range(3)]
+    q, k, v = (n.op("Reshape", z, ints(n, 0, 30, 2, 4)) for z in qkv)
+    q, v = (n.op("Transpose", z, perm=[0, 2, 1, 3]) for z in (q, v))
+    k = n.op("Transpose", k, perm=[0, 2, 3, 1])  # the order that N,H,W,C has, too
+    a = n.op("Softmax", n.op("Mul", n.op("MatMul", q, k), number(n, 0.5)), axis=-1)
+    z = n.op("Transpose", n.op("MatMul", a, v), perm=[0, 2, 1, 3])
+    z = n.op("MatMul", n.op("Reshape", z, ints(n, 0, 30, 8)), n.weights(8, 12))
+    y = n.op("Add", y, n.op("Reshape", n.op("Transpose", z, perm=[0, 2, 1]), ints(n, 0, 12, 6, 5)))
+    emit("attention", n.model(y), y)
+
+
 def tails():
     """What follows the scores, and what leads nowhere, need not be known."""
     reseed(37)
@@ -1108,7 +1130,7 @@ def orders():
 
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
           storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads,
-          rare_activations, two_maps, reductions, other_norms, resamplings, orders, tails]
+          rare_activations, two_maps, reductions, other_norms, resamplings, orders, attention, tails]
 
 
 def main():
