@@ -159,6 +159,26 @@ static void held_out_as_with_folders(void **state) {
     }
 }
 
+/* Whether a sentence says that pictures lie in folders within their class. */
+static bool says_nested(const char *list) {
+    expect_open(list, "data.validation", "0.5");
+    for (size_t i = 0; i < dataset.n_notes; i++)
+        if (strstr(dataset.notes[i], "lie in folders within their class")) return true;
+    return false;
+}
+
+static void folders_within_a_class(void **state) {
+    (void)state;
+    list_file("n.csv", "path,label\nx/1,a\nx/2,a\nx/3,b\nx/4,b\n");
+    assert_false(says_nested("n.csv"));
+    list_file("n.csv", "path,label\nx/a/1,a\nx/a/2,a\nx/b/3,b\nx/b/4,b\n");
+    assert_false(says_nested("n.csv"));
+    list_file("n.csv", "path,label\na/x/1,a\na/x/2,a\nb/y/3,b\nb/y/4,b\n");
+    assert_true(says_nested("n.csv"));
+    list_file("n.csv", "path,label,group\na/x/1,a,g/1\na/x/2,a,g/2\nb/y/3,b,g/3\nb/y/4,b,g/4\n");
+    assert_false(says_nested("n.csv"));
+}
+
 static void the_group_column_keeps_together(void **state) {
     (void)state;
     enum { GROUPS = 20, VIEWS = 4 };
@@ -410,6 +430,7 @@ int main(void) {
         cmocka_unit_test_teardown(other_lists_have_the_names_of_the_training, teardown),
         cmocka_unit_test_teardown(splits_by_column_and_by_option, teardown),
         cmocka_unit_test_teardown(held_out_as_with_folders, teardown),
+        cmocka_unit_test_teardown(folders_within_a_class, teardown),
         cmocka_unit_test_teardown(the_group_column_keeps_together, teardown),
         cmocka_unit_test_teardown(roots, teardown),
         cmocka_unit_test_teardown(bad_lists, teardown),

@@ -411,7 +411,9 @@ static thaw_status note_groups(builder *b, const thaw_grouping *grouping, const 
     size_t n_nested = 0, n_fitting = 0, first = n;
     for (size_t i = 0; i < n; i++) {
         bool fits = thaw_grouping_fits(grouping, b->key[i]);
-        n_nested += strchr(b->key[i], '/') != NULL;
+        /* A list's path may name no class's folder, and is its key then: what it lies in tells nothing. */
+        bool in_class = !b->dataset->list[b->source[i]] || b->key[i] != b->name[i];
+        n_nested += in_class && strchr(b->key[i], '/') != NULL;
         n_fitting += fits;
         if (!fits && first == n) first = i;
     }
