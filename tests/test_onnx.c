@@ -352,6 +352,14 @@ static void cuts_are_selected_by_any_of_their_names(void **state) {
                      THAW_OK);
     assert_ptr_equal(by_node, five);
     assert_ptr_equal(by_tensor, five);
+    /* half: no cut above it leaves as much to be trained. */
+    const thaw_cut *half = NULL;
+    int64_t head = cuts.cuts[cuts.last].params_above, all = cuts.cuts[0].params_above - head;
+    assert_int_equal(thaw_cuts_select(&model.graph, &cuts, "half", &half, NULL), THAW_OK);
+    assert_in_range(half->index, 1, cuts.last - 1);
+    assert_true(2 * (half->params_above - head) >= all);
+    for (int c = half->index + 1; c <= cuts.last; c++)
+        assert_true(2 * (cuts.cuts[c].params_above - head) < all);
     thaw_model_free(&model);
 }
 

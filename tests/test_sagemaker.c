@@ -1,6 +1,7 @@
 /* The program as a SageMaker training job, against the same files and signals: what it takes for one, what
  * it reads, where it leaves its files, what the failure file says, and how it ends when it is stopped.
  */
+#include "sagemaker/disks.h"
 #include "sagemaker_testing.h"
 
 static tempdir place;
@@ -110,6 +111,52 @@ static void ways_to_start(void **state) {
     program_free(&p);
     program_expect_ok(&p, "--help");
     program_free(&p);
+}
+
+/* Where layers below the head are trained, what other programs have for all of a training is theirs, too. */
+static void more_than_the_head(void **state) {
+    (void)state;
+    program p = {0};
+    sm_lay_out("more",
+               "{\"train_only_top_layer\":\"False\",\"epochs\":\"2\",\"learning_rate\":\"0.002\","
+               "\"batch_size\":\"16\",\"top.warmup\":\"0\"}");
+    program_run(&p, "train");
+    expect_finished(&p);
+    static const char *const said[] = {
+        "freeze                 = half             (hyperparameters.json)",
+        "top.epochs             = 2                (hyperparameters.json)",
+        "top.lr                 = 0.002            (hyperparameters.json)",
+        "head.lr                = 0.002            (hyperparameters.json)",
+        "top.batch              = 16               (hyperparameters.json)",
+        "warning: train_only_top_layer = False: the more frozen half",
+        "recipe lp_ft",
+    };
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        program_expect_text(&p, p.err, said[i]);
+    program_expect_text(&p, p.out, "\nkept: epoch=2;");
+    program_free(&p);
+    double trained = number_in(sm_path("output/data/metrics.json"), "trained_parameters");
+    assert_true(trained > 0.222e6 / 2 && trained < 0.222e6); /* Of all that the network has. */
+}
+
+static void the_disk_with_room(void **state) {
+    (void)state;
+    thaw_arena arena = {0};
+    thaw_error err;
+    const char *folder;
+    char expected[256], temporary[128];
+    const char *before = getenv("TMPDIR");
+    snprintf(temporary, sizeof temporary, "%s", before ? before : "");
+    /* Memory is no disk; of two on one disk the first. */
+    static const char *const bases[] = {"/dev/shm", "."};
+    setenv("TMPDIR", place.root, 1);
+    for (int i = 0; i < 2; i++) {
+        snprintf(expected, sizeof expected, "%s/thaw.work", i ? "." : place.root);
+        assert_int_equal(thaw_disks_choose(bases[i], &arena, &folder, &err), THAW_OK);
+        assert_string_equal(folder, expected);
+    }
+    *temporary ? setenv("TMPDIR", temporary, 1) : unsetenv("TMPDIR");
+    thaw_arena_free(&arena);
 }
 
 /* ---- what is refused ------------------------------------------------------------------------ */
@@ -414,6 +461,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_job_for_the_built_in_algorithm),
         cmocka_unit_test(ways_to_start),
+        cmocka_unit_test(more_than_the_head),
+        cmocka_unit_test(the_disk_with_room),
         cmocka_unit_test(refusals_are_written_down),
         cmocka_unit_test(models_are_found),
         cmocka_unit_test(a_stopped_job_leaves_its_best),
