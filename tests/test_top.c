@@ -222,6 +222,9 @@ static void gradients_of_networks(void **state) {
         "residual_pad",
         "pool_avg_ceil_pad_include",
         "hardswish_pattern",
+        "other_norms",
+        "selective",
+        "attention",
     };
     thaw_backend backend;
     thaw_error err = {0};

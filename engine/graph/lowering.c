@@ -161,6 +161,29 @@ static bool is_as_large(const thaw_port *x, int64_t C, int64_t H, int64_t W) {
     return x->C == C && x->H == H && x->W == W;
 }
 
+/* Which of v's channels y's channel k is. */
+static int64_t channel_of(const thaw_value *v, const thaw_value *y, int64_t k) {
+    int64_t channel = 0, step = 1;
+    for (int i = y->rank - 1; i >= 1; i--) {
+        int own = i - y->rank + v->rank;
+        if (thaw_value_place(y, i) != THAW_IN_C) continue;
+        bool there = own >= 1 && v->dims[own] != 1;
+        if (there) channel += k % y->dims[i] * step;
+        if (there) step *= v->dims[own];
+        k /= y->dims[i];
+    }
+    return channel;
+}
+
+thaw_port *thaw__lower_widened(thaw_lowering *l, const thaw_node *node, thaw_port *x,
+                               const thaw_value *v, const thaw_value *y) {
+    int64_t K = thaw__lower_shape(l, y).C;
+    float *w = x ? thaw__lower_floats(l->arena, NULL, K * x->C) : NULL;
+    for (int64_t k = 0; w && k < K; k++)
+        w[k * x->C + channel_of(v, y, k)] = 1;
+    return thaw__lower_mixed(l, node, x, K, w, NULL);
+}
+
 thaw_port *thaw__lower_repeated(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t C) {
     return thaw__lower_mixed(l, node, x, C, repeated(l, 1, C), NULL);
 }

@@ -126,6 +126,12 @@ thaw_port *thaw__lower_spread(thaw_lowering *l, const thaw_node *node, thaw_port
 thaw_port *thaw__lower_sliced(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t first,
                               int64_t C);
 
+/* x, which is v, with all of y's channels, of which it has those of some axes: each as often as these
+ * say. At most so many, since it is a mixture. */
+enum { THAW_MOST_WIDENED = 4096 };
+thaw_port *thaw__lower_widened(thaw_lowering *l, const thaw_node *node, thaw_port *x,
+                               const thaw_value *v, const thaw_value *y);
+
 /* The only channel, C times. */
 thaw_port *thaw__lower_repeated(thaw_lowering *l, const thaw_node *node, thaw_port *x, int64_t C);
 

@@ -103,6 +103,10 @@ def randomise(model, reach, generator):
             for name, around in (("weight", 1), ("bias", 0)):
                 if getattr(module, name, None) is not None:
                     uniform(getattr(module, name), around - reach, around + reach)
+    for p in model.parameters():  # Biases of 0, scales of 1e-6 and the like would hide what they stand behind.
+        if p.numel() > 1 and float(p.min()) == float(p.max()):
+            around = float(p.min()) if abs(float(p.min())) > 0.1 else 0
+            uniform(p, around - reach, around + reach)
 
 
 def export(model, size, form, opset):

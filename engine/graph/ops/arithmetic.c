@@ -26,6 +26,13 @@ static bool fits_in(const thaw_value *v, const thaw_value *y) {
     return !some || all;
 }
 
+/* An operand as it lies, but where it has only some of the axes that are y's channels: then with all. */
+static thaw_port *operand(thaw_lowering *l, const thaw_node *node, int i) {
+    const thaw_value *v = thaw__lower_value(l, node, i), *y = thaw_node_out(l->graph, node, 0);
+    thaw_port *x = thaw__lower_port(l, node, i);
+    return fits_in(v, y) ? x : thaw__lower_widened(l, node, x, v, y);
+}
+
 static thaw_status infer_pair(thaw_graph *graph, thaw_node *node, int i, int k, thaw_error *err) {
     thaw_value *y = thaw_node_out(graph, node, 0);
     const thaw_value *a = thaw_node_in(graph, node, i), *b = thaw_node_in(graph, node, k);
@@ -43,10 +50,12 @@ static thaw_status infer_pair(thaw_graph *graph, thaw_node *node, int i, int k, 
         return thaw__op_refuse(node, err, "the constant is larger than what it is combined with");
     thaw__op_set_shape(y, THAW_F32, rank, dims);
     y->nhwc = runtime->nhwc;
-    /* Of a constant its elements can be spread. */
+    int64_t picture[3];
+    thaw_value_picture(y, picture);
     bool fits = (a->data || fits_in(a, y)) && (b->data || fits_in(b, y));
-    return fits ? THAW_OK
-                : thaw__op_refuse(node, err, "one operand is spread over a part of the channels");
+    return fits || picture[THAW_IN_C] <= THAW_MOST_WIDENED
+               ? THAW_OK
+               : thaw__op_refuse(node, err, "one operand is spread over more than 4096 channels");
 }
 
 static thaw_status infer_binary(thaw_graph *graph, thaw_node *node, thaw_error *err) {
@@ -229,8 +238,8 @@ const thaw_op thaw_op_Add = {
 
 static thaw_status lower_sub(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     if (has_constant(l, node)) return with_constant(l, node, MINUS, err);
-    thaw_port *x = thaw__lower_port(l, node, 0);
-    thaw_port *y = thaw__lower_line(l, node, thaw__lower_port(l, node, 1), -1, 0);
+    thaw_port *x = operand(l, node, 0);
+    thaw_port *y = thaw__lower_line(l, node, operand(l, node, 1), -1, 0);
     return thaw__lower_finish(l, node, thaw__lower_pair(l, node, THAW_STEP_add, x, y), err);
 }
 
@@ -240,7 +249,7 @@ const thaw_op thaw_op_Sub = {
 static thaw_status lower_div(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     if (thaw__op_melt_gelu(l, node)) return THAW_OK;
     if (has_constant(l, node)) return with_constant(l, node, OVER, err);
-    thaw_port *x = thaw__lower_port(l, node, 0), *y = thaw__lower_port(l, node, 1);
+    thaw_port *x = operand(l, node, 0), *y = operand(l, node, 1);
     y = thaw__lower_act(l, node, y, (thaw_epilogue){.act = THAW_ACT_POWER, .a = -1});
     return thaw__lower_finish(l, node, thaw__lower_pair(l, node, THAW_STEP_mul, x, y), err);
 }

@@ -377,8 +377,9 @@ static thaw_status infer_expand(thaw_graph *graph, thaw_node *node, thaw_error *
     thaw_value_picture(x, from);
     thaw_value_picture(y, to);
     bool whole = from[THAW_IN_C] == to[THAW_IN_C] || from[THAW_IN_C] == 1;
-    return whole ? THAW_OK
-                 : thaw__op_refuse(node, err, "spreads a part of a feature map's channels");
+    return whole || to[THAW_IN_C] <= THAW_MOST_WIDENED
+               ? THAW_OK
+               : thaw__op_refuse(node, err, "spreads a part of more than 4096 channels");
 }
 
 /* Sums and products spread a smaller operand themselves. */
@@ -390,6 +391,10 @@ static bool melt_expand(thaw_lowering *l, const thaw_node *node) {
     const thaw_node *next = &l->graph->nodes[reader];
     if (!is_one_of(next->type, spreading)) return false;
     int other = thaw__lower_root(l, next->in[0]) == out ? 1 : 0;
+    int64_t from[3], to[3]; /* Of channels all, or one. */
+    thaw_value_picture(thaw__lower_value(l, node, 0), from);
+    thaw_value_picture(y, to);
+    if (from[THAW_IN_C] != 1 && from[THAW_IN_C] != to[THAW_IN_C]) return false;
     const thaw_value *large = thaw__lower_value(l, next, other);
     if (!large || large->data || !thaw_value_lies_as(large, y)) return false;
     thaw__lower_melt(l, node, 0);
@@ -401,7 +406,9 @@ static thaw_status lower_expand(thaw_lowering *l, const thaw_node *node, thaw_er
     thaw_port want = thaw__lower_shape(l, thaw_node_out(l->graph, node, 0));
     thaw_port *x = thaw__lower_port(l, node, 0);
     x = thaw__lower_spread(l, node, x, want.H, want.W);
-    if (x && x->C != want.C) x = thaw__lower_repeated(l, node, x, want.C);
+    if (x && x->C != want.C)
+        x = thaw__lower_widened(l, node, x, thaw__lower_value(l, node, 0),
+                                thaw_node_out(l->graph, node, 0));
     return thaw__lower_finish(l, node, x, err);
 }
 

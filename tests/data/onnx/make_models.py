@@ -911,6 +911,10 @@ def two_maps():
     rows, columns = n.op("ReduceMean", y, axes=[3]), n.op("ReduceMax", y, axes=[2])
     y = n.op("Mul", n.op("Sigmoid", n.op("Add", rows, columns)), y)  # coordinate attention
     y = n.op("Add", n.op("Mul", y, rows), columns)
+    groups = n.op("Reshape", y, ints(n, 0, 2, 5, 6, 5))  # a spread of each group: EvoNorm's
+    mean = n.op("ReduceMean", groups, axes=[2, 3, 4])
+    y = n.op("Div", n.op("Sub", groups, mean), n.op("Add", n.op("Abs", mean), number(n, 0.5)))
+    y = n.op("Relu", n.op("Reshape", y, ints(n, 0, 10, 6, 5)))
     emit("two_maps", n.model(y), y)
     n = Net(13, size=6, width=5)  # constants
     place = lambda *s: n.const(rng.uniform(0.5, 1.5, s).astype(np.float32))  # noqa: E731
@@ -1034,6 +1038,9 @@ def resamplings():
     y = n.op("Mul", x, n.op("Expand", gate, n.op("Shape", x)))
     wide = n.op("Expand", n.op("ReduceMean", y, axes=[1, 2]), n.op("Shape", y))  # read by no sum
     y = n.op("Concat", y, wide, axis=1)
+    g = n.op("Expand", n.op("Reshape", n.op("GlobalAveragePool", y), ints(n, 0, 2, 5, 1, 1)), ints(n, 1, 2, 5, 1, 1))
+    g = n.op("Expand", n.op("ReduceMean", g, axes=[2]), ints(n, 1, 1, 5, 7, 6))  # a part of the channels
+    y = n.op("Concat", y, n.op("Reshape", g, ints(n, 0, 10, 7, 6)), axis=1)
     emit("expand", n.model(y), y)
 
 
