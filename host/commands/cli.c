@@ -133,7 +133,7 @@ static thaw_status check_arguments(thaw_cli *cli, thaw_error *err) {
         return thaw_fail(err, THAW_ERR_USAGE, "%s: too %s arguments (%zu); usage: thaw %s%s%s",
                          command->name, too_few ? "few" : "many", cli->n_args, command->name,
                          *command->arguments ? " " : "", command->arguments);
-    if (command->takes_ini && cli->n_args > 0) {
+    if (command->takes_ini && cli->n_args > (size_t)command->min_args) {
         cli->ini = *cli->args++;
         cli->n_args--;
     }

@@ -27,7 +27,7 @@ typedef struct thaw_command {
     const char *summary;    /* One sentence. */
     unsigned options;       /* THAW_FOR_...: those that it uses; its help lists them. */
     int min_args, max_args; /* Of arguments; max_args below 0 is no limit. */
-    bool takes_ini;         /* The first argument, when there is one, is an ini file. */
+    bool takes_ini;         /* An argument more than min_args is an ini file, and the first one. */
     thaw_status (*run)(const thaw_cli *cli, const thaw_options *options, thaw_error *err);
 } thaw_command;
 

@@ -1,5 +1,5 @@
 /* thaw sagemaker job|tuning-job|...: prints a request to SageMaker, or becomes the aws program that
- * sends it; thaw sagemaker instances: the machines there are. */
+ * sends it; thaw sagemaker instances: the machines there are; thaw sagemaker try: all of it here. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +11,7 @@
 #include "file.h"
 #include "run/instances.h"
 #include "sagemaker/request.h"
+#include "sagemaker/try.h"
 
 enum { DIGITS = 9 };
 
@@ -89,6 +90,7 @@ thaw_status thaw_cmd_sagemaker(const thaw_cli *cli, const thaw_options *options,
     const char *word = cli->command->name + strlen("sagemaker ");
     const thaw_request_kind *kind = thaw_request_find(word);
     char *text = NULL;
+    if (strcmp(word, "try") == 0) return thaw_try_run(options, cli->args[0], err);
     if (!kind) {
         print_instances();
         return THAW_OK;

@@ -51,7 +51,7 @@ enum {
     INSPECT = THAW_FOR_INSPECT,
     /* Of a training: here alone, for what lies on this machine; or also as a job's hyperparameter. */
     HERE = THAW_FOR_TRAIN,
-    TRAIN = HERE | THAW_FOR_JOB | THAW_FOR_TUNING | THAW_FOR_ALGORITHM,
+    TRAIN = HERE | THAW_FOR_JOB | THAW_FOR_TUNING | THAW_FOR_ALGORITHM | THAW_FOR_TRY,
     EVAL = THAW_FOR_EVAL,
     PREDICT = THAW_FOR_PREDICT,
     CACHE = THAW_FOR_CACHE,
@@ -60,7 +60,8 @@ enum {
     FREEZE = THAW_FOR_FREEZE,
     SWEEP = THAW_FOR_SWEEP,
     SERVE = THAW_FOR_SERVE,
-    JOB = THAW_FOR_JOB | THAW_FOR_TUNING,
+    TRY = THAW_FOR_TRY,
+    JOB = THAW_FOR_JOB | THAW_FOR_TUNING | TRY,
     TUNING = THAW_FOR_TUNING,
     ALGORITHM = THAW_FOR_ALGORITHM,
     MODEL = THAW_FOR_MODEL,
@@ -76,7 +77,7 @@ enum {
 /* Rows without a section come first, the rows of a section stand together: train.ini has this
  * order. clang-format would give every field a line of its own. */
 static const thaw__option table[] = {
-    {.key = "model", .used_by = HERE | CACHE, PATH(model), .fallback = "",
+    {.key = "model", .used_by = HERE | CACHE | TRY, PATH(model), .fallback = "",
      .help = "The network to start from: an ONNX file, the folder of a trained run, or one packed as "
              ".tar.gz."},
     {.key = "out", .used_by = HERE, PATH(out), .fallback = "run",
@@ -605,9 +606,12 @@ static const thaw__option table[] = {
     {.key = "sagemaker.concurrency", .used_by = TRANSFORM, INTEGER(sagemaker.concurrency), AUTO,
      RANGE(1, 100), .aliases = "concurrency",
      .help = "Pictures on their way at once; auto lets the container say."},
-    {.key = "sagemaker.submit", .used_by = REQUEST, SWITCH(sagemaker.submit), .fallback = "false",
+    {.key = "sagemaker.submit", .used_by = REQUEST & ~TRY, SWITCH(sagemaker.submit), .fallback = "false",
      .aliases = "submit",
      .help = "Sends the request with the aws program, in place of printing it."},
+    {.key = "sagemaker.keep", .used_by = TRY, SWITCH(sagemaker.keep), .fallback = "false",
+     .aliases = "keep",
+     .help = "Lets `thaw sagemaker try` leave its folders and logs, in place of removing them."},
 };
 // clang-format on
 

@@ -76,7 +76,8 @@ enum {
     THAW_FOR_ENDPOINT_CONFIG = 1 << 14,
     THAW_FOR_ENDPOINT = 1 << 15,
     THAW_FOR_TRANSFORM = 1 << 16,
-    THAW_FOR_ALL = (1 << 17) - 1,
+    THAW_FOR_TRY = 1 << 17,
+    THAW_FOR_ALL = (1 << 18) - 1,
 };
 
 /* What a request to SageMaker says, in its words. */
@@ -269,7 +270,7 @@ typedef struct thaw_options {
         thaw_image_cuda cuda;
         const char *input, *accept;
         int64_t max_payload, concurrency;
-        bool submit;
+        bool submit, keep;
     } sagemaker;
     thaw_opt_origin origin[THAW_OPTIONS_MAX]; /* By row. */
     const char *notes[THAW_OPTIONS_NOTES];    /* For the person: what of other programs' options was

@@ -55,11 +55,17 @@ static bool is_better(const place *a, const place *b) {
     return a->device != b->device && a->free_bytes > b->free_bytes;
 }
 
+/* Where the user wants what is temporary. */
+static const char *temporary_folder(void) {
+    const char *folder = getenv("TMPDIR");
+    return folder && *folder ? folder : NULL;
+}
+
 thaw_status thaw_disks_choose(const char *base, thaw_arena *arena, const char **folder,
                               thaw_error *err) {
     struct stat root;
-    const char *temporary = getenv("TMPDIR");
-    if (!temporary || !*temporary) temporary = "/tmp";
+    const char *temporary = temporary_folder();
+    if (!temporary) temporary = "/tmp";
     if (stat("/", &root) != 0)
         return thaw_fail(err, THAW_ERR_IO, "cannot look at /: %s", strerror(errno));
     place first = look_at(base, root.st_dev), second = look_at(temporary, root.st_dev);
@@ -68,4 +74,20 @@ thaw_status thaw_disks_choose(const char *base, thaw_arena *arena, const char **
     *folder = thaw_file_join(arena, best->good ? best->path : temporary, "thaw.work");
     if (!*folder) return thaw_fail_memory(err, "for the path of the job's own files");
     return thaw_file_make_folders(*folder, err);
+}
+
+thaw_status thaw_disks_temporary(thaw_arena *arena, const char **folder, thaw_error *err) {
+    const char *parent = temporary_folder();
+    if (!parent) {
+        place first = look_at("/tmp", 0), second = look_at("/var/tmp", 0);
+        parent = is_better(&second, &first) ? second.path : first.path;
+    }
+    char *name = thaw_arena_printf(arena, "%s/thaw-try-XXXXXX", parent);
+    if (!name) return thaw_fail_memory(err, "for a path");
+    if (!mkdtemp(name))
+        return thaw_fail(err, THAW_ERR_IO,
+                         "cannot make a folder in %s: %s; set TMPDIR to one with room", parent,
+                         strerror(errno));
+    *folder = name;
+    return THAW_OK;
 }

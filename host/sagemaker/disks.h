@@ -16,4 +16,8 @@ void thaw_disks_say(const char *base, thaw_log *log);
 thaw_status thaw_disks_choose(const char *base, thaw_arena *arena, const char **folder,
                               thaw_error *err);
 
+/* Makes a new folder for what is gone afterwards, in $TMPDIR, or else in /tmp or /var/tmp, on the larger disk
+ * and not in memory. Lives in the arena. ERR_IO. */
+thaw_status thaw_disks_temporary(thaw_arena *arena, const char **folder, thaw_error *err);
+
 #endif
