@@ -470,7 +470,7 @@ static const thaw__option table[] = {
      .help = "The same of the validation pictures; without it data.validation holds some out."},
     {.key = "sagemaker.test", .used_by = JOB, TEXT(sagemaker.test), .fallback = "", .aliases = "test",
      .help = "The same of the test pictures."},
-    {.key = "sagemaker.model", .used_by = JOB, TEXT(sagemaker.model), .fallback = "",
+    {.key = "sagemaker.model", .used_by = JOB & ~TRY, TEXT(sagemaker.model), .fallback = "",
      .aliases = "model",
      .help = "The network to start from: an ONNX file or an earlier job's model.tar.gz, s3://..., or the "
              "name of one in the image's /opt/thaw/models."},

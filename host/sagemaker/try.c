@@ -12,7 +12,7 @@
 #include "disks.h"
 #include "file.h"
 #include "json.h"
-#include "request.h"
+#include "request_parts.h"
 #include "run/stop.h"
 #include "trial.h"
 #include "utf8.h"
@@ -152,6 +152,11 @@ static thaw_status add_model(thaw__trial *t, thaw_options *options, thaw_error *
     struct stat info;
     char address[PATH_MAX];
     THAW_TRY(thaw_options_require(options, "model", err));
+    if (thaw__model_is_in_image(options->sagemaker.model))
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "sagemaker.model = %.200s is in the image, which is not looked into here: "
+                         "leave it out, and the job gets %.300s as a channel",
+                         options->sagemaker.model, options->model);
     if (stat(options->model, &info) == 0 && !S_ISREG(info.st_mode))
         return thaw_fail(err, THAW_ERR_USAGE,
                          "model = %.600s is no file: a job gets an ONNX file, or a run that `thaw "
@@ -193,8 +198,9 @@ static thaw_status print_request(const thaw__trial *t, thaw_error *err) {
     free(text);
     for (size_t i = 0; i < thaw_options_count(); i++) {
         if (strcmp(t->options->origin[i].source, PLACEHOLDER) != 0) continue;
-        printf("%s--%s", first ? "\nPlaceholders are in it until you give: " : " ",
-               strchr(thaw_options_key(i), '.') + 1);
+        printf("%s%s",
+               first ? "\nPlaceholders are in it until `thaw sagemaker job` is given: " : ", ",
+               thaw_options_key(i));
         first = false;
     }
     putchar('\n');
@@ -273,16 +279,37 @@ static thaw_status run_step(thaw__trial *t, size_t i, outcome *o, thaw_error *er
     return THAW_OK;
 }
 
+/* What stands between semicolons stays on one line, behind others if there is room. */
+static void print_parts(const char *text, int indent) {
+    enum { WIDTH = 100 };
+    int column = indent;
+    while (*text) {
+        const char *end = strstr(text, "; ");
+        int n = end ? (int)(end - text) + 1 : (int)strlen(text);
+        bool fits = column == indent || column + 1 + n <= WIDTH;
+        column = fits ? column : indent;
+        if (!fits) printf("\n%*s", indent, "");
+        printf("%s%.*s", column > indent ? " " : "", n, text);
+        column += n + (column > indent);
+        text += n + (end != NULL);
+    }
+    putchar('\n');
+}
+
 static void print_table(const outcome *outcomes) {
+    enum { BEFORE = 26 };
     printf("\n%-8s %8s         %s\n", "step", "seconds", "what was checked");
     for (size_t i = 0; i < N_STEPS; i++) {
         const outcome *o = &outcomes[i];
         bool good = o->status == THAW_OK;
-        if (!o->was_run)
-            printf("%-8s %8s  %s\n", steps[i].name, "", "-");
-        else
-            printf("%-8s %8.2f  %-5s  %s%s%s\n", steps[i].name, o->seconds, good ? "ok" : "WRONG",
-                   o->wrong, *o->wrong && *o->said ? "; " : "", o->said);
+        if (!o->was_run) {
+            printf("%-8s %8s  -\n", steps[i].name, "");
+            continue;
+        }
+        printf("%-8s %8.2f  %-5s  ", steps[i].name, o->seconds, good ? "ok" : "WRONG");
+        if (!good) print_parts(o->wrong, BEFORE);
+        if (!good && *o->said) printf("%*s", BEFORE, "");
+        if (good || *o->said) print_parts(o->said, BEFORE);
     }
     fflush(stdout);
 }
