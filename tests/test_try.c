@@ -206,6 +206,12 @@ static void what_goes_wrong(void **state) {
 
 /* ---- what goes wrong on the way ------------------------------------------------------------- */
 
+static void skip_without_children(void) {
+    if (is_there("/proc/thread-self/children")) return;
+    print_message("SKIPPED: this kernel does not list a process's children\n");
+    skip();
+}
+
 /* The child of a program; 0: it has none. */
 static pid_t child_of(const program *p) {
     char path[64];
@@ -257,6 +263,7 @@ static void go_on(program *p) {
 
 static void a_job_that_dies(void **state) {
     (void)state;
+    skip_without_children();
     program p = {0};
     program_start(&p, TRY);
     kill(hold(&p, "\ntrain: "), SIGKILL);
@@ -266,6 +273,7 @@ static void a_job_that_dies(void **state) {
 
 static void checkpoints_that_get_lost(void **state) {
     (void)state;
+    skip_without_children();
     program p = {0};
     char root[PATH_MAX], path[PATH_MAX];
     program_start(&p, TRY "--epochs=1");
@@ -294,6 +302,7 @@ static void replace_in(const char *path, const char *from, const char *to) {
 
 static void a_log_without_the_metric(void **state) {
     (void)state;
+    skip_without_children();
     program p = {0};
     char root[PATH_MAX], path[PATH_MAX];
     program_start(&p, TRY "--epochs=2000");
@@ -321,6 +330,7 @@ static pid_t hold_serving(program *p, char root[PATH_MAX]) {
 
 static void an_endpoint_that_answers_otherwise(void **state) {
     (void)state;
+    skip_without_children();
     program p = {0};
     char root[PATH_MAX], path[PATH_MAX], line[1024], *fields[3];
     hold_serving(&p, root);
@@ -343,6 +353,7 @@ static void an_endpoint_that_answers_otherwise(void **state) {
 
 static void an_endpoint_that_writes(void **state) {
     (void)state;
+    skip_without_children();
     program p = {0};
     char root[PATH_MAX], path[PATH_MAX];
     hold_serving(&p, root);
@@ -356,6 +367,7 @@ static void an_endpoint_that_writes(void **state) {
 
 static void an_endpoint_that_dies(void **state) {
     (void)state;
+    skip_without_children();
     program p = {0};
     char root[PATH_MAX];
     kill(hold_serving(&p, root), SIGKILL);
@@ -365,6 +377,7 @@ static void an_endpoint_that_dies(void **state) {
 
 static void a_try_that_is_stopped(void **state) {
     (void)state;
+    skip_without_children();
     program p = {0};
     char root[PATH_MAX];
     pid_t child = hold_serving(&p, root);

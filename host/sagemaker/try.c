@@ -203,7 +203,7 @@ static thaw_status print_request(const thaw__trial *t, thaw_error *err) {
                thaw_options_key(i));
         first = false;
     }
-    putchar('\n');
+    if (!first) putchar('\n');
     return THAW_OK;
 }
 
