@@ -95,7 +95,7 @@ static void parts_make_a_whole(void **state) {
     choose_port();
     static const char *const names[] = {"127.0.0.1", "127.0.0.2", "127.0.0.3"};
     for (int i = 2; i >= 0; i--) { /* The leader comes last: the others wait for it. */
-        char base[16], part[16];
+        char base[32], part[32];
         snprintf(base, sizeof base, "host%d", i);
         snprintf(part, sizeof part, "parts/%d", i);
         lay_out_host(base, names[i], part);
