@@ -21,7 +21,7 @@ typedef struct model_row {
 
 static const model_row models[] = {
     {"activations", 30, 29},
-    {"attention", 5, 4},
+    {"attention", 6, 5},
     {"bn_after_conv", 4, 3},
     {"bn_alone", 10, 9},
     {"bn_training_14", 9, 7},
@@ -128,7 +128,7 @@ static const model_row models[] = {
     {"tokens_11", 5, 4},
     {"tokens_17", 3, 2},
     {"transform_input", 4, 3},
-    {"two_maps", 6, 5},
+    {"two_maps", 7, 6},
     {"two_outputs", 7, 5},
     {"typed_fields", 6, 4},
     {"types", 2, 1},

@@ -8,7 +8,7 @@ static thaw_status no_memory(thaw_error *err) {
     return thaw_fail_memory(err, "to plan the trunk");
 }
 
-/* No node makes more steps than this, and eight for each input and one for each output. */
+/* No node makes more steps than this, and eight for each input and three for each output. */
 enum { MOST_STEPS = 8, EACH_INPUT = 8 };
 
 static size_t count_room(const thaw_lowering *l) {
@@ -16,7 +16,8 @@ static size_t count_room(const thaw_lowering *l) {
     size_t most = THAW_TOP_MORE;
     for (int i = 0; i < g->n_nodes; i++)
         if (l->marks[i] && g->nodes[i].live)
-            most += MOST_STEPS + EACH_INPUT * (size_t)g->nodes[i].n_in + (size_t)g->nodes[i].n_out;
+            most +=
+                MOST_STEPS + EACH_INPUT * (size_t)g->nodes[i].n_in + 3 * (size_t)g->nodes[i].n_out;
     return most;
 }
 

@@ -326,7 +326,12 @@ thaw_port *thaw__lower_constant(thaw_lowering *l, const thaw_node *node, int64_t
 
 thaw_status thaw__lower_finish(thaw_lowering *l, const thaw_node *node, thaw_port *made,
                                thaw_error *err) {
-    thaw_port want = thaw__lower_shape(l, &l->graph->values[node->out[0]]);
+    return thaw__lower_finish_output(l, node, 0, made, err);
+}
+
+thaw_status thaw__lower_finish_output(thaw_lowering *l, const thaw_node *node, int k,
+                                      thaw_port *made, thaw_error *err) {
+    thaw_port want = thaw__lower_shape(l, &l->graph->values[node->out[k]]);
     made = thaw__lower_reshaped(l, node, made, want.C, want.H, want.W);
     for (int i = 0; made && i < node->n_in; i++) { /* Two values never share their memory. */
         const thaw_value *in = thaw__lower_value(l, node, i);
@@ -338,7 +343,7 @@ thaw_status thaw__lower_finish(thaw_lowering *l, const thaw_node *node, thaw_por
     int step = l->program.n_steps - 1;
     while (step > 0 && l->program.steps[step].out != made)
         step--;
-    thaw__lower_place(l, node->out[0], step);
+    thaw__lower_place(l, node->out[k], step);
     return THAW_OK;
 }
 

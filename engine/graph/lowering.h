@@ -152,6 +152,9 @@ thaw_port *thaw__lower_constant(thaw_lowering *l, const thaw_node *node, int64_t
 /* The node's output is what was made; brought to the dimensions that it should have. */
 thaw_status thaw__lower_finish(thaw_lowering *l, const thaw_node *node, thaw_port *made,
                                thaw_error *err);
+/* The same for output k of several. */
+thaw_status thaw__lower_finish_output(thaw_lowering *l, const thaw_node *node, int k,
+                                      thaw_port *made, thaw_error *err);
 
 /* How a value lies: N,C,H,W of a map, N,C of a vector. Of more dimensions the last two are H and W, of
  * three, too, and all others together are C. */

@@ -293,7 +293,7 @@ const thaw_op thaw_op_Pow = {.type = "Pow", .infer = infer_pow, .lower = lower_p
 
 /* ---- of several ----------------------------------------------------------------------------- */
 
-/* Operands of the shape that all of them make, or smaller ones; constants are numbers. */
+/* Operands of the shape that all of them make, or smaller ones. */
 static thaw_status infer_many(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     if (!thaw__op_begin(graph, node, err)) return THAW_ERR_SHAPE;
     thaw_value *y = thaw_node_out(graph, node, 0);
@@ -301,8 +301,6 @@ static thaw_status infer_many(thaw_graph *graph, thaw_node *node, thaw_error *er
     for (int i = 0; i < node->n_in; i++) {
         const thaw_value *x = thaw_node_in(graph, node, i);
         if (!x || x->rank < 0 || x->dtype != THAW_F32) return thaw__op_misfit(graph, node, err);
-        if (x->data && thaw_value_elements(x) != 1)
-            return thaw__op_refuse(node, err, "a constant operand is not one number");
         if (!x->data && (!large || thaw_value_elements(x) > thaw_value_elements(large))) large = x;
     }
     if (!large || large->rank < 2) return thaw__op_misfit(graph, node, err);
@@ -321,8 +319,21 @@ static thaw_status infer_many(thaw_graph *graph, thaw_node *node, thaw_error *er
     return THAW_OK;
 }
 
+static bool is_number(const thaw_value *v) {
+    return v->data && thaw_value_elements(v) == 1;
+}
+
 static float number_of(const thaw_value *v) {
     return *(const float *)v->data;
+}
+
+/* A constant of several numbers is a step as any other. */
+static thaw_port *any_operand(thaw_lowering *l, const thaw_node *node, int i) {
+    const thaw_value *v = thaw__lower_value(l, node, i), *y = thaw_node_out(l->graph, node, 0);
+    map_constant m;
+    if (!v->data) return operand(l, node, i);
+    if (!place_constant(l, v, y, &m)) return NULL;
+    return thaw__lower_constant(l, node, m.H, m.W, m.C, m.values);
 }
 
 static thaw_status lower_sum(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
@@ -330,11 +341,11 @@ static thaw_status lower_sum(thaw_lowering *l, const thaw_node *node, thaw_error
     float constant = 0;
     for (int i = 0; i < node->n_in; i++) {
         const thaw_value *v = thaw__lower_value(l, node, i);
-        if (v->data) {
+        if (is_number(v)) {
             constant += number_of(v);
             continue;
         }
-        thaw_port *x = thaw__lower_port(l, node, i);
+        thaw_port *x = any_operand(l, node, i);
         sum = sum ? thaw__lower_pair(l, node, THAW_STEP_add, sum, x) : x;
         if (!sum) return thaw__lower_no_memory(node, err);
     }
@@ -363,15 +374,15 @@ static thaw_status lower_choice(thaw_lowering *l, const thaw_node *node, thaw_er
     int n = 0, one = 0;
     for (int i = 0; i < node->n_in; i++) {
         const thaw_value *v = thaw__lower_value(l, node, i);
-        if (!v->data) n++, one = i;
-        if (v->data && largest) clip.a = fmaxf(clip.a, number_of(v));
-        if (v->data && !largest) clip.b = fminf(clip.b, number_of(v));
+        if (!is_number(v)) n++, one = i;
+        if (is_number(v) && largest) clip.a = fmaxf(clip.a, number_of(v));
+        if (is_number(v) && !largest) clip.b = fminf(clip.b, number_of(v));
     }
     if (n == 1 && one == 0) return thaw__op_put_act(l, node, clip, err);
     thaw_port *y = NULL;
     for (int i = 0; i < node->n_in; i++) {
-        if (thaw__lower_value(l, node, i)->data) continue;
-        thaw_port *x = thaw__lower_port(l, node, i);
+        if (is_number(thaw__lower_value(l, node, i))) continue;
+        thaw_port *x = any_operand(l, node, i);
         y = y ? choose(l, node, y, x, sign) : x;
         if (!y) return thaw__lower_no_memory(node, err);
     }

@@ -47,10 +47,10 @@ static int channel_axis(const thaw_value *x) {
     return x->nhwc && x->rank == 4 ? 3 : 1;
 }
 
-/* y is `count` of x's channels. */
-static void set_part(thaw_value *y, const thaw_value *x, int64_t count) {
+/* y is `count` of x's places along an axis. */
+static void set_part(thaw_value *y, const thaw_value *x, int axis, int64_t count) {
     thaw__op_set_shape(y, THAW_F32, x->rank, x->dims);
-    y->dims[channel_axis(x)] = count;
+    y->dims[axis] = count;
     y->nhwc = x->nhwc;
 }
 
@@ -72,11 +72,18 @@ static thaw_status take_part(thaw_lowering *l, const thaw_node *node, int k, int
     return THAW_OK;
 }
 
-/* How many channels output k has. Sizes: attribute until opset 12, input since; without them equal
+/* Along which axis a Split goes; -1: none that it can. */
+static int split_axis(const thaw_node *node, const thaw_value *x) {
+    int axis = thaw__fold_axis(thaw_node_int(node, "axis", 0), x->rank);
+    bool channels = axis > 0 && thaw_value_place(x, axis) == THAW_IN_C;
+    return axis > 0 && (!channels || axis == channel_axis(x)) ? axis : -1;
+}
+
+/* How many places along it output k has. Sizes: attribute until opset 12, input since; without them equal
  * parts, of which the last may be smaller. -1: that is not constant. */
 static int64_t size_of_part(const thaw_graph *graph, const thaw_node *node, int k) {
     const thaw_value *x = thaw_node_in(graph, node, 0);
-    int64_t n, C = x->dims[channel_axis(x)];
+    int64_t n, C = x->dims[split_axis(node, x)];
     const int64_t *sizes = thaw__fold_ints(graph, node, "split", 1, &n);
     if (sizes) return n == node->n_out ? sizes[k] : -1;
     if (node->n_in > 1 && thaw_node_in(graph, node, 1)) return -1;
@@ -87,25 +94,45 @@ static int64_t size_of_part(const thaw_graph *graph, const thaw_node *node, int 
 static thaw_status infer_split(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     if (!thaw__op_begin_pixelwise(graph, node, err)) return THAW_ERR_SHAPE;
     const thaw_value *x = thaw_node_in(graph, node, 0);
-    int axis = thaw__fold_axis(thaw_node_int(node, "axis", 0), x->rank);
-    if (axis != channel_axis(x) || thaw_value_place(x, axis) != THAW_IN_C)
-        return thaw__op_refuse(node, err, "splits along another axis than the channels");
+    int axis = split_axis(node, x);
+    if (axis < 0)
+        return thaw__op_refuse(node, err,
+                               "splits along the batch, or some of several axes that "
+                               "are channels together");
     int64_t sum = 0;
     for (int k = 0; k < node->n_out; k++) {
         int64_t size = size_of_part(graph, node, k);
         if (size < 1 || size > x->dims[axis] - sum) return thaw__op_misfit(graph, node, err);
         sum += size;
-        if (thaw_node_out(graph, node, k)) set_part(thaw_node_out(graph, node, k), x, size);
+        if (thaw_node_out(graph, node, k)) set_part(thaw_node_out(graph, node, k), x, axis, size);
     }
     return sum == x->dims[axis] ? THAW_OK : thaw__op_misfit(graph, node, err);
 }
 
+/* The rows or columns from `first` on that make output k. */
+static thaw_status take_pixels(thaw_lowering *l, const thaw_node *node, int k, int64_t first,
+                               thaw_error *err) {
+    const thaw_value *x = thaw__lower_value(l, node, 0), *y = thaw_node_out(l->graph, node, k);
+    int axis = split_axis(node, x);
+    bool rows = thaw_value_place(x, axis) == THAW_IN_H;
+    thaw_port *port = thaw__lower_port(l, node, 0);
+    thaw_taps part = thaw__op_take_part(l, first, 1, y->dims[axis]);
+    thaw_taps whole = thaw__op_take_part(l, 0, 1, rows ? port->W : port->H);
+    port = thaw__lower_resampled(l, node, port, rows ? y->dims[axis] : port->H,
+                                 rows ? port->W : y->dims[axis], rows ? part : whole,
+                                 rows ? whole : part);
+    return thaw__lower_finish_output(l, node, k, port, err);
+}
+
 /* What nobody reads is not taken. */
 static thaw_status lower_split(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    const thaw_value *x = thaw__lower_value(l, node, 0);
+    bool channels = thaw_value_place(x, split_axis(node, x)) == THAW_IN_C;
     int64_t first = 0;
     for (int k = 0; k < node->n_out; k++) {
         if (node->out[k] >= 0 && l->uses[thaw__lower_root(l, node->out[k])] > 0)
-            THAW_TRY(take_part(l, node, k, first, err));
+            THAW_TRY(channels ? take_part(l, node, k, first, err)
+                              : take_pixels(l, node, k, first, err));
         first += size_of_part(l->graph, node, k);
     }
     return THAW_OK;

@@ -12,16 +12,18 @@ static int64_t matrices_of(const thaw_value *v) {
     return n;
 }
 
-/* Of two maps: as many matrices each. */
+/* Of two maps: as many matrices each, or one of either for all of the other's. */
 static thaw_status infer_product(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     const thaw_value *a = thaw_node_in(graph, node, 0), *b = thaw_node_in(graph, node, 1);
     thaw_value *y = thaw_node_out(graph, node, 0);
     int rank = a->rank;
     bool fits = rank == b->rank && rank > 2 && a->dtype == THAW_F32 && b->dtype == THAW_F32 &&
-                a->dims[rank - 1] == b->dims[rank - 2] &&
-                memcmp(a->dims, b->dims, (size_t)(rank - 2) * sizeof *a->dims) == 0;
-    if (!fits) return thaw__op_misfit(graph, node, err);
-    thaw__op_set_shape(y, THAW_F32, rank, a->dims);
+                a->dims[rank - 1] == b->dims[rank - 2];
+    bool same = fits && memcmp(a->dims, b->dims, (size_t)(rank - 2) * sizeof *a->dims) == 0;
+    if (!fits || !(same || matrices_of(a) == 1 || matrices_of(b) == 1))
+        return thaw__op_misfit(graph, node, err);
+    thaw__op_set_shape(y, THAW_F32, rank, matrices_of(a) == 1 ? b->dims : a->dims);
+    y->dims[rank - 2] = a->dims[rank - 2];
     y->dims[rank - 1] = b->dims[rank - 1];
     return THAW_OK;
 }
@@ -61,10 +63,12 @@ static int64_t flop_gemm(const thaw_graph *graph, const thaw_node *node) {
 
 static thaw_status lower_product(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     const thaw_value *a = thaw__lower_value(l, node, 0), *b = thaw__lower_value(l, node, 1);
-    int64_t n = matrices_of(a), M = a->dims[a->rank - 2], J = a->dims[a->rank - 1];
-    int64_t K = b->dims[b->rank - 1];
-    thaw_port *left = thaw__lower_in_order(l, node, 0, n, M, J);
-    thaw_port *right = thaw__lower_in_order(l, node, 1, n, J, K);
+    int64_t na = matrices_of(a), nb = matrices_of(b), n = na > nb ? na : nb;
+    int64_t M = a->dims[a->rank - 2], J = a->dims[a->rank - 1], K = b->dims[b->rank - 1];
+    thaw_port *left = thaw__lower_in_order(l, node, 0, na, M, J);
+    thaw_port *right = thaw__lower_in_order(l, node, 1, nb, J, K);
+    if (na < n) left = thaw__lower_repeated(l, node, left, n);
+    if (nb < n) right = thaw__lower_repeated(l, node, right, n);
     thaw_step *step =
         left && right ? thaw__lower_step(l, THAW_STEP_matmul, node->name, -1, 2) : NULL;
     if (!step) return thaw__lower_no_memory(node, err);

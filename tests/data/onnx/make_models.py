@@ -905,6 +905,7 @@ def two_maps():
     y = n.op("Sum", y, a, b)
     y = n.op("Mean", y, a)
     y = n.op("Max", number(n, -0.25), y)
+    y = n.op("Max", y, n.const(rng.uniform(-0.5, 0.5, (10, 1, 1)).astype(np.float32)))  # a threshold for each channel
     mean = n.op("ReduceMean", y, axes=[2, 3])
     y = n.op("Sub", y, mean)
     y = n.op("Div", mean, n.op("Add", n.op("Mul", y, y), number(n, 1)))
@@ -1063,6 +1064,13 @@ def attention():
     z = n.op("Transpose", n.op("MatMul", a, v), perm=[0, 2, 1, 3])
     z = n.op("MatMul", n.op("Reshape", z, ints(n, 0, 30, 8)), n.weights(8, 12))
     y = n.op("Add", y, n.op("Reshape", n.op("Transpose", z, perm=[0, 2, 1]), ints(n, 0, 12, 6, 5)))
+    q = n.op("Split", n.op("Reshape", n.conv(y, 12, 12, r=1), ints(n, 0, 3, 4, 30)), ints(n, 1, 3), axis=2, n_out=2)
+    kv = n.op("Split", n.conv(y, 12, 1, r=1), ints(n, 2, 3), axis=-1, n_out=2)  # one for all heads
+    k = n.op("Concat", n.op("Reshape", kv, ints(n, 0, 12, 1, 1)), n.op("Reshape", f"{kv}_1", ints(n, 0, 18, 1, 1)), axis=1)
+    z = n.op("MatMul", n.op("Transpose", f"{q}_1", perm=[0, 1, 3, 2]), n.op("Reshape", f"{q}_1", ints(n, 0, 3, 3, 30)))
+    z = n.op("MatMul", z, n.op("Reshape", k, ints(n, 0, 1, 30, 1)))
+    y = n.op("Mul", y, n.op("Sigmoid", n.op("Reshape", n.op("ReduceMean", n.op("Mul", z, z), axes=[1]),
+                                           ints(n, 0, 1, 6, 5))))
     emit("attention", n.model(y), y)
 
 
