@@ -298,7 +298,11 @@ int cpu_view_of(cpu_builder *builder, const thaw_port *port, cpu_view *view) {
     static const struct {
         dnnl_format_tag_t tag;
         int width; /* 0: all channels. */
-    } usual[] = {{dnnl_nhwc, 0}, {dnnl_nChw8c, 8}, {dnnl_nChw16c, 16}, {dnnl_nchw, 1}};
+    } usual[] = {{dnnl_nhwc, 0},
+                 {dnnl_nChw4c, 4}, /* Of convolutions in groups of four. */
+                 {dnnl_nChw8c, 8},
+                 {dnnl_nChw16c, 16},
+                 {dnnl_nchw, 1}};
     for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
         cpu_md md;
         CPU_TRY(cpu_port_md(builder, port, dnnl_f32, usual[i].tag, &md));

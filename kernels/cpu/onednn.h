@@ -58,7 +58,7 @@ typedef struct cpu_pack {
 } cpu_pack;
 
 /* How per-channel loops see an activation: [N, blocks, pixels, width], dense, where channel c is
- * number c % width of block c / width. It covers NHWC, NCHW and channels in blocks of 8 or 16. */
+ * number c % width of block c / width. It covers NHWC, NCHW and channels in blocks of 4, 8 or 16. */
 typedef struct cpu_view {
     int64_t N, C, blocks, pixels, width;
 } cpu_view;
