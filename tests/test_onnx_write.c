@@ -45,7 +45,7 @@ static void find_cut(opened *o) {
     if (thaw_cuts_find(&o->model.graph, &o->cuts, &err) != THAW_OK) fail_msg("%s", err.text);
     o->cut = &o->cuts.cuts[o->cuts.last];
     o->pooled = thaw_cut_is_map(&o->model.graph, o->cut);
-    const thaw_value *v = &o->model.graph.values[o->cut->value];
+    const thaw_value *v = &o->model.graph.values[o->cut->shape];
     o->D = o->pooled ? thaw_value_channels(v) : o->cut->elements;
 }
 

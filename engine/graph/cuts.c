@@ -16,11 +16,23 @@ static thaw_status no_memory(thaw_error *err) {
     return thaw_fail_memory(err, "to analyse the network");
 }
 
-static void add_cut(thaw_graph *graph, thaw_cuts *cuts, int value, int node) {
+static void add_cut(thaw_graph *graph, thaw_cuts *cuts, int value, int shape, int node) {
     thaw_cut *cut = &cuts->cuts[cuts->n];
-    *cut = (thaw_cut){.index = cuts->n++, .value = value, .node = node};
+    *cut = (thaw_cut){.index = cuts->n++, .value = value, .shape = shape, .node = node};
     cut->name = node < 0 ? "input" : graph->nodes[node].name;
     cut->elements = thaw_value_elements(&graph->values[value]);
+}
+
+/* A new head stands on maps and vectors. What a channel shuffle makes has five dimensions and is a map by
+ * its next name, which is another value of the same numbers. -1: it is neither by any. */
+static int find_shape(const thaw_graph *graph, int made) {
+    int found = -1;
+    for (int v = graph->n_values - 1; v >= 0; v--) {
+        const thaw_value *name = &graph->values[v];
+        bool usual = name->rank == 4 || name->rank == 2;
+        if (usual && (v == made || (found < 0 && name->root == made))) found = v;
+    }
+    return found;
 }
 
 /* One pass in topological order. A tensor is pending from its producer to its last reader; where
@@ -32,7 +44,8 @@ static thaw_status find_places(thaw_graph *graph, thaw_cuts *cuts, thaw_error *e
     if (!left || !cuts->cuts) return no_memory(err);
     for (int i = 0; i < graph->n_values; i++)
         left[i] = graph->values[i].n_uses;
-    add_cut(graph, cuts, graph->values[graph->input].root, -1);
+    int input = graph->values[graph->input].root;
+    add_cut(graph, cuts, input, input, -1);
     int pending = 1;
     for (int i = 0; i < graph->n_nodes; i++) {
         const thaw_node *node = &graph->nodes[i];
@@ -47,9 +60,8 @@ static thaw_status find_places(thaw_graph *graph, thaw_cuts *cuts, thaw_error *e
             pending++;
             made = node->out[k];
         }
-        /* A new head stands on maps and vectors. */
-        bool usual = graph->values[made].rank == 4 || graph->values[made].rank == 2;
-        if (pending == 1 && usual) add_cut(graph, cuts, made, i);
+        int shape = pending == 1 ? find_shape(graph, made) : -1;
+        if (shape >= 0) add_cut(graph, cuts, made, shape, i);
     }
     return THAW_OK;
 }
@@ -230,7 +242,8 @@ thaw_status thaw_cuts_find(thaw_graph *graph, thaw_cuts *cuts, thaw_error *err) 
 
 static bool is_called(const thaw_graph *graph, const thaw_cut *cut, const char *name) {
     return strcmp(cut->name, name) == 0 || (cut->stage && strcmp(cut->stage, name) == 0) ||
-           strcmp(graph->values[cut->value].name, name) == 0;
+           strcmp(graph->values[cut->value].name, name) == 0 ||
+           strcmp(graph->values[cut->shape].name, name) == 0;
 }
 
 /* The most frozen cut that leaves half of the weights below the head to be trained. */

@@ -11,8 +11,10 @@
 
 typedef struct thaw_cut {
     int index;
-    int value;         /* The tensor that passes: a root in graph->values. */
-    int node;          /* The last node below the cut; -1 for the picture. */
+    int value; /* The tensor that passes: a root in graph->values. */
+    int shape; /* The same numbers as a map or a vector, which a new head in the file reads: value
+                        * itself, or one that renames it, such as what a channel shuffle ends as. */
+    int node;  /* The last node below the cut; -1 for the picture. */
     const char *name;  /* The node's name, "input" for the picture. */
     const char *stage; /* "stage3.2": second residual block of the third resolution; "stage3": the
                         * last cut at that resolution; NULL: neither. */

@@ -207,7 +207,7 @@ static void start(writer *w, int highest, size_t n_layers) {
 
 /* Returns the name of the output. */
 static const char *add_head(writer *w, const thaw_cut *cut, const thaw_new_head *head) {
-    const thaw_value *at = &w->model->graph.values[cut->value];
+    const thaw_value *at = &w->model->graph.values[cut->shape];
     const char *x = at->name;
     if (head->pooled && at->nhwc) {
         const char *y = fresh(w, "thaw_nchw");
@@ -288,7 +288,7 @@ static thaw_status write_with(writer *w, const thaw_cut *cut, const thaw_new_hea
     enum { OLDEST_IR = 4 }; /* From 4 on, initializers need not be inputs as well. */
     const Onnx__ModelProto *old = w->model->proto;
     size_t n_layers = (size_t)head->n_layers;
-    start(w, head->keep_old ? w->model->graph.output : cut->value, n_layers);
+    start(w, head->keep_old ? w->model->graph.output : cut->shape, n_layers);
     Onnx__ModelProto m;
     onnx__model_proto__init(&m);
     if (!w->file.short_of_memory) {

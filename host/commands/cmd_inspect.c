@@ -52,7 +52,7 @@ static void print_batch_norm(const thaw_graph *graph) {
 /* The node's name comes last, so that it is whole, to be copied into freeze. */
 static void print_cut(thaw_model *m, const thaw_cuts *cuts, const thaw_cut *cut) {
     char shape[64];
-    thaw_value_shape_text(&m->graph.values[cut->value], shape, sizeof shape);
+    thaw_value_shape_text(&m->graph.values[cut->shape], shape, sizeof shape);
     printf("%c%4d  %-9s %-20s %9.1f %10.3f %10.3f %9.3f %9.3f  %s\n",
            cut->index == cuts->last ? '*' : ' ', cut->index, cut->stage ? cut->stage : "", shape,
            (double)cut->elements * 4 / 1024, (double)cut->params_below / 1e6,

@@ -64,7 +64,7 @@ static thaw_status choose_cut(thaw_network *network, const char *head, const cha
     if (network->recipe == THAW_RECIPE_HEAD) network->cut = network->head_cut;
     network->head_pooled = thaw_cut_is_map(graph, network->head_cut);
     network->pooled = network->recipe == THAW_RECIPE_HEAD && network->head_pooled;
-    const thaw_value *value = &graph->values[network->cut->value];
+    const thaw_value *value = &graph->values[network->cut->shape];
     network->n_features = network->pooled ? thaw_value_channels(value) : network->cut->elements;
     return thaw_cut_hash(graph, network->cut, network->pooled, &network->trunk_hash, err);
 }

@@ -70,7 +70,7 @@ static size_t record_bytes(int64_t values) {
 
 static thaw_status describe(const thaw_network *n, const thaw_cut *cut, bool head, thaw_depth *d,
                             thaw_arena *arena, thaw_error *err) {
-    const thaw_value *value = &n->model.graph.values[cut->value];
+    const thaw_value *value = &n->model.graph.values[cut->shape];
     int64_t values =
         head && thaw_cut_is_map(&n->model.graph, cut) ? thaw_value_channels(value) : cut->elements;
     *d = (thaw_depth){.index = cut->index,

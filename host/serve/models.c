@@ -54,19 +54,29 @@ static void release_opened(opened *o) {
     free(o);
 }
 
+/* Why it is this device, once. */
+static void say_note(const thaw_models *m, thaw_backend *backend) {
+    if (backend->note[0]) thaw_log_write(m->spec.log, THAW_LOG_INFO, "%s", backend->note);
+    backend->note[0] = 0;
+}
+
 static thaw_status open_bundle(const thaw_models *m, const char *folder, opened **out,
                                thaw_error *err) {
     opened *o = *out = calloc(1, sizeof *o);
     if (!o) return thaw_fail_memory(err, "for a model");
     o->refs = 1;
     THAW_TRY(thaw_device_open(m->spec.options, &o->backend, err));
-    bool first = !m->lanes; /* The device is the same for all. */
-    if (first && o->backend.note[0])
-        thaw_log_write(m->spec.log, THAW_LOG_INFO, "%s", o->backend.note);
+    bool first = !m->lanes; /* The device is the same for all, unless it lacks kernels for one. */
+    if (first)
+        say_note(m, &o->backend);
+    else
+        o->backend.note[0] = 0;
     if (first && o->backend.kernels->describe)
         thaw_log_write(m->spec.log, THAW_LOG_INFO, "computing on %s",
                        o->backend.kernels->describe(o->backend.device));
-    return thaw_bundle_open(&o->bundle, folder, &o->backend, err);
+    THAW_TRY(thaw_bundle_open(&o->bundle, folder, &o->backend, err));
+    say_note(m, &o->backend);
+    return THAW_OK;
 }
 
 static void release_lane(thaw_models *m, lane *l) {
