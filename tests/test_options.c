@@ -85,7 +85,7 @@ static size_t section_bytes(const char *key) {
 static void table_is_sound(void **state) {
     (void)state;
     for (size_t i = 0; i < thaw_options_count(); i++) {
-        const thaw__option *row = thaw__options_row(i);
+        const thaw__option *row = &thaw__options_table[i];
         assert_int_equal(row->help[strlen(row->help) - 1], '.');
         assert_in_range(row->used_by, 1, THAW_FOR_ALL);
         assert_ptr_equal(thaw__options_find(row->key, THAW_FOR_ALL), row);
@@ -159,7 +159,7 @@ static void one_auto(void **state) {
     static const char *const spellings[] = {"auto", "AUTO", "Auto"};
     size_t n_automatic = 0;
     for (size_t i = 0; i < thaw_options_count(); i++) {
-        const thaw__option *row = thaw__options_row(i);
+        const thaw__option *row = &thaw__options_table[i];
         const thaw__option_type *type = row->type;
         n_automatic += row->automatic;
         if (!row->automatic) continue;
@@ -189,7 +189,7 @@ static void each_field_has_a_row(void **state) {
     (void)state;
     static char filled[sizeof(thaw_options)];
     for (size_t i = 0; i < thaw_options_count(); i++) {
-        const thaw__option *row = thaw__options_row(i);
+        const thaw__option *row = &thaw__options_table[i];
         for (size_t k = 0; k < row->type->bytes; k++)
             assert_int_equal(filled[row->offset + k]++, 0); /* No two rows share a field. */
     }
@@ -400,7 +400,7 @@ static void train_ini_is_generated(void **state) {
     free(generated);
     assert_int_equal(thaw_options_read_ini(&options, THAW_SOURCE_DIR "/train.ini", &err), THAW_OK);
     for (size_t i = 0; i < thaw_options_count(); i++) {
-        assert_string_equal(options.origin[i].text, thaw__options_row(i)->fallback);
+        assert_string_equal(options.origin[i].text, thaw__options_table[i].fallback);
         assert_non_null(strstr(options.origin[i].source, "train.ini:"));
     }
 }

@@ -45,8 +45,9 @@ struct thaw__option {
     const char *help;  /* One sentence. */
 };
 
-/* Row i of the table, i < thaw_options_count(). */
-const thaw__option *thaw__options_row(size_t i);
+/* All rows, in the order of train.ini; table.c. */
+extern const thaw__option thaw__options_table[];
+extern const size_t thaw__options_n;
 
 /* The row with this key or alias, where a dash counts as an underscore: one that the commands use, if
  * there is one; NULL when there is none at all. */

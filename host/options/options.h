@@ -1,4 +1,4 @@
-/* The options of a run: one table, in options.c, with one row an option.
+/* The options of a run: one table, in table.c, with one row an option.
  *
  * The table drives train.ini, the command line, --help and the printed configuration. Every value
  * goes through thaw_options_set as text, defaults included, so there is one parser for each type
@@ -77,6 +77,9 @@ enum {
     THAW_FOR_ENDPOINT = 1 << 15,
     THAW_FOR_TRANSFORM = 1 << 16,
     THAW_FOR_TRY = 1 << 17,
+    /* What a training takes, here or as a job's hyperparameter. */
+    THAW_FOR_TRAINING =
+        THAW_FOR_TRAIN | THAW_FOR_JOB | THAW_FOR_TUNING | THAW_FOR_ALGORITHM | THAW_FOR_TRY,
     THAW_FOR_ALL = (1 << 18) - 1,
 };
 

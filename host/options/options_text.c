@@ -66,7 +66,7 @@ static int take_pair(void *user, const char *section, const char *key, const cha
     snprintf(name, sizeof name, "%s%s%s", section, *section ? "." : "", key);
     snprintf(source, sizeof source, "%.200s:%d", r->name, r->line);
     const thaw__option *row = thaw__options_find(name, THAW_FOR_ALL);
-    int *seen = row ? &r->seen[row - thaw__options_row(0)] : NULL;
+    int *seen = row ? &r->seen[row - thaw__options_table] : NULL;
     if (seen && *seen)
         r->status = thaw_fail(r->err, THAW_ERR_USAGE,
                               "%s: %s = '%.120s': line %d sets it already; keep one of the two",
@@ -153,7 +153,7 @@ static bool fits_ini(const char *key, const char *text) {
 static const char *text_of(const thaw_options *options, const thaw__option *row, const char *folder,
                            thaw_arena *arena) {
     if (!options) return row->fallback;
-    const char *text = options->origin[row - thaw__options_row(0)].text;
+    const char *text = options->origin[row - thaw__options_table].text;
     const char *path = NULL;
     if (folder && row->type->path) path = row->type->path((const char *)options + row->offset);
     if (!path || !*path) return text;
@@ -181,7 +181,7 @@ static thaw_status write_ini(FILE *out, const thaw_options *options, const char 
     fputs("# Options of thaw, written by `thaw options`. The command line wins: --head.lr=0.01\n",
           out);
     for (size_t i = 0; i < thaw_options_count(); i++) {
-        const thaw__option *row = thaw__options_row(i);
+        const thaw__option *row = &thaw__options_table[i];
         const char *text = text_of(options, row, folder, arena);
         size_t section = section_length(row->key);
         char expected[THAW__EXPECTED_TEXT];
@@ -214,7 +214,7 @@ thaw_status thaw_options_write_ini(FILE *out, const thaw_options *options, const
 void thaw_options_write_help(FILE *out, unsigned commands) {
     const thaw__option *before = NULL;
     for (size_t i = 0; i < thaw_options_count(); i++) {
-        const thaw__option *row = thaw__options_row(i);
+        const thaw__option *row = &thaw__options_table[i];
         if (!(row->used_by & commands)) continue;
         if (before && !same_section(row, before)) fputc('\n', out);
         before = row;
