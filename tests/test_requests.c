@@ -159,12 +159,13 @@ static void hyperparameters_are_what_was_given(void **state) {
                  "ml.m5.large\n");
     snprintf(line, sizeof line, "%s/t.ini --head.lr=0.25 --epochs=auto", t.root);
     json_t *job = request(JOB, line), *map = json_object_get(job, "HyperParameters");
-    assert_int_equal(json_object_size(map), 5);
+    assert_int_equal(json_object_size(map), 6);
     expect_text(map, "seed", "7");
     expect_text(map, "freeze", "stage4");
     expect_text(map, "data.validation", "0.2");
     expect_text(map, "head.lr", "0.25");
     expect_text(map, "epochs", "auto");
+    expect_text(map, "top.epochs", "auto"); /* Or the job would take them from epochs. */
     json_decref(job);
     snprintf(line, sizeof line, "%s/t.ini --head.lr=0.1..1 --freeze=last,stage4 --epochs=4..9",
              t.root);

@@ -52,6 +52,10 @@ thaw_status thaw__put_hyperparameters(thaw__request *r, json_t *parent, const ch
         thaw_option_facts facts = thaw_options_facts(i);
         if (is_hyperparameter(&facts)) THAW_TRY(put_hyperparameter(r, map, i, err));
     }
+    /* To a job `epochs` are those of all of a training (hyperparameters.c), here they are the head's. */
+    if (json_object_get(map, "epochs") && !json_object_get(map, "top.epochs") &&
+        strcmp(r->options->freeze, "last") != 0)
+        thaw_json_text(r->json, map, "top.epochs", "auto");
     return THAW_OK;
 }
 
