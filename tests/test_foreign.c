@@ -91,7 +91,8 @@ static void what_cannot_be_is_refused(void **state) {
         {"optimizer", "lion", "expected sgd, adamw"},
         {"precision_dtype", "int8", "expected float32 or float16"},
         {"early_stopping", "perhaps", "expected True or False"},
-        {"mini_batch_sise", "8", "unknown option 'mini_batch_sise'"},
+        {"mini_batch_sise", "8",
+         "unknown option 'mini_batch_sise'; did you mean 'mini_batch_size'?"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         assert_int_equal(thaw_options_init(&options, &err), THAW_OK);

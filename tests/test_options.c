@@ -307,6 +307,8 @@ static void bad_values(void **state) {
         {"out", "", "test: out = '': expected a path that is not empty"},
         {"freeze", "", "test: freeze = '': expected a text that is not empty"},
         {"epocs", "3", "test: unknown option 'epocs'; did you mean 'epochs'?"},
+        {"lerning_rate", "0", "test: unknown option 'lerning_rate'; did you mean 'learning_rate'?"},
+        {"num_clases", "3", "test: unknown option 'num_clases'; did you mean 'num_classes'?"},
         {"dropout", "0", "test: unknown option 'dropout'; did you mean 'head.dropout'?"},
         {"train.lr", "0", "test: unknown option 'train.lr'; did you mean 'head.lr'?"},
         {"head.learning", "0",

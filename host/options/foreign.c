@@ -220,6 +220,11 @@ const thaw__foreign *thaw__foreign_find(const char *name) {
     return NULL;
 }
 
+void thaw__foreign_offer(thaw_nearest *nearest) {
+    for (size_t i = 0; i < N_FOREIGN; i++)
+        thaw_nearest_offer(nearest, table[i].name);
+}
+
 size_t thaw_options_foreign_order(const char *name) {
     const thaw__foreign *row = thaw__foreign_find(name);
     return row ? (size_t)(row - table) + 1 : 0;

@@ -62,20 +62,28 @@ static const char *last_part(const char *key) {
     return point ? point + 1 : key;
 }
 
-/* The key that was probably meant, NULL when there is none. The right name in the wrong section is
- * the likeliest mistake, so it goes before a slip of the finger. */
-static const char *suggest(const char *name) {
+/* The name that was probably meant, NULL when there is none; one of an alias is copied to word. The right
+ * name in the wrong section is the likeliest mistake, so it goes before a slip of the finger. */
+static const char *suggest(const char *name, char word[ALIAS_MAX]) {
     thaw_nearest nearest = {.word = name};
     for (size_t i = 0; i < thaw__options_n; i++) {
         if (!strcmp(last_part(thaw__options_table[i].key), last_part(name)))
             return thaw__options_table[i].key;
         thaw_nearest_offer(&nearest, thaw__options_table[i].key);
     }
+    char alias[ALIAS_MAX];
+    for (size_t i = 0; i < thaw__options_n; i++)
+        for (const char *list = thaw__options_table[i].aliases; next_word(&list, alias);) {
+            thaw_nearest_offer(&nearest, alias);
+            if (nearest.best == alias) nearest.best = strcpy(word, alias);
+        }
+    thaw__foreign_offer(&nearest);
     return nearest.best;
 }
 
 static thaw_status fail_unknown(const char *name, const char *source, thaw_error *err) {
-    const char *key = suggest(name);
+    char word[ALIAS_MAX];
+    const char *key = suggest(name, word);
     if (key)
         return thaw_fail(err, THAW_ERR_USAGE, "%s: unknown option '%.120s'; did you mean '%s'?",
                          source, name, key);
