@@ -444,6 +444,21 @@ static void sigterm_drains(void **state) {
 }
 
 /* What a container gets: no arguments, a folder that cannot be written, the platform's variables. */
+/* Root may write anywhere, so that only another user shows that nothing is written. */
+static bool nobody_can_run(void) {
+    program p = {.as_nobody = true};
+    if (geteuid() != 0) return false;
+    program_run(&p, "--version");
+    bool can = p.code == 0;
+    program_free(&p);
+    if (!can)
+        print_message(
+            "SKIPPED: a model folder that cannot be written to, since user %d cannot run "
+            "the program\n",
+            PROGRAM_NOBODY);
+    return can;
+}
+
 static void as_the_platform_starts_it(void **state) {
     (void)state;
     find_pictures();
@@ -459,9 +474,9 @@ static void as_the_platform_starts_it(void **state) {
     enum { N = sizeof variables / sizeof *variables };
     tempdir_check(system("mkdir -p opt && cp -r run opt/model && chmod -R a-w,a+rX opt") == 0,
                   "opt");
+    program p = {.as_nobody = nobody_can_run()};
     for (int i = 0; i < N; i++)
         setenv(variables[i][0], variables[i][1], 1);
-    program p = {.as_nobody = geteuid() == 0};
     program_start(&p, "serve");
     for (int i = 0; i < N; i++)
         unsetenv(variables[i][0]);
