@@ -103,7 +103,8 @@ static bool is_empty(const char *folder) {
  * job, or another one, starts again: then what was computed and what was trained are in it. */
 static thaw_status set_checkpoints(const char *folder, thaw_options *options, thaw_log *log,
                                    thaw_error *err) {
-    if (!is_empty(folder) && (!thaw_options_is_set(options, "resume") || options->resume))
+    bool begun = !is_empty(folder);
+    if (begun && (!thaw_options_is_set(options, "resume") || options->resume))
         thaw_log_write(
             log, THAW_LOG_INFO,
             "resume: %s holds what an earlier job has computed; this one goes on from there",
@@ -113,7 +114,7 @@ static thaw_status set_checkpoints(const char *folder, thaw_options *options, th
     /* Files come back from S3 with the rights of whoever brings them, and the container is the job's. */
     if (!thaw_options_is_set(options, "cache.shared"))
         THAW_TRY(thaw_options_set(options, "cache.shared", "true", SOURCE, err));
-    if (thaw_options_is_set(options, "resume")) return THAW_OK;
+    if (!begun || thaw_options_is_set(options, "resume")) return THAW_OK;
     return thaw_options_set(options, "resume", "true", SOURCE, err);
 }
 
