@@ -152,7 +152,7 @@ def open_loop(port, requests, rate, seconds):
                 selector.register(c.socket, selectors.EVENT_READ, c)
             c.send(requests[sent % len(requests)], begin + sent / rate)
             sent += 1
-        if sum(codes.values()) == int(rate * seconds) or now - begin > seconds + 60:
+        if sent >= rate * seconds and sum(codes.values()) == sent or now - begin > seconds + 60:
             break
         wait = max(0, begin + sent / rate - time.monotonic()) if sent < rate * seconds else 1
         for key, _ in selector.select(wait):
