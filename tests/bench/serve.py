@@ -7,6 +7,7 @@ and whether memory grows.
 One thread speaks for all clients, with sockets and no HTTP library: what it takes from the server's cores is
 said. Needs Python's standard library alone; JSON on standard output.
 """
+import atexit
 import json
 import os
 import re
@@ -36,6 +37,7 @@ class Server:
         self.begin = time.monotonic()
         self.process = subprocess.Popen([thaw, "serve", run, "--serve.port=0", "--log=warn", *options],
                                         stdout=subprocess.PIPE, text=True)
+        atexit.register(self.process.kill)  # Also when the measurement fails.
         self.port = int(re.search(r":(\d+)/", self.process.stdout.readline()).group(1))
         while self.get("/ping")[0] != 200:
             time.sleep(0.002)
