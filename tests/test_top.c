@@ -22,7 +22,9 @@ typedef struct network {
     const thaw_cut *cut;
     thaw_arena arena;
     thaw_head head;
-    float *x; /* [N in whole lanes, D] */
+    int64_t hidden; /* Units of the head's hidden layer; 0: there is none. */
+    float dropout;  /* Of what the head reads, and of these. */
+    float *x;       /* [N in whole lanes, D] */
     int32_t label[N];
 } network;
 
@@ -59,7 +61,7 @@ static void fill(network *net, const thaw_backend *backend) {
     bool pooled = thaw_cut_is_map(&m->graph, last);
     const thaw_value *to = &m->graph.values[last->value];
     int64_t F = pooled ? thaw_value_channels(to) : last->elements;
-    assert_int_equal(thaw_head_init(&net->head, F, 0, K, 1, &net->arena, &err), THAW_OK);
+    assert_int_equal(thaw_head_init(&net->head, F, net->hidden, K, 1, &net->arena, &err), THAW_OK);
     for (int64_t i = 0; i < net->head.n_params; i++)
         net->head.params[i] = test_uniform(&random) / sqrtf((float)F);
     for (int64_t d = 0; d < F; d++) {
@@ -83,6 +85,8 @@ static thaw_top_spec spec_of(const network *net, thaw_norm norm) {
                            .pooled = thaw_cut_is_map(&net->model.graph, last),
                            .norm = norm,
                            .head = &net->head,
+                           .dropout = net->dropout,
+                           .hidden_dropout = net->dropout,
                            .lane = LANE,
                            .most_lanes = 2};
 }
@@ -119,9 +123,11 @@ static double slope_along(thaw_top *top, const network *net, const thaw_segment 
     return (loss[1] - loss[0]) / (2 * h);
 }
 
-static void expect_gradient(const char *name, int cut, thaw_norm norm,
-                            const thaw_backend *backend) {
+static void expect_gradient_with(float dropout, int64_t hidden, const char *name, int cut,
+                                 thaw_norm norm, const thaw_backend *backend) {
     network net = open_network(name, cut);
+    net.dropout = dropout;
+    net.hidden = hidden;
     fill(&net, backend);
     thaw_error err = {0};
     thaw_top *top;
@@ -160,6 +166,11 @@ static void expect_gradient(const char *name, int cut, thaw_norm norm,
     }
     thaw_top_free(top);
     close_network(&net);
+}
+
+static void expect_gradient(const char *name, int cut, thaw_norm norm,
+                            const thaw_backend *backend) {
+    expect_gradient_with(0, 0, name, cut, norm, backend);
 }
 
 /* Outside of training every BN mode is the frozen network: what the trunk computes up to the head. */
@@ -315,6 +326,69 @@ static void shared_gradients(void **state) {
     tempdir_remove(&place);
 }
 
+/* The scores of a training step in lanes of so many pictures, with a mask of this number; those outside of
+ * training, which has none, into `clean`. */
+static void masked_scores(const network *net, const thaw_backend *backend, int64_t lane,
+                          uint64_t mask, float *logits, float *clean) {
+    thaw_error err = {0};
+    thaw_top *top;
+    thaw_top_spec spec = spec_of(net, THAW_NORM_FROZEN);
+    spec.lane = lane;
+    spec.most_lanes = N;
+    if (thaw_top_create(&top, &spec, backend, &err) != THAW_OK) fail_msg("%s", err.text);
+    float loss[2 * LANE], *gradient = malloc((size_t)thaw_top_params(top)->n * sizeof *gradient);
+    thaw_top_batch batch = {.M = N,
+                            .x = net->x,
+                            .label = net->label,
+                            .norm = N,
+                            .dropout = thaw_rng_open(1, THAW_RNG_DROPOUT, mask),
+                            .logits = logits,
+                            .loss = loss};
+    assert_int_equal(thaw_top_gradient(top, &batch, gradient, &err), THAW_OK);
+    assert_int_equal(thaw_top_forward(top, N, net->x, clean, &err), THAW_OK);
+    free(gradient);
+    thaw_top_free(top);
+}
+
+/* Dropout leaves out, in training alone, another share in each step and the same one whatever the lanes;
+ * the mean over many steps is what it would be without. Its gradient is that of the scores it makes. */
+static void dropout_leaves_out(void **state) {
+    (void)state;
+    enum { STEPS = 400, SCORES = N * K };
+    thaw_backend backend;
+    thaw_error err = {0};
+    assert_int_equal(thaw_backend_open(&backend, "cpu", 2, &err), THAW_OK);
+    network net = open_network("mobilenetv2_9_bn", 6);
+    net.dropout = 0.25f;
+    fill(&net, &backend);
+    float plain[2 * LANE * K], one[2 * LANE * K], other[2 * LANE * K], clean[2 * LANE * K];
+    double mean[SCORES] = {0}, square[SCORES] = {0};
+    for (uint64_t step = 0; step < STEPS; step++) {
+        masked_scores(&net, &backend, LANE, step, one, clean);
+        for (int i = 0; i < SCORES; i++) {
+            mean[i] += one[i] / STEPS;
+            square[i] += (double)one[i] * one[i] / STEPS;
+        }
+    }
+    masked_scores(&net, &backend, 1, STEPS - 1, other, clean);
+    assert_memory_equal(one, other, SCORES * sizeof *one);
+    net.dropout = 0;
+    masked_scores(&net, &backend, LANE, 0, plain, other);
+    assert_memory_equal(plain, clean, SCORES * sizeof *plain);
+    assert_memory_equal(plain, other, SCORES * sizeof *plain);
+    for (int i = 0; i < SCORES; i++) {
+        double deviation = sqrt(square[i] - mean[i] * mean[i]);
+        assert_true(deviation > 1e-3 * fabs(mean[i]));
+        if (fabs(mean[i] - plain[i]) > 5 * deviation / sqrt(STEPS))
+            fail_msg("the mean of score %d is %g, not %g", i, mean[i], (double)plain[i]);
+    }
+    close_network(&net);
+    expect_gradient_with(0.25f, 0, "mobilenetv2_9_bn", 4, THAW_NORM_FULL, &backend);
+    expect_gradient_with(0.25f, 0, "vgg_17_bn", 4, THAW_NORM_FROZEN, &backend);
+    expect_gradient_with(0.25f, 8, "resnet_13_bn", 4, THAW_NORM_AFFINE, &backend);
+    thaw_backend_close(&backend);
+}
+
 /* One thread, two, and lanes that wait for each other: the same bits. */
 static void threads_do_not_change_bits(void **state) {
     (void)state;
@@ -422,7 +496,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_of_networks),      cmocka_unit_test(shared_gradients),
         cmocka_unit_test(threads_do_not_change_bits), cmocka_unit_test(what_is_frozen_stays),
-        cmocka_unit_test(what_does_not_fit_is_said),
+        cmocka_unit_test(what_does_not_fit_is_said),  cmocka_unit_test(dropout_leaves_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

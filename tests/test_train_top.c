@@ -89,7 +89,8 @@ static int run_in_parts(const char *out, const char *options, int signal, int ms
 static void a_resumed_run_ends_bit_equal(void **state) {
     (void)state;
     program p = {0};
-    static const char options[] = "--top.norm=affine --top.ema=0.9 --top.mixup=0.3 --views=2";
+    static const char options[] =
+        "--top.norm=affine --top.ema=0.9 --top.mixup=0.3 --top.dropout=0.2 --views=2";
     program_expect_ok(&p, TOP_LINE "--top.epochs=6 --out=whole %s", options);
     program_free(&p);
     static const struct {

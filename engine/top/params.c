@@ -39,6 +39,7 @@ typedef struct maker {
     const thaw_program *program;
     thaw_norm norm;
     int first_trained, first_head;
+    int head_layers; /* That have had their rules. */
     int *segment_of; /* For each value of the graph; -1: none. */
     int *trained;    /* How often each value is read to be trained. */
     thaw_arena *arena;
@@ -91,9 +92,8 @@ static source source_of(maker *m, const thaw_origin *origin, int64_t n, const fl
 }
 
 /* From the head's own layer, which has no place in the file yet. */
-static source head_source(maker *m, int step, const char *what, int64_t n, const float *from,
-                          bool decays) {
-    const char *name = thaw_arena_printf(m->arena, "head.%d.%s", step - m->first_head, what);
+static source head_source(maker *m, const char *what, int64_t n, const float *from, bool decays) {
+    const char *name = thaw_arena_printf(m->arena, "head.%d.%s", m->head_layers, what);
     thaw_segment *s = new_segment(m, name ? name : what, n);
     s->node = m->graph->n_nodes;
     s->decays = decays;
@@ -160,8 +160,9 @@ static void add_layer(maker *m, int index) {
     const thaw_conv_shape *c = &step->conv;
     int64_t each = c->C / c->G * c->window.R * c->window.S, n = c->K * each;
     if (index >= m->first_head) {
-        copy_rule(m, head_source(m, index, "weight", n, step->w, true), c->K, each, &place->w);
-        copy_rule(m, head_source(m, index, "bias", c->K, step->b, false), c->K, 1, &place->b);
+        copy_rule(m, head_source(m, "weight", n, step->w, true), c->K, each, &place->w);
+        copy_rule(m, head_source(m, "bias", c->K, step->b, false), c->K, 1, &place->b);
+        m->head_layers++;
         return;
     }
     source w = source_of(m, &o->w, n, step->w, true);
@@ -267,7 +268,7 @@ static void read_values(const maker *m) {
 thaw_status thaw_params_init(thaw_params *params, const thaw_graph *graph, int to,
                              const thaw_program *program, thaw_norm norm, int first_trained,
                              int first_head, thaw_arena *arena, thaw_error *err) {
-    maker m = {params, graph, program, norm, first_trained, first_head, NULL, NULL, arena, err};
+    maker m = {params, graph, program, norm, first_trained, first_head, 0, NULL, NULL, arena, err};
     size_t most = 4 * (size_t)program->n_steps + 4, n_values = (size_t)graph->n_values;
     *params = (thaw_params){.segments = thaw_arena_array(arena, most, sizeof(thaw_segment)),
                             .places = thaw_arena_array(arena, most, sizeof(thaw_step_place)),

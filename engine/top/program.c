@@ -20,6 +20,14 @@ typedef struct backward_act {
     thaw_port *from, *to; /* SUM, COPY */
 } backward_act;
 
+/* A step `load` of the head that takes a mask, by which the next one multiplies. */
+typedef struct mask_step {
+    int step;
+    float rate;
+} mask_step;
+
+enum { MOST_MASKS = 2 };
+
 /* One lane's program. */
 typedef struct instance {
     thaw_arena arena; /* Steps, ports, states. */
@@ -47,6 +55,9 @@ struct thaw_top {
     instance *instances;
     int n_instances;
     int features_step; /* Which makes what the head reads. */
+    int first_head;    /* From here on dense steps are the head's. */
+    mask_step masks[MOST_MASKS];
+    int n_masks;
     thaw_top_size size;
     float *sum; /* Gradients of the steps' block, of all lanes. */
     int lanes;  /* Of the last gradient. */
@@ -77,7 +88,25 @@ static thaw_step *append(thaw_program *p, thaw_step_kind kind, const char *name,
     return step;
 }
 
-static thaw_status append_head(const thaw_top *top, instance *in, thaw_error *err) {
+/* Dropout of what the last step made: a product with a mask. */
+static thaw_status append_dropout(thaw_top *top, instance *in, float rate, thaw_error *err) {
+    thaw_program *p = &in->program;
+    if (rate <= 0) return THAW_OK;
+    thaw_port *x = p->steps[p->n_steps - 1].out;
+    thaw_port shape = {.N = x->N, .H = x->H, .W = x->W, .C = x->C};
+    thaw_step *mask = append(p, THAW_STEP_load, "dropout", shape, &in->arena);
+    thaw_step *product = append(p, THAW_STEP_mul, "dropout", shape, &in->arena);
+    if (!mask || !product) return no_memory(err);
+    mask->n_in = 0;
+    product->n_in = 2;
+    product->in[0] = x;
+    product->in[1] = mask->out;
+    if (in == top->instances)
+        top->masks[top->n_masks++] = (mask_step){(int)(mask - p->steps), rate};
+    return THAW_OK;
+}
+
+static thaw_status append_head(thaw_top *top, instance *in, thaw_error *err) {
     thaw_program *p = &in->program;
     const thaw_head *head = &top->head;
     const thaw_port *x = p->steps[p->n_steps - 1].out;
@@ -90,6 +119,8 @@ static thaw_status append_head(const thaw_top *top, instance *in, thaw_error *er
     /* A vector, too, whose channels may lie in blocks: features are handed out from here. */
     thaw_port flat = {.N = N, .H = 1, .W = 1, .C = x->C * x->H * x->W};
     if (!append(p, THAW_STEP_reshape, "flatten", flat, &in->arena)) return no_memory(err);
+    top->features_step = p->n_steps - 1;
+    THAW_TRY(append_dropout(top, in, top->spec.dropout, err));
     if (head->mean) {
         thaw_port same = {.N = N, .H = 1, .W = 1, .C = head->layers[0].D};
         float *shift = thaw_arena_array(&in->arena, (size_t)same.C, sizeof *shift);
@@ -100,6 +131,7 @@ static thaw_status append_head(const thaw_top *top, instance *in, thaw_error *er
         step->scale = head->scale;
         step->shift = shift;
     }
+    top->first_head = p->n_steps;
     for (int i = 0; i < head->n_layers; i++) {
         const thaw_layer *layer = &head->layers[i];
         thaw_port rows = {.N = N, .H = 1, .W = 1, .C = layer->K};
@@ -116,8 +148,9 @@ static thaw_status append_head(const thaw_top *top, instance *in, thaw_error *er
                                        .window = {1, 1, 1, 1, 1, 1, 0, 0, 0, 0}};
         step->w = layer->w;
         step->b = layer->b;
-        if (i + 1 < head->n_layers)
-            step->epilogue = (thaw_epilogue){.act = THAW_ACT_CLIP, .b = INFINITY};
+        if (i + 1 == head->n_layers) break;
+        step->epilogue = (thaw_epilogue){.act = THAW_ACT_CLIP, .b = INFINITY};
+        THAW_TRY(append_dropout(top, in, top->spec.hidden_dropout, err));
     }
     return THAW_OK;
 }
@@ -129,7 +162,6 @@ static thaw_status lower(thaw_top *top, instance *in, thaw_error *err) {
                             &in->program, err));
     thaw_program *p = &in->program;
     THAW_TRY(append_head(top, in, err));
-    top->features_step = p->n_steps - 1 - top->head.n_layers - (top->head.mean ? 1 : 0);
     for (int i = 0; i < p->n_ports; i++)
         p->ports[i].dtype = THAW_F32;
     size_t n = (size_t)p->n_steps, inputs = 0;
@@ -527,9 +559,8 @@ static thaw_status create(thaw_top *top, thaw_error *err) {
     if (!top->instances) return no_memory(err);
     THAW_TRY(lower(top, &top->instances[0], err));
     const thaw_program *p = &top->instances[0].program;
-    int first_dense = p->n_steps - top->head.n_layers;
     THAW_TRY(thaw_params_init(&top->params, spec->graph, spec->to, p, spec->norm,
-                              spec->first_trained, first_dense, &top->arena, err));
+                              spec->first_trained, top->first_head, &top->arena, err));
     top->sum = thaw_arena_array(&top->arena, (size_t)top->params.n_steps, sizeof(float));
     if (!top->sum) return no_memory(err);
     slots(top)->side_by_side(1, make_first, top);
@@ -644,13 +675,36 @@ typedef struct pass {
     int first;     /* The wave's first lane. */
 } pass;
 
-static thaw_status run_forward(thaw_top *top, instance *in, int last, bool training) {
+/* Fills the mask that step i takes, if it is one: for the pictures of a batch from number `at` on, or,
+ * outside of training (NULL), with ones. */
+static void draw_mask(const thaw_top *top, const instance *in, int i, const thaw_top_batch *batch,
+                      int64_t at) {
+    const thaw_port *port = in->program.steps[i].out;
+    int64_t each = port->H * port->W * port->C;
+    float *mask = port->data;
+    for (int k = 0; k < top->n_masks; k++) {
+        if (top->masks[k].step != i) continue;
+        for (int64_t j = 0; j < port->N * each; j++)
+            mask[j] = 1;
+        for (int64_t row = 0; batch && row < port->N; row++) {
+            thaw_rng rng = batch->dropout;
+            rng.stream ^= (uint64_t)(k + 1) << 40;
+            rng.counter = (uint64_t)(at + row) * (uint64_t)((each + 3) / 4);
+            rng.left = 0;
+            thaw_rng_dropout(&rng, each, top->masks[k].rate, mask + row * each);
+        }
+    }
+}
+
+static thaw_status run_forward(thaw_top *top, instance *in, int last, const thaw_top_batch *batch,
+                               int64_t at) {
     thaw_run_context context = {.stream = top->backend->stream,
                                 .workspace = in->workspace,
-                                .training = training,
+                                .training = batch != NULL,
                                 .err = &in->error};
     for (int i = 0; i <= last; i++) {
         const thaw_step *step = &in->program.steps[i];
+        draw_mask(top, in, i, batch, at);
         int code = top->backend->kernels->trunk[step->kind].run(step, &context);
         if (code) return refused(top, step, code, &in->error);
     }
@@ -709,7 +763,7 @@ static void run_lane(void *context, int i) {
     memset(x + n * D, 0, (size_t)((lane - n) * D) * sizeof *x);
     in->program.steps[0].out->data = x;
     int last = p->features ? top->features_step : in->program.n_steps - 1;
-    if (run_forward(top, in, last, p->batch != NULL) != THAW_OK) return;
+    if (run_forward(top, in, last, p->batch, at) != THAW_OK) return;
     if (p->batch) {
         take_loss(top, in, p->batch, at, n);
         run_backward(top, in);

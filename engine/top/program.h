@@ -23,8 +23,11 @@ typedef struct thaw_top_spec {
     thaw_norm norm;
     int first_trained; /* The first node of the graph that is trained; n_nodes: the head alone. */
     const thaw_head *head; /* Its scale, its layers and their values. */
-    int64_t lane;          /* Pictures of a lane. */
-    int most_lanes;        /* Of a batch: more instances are not made. */
+    /* Share of what the head reads, and of its hidden units, that each step of training leaves out
+     * (Srivastava et al. 2014); the rest is scaled up. 0: none. */
+    float dropout, hidden_dropout;
+    int64_t lane;   /* Pictures of a lane. */
+    int most_lanes; /* Of a batch: more instances are not made. */
 } thaw_top_spec;
 
 typedef struct thaw_top_size {
@@ -63,9 +66,10 @@ typedef struct thaw_top_batch {
     const float *share;        /* with the first one's share of each picture. */
     const float *class_weight; /* NULL: ones. */
     float smoothing;
-    float norm;    /* What the sum of losses is divided by. */
-    float *logits; /* [M, K] receives the scores, before the update. */
-    float *loss;   /* [M] */
+    float norm;       /* What the sum of losses is divided by. */
+    thaw_rng dropout; /* Decides what is left out, each picture by its place in the batch. */
+    float *logits;    /* [M, K] receives the scores, before the update. */
+    float *loss;      /* [M] */
 } thaw_top_batch;
 
 /* gradient[n of params] = that of the sum of losses / norm, in the segments' layout. */

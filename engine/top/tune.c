@@ -336,6 +336,7 @@ static thaw_status take_step(tuner *t, int64_t M, double lr, int64_t epoch, thaw
                             .class_weight = t->class_weight,
                             .smoothing = (float)o->label_smoothing,
                             .norm = (float)weight,
+                            .dropout = rng,
                             .logits = t->logits,
                             .loss = t->loss};
     THAW_TRY(thaw_top_gradient(t->top, &batch, t->gradient, err));
@@ -526,6 +527,8 @@ static thaw_top_spec top_spec(const thaw_tune_job *job, const thaw_head *head, i
                            .norm = o->norm,
                            .first_trained = first_trained,
                            .head = head,
+                           .dropout = (float)o->dropout,
+                           .hidden_dropout = (float)job->head.options.dropout,
                            .lane = lane,
                            .most_lanes = (int)((o->batch + lane - 1) / lane)};
 }

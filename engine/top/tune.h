@@ -53,6 +53,7 @@ typedef struct thaw_tune_options {
     double ema;    /* Weight of the past in a running average of the weights, which is kept instead;
                            * 0: none. */
     double mixup;  /* Beta(a, a) mixes pairs of rows (Zhang et al. 2018); 0: none. */
+    double dropout; /* Share of what the head reads that each step leaves out; 0: none. */
     double label_smoothing;
     thaw_class_weights class_weights;
     thaw_sampling sampling;
@@ -70,6 +71,7 @@ typedef struct thaw_tune_options {
     X(clip, 0, 1e6)             \
     X(ema, 0, 0.99999)          \
     X(mixup, 0, 10)             \
+    X(dropout, 0, 0.95)         \
     X(epochs, 1, 100000)        \
     X(batch, 1, 65536)          \
     X(patience, 0, 100000)

@@ -212,7 +212,7 @@ typedef struct thaw_options {
         thaw_norm norm;
         thaw_optimizer optimizer;
         int64_t epochs, batch, patience;
-        double lr, momentum, weight_decay, stage_factor, warmup, clip, ema, mixup;
+        double lr, momentum, weight_decay, stage_factor, warmup, clip, ema, mixup, dropout;
         thaw_schedule_kind schedule;
         thaw_sampling sampling;
     } top;

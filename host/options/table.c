@@ -322,6 +322,10 @@ const thaw__option thaw__options_table[] = {
     {.key = "top.mixup", .used_by = TRAIN, NUMBER(top.mixup), .fallback = "0", TUNE_RANGE(mixup),
      .help = "Mixes pairs of pictures, as they are at the cut, and their labels, in shares drawn from "
              "Beta(a, a) with this a; 0 mixes none."},
+    {.key = "top.dropout", .used_by = TRAIN, NUMBER(top.dropout), .fallback = "0",
+     TUNE_RANGE(dropout),
+     .help = "Share of the features before the head that is left out in a training step, while layers "
+             "below it are trained, too; a Dropout in the file passes on what it gets."},
     {.key = "top.sampling", .used_by = TRAIN,
      CHOICE(top.sampling, thaw_sampling, THAW_SAMPLING_LIST), .fallback = "all",
      .help = "all: each picture once an epoch; balanced: as many draws, each of a class that is as "

@@ -28,6 +28,7 @@ static thaw_tune_options tune_options(const thaw_options *o, thaw_recipe recipe,
     t.clip = o->top.clip;
     t.ema = o->top.ema;
     t.mixup = o->top.mixup;
+    t.dropout = o->top.dropout;
     t.sampling = o->top.sampling;
     t.patience = o->top.patience;
     t.label_smoothing = o->head.label_smoothing;

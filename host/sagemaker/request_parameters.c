@@ -122,6 +122,7 @@ static thaw_status suggest_axes(thaw_options *options, thaw_error *err) {
         {"top.weight_decay", "1e-6..0.01"},
         {"top.batch", "16..128"},
         {"top.mixup", "0..0.4"},
+        {"top.dropout", "0..0.5"},
     };
     options->axes.allowed = true;
     for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
