@@ -169,16 +169,19 @@ static thaw_status take_buffers(tuner *t, thaw_error *err) {
     return thaw_metrics_init(&t->validation, K, 0, t->arena, err);
 }
 
-/* Rows of each class one after the other. */
+/* Rows of each class one after the other, each class's in their order. */
 static void sort_by_class(tuner *t) {
     const thaw_rows *rows = t->job->train;
-    int64_t K = t->job->head.K, *start = t->class_start, n = 0;
-    for (int64_t k = 0; k < K; k++) {
-        start[k] = n;
-        for (int64_t i = 0; i < rows->n; i++)
-            if (rows->label[i] == k) t->by_class[n++] = i;
-    }
-    start[K] = n;
+    int64_t K = t->job->head.K, *start = t->class_start;
+    for (int64_t k = 0; k <= K; k++)
+        start[k] = 0;
+    for (int64_t i = 0; i < rows->n; i++)
+        start[rows->label[i]]++;
+    /* Each begins where the one before ends, and is filled from its end. */
+    for (int64_t k = 1; k <= K; k++)
+        start[k] += start[k - 1];
+    for (int64_t i = rows->n - 1; i >= 0; i--)
+        t->by_class[--start[rows->label[i]]] = i;
 }
 
 /* ---- an epoch's rows ------------------------------------------------------------------------ */
