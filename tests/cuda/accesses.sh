@@ -46,6 +46,6 @@ while IFS='|' read -r name sm narrow_stores narrow_loads; do
         fi
         break
     done
-done < <(find "$build" -path '*thaw_kernels_cuda*' -regex '.*/\(conv\|separable\|depthwise\|pool\|layout\|layer_norm\|elementwise\).cu.o' | while read -r object; do count "$object"; done)
+done < <(find "$build" -path '*thaw_kernels_cuda*' -regex '.*/\(conv_[a-z0-9]*\|separable\|depthwise\|pool\|layout\|layer_norm\|elementwise\).cu.o' | while read -r object; do count "$object"; done)
 echo "accesses: $kernels kernels compared, $failed failed"
 [ "$failed" -eq 0 ] && [ "$kernels" -gt 0 ]

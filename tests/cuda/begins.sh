@@ -13,4 +13,4 @@ awk '
         inside = 0
     }
     END { printf "begins: %d kernels, %d failed\n", kernels, failed; exit failed > 0 || kernels == 0 }
-' "$1"/kernels/cuda/*.cu
+' "$1"/kernels/cuda/*.cu "$1"/kernels/cuda/*.cuh
