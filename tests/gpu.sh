@@ -242,6 +242,7 @@ test_stem_gpu|resnet, even|f16
 test_pool_gpu|max|f16
 test_elementwise_gpu||f16
 test_layout_gpu||f16
+test_maps_gpu||f16
 test_gather_gpu||f32
 test_head_step_gpu||f32
 test_optimizer_gpu||f32

@@ -265,9 +265,49 @@ int cuda_shuffle(thaw_cuda_launch *launch, int64_t pixels, int64_t C, int64_t gr
 int cuda_pad(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
              const thaw_window *window, thaw_dtype dtype, const void *x, void *y);
 
-/* y: [N, C H W padded to 8], in ONNX's order. */
-int cuda_flatten(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
+/* Both tensors' numbers in ONNX's order: y's axes are x's, permuted; a reshape is one axis of them all. */
+struct thaw_cuda_rearrange {
+    int64_t N, H, W, C, P, Q, K; /* x: [N,H,W,Cp], y: [N,P,Q,Kp]; H W C = P Q K below 2^31. */
+    thaw_permutation axes;
+    thaw_dtype dtype;
+    const void *x;
+    void *y;
+};
+int cuda_rearrange(thaw_cuda_launch *launch, const thaw_cuda_rearrange *rearrange);
+
+/* w: float [pixels, Cp]; y: [N, pixels, Cp]. */
+int cuda_constant(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C, thaw_dtype dtype,
+                  const float *w, void *y);
+
+/* A place that a row or column of y takes from, and its weight. */
+struct thaw_cuda_tap {
+    int32_t from;
+    float weight;
+};
+
+struct thaw_cuda_resample {
+    int64_t N, H, W, C, P, Q; /* x: [N,H,W,Cp], y: [N,P,Q,Cp] */
+    thaw_dtype dtype;
+    const thaw_cuda_tap *rows, *columns; /* [P][n_rows], [Q][n_columns] */
+    int64_t n_rows, n_columns;
+    const void *x;
+    void *y;
+};
+int cuda_resample(thaw_cuda_launch *launch, const thaw_cuda_resample *resample);
+
+/* x, y: [pixels, Cp], over channels c, c + groups, ... each. */
+int cuda_softmax(thaw_cuda_launch *launch, int64_t pixels, int64_t C, int64_t groups,
                  thaw_dtype dtype, const void *x, void *y);
+
+/* a: [N,H,J,Cp], b: [N,J,W,Cp], y: [N,H,W,Cp]. */
+int cuda_matmul(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t J, int64_t W, int64_t C,
+                thaw_dtype dtype, const void *a, const void *b, void *y);
+
+/* x, y: [N, pixels, Cp]; gamma, beta: float [Cp]; workspace: cuda_group_norm_workspace bytes, any content. */
+size_t cuda_group_norm_workspace(int64_t N, int64_t C);
+int cuda_group_norm(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C, int64_t groups,
+                    float eps, thaw_dtype dtype, const void *x, const float *gamma,
+                    const float *beta, float *workspace, void *y);
 
 /* x, y: [pixels, Cp]; gamma, beta: float [Cp]. */
 int cuda_layer_norm(thaw_cuda_launch *launch, int64_t pixels, int64_t C, float eps,

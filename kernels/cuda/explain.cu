@@ -45,6 +45,9 @@ static work work_of(const thaw_step *step, const step_state *state) {
         w.bytes += filter_elements(s) * each;
         w.flop += conv_flop(s);
     }
+    if (step->kind == THAW_STEP_matmul)
+        w.flop += 2 * (double)(step->out->N * step->out->H * step->out->W * step->out->C) *
+                  (double)step->in[0]->W;
     if (state->is_separable) w.flop += conv_flop(state->depthwise.shape);
     if (step->kind == THAW_STEP_export)
         w.bytes += (double)(step->out->N * step->out->H * step->out->W * step->out->C) * 4 -
@@ -77,6 +80,14 @@ static const char *plain_kernel(thaw_step_kind kind) {
             return "pool";
         case THAW_STEP_layer_norm:
             return "layer norm";
+        case THAW_STEP_group_norm:
+            return "group norm";
+        case THAW_STEP_softmax:
+            return "softmax";
+        case THAW_STEP_matmul:
+            return "products of maps";
+        case THAW_STEP_resample:
+            return "resample";
         case THAW_STEP_global_mean:
             return "global mean";
         case THAW_STEP_act:

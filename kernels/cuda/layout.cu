@@ -5,7 +5,8 @@
  *     channels:  y[..., to + i] = x[..., from + i]: concat, one input a launch, and slice
  *     shuffle:   y[..., i groups + g] = x[..., g each + i]: ShuffleNet's, `each` channels a group
  *     pad:       x inside a border of zeros
- *     flatten:   y[n, (c H + h) W + w] = x[n,h,w,c]: ONNX's order
+ *     rearrange: y's axes are x's, permuted, both in ONNX's order; without a permutation a reshape
+ *     constant:  y[n] = w: the same numbers for each picture
  *
  * All but the first two take x and y NHWC with channels padded to 8, of one type. Memory-bound: a
  * thread moves 16 bytes where offsets are multiples of 8 channels, single elements elsewhere.
@@ -114,18 +115,55 @@ __global__ void __launch_bounds__(LAYOUT_THREADS)
            inside ? load8(x + ((((int64_t)n * H + h) * W + w) * by_vectors.d + v) * 8) : zeros);
 }
 
+/* A tensor N,H,W,Cp of which an element is found by its number in ONNX's order, and the other way. */
+struct ordered_map {
+    int64_t pixels, Cp;
+    divisor by_pixels, by_Cp;
+};
+
+/* y's axes, in ONNX's order: how many there are of each, and how far apart in x. */
+struct axis_walk {
+    int n;
+    divisor by[THAW_MAX_AXES];
+    uint32_t apart[THAW_MAX_AXES];
+};
+
 /* Thread: one element of y, padding included. */
 template <class T>
 __global__ void __launch_bounds__(LAYOUT_THREADS)
-    flatten_kernel(const T *x, T *y, int64_t total, int64_t pixels, int64_t C, int64_t Cp,
-                   int64_t row) {
+    rearrange_kernel(const T *x, T *y, int64_t total, ordered_map from, ordered_map to,
+                     int64_t to_C, axis_walk axes) {
     begin_kernel();
     for (int64_t i = thread_number(); i < total; i += (int64_t)gridDim.x * LAYOUT_THREADS) {
-        int64_t n = i / row, at = i - n * row, c = at / pixels;
+        int64_t n = i / (to.pixels * to.Cp);
+        uint32_t at = (uint32_t)(i - n * to.pixels * to.Cp), pixel = divide(at, to.by_Cp);
+        uint32_t c = at - pixel * to.by_Cp.d;
         T v = {};
-        if (c < C) v = x[(n * pixels + at - c * pixels) * Cp + c];
+        if (c < to_C) {
+            uint32_t left = c * to.by_pixels.d + pixel, place = 0;
+#pragma unroll
+            for (int k = THAW_MAX_AXES - 1; k >= 0; k--) {
+                if (k >= axes.n) continue;
+                uint32_t outer = divide(left, axes.by[k]);
+                place += (left - outer * axes.by[k].d) * axes.apart[k];
+                left = outer;
+            }
+            uint32_t channel = divide(place, from.by_pixels);
+            v = x[(n * from.pixels + place - channel * from.by_pixels.d) * from.Cp + channel];
+        }
         y[i] = v;
     }
+}
+
+/* Thread: 8 channels. each: vectors of a picture. */
+template <class T>
+__global__ void __launch_bounds__(LAYOUT_THREADS)
+    constant_kernel(const float *w, T *y, int64_t total, divisor each) {
+    begin_kernel();
+    int64_t i = thread_number();
+    if (i >= total) return;
+    int64_t at = i - (int64_t)divide((uint32_t)i, each) * each.d;
+    store8(y + i * 8, load8(w + at * 8));
 }
 
 /* Blocks that are enough to fill any GPU; the kernels walk on from there. */
@@ -223,13 +261,36 @@ int cuda_pad(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t 
     });
 }
 
-int cuda_flatten(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
-                 thaw_dtype dtype, const void *x, void *y) {
-    int64_t row = padded_channels(C * H * W), total = N * row;
+static ordered_map map_of(int64_t H, int64_t W, int64_t C) {
+    int64_t Cp = padded_channels(C);
+    return {H * W, Cp, make_divisor((uint32_t)(H * W)), make_divisor((uint32_t)Cp)};
+}
+
+int cuda_rearrange(thaw_cuda_launch *launch, const thaw_cuda_rearrange *r) {
+    const thaw_permutation &p = r->axes;
+    int64_t apart[THAW_MAX_AXES], step = 1, total = r->N * r->P * r->Q * padded_channels(r->K);
+    axis_walk axes = {};
+    for (int k = p.n - 1; k >= 0; step *= p.dims[k--])
+        apart[k] = step;
+    axes.n = p.n;
+    for (int k = 0; k < p.n; k++) {
+        axes.by[k] = make_divisor((uint32_t)p.dims[p.perm[k]]);
+        axes.apart[k] = (uint32_t)apart[p.perm[k]];
+    }
+    return with_type(r->dtype, [&](auto type) {
+        using T = decltype(type);
+        return launch_kernel(launch, "rearrange", rearrange_kernel<T>, walking_grid(total),
+                             LAYOUT_THREADS, 0, (const T *)r->x, (T *)r->y, total,
+                             map_of(r->H, r->W, r->C), map_of(r->P, r->Q, r->K), r->K, axes);
+    });
+}
+
+int cuda_constant(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C, thaw_dtype dtype,
+                  const float *w, void *y) {
+    int64_t each = pixels * (padded_channels(C) / 8), total = N * each;
     return with_type(dtype, [&](auto type) {
         using T = decltype(type);
-        return launch_kernel(launch, "flatten", flatten_kernel<T>, walking_grid(total),
-                             LAYOUT_THREADS, 0, (const T *)x, (T *)y, total, H * W, C,
-                             padded_channels(C), row);
+        return launch_kernel(launch, "constant", constant_kernel<T>, grid_for(total),
+                             LAYOUT_THREADS, 0, w, (T *)y, total, make_divisor((uint32_t)each));
     });
 }

@@ -491,7 +491,7 @@ static int mul_run(const thaw_step *step, const thaw_run_context *context) {
     return finish(cuda_mul(&launch, &p), launch, context);
 }
 
-/* affine, layer_norm. */
+/* affine, layer_norm, group_norm. */
 static int scaled_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
     int code = begin_reading(step, plan, err);
     if (code) return code;
@@ -559,18 +559,114 @@ static int pad_run(const thaw_step *step, const thaw_run_context *context) {
                   launch, context);
 }
 
-/* Of a picture's numbers only a vector is made. */
-static int reshape_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+static int rearrange_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
     const thaw_port *y = step->out;
-    if (y->H != 1 || y->W != 1) return refuse(step, err, "it makes another map of a map");
+    if (y->H * y->W * padded_channels(y->C) > INT32_MAX)
+        return refuse(step, err, "a picture has more than 2^31 - 1 numbers there");
     return begin_reading(step, plan, err);
 }
 
-static int flatten_run(const thaw_step *step, const thaw_run_context *context) {
-    const thaw_port *x = step->in[0];
+static int rearrange(const thaw_step *step, const thaw_permutation &axes,
+                     const thaw_run_context *context) {
+    const thaw_port *x = step->in[0], *y = step->out;
+    thaw_cuda_rearrange r = {x->N, x->H, x->W,     x->C,    y->H,   y->W,
+                             y->C, axes, x->dtype, x->data, y->data};
     thaw_cuda_launch launch = launch_on(step, context);
-    return finish(cuda_flatten(&launch, x->N, x->H, x->W, x->C, x->dtype, x->data, step->out->data),
+    return finish(cuda_rearrange(&launch, &r), launch, context);
+}
+
+static int transpose_run(const thaw_step *step, const thaw_run_context *context) {
+    return rearrange(step, step->axes, context);
+}
+
+static int reshape_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *x = step->in[0];
+    return rearrange(step, {1, {x->H * x->W * x->C}, {0}}, context);
+}
+
+static int constant_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    const thaw_port *y = step->out;
+    int code = begin_reading(step, plan, err);
+    if (code) return code;
+    int64_t C = y->C, Cp = padded_channels(C), pixels = y->H * y->W;
+    std::vector<float> padded((size_t)(pixels * Cp));
+    for (int64_t p = 0; p < pixels; p++)
+        memcpy(&padded[(size_t)(p * Cp)], step->w + p * C, (size_t)C * sizeof(float));
+    return keep(step, 0, padded.data(), padded.size() * sizeof(float), err);
+}
+
+static int constant_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *y = step->out;
+    thaw_cuda_launch launch = launch_on(step, context);
+    return finish(cuda_constant(&launch, y->N, y->H * y->W, y->C, y->dtype,
+                                (const float *)state_of(step)->constants[0], y->data),
                   launch, context);
+}
+
+static int group_norm_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    step->workspace_bytes = cuda_group_norm_workspace(step->out->N, step->out->C);
+    return scaled_prepare(step, plan, err);
+}
+
+static int group_norm_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *y = step->out;
+    const step_state *state = state_of(step);
+    thaw_cuda_launch launch = launch_on(step, context);
+    return finish(
+        cuda_group_norm(&launch, y->N, y->H * y->W, y->C, step->groups, step->epsilon, y->dtype,
+                        step->in[0]->data, (const float *)state->constants[0],
+                        (const float *)state->constants[1], (float *)context->workspace, y->data),
+        launch, context);
+}
+
+static int softmax_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *y = step->out;
+    thaw_cuda_launch launch = launch_on(step, context);
+    return finish(cuda_softmax(&launch, y->N * y->H * y->W, y->C, step->groups, y->dtype,
+                               step->in[0]->data, y->data),
+                  launch, context);
+}
+
+static int matmul_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *a = step->in[0], *b = step->in[1], *y = step->out;
+    thaw_cuda_launch launch = launch_on(step, context);
+    return finish(
+        cuda_matmul(&launch, y->N, y->H, a->W, y->W, y->C, y->dtype, a->data, b->data, y->data),
+        launch, context);
+}
+
+static int keep_taps(const thaw_step *step, int i, const thaw_taps &taps, int64_t places,
+                     thaw_error *err) {
+    std::vector<thaw_cuda_tap> all((size_t)(places * taps.n));
+    for (size_t k = 0; k < all.size(); k++)
+        all[k] = {taps.from[k], taps.weight[k]};
+    return keep(step, i, all.data(), all.size() * sizeof all[0], err);
+}
+
+static int resample_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    int code = begin_reading(step, plan, err);
+    if (!code) code = keep_taps(step, 0, step->rows, step->out->H, err);
+    return code ? code : keep_taps(step, 1, step->columns, step->out->W, err);
+}
+
+static int resample_run(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *x = step->in[0], *y = step->out;
+    const step_state *state = state_of(step);
+    thaw_cuda_resample r = {x->N,
+                            x->H,
+                            x->W,
+                            x->C,
+                            y->H,
+                            y->W,
+                            y->dtype,
+                            (const thaw_cuda_tap *)state->constants[0],
+                            (const thaw_cuda_tap *)state->constants[1],
+                            step->rows.n,
+                            step->columns.n,
+                            x->data,
+                            y->data};
+    thaw_cuda_launch launch = launch_on(step, context);
+    return finish(cuda_resample(&launch, &r), launch, context);
 }
 
 /* ---- the table ------------------------------------------------------------------------------ */
@@ -620,7 +716,13 @@ thaw_kernels make_cuda_table() {
     t.trunk[THAW_STEP_slice] = {begin_reading, slice_run, nullptr};
     t.trunk[THAW_STEP_shuffle] = {begin_reading, shuffle_run, nullptr};
     t.trunk[THAW_STEP_pad] = {begin_reading, pad_run, nullptr};
-    t.trunk[THAW_STEP_reshape] = {reshape_prepare, flatten_run, nullptr};
+    t.trunk[THAW_STEP_constant] = {constant_prepare, constant_run, step_release};
+    t.trunk[THAW_STEP_group_norm] = {group_norm_prepare, group_norm_run, step_release};
+    t.trunk[THAW_STEP_softmax] = {begin_reading, softmax_run, nullptr};
+    t.trunk[THAW_STEP_matmul] = {begin_reading, matmul_run, nullptr};
+    t.trunk[THAW_STEP_resample] = {resample_prepare, resample_run, step_release};
+    t.trunk[THAW_STEP_transpose] = {rearrange_prepare, transpose_run, nullptr};
+    t.trunk[THAW_STEP_reshape] = {rearrange_prepare, reshape_run, nullptr};
     t.head = &device_head_slots;
     t.top = thaw_cpu_kernels.top; /* Heads with a hidden layer, scoring: on the host's memory. */
     return t;

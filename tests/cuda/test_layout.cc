@@ -1,4 +1,4 @@
-/* What moves elements: import, export, concat, slice, shuffle, pad, flatten. All of it is exact but
+/* What moves elements: import, export, concat, slice, shuffle, pad, rearrange, constant. All of it is exact but
  * import's scaling, which is rounded once; LayerNorm stands here, too, at an NMSE of 1e-6 beyond
  * the rounding of its result.
  */
@@ -6,14 +6,15 @@
 
 using namespace thaw;
 
-enum layout_kind { IMPORT, EXPORT, CONCAT, SLICE, SHUFFLE, PAD, FLATTEN, NORM };
+enum layout_kind { IMPORT, EXPORT, CONCAT, SLICE, SHUFFLE, PAD, TURN, CONSTANT, NORM };
 
 struct layout_case {
     const char *name;
     layout_kind kind;
     int64_t N, H, W, C;
     int64_t more[3]; /* concat: channels of the other inputs; slice: from, count; shuffle: groups;
-                        pad: top, left, bottom (right is left + 1). */
+                        pad: top, left, bottom (right is left + 1); turn: H, W, C of y. */
+    thaw_permutation axes;
 };
 
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
@@ -41,8 +42,16 @@ static const layout_case cases[] = {
     {"shuffle 3", SHUFFLE, 1, 3, 4, 15, {3}},
     {"pad", PAD, 2, 3, 4, 17, {1, 2, 0}},
     {"pad of zero", PAD, 1, 3, 4, 8, {0, 0, 0}},
-    {"flatten", FLATTEN, 2, 3, 4, 17},
-    {"flatten 7x7", FLATTEN, 2, 7, 7, 12},
+    {"flatten", TURN, 2, 3, 4, 17, {1, 1, 204}, {1, {204}, {0}}},
+    {"flatten 7x7", TURN, 2, 7, 7, 12, {1, 1, 588}, {1, {588}, {0}}},
+    {"reshape", TURN, 2, 3, 4, 10, {5, 6, 4}, {1, {120}, {0}}},
+    {"reshape to one channel", TURN, 1, 2, 3, 17, {17, 6, 1}, {1, {102}, {0}}},
+    {"turn the picture", TURN, 2, 3, 5, 17, {5, 3, 17}, {3, {17, 3, 5}, {0, 2, 1}}},
+    {"channels become rows", TURN, 2, 3, 5, 17, {3, 17, 5}, {3, {17, 3, 5}, {2, 1, 0}}},
+    {"blocks", TURN, 2, 4, 6, 8, {2, 3, 32}, {5, {8, 2, 2, 3, 2}, {2, 4, 0, 1, 3}}},
+    {"heads", TURN, 1, 1, 9, 24, {9, 6, 4}, {3, {4, 6, 9}, {0, 2, 1}}},
+    {"constant", CONSTANT, 3, 4, 5, 17},
+    {"constant pixel", CONSTANT, 2, 1, 1, 8},
     {"norm 96", NORM, 2, 5, 3, 96},
     {"norm 1", NORM, 1, 2, 2, 1},
     {"norm 17", NORM, 1, 3, 3, 17},
@@ -141,12 +150,29 @@ static void pad(const layout_case &c, device_tensor<T> &x) {
 }
 
 template <class T>
-static void flatten(const layout_case &c, device_tensor<T> &x) {
-    device_tensor<T> y(c.N, 1, 1, c.H * c.W * c.C);
-    host_tensor want(c.N, 1, 1, c.H * c.W * c.C);
-    ref_reshape(&x.ref, &want.ref);
+static void turn(const layout_case &c, device_tensor<T> &x) {
+    device_tensor<T> y(c.N, c.more[0], c.more[1], c.more[2]);
+    host_tensor want(c.N, c.more[0], c.more[1], c.more[2]);
+    ref_transpose(&x.ref, &c.axes, &want.ref);
+    thaw_cuda_rearrange r = {c.N,       c.H,    c.W,      c.C,      c.more[0], c.more[1],
+                             c.more[2], c.axes, DTYPE<T>, x.data(), y.data()};
+    run_twice("y", y, want.ref, {0},
+              [&](thaw_cuda_launch *launch) { return cuda_rearrange(launch, &r); });
+}
+
+/* x's first picture stands for the numbers. */
+template <class T>
+static void constant(const layout_case &c, device_tensor<T> &x) {
+    int64_t pixels = c.H * c.W, Cp = padded_channels(c.C);
+    std::vector<float> w((size_t)(pixels * c.C)), padded((size_t)(pixels * Cp));
+    for (int64_t i = 0; i < pixels * c.C; i++)
+        w[(size_t)i] = padded[(size_t)(i / c.C * Cp + i % c.C)] = (float)x.values[(size_t)i];
+    device_array<float> from(padded);
+    device_tensor<T> y(c.N, c.H, c.W, c.C);
+    host_tensor want(c.N, c.H, c.W, c.C);
+    ref_constant(w.data(), &want.ref);
     run_twice("y", y, want.ref, {0}, [&](thaw_cuda_launch *launch) {
-        return cuda_flatten(launch, c.N, c.H, c.W, c.C, DTYPE<T>, x.data(), y.data());
+        return cuda_constant(launch, c.N, pixels, c.C, DTYPE<T>, from.data(), y.data());
     });
 }
 
@@ -209,8 +235,10 @@ static void run(const layout_case &c, T) {
                 });
         case PAD:
             return pad(c, x);
-        case FLATTEN:
-            return flatten(c, x);
+        case TURN:
+            return turn(c, x);
+        case CONSTANT:
+            return constant(c, x);
         case NORM:
             return norm(c, x, random);
     }

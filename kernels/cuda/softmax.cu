@@ -1,0 +1,62 @@
+/* Softmax over some of each pixel's channels.
+ *
+ *     y[m,c] = exp(x[m,c] - most) / sum of exp(x[m,k] - most),  k = c % groups, c % groups + groups, ...
+ *
+ * x, y: [pixels, Cp], channels padded to 8. ONNX Softmax 13: with groups = 1 over all channels, as attention
+ * weighs the places that it looks at; channels k, k + groups, ... are the entries of an axis in front of
+ * `groups` others, as of branches that a network weighs against each other. One group: a warp a pixel. More: a
+ * thread an entry of these others, whose neighbours read neighbours. Sums in a fixed order. Measured: not yet.
+ */
+#include <cuda_runtime.h>
+
+#include "common.cuh"
+#include "cuda_kernels.h"
+#include "index.h"
+#include "reduce.cuh"
+
+namespace thaw {
+
+enum { SOFTMAX_THREADS = 256 };
+
+/* LANES: 32, a warp a row; or 1, a thread. Row: channels g, g + groups, ... of a pixel; those who have the
+ * pixel's first row write its padding, too. */
+template <class T, int LANES>
+__global__ void __launch_bounds__(SOFTMAX_THREADS)
+    softmax_kernel(const T *x, T *y, int64_t rows, int64_t C, int64_t Cp, int64_t groups) {
+    begin_kernel();
+    int64_t i = ((int64_t)blockIdx.x * SOFTMAX_THREADS + threadIdx.x) / LANES;
+    int lane = (int)threadIdx.x % LANES;
+    if (i >= rows) return;
+    int64_t pixel = i / groups, g = i - pixel * groups;
+    const T *from = x + pixel * Cp;
+    T *to = y + pixel * Cp;
+    float most = -INFINITY, sum = 0;
+    for (int64_t c = g + lane * groups; c < C; c += LANES * groups)
+        most = fmaxf(most, value(from[c]));
+    if (LANES == 32) most = warp_max(most);
+    for (int64_t c = g + lane * groups; c < C; c += LANES * groups)
+        sum += __expf(value(from[c]) - most);
+    if (LANES == 32) sum = warp_sum(sum);
+    for (int64_t c = g + lane * groups; c < C; c += LANES * groups)
+        store(to + c, __expf(value(from[c]) - most) / sum);
+    if (g == 0 && C + lane < Cp) {
+        for (int64_t c = C + lane; c < Cp; c += LANES)
+            store(to + c, 0);
+    }
+}
+
+}  // namespace thaw
+
+using namespace thaw;
+
+int cuda_softmax(thaw_cuda_launch *launch, int64_t pixels, int64_t C, int64_t groups,
+                 thaw_dtype dtype, const void *x, void *y) {
+    int64_t rows = pixels * groups, lanes = groups == 1 ? 32 : 1;
+    dim3 grid((unsigned)ceil_div(rows * lanes, SOFTMAX_THREADS));
+    return with_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        return launch_kernel(
+            launch, "softmax", lanes == 32 ? softmax_kernel<T, 32> : softmax_kernel<T, 1>, grid,
+            SOFTMAX_THREADS, 0, (const T *)x, (T *)y, rows, C, padded_channels(C), groups);
+    });
+}
