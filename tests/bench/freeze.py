@@ -5,8 +5,9 @@ usage: freeze.py THAW TRAIN_TOP MODEL DATA [--threads=2] [--batch=64] [-- OPTION
 DATA holds train and test folders. `thaw bench freeze` runs first, with an empty cache and the options
 behind --. Then PyTorch trains two epochs at each of its depths: pictures decoded by Pillow in as many
 threads, one batch ahead, the frozen layers without gradients, channels_last. What all depths would take
-it is extrapolated from the second of them: epochs of the head and of what lies above the cut, times
-trainings; once more without those of the head where more is trained. It is said, not measured.
+it is extrapolated from the second of them: epochs of the head alone and of what lies above the cut, each at
+its own time, times trainings; once more without those of the head where more is trained. It is said, not
+measured. Processor seconds stand beside: a busy machine stretches them less.
 """
 import argparse
 import collections
@@ -14,6 +15,7 @@ import concurrent.futures
 import glob
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -39,8 +41,11 @@ def decode(path, side):
     return np.asarray(picture.crop((left, top, left + side, top + side)), np.float32) / 64 - 2
 
 
-def epochs_in_torch(task, files, labels, names, a, n_epochs=2):
-    """Seconds of each of n_epochs epochs from pixels: the tensors in names and a head are trained."""
+Seconds = collections.namedtuple("Seconds", "wall processor")
+
+
+def epoch_in_torch(task, files, labels, names, a, n_epochs=2):
+    """Seconds of the last of n_epochs epochs from pixels: the tensors in names and a head are trained."""
     module = onnx_torch.OnnxModule(task.features)
     for name in names:
         attribute = module.values[name]
@@ -50,10 +55,10 @@ def epochs_in_torch(task, files, labels, names, a, n_epochs=2):
     head = torch.nn.Linear(task.d, int(max(labels)) + 1)
     trained = [p for p in module.parameters()] + [*head.parameters()]
     optimizer = torch.optim.SGD(trained, lr=1e-3, momentum=0.9)
-    side, seconds = task.pixels.shape[1], []
+    side = task.pixels.shape[1]
     with concurrent.futures.ThreadPoolExecutor(a.threads) as pool:
         for epoch in range(n_epochs):
-            start = time.perf_counter()
+            start, worked = time.perf_counter(), time.process_time()
             order = np.random.default_rng(epoch).permutation(len(files))
             batches = [order[i : i + a.batch] for i in range(0, len(order), a.batch)]
             ahead = collections.deque()
@@ -67,8 +72,7 @@ def epochs_in_torch(task, files, labels, names, a, n_epochs=2):
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
-            seconds.append(time.perf_counter() - start)
-    return seconds
+    return Seconds(time.perf_counter() - start, time.process_time() - worked)
 
 
 def lines_of(path):
@@ -92,14 +96,16 @@ def main():
                  f"--cache.dir={folder}/cache", f"--threads={a.threads}", *a.options]
         start = time.perf_counter()
         subprocess.run(words, check=True)
-        ours = time.perf_counter() - start
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ours = Seconds(time.perf_counter() - start, used.ru_utime + used.ru_stime)
         with open(os.path.join(out, "freeze.json")) as file:
             depths = json.load(file)["depths"]
         task = train_peer.Task(a.model, a.batch)
         classes = sorted(os.listdir(os.path.join(a.data, "train")))
         files = [p for c in classes for p in sorted(glob.glob(os.path.join(a.data, "train", c, "*")))]
         labels = np.array([classes.index(os.path.basename(os.path.dirname(p))) for p in files])
-        theirs = without_head = 0
+        head = epoch_in_torch(task, files, labels, [], a)
+        theirs, without_head = Seconds(0, 0), Seconds(0, 0)
         for depth in depths:
             runs, names = os.path.join(out, "runs"), []
             if depth["cut"] != "last":
@@ -108,16 +114,19 @@ def main():
                 names = [n for n in steps.norms if not n.startswith("head.")]
             run = sorted(glob.glob(f"{runs}/{'scratch' if depth['scratch'] else 'cut%d' % depth['index']}-*"))[0]
             own, before = lines_of(run + "/epochs.jsonl"), lines_of(run + "/head_epochs.jsonl")
-            epochs = own + before
-            seconds = epochs_in_torch(task, files, labels, names, a)
-            all_of_it = seconds[1] * epochs * len(depth["runs"])
-            theirs += all_of_it
-            without_head += seconds[1] * own * len(depth["runs"])
+            seconds = epoch_in_torch(task, files, labels, names, a) if names else head
+            trainings = len(depth["runs"])
+            alone = [own * s * trainings for s in seconds]
+            whole = [(own * s + before * h) * trainings for s, h in zip(seconds, head)]
+            theirs = Seconds(*(t + w for t, w in zip(theirs, whole)))
+            without_head = Seconds(*(t + w for t, w in zip(without_head, alone)))
             print(f"{depth['cut']:14} Thaw trains {depth['seconds']['train']:7.1f} s; PyTorch an epoch "
-                  f"{seconds[1]:6.1f} s ({seconds[0]:.1f} the first), {epochs} epochs, {len(depth['runs'])} "
-                  f"trainings: {all_of_it:8.0f} s, extrapolated", flush=True)
-        print(f"all: Thaw {ours:.0f} s measured, PyTorch {theirs:.0f} s extrapolated: {theirs / ours:.1f}; "
-              f"if it trained no head before the rest, {without_head:.0f} s: {without_head / ours:.1f}")
+                  f"{seconds.wall:6.1f} s, {before} epochs of the head and {own}, {trainings} "
+                  f"trainings: {whole[0]:8.0f} s, extrapolated", flush=True)
+        for which in Seconds._fields:
+            t, w, o = (getattr(x, which) for x in (theirs, without_head, ours))
+            print(f"{which} seconds of all: Thaw {o:.0f} measured, PyTorch {t:.0f} extrapolated: {t / o:.1f}; "
+                  f"if it trained no head before the rest, {w:.0f}: {w / o:.1f}")
 
 
 if __name__ == "__main__":
