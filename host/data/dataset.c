@@ -12,7 +12,7 @@
 #include "text.h"
 
 enum {
-    NOTES_MAX = 6 * THAW_SPLIT_COUNT + 5, /* add_source, find_classes, hold_out write no more. */
+    NOTES_MAX = 7 * THAW_SPLIT_COUNT + 5, /* add_source, find_classes, hold_out write no more. */
     LISTED_MAX = 5,                       /* Names that a sentence lists before it only counts. */
 };
 #define NOWHERE SIZE_MAX
@@ -398,6 +398,8 @@ static thaw_status add_source(builder *b, const thaw_dataset_spec *spec, thaw_sp
                                             thaw_split_name(split), kind(b), b->from.path)));
     THAW_TRY(note_count(b, "rows that say once more what another one says, ignored,",
                         list ? b->from.list->n_again : 0));
+    THAW_TRY(note_count(b, "samples that have a class and no picture, ignored,",
+                        list ? b->from.list->n_pictureless : 0));
     THAW_TRY(note_count(b, "files outside of the class folders, ignored,", n_outside));
     THAW_TRY(note_count(b, "files that are no pictures, skipped,", n_skipped));
     return note_count(b, "links to folders that are read elsewhere, not followed,", n_again);

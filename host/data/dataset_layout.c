@@ -168,6 +168,9 @@ thaw_status thaw_dataset_find_splits(const char *folder, thaw_dataset_spec *spec
     thaw_status status = thaw_scan_folders(&scan, folder, err);
     if (status == THAW_OK) status = find_splits(folder, &scan, spec, arena, err);
     thaw_scan_free(&scan);
+    /* A folder of a split may hold shards in place of classes. */
+    for (int s = 0; s < THAW_SPLIT_COUNT && status == THAW_OK; s++)
+        if (spec->folder[s]) status = take_path(spec->folder[s], (thaw_split)s, spec, arena, err);
     return status;
 }
 

@@ -2,12 +2,17 @@
 
 #include <assert.h>
 #include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "braces.h"
 #include "file.h"
 #include "list_forms.h"
+#include "tar_file.h"
 #include "text.h"
 
 /* ---- classes --------------------------------------------------------------------------------- */
@@ -88,6 +93,11 @@ static int compare_named(const void *a, const void *b) {
     return thaw_text_natural(x->name, y->name);
 }
 
+/* The classes are numbers, as MXNet has them. */
+static bool has_ids(const thaw__list_reader *r) {
+    return r->form == THAW__LIST_LST || r->form == THAW__LIST_REC;
+}
+
 /* Sets name and id of all classes, as they came. */
 static thaw_status name_classes(thaw__list_reader *r, named *all) {
     const thaw_list *trained = r->spec->trained;
@@ -96,7 +106,7 @@ static thaw_status name_classes(thaw__list_reader *r, named *all) {
     if (r->form == THAW__LIST_LST) THAW_TRY(find_folders(r, folders));
     for (size_t k = 0; k < r->classes.n; k++) {
         all[k] = (named){.name = r->classes.text[k], .id = -1, .place = k};
-        if (r->form == THAW__LIST_CSV) continue;
+        if (!has_ids(r)) continue;
         bool number = thaw_text_integer(all[k].name, &all[k].id);
         assert(number); /* As it was read. */
         (void)number;
@@ -152,7 +162,7 @@ static thaw_status finish(thaw__list_reader *r) {
         r->rows[i].label = label[r->rows[i].label];
     list->classes = classes;
     list->n_classes = K;
-    list->ids = r->form == THAW__LIST_CSV ? NULL : ids;
+    list->ids = has_ids(r) ? ids : NULL;
     if (!put_rows(list, r->arena, r->rows, n)) return thaw__list_no_memory(r);
     for (size_t k = 0; k < K; k++)
         qsort(list->rows + list->first[k], list->first[k + 1] - list->first[k], sizeof *list->rows,
@@ -162,11 +172,19 @@ static thaw_status finish(thaw__list_reader *r) {
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
+/* How many bytes of a list's path are before its name, or before what counts in it. */
+static size_t folder_bytes(const char *file) {
+    const char *braces = thaw_braces_find(file);
+    size_t n = braces ? (size_t)(braces - file) : strlen(file);
+    while (n > 0 && file[n - 1] != '/')
+        n--;
+    return n;
+}
+
 /* The folder that a list lies in, "" for the working folder. NULL: no memory. */
 static char *own_folder(const char *file, thaw_arena *arena) {
-    const char *slash = strrchr(file, '/');
-    size_t n = !slash ? 0 : slash == file ? 1 : (size_t)(slash - file);
-    return thaw_arena_string(arena, file, n);
+    size_t n = folder_bytes(file);
+    return thaw_arena_string(arena, file, n > 1 ? n - 1 : n);
 }
 
 /* What paths are relative to where nobody says so: see thaw_list_spec. */
@@ -181,17 +199,26 @@ static const char *choose_root(const char *file, thaw_arena *arena) {
 }
 
 static thaw__list_form form_of(const char *file) {
-    static const char *const ends[] = {".csv", ".lst", ".rec", NULL};
+    static const char *const ends[] = {".csv", ".lst", ".rec", ".tar", ".manifest", ".jsonl", NULL};
+    static const thaw__list_form forms[] = {THAW__LIST_CSV,      THAW__LIST_LST,
+                                            THAW__LIST_REC,      THAW__LIST_TAR,
+                                            THAW__LIST_MANIFEST, THAW__LIST_MANIFEST};
     const char *dot = strrchr(file, '.');
     int found = dot ? thaw_text_find(ends, dot) : -1;
-    return found < 0 ? THAW__LIST_NONE : (thaw__list_form)found;
+    if (thaw_tar_is_compressed(file)) return THAW__LIST_COMPRESSED;
+    return found < 0 ? THAW__LIST_NONE : forms[found];
+}
+
+/* Files of this form hold the pictures themselves. */
+static bool holds_pictures(thaw__list_form form) {
+    return form == THAW__LIST_REC || form == THAW__LIST_TAR || form == THAW__LIST_COMPRESSED;
 }
 
 static int compare_names(const void *a, const void *b) {
     return thaw_text_natural(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* RecordIO files in a folder that holds no folder, in natural order; none where it does. What is
+/* Files that hold pictures in a folder that holds no folder, in natural order; none where it does. What is
  * wrong with them is for who reads them. */
 static thaw_status find_shards(const char *folder, thaw_arena *arena, thaw_words *shards,
                                thaw_error *err) {
@@ -204,7 +231,7 @@ static thaw_status find_shards(const char *folder, thaw_arena *arena, thaw_words
         struct stat info;
         if (entry->d_name[0] == '.' || fstatat(dirfd(dir), entry->d_name, &info, 0) != 0) continue;
         folders |= S_ISDIR(info.st_mode);
-        if (S_ISREG(info.st_mode) && form_of(entry->d_name) == THAW__LIST_REC &&
+        if (S_ISREG(info.st_mode) && holds_pictures(form_of(entry->d_name)) &&
             !thaw_words_place(shards, arena, entry->d_name, &place))
             status = thaw_fail_memory(err, "for the files in '%.600s'", folder);
     }
@@ -218,8 +245,9 @@ thaw_status thaw_list_is(const char *path, bool *is, thaw_error *err) {
     struct stat info;
     thaw_words shards = {0};
     thaw_arena arena = {0};
+    bool there = stat(path, &info) == 0;
     thaw_status status = THAW_OK;
-    *is = stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    *is = there ? S_ISREG(info.st_mode) : thaw_braces_find(path) != NULL;
     if (!*is) status = find_shards(path, &arena, &shards, err);
     *is |= shards.n > 0;
     thaw_words_free(&shards);
@@ -236,45 +264,105 @@ static thaw_status read_text(thaw__list_reader *r) {
         status = thaw_fail(r->err, THAW_ERR_FORMAT, "'%.600s' is no text: it has a byte of 0",
                            r->spec->file);
     if (status == THAW_OK)
-        status = r->form == THAW__LIST_LST ? thaw__list_read_lst(r, text)
-                                           : thaw__list_read_csv(r, text, n);
+        status = r->form == THAW__LIST_LST   ? thaw__list_read_lst(r, text)
+                 : r->form == THAW__LIST_CSV ? thaw__list_read_csv(r, text, n)
+                                             : thaw__list_read_manifest(r, text);
     thaw_arena_free(&arena);
     return status;
 }
 
-static thaw_status read_shards(thaw__list_reader *r) {
+/* The split that a word of a file's name stands for, as in flowers-train-00.tar; COUNT: none. */
+static thaw_split split_of_shard(const char *name) {
+    thaw_split split = THAW_SPLIT_COUNT;
+    char word[NAME_MAX + 1];
+    for (size_t n; *name && split == THAW_SPLIT_COUNT; name += n + strspn(name + n, "-_. ")) {
+        n = strcspn(name, "-_. ");
+        snprintf(word, sizeof word, "%.*s", (int)n, name);
+        split = thaw_split_of_name(word);
+    }
+    return split;
+}
+
+/* Whether names of files in a folder say the splits: where they tell some from others. */
+static thaw_status find_splits(thaw__list_reader *r, const thaw_words *shards) {
+    size_t n[THAW_SPLIT_COUNT + 1] = {0};
+    const char *example[THAW_SPLIT_COUNT + 1] = {0};
+    for (size_t i = 0; i < shards->n; i++) {
+        thaw_split split = split_of_shard(shards->text[i]);
+        n[split]++;
+        example[split] = shards->text[i];
+    }
+    size_t n_held_out = n[THAW_SPLIT_VALIDATION] + n[THAW_SPLIT_TEST];
+    thaw_split held_out = n[THAW_SPLIT_TEST] ? THAW_SPLIT_TEST : THAW_SPLIT_VALIDATION;
+    r->list->has_splits = n_held_out > 0 && n[held_out] < shards->n;
+    if (!r->list->has_splits || n[THAW_SPLIT_COUNT] == 0) return THAW_OK;
+    return thaw_fail(
+        r->err, THAW_ERR_DATA,
+        "'%.300s' holds '%.200s', whose name is that of a split, and '%.200s', whose name is "
+        "not: name all so, or give the files of each split (data.train, data.validation, "
+        "data.test)",
+        r->spec->file, example[held_out], example[THAW_SPLIT_COUNT]);
+}
+
+static thaw_status read_shard(thaw__list_reader *r, const char *name) {
+    thaw__list_form form = form_of(name);
+    thaw_split split = r->list->has_splits ? split_of_shard(name) : THAW_SPLIT_TRAIN;
+    if (form == THAW__LIST_COMPRESSED)
+        return thaw_fail(r->err, THAW_ERR_UNSUPPORTED,
+                         "'%.300s%s%.200s' is compressed: no picture in it can be read in place; "
+                         "unpack it to a .tar, with gunzip or its like",
+                         r->list->root, *r->list->root ? "/" : "", name);
+    if (form != r->form)
+        return thaw_fail(r->err, THAW_ERR_UNSUPPORTED,
+                         "'%.600s' holds .rec and .tar files, such as '%.300s': expected one kind",
+                         r->spec->file, name);
+    return form == THAW__LIST_REC ? thaw__list_read_records(r, name)
+                                  : thaw__list_read_tar(r, name, split);
+}
+
+/* The files that the list stands for, below its root. */
+static thaw_status find_files(thaw__list_reader *r, bool folder, thaw_words *files) {
+    const char *file = r->spec->file, *name = file + folder_bytes(file);
+    size_t place;
+    if (folder) return find_shards(file, r->arena, files, r->err);
+    if (access(file, F_OK) != 0) return thaw_braces_expand(name, files, r->arena, r->err);
+    return thaw_words_place(files, r->arena, name, &place) ? THAW_OK : thaw__list_no_memory(r);
+}
+
+static thaw_status read_shards(thaw__list_reader *r, bool folder) {
     thaw_words shards = {0};
-    thaw_status status = find_shards(r->spec->file, r->arena, &shards, r->err);
-    r->list->root = r->list->file;
+    thaw_status status = find_files(r, folder, &shards);
+    if (shards.n > 0) r->form = form_of(shards.text[0]);
+    if (status == THAW_OK && folder && r->form == THAW__LIST_TAR) status = find_splits(r, &shards);
     for (size_t i = 0; i < shards.n && status == THAW_OK; i++)
-        status = thaw__list_read_records(r, shards.text[i]);
+        status = read_shard(r, shards.text[i]);
     thaw_words_free(&shards);
     return status;
 }
 
 static thaw_status read_all(thaw__list_reader *r) {
-    const char *file = r->spec->file, *slash = strrchr(file, '/');
+    const char *file = r->spec->file;
     thaw_list *list = r->list;
     struct stat info;
+    bool folder = stat(file, &info) == 0 && S_ISDIR(info.st_mode), shards = holds_pictures(r->form);
     list->file = thaw_arena_string(r->arena, file, strlen(file));
-    list->root = r->form == THAW__LIST_REC ? own_folder(file, r->arena)
+    list->root = folder          ? list->file
+                 : shards        ? own_folder(file, r->arena)
                  : r->spec->root ? thaw_arena_string(r->arena, r->spec->root, strlen(r->spec->root))
                                  : choose_root(file, r->arena);
     if (!list->file || !list->root) return thaw__list_no_memory(r);
-    if (stat(file, &info) == 0 && S_ISDIR(info.st_mode)) {
-        r->form = THAW__LIST_REC;
-        THAW_TRY(read_shards(r));
-    } else if (r->form == THAW__LIST_REC) {
-        THAW_TRY(thaw__list_read_records(r, slash ? slash + 1 : file));
-    } else if (r->form == THAW__LIST_NONE) {
+    if (folder || shards)
+        THAW_TRY(read_shards(r, folder));
+    else if (r->form == THAW__LIST_NONE)
         return thaw_fail(
             r->err, THAW_ERR_UNSUPPORTED,
             "'%.600s' is a file: expected a folder with one sub-folder of pictures for "
-            "each class, or a list of pictures called NAME.csv, NAME.lst or NAME.rec",
+            "each class, or pictures or a list of them called NAME.csv, NAME.lst, NAME.rec, "
+            "NAME.tar or "
+            "NAME.manifest",
             file);
-    } else {
+    else
         THAW_TRY(read_text(r));
-    }
     if (r->paths.n == 0) return thaw_fail(r->err, THAW_ERR_DATA, "'%.600s' lists no picture", file);
     return finish(r);
 }
@@ -298,7 +386,7 @@ thaw_status thaw_list_select(const thaw_list *list, thaw_split split, thaw_arena
     for (size_t i = 0; rows && i < list->n; i++)
         if (list->rows[i].split == split) rows[n++] = list->rows[i];
     *selected = *list;
-    if (split != THAW_SPLIT_TRAIN) selected->n_again = 0; /* Said once. */
+    if (split != THAW_SPLIT_TRAIN) selected->n_again = selected->n_pictureless = 0; /* Said once. */
     bool memory = rows && put_rows(selected, arena, rows, n);
     free(rows);
     return memory ? THAW_OK : thaw_fail_memory(err, "for the list '%.600s'", list->file);
@@ -306,10 +394,11 @@ thaw_status thaw_list_select(const thaw_list *list, thaw_split split, thaw_arena
 
 const char *thaw_list_name(const thaw_list *list, const thaw_listed *row) {
     const char *class_name = list->classes[row->label];
+    const char *whole = row->path + row->name_at;
     size_t n = strlen(class_name);
-    for (const char *part = row->path, *slash; part; part = slash ? slash + 1 : NULL) {
+    for (const char *part = whole, *slash; part; part = slash ? slash + 1 : NULL) {
         if (strncmp(part, class_name, n) == 0 && part[n] == '/') return part + n + 1;
         slash = strchr(part, '/');
     }
-    return row->path;
+    return whole;
 }

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@ thaw_status thaw__list_no_memory(const thaw__list_reader *r) {
     return thaw_fail_memory(r->err, "for the list '%.600s'", r->spec->file);
 }
 
-static thaw_status check_stop(const thaw__list_reader *r) {
+thaw_status thaw__list_check_stop(const thaw__list_reader *r) {
     if (r->at % 1024 || !r->spec->stop || !*r->spec->stop) return THAW_OK;
     return thaw_fail(r->err, THAW_ERR_INTERRUPTED, "stopped by a signal while reading '%.600s'",
                      r->spec->file);
@@ -77,9 +78,8 @@ static thaw_status compare_rows(const thaw__list_reader *r, const thaw_listed *o
                      (size_t)one->row, (size_t)other->row, r->spec->file, what, one->path, a, b);
 }
 
-/* Adds the picture at path; group NULL: none. */
-static thaw_status add_row(thaw__list_reader *r, const char *path, const char *class_name,
-                           thaw_split split, const char *group) {
+thaw_status thaw__list_add_row(thaw__list_reader *r, const char *path, const char *class_name,
+                               thaw_split split, const char *group) {
     size_t place, label, n = r->paths.n;
     THAW_TRY(enter_root(r, &path));
     if (!thaw_words_place(&r->classes, r->arena, class_name, &label) ||
@@ -103,6 +103,23 @@ static thaw_status add_row(thaw__list_reader *r, const char *path, const char *c
     }
     r->rows[place] = row;
     return THAW_OK;
+}
+
+thaw_status thaw__list_class_of(const thaw__list_reader *r, const json_t *value, thaw_arena *arena,
+                                const char **class_name) {
+    const char *text = json_string_value(value);
+    double real = json_is_real(value) ? json_real_value(value) : 0.5;
+    int64_t id = json_integer_value(value);
+    bool number = text ? thaw_text_integer(text, &id) : json_is_integer(value);
+    *class_name = NULL;
+    if (fabs(real) < 1e15 && real == floor(real)) { /* 3.0, as some tools write it. */
+        number = true;
+        id = (int64_t)real;
+    }
+    if (!number && (!text || !*text)) return THAW_OK;
+    *class_name = number ? thaw_arena_printf(arena, "%" PRId64, id)
+                         : thaw_arena_pack(arena, text, strlen(text));
+    return *class_name ? THAW_OK : thaw__list_no_memory(r);
 }
 
 /* ---- CSV ------------------------------------------------------------------------------------- */
@@ -155,7 +172,7 @@ static thaw_status take_fields(thaw__list_reader *r, const columns *c, char *con
     if (!*path || !*label)
         return thaw_fail(r->err, THAW_ERR_FORMAT, "row %zu of '%.300s', '%.200s', has no %s", r->at,
                          r->spec->file, *path ? path : label, *path ? "label" : "path");
-    return add_row(r, path, label, split, *group ? group : NULL);
+    return thaw__list_add_row(r, path, label, split, *group ? group : NULL);
 }
 
 thaw_status thaw__list_read_csv(thaw__list_reader *r, char *text, size_t n) {
@@ -174,7 +191,7 @@ thaw_status thaw__list_read_csv(thaw__list_reader *r, char *text, size_t n) {
                              "header has %zu",
                              r->at, r->spec->file, fields[0], n_fields, c.n);
         THAW_TRY(take_fields(r, &c, fields));
-        THAW_TRY(check_stop(r));
+        THAW_TRY(thaw__list_check_stop(r));
     }
     if (text == end) return THAW_OK;
     return thaw_fail(r->err, THAW_ERR_FORMAT,
@@ -192,7 +209,7 @@ static thaw_status add_numbered(thaw__list_reader *r, const char *path, double i
     *good = id >= 0 && id <= MOST && id == (double)(int64_t)id;
     if (!*good) return THAW_OK;
     snprintf(text, sizeof text, "%lld", (long long)id);
-    return add_row(r, path, text, THAW_SPLIT_TRAIN, NULL);
+    return thaw__list_add_row(r, path, text, THAW_SPLIT_TRAIN, NULL);
 }
 
 static thaw_status fail_line(const thaw__list_reader *r, const char *line) {
@@ -229,7 +246,7 @@ thaw_status thaw__list_read_lst(thaw__list_reader *r, char *text) {
         size_t n = strlen(line);
         if (n > 0 && line[n - 1] == '\r') line[--n] = '\0';
         if (n > 0) THAW_TRY(take_line(r, line));
-        THAW_TRY(check_stop(r));
+        THAW_TRY(thaw__list_check_stop(r));
     }
     return THAW_OK;
 }
@@ -268,7 +285,7 @@ thaw_status thaw__list_read_records(thaw__list_reader *r, const char *name) {
     for (; record.end < size && status == THAW_OK; r->at++) {
         status = thaw_record_look(fd, file, size, record.end, &record, r->err);
         if (status == THAW_OK) status = take_record(r, file, name, &record);
-        if (status == THAW_OK) status = check_stop(r);
+        if (status == THAW_OK) status = thaw__list_check_stop(r);
     }
     close(fd);
     return status;

@@ -35,15 +35,23 @@ static bool is_ignored(const char *name) {
     return name[0] == '.' || in_list(name, names, sizeof names / sizeof *names);
 }
 
+/* By its extension; what stands beside pictures in shards for WebDataset is no picture, either. */
 static bool is_no_picture(const char *name) {
     static const char *const extensions[] = {
-        "txt", "csv",  "tsv", "json", "jsonl", "xml",  "yaml", "yml",  "md",    "html",
-        "htm", "css",  "js",  "ini",  "cfg",   "toml", "log",  "py",   "ipynb", "sh",
-        "npy", "npz",  "pkl", "mat",  "h5",    "pt",   "pth",  "onnx", "lst",   "rec",
-        "idx", "db",   "zip", "tar",  "gz",    "bz2",  "xz",   "7z",   "rar",   "pdf",
-        "doc", "docx", "xls", "xlsx", "mp4",   "mov",  "avi",  "mp3",  "wav"};
+        "txt", "csv", "tsv", "json", "jsonl", "xml",  "yaml", "yml",   "md",   "html", "htm",
+        "css", "js",  "ini", "cfg",  "toml",  "log",  "py",   "ipynb", "sh",   "npy",  "npz",
+        "pkl", "mat", "h5",  "pt",   "pth",   "onnx", "lst",  "rec",   "idx",  "db",   "zip",
+        "tar", "gz",  "bz2", "xz",   "7z",    "rar",  "pdf",  "doc",   "docx", "xls",  "xlsx",
+        "mp4", "mov", "avi", "mp3",  "wav",   "cls",  "id",   "pyd",   "tgz",  "zst",  "manifest"};
     const char *point = strrchr(name, '.');
     return point && in_list(point + 1, extensions, sizeof extensions / sizeof *extensions);
+}
+
+bool thaw_scan_takes(const char *path) {
+    const char *part = path;
+    for (const char *slash; *part != '.' && (slash = strchr(part, '/'));)
+        part = slash + 1;
+    return !is_ignored(part) && !is_no_picture(part);
 }
 
 static thaw_status fail_read(const walk *w, int code) {

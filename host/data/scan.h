@@ -2,6 +2,7 @@
 #ifndef THAW_SCAN_H
 #define THAW_SCAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,10 @@ thaw_status thaw_scan_folders(thaw_scan *scan, const char *folder, thaw_error *e
  * already. A file whose kind cannot be found out is listed: reading it will say why. THAW_ERR_IO;
  * THAW_ERR_INTERRUPTED. */
 thaw_status thaw_scan_files(thaw_scan *scan, const char *folder, thaw_error *err);
+
+/* Whether a file that is called so may be a picture: by its extension, and none whose name or whose folder's
+ * begins with a point. */
+bool thaw_scan_takes(const char *path);
 
 /* Frees the lists. */
 void thaw_scan_free(thaw_scan *scan);

@@ -127,10 +127,11 @@ const thaw__option thaw__options_table[] = {
      .aliases = "training_dir",
      .help = "Folder with one sub-folder of pictures for each class; or one with train, validation "
              "and test folders of that kind, by these or similar names; or a list: a .csv with a header "
-             "such as path,label,split,group, of which the last two may be missing, MXNet's .lst, or a "
-             "RecordIO file, .rec, or a folder of these."},
+             "such as path,label,split,group, of which the last two may be missing, MXNet's .lst, or an "
+             "augmented manifest, .manifest or .jsonl; or the pictures of a RecordIO file, .rec, or of a "
+             "WebDataset, .tar, or of a folder of either; x-{000..099}.tar stands for a hundred files."},
     {.key = "data.root", .used_by = HERE | EVAL, PATH(data.root), AUTO,
-     .help = "Folder that the paths in .csv and .lst are relative to and stay in; auto is the list's own, "
+     .help = "Folder that the paths in lists are relative to and stay in; auto is the list's own, "
              "and for one in a folder NAME_lst the folder NAME beside that."},
     {.key = "data.validation", .used_by = TRAIN, HELD_OUT(data.validation), AUTO, RANGE(0, 0.9),
      .help = "Folder or list of the same classes, or the fraction of the training pictures that is "

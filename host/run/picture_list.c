@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,7 @@ thaw_status thaw_picture_list_open(thaw_picture_list *p, const char *const *args
 
 void thaw_picture_list_close(thaw_picture_list *p) {
     if (p->fd > STDIN_FILENO) close(p->fd);
+    if (p->tar) thaw_tar_close(p->tar);
     free(p->text);
     thaw_scan_free(&p->scan);
     thaw_arena_free(&p->names);
@@ -96,6 +98,37 @@ static thaw_status next_line(thaw_picture_list *p, char path[PATH_MAX], thaw_err
     return THAW_OK;
 }
 
+/* ---- tar files ----------------------------------------------------------------------------- */
+
+/* The next picture of the tar file; "" at its end. */
+static thaw_status next_member(thaw_picture_list *p, char path[PATH_MAX], thaw_error *err) {
+    thaw_tar_member m = {0};
+    bool end;
+    do
+        THAW_TRY(thaw_tar_next(p->tar, &m, &end, err));
+    while (!end && !(m.is_file && thaw_scan_takes(m.name)));
+    path[0] = '\0';
+    if (end) {
+        thaw_tar_close(p->tar);
+        p->tar = NULL;
+        return p->n_members ? THAW_OK
+                            : thaw_fail(err, THAW_ERR_DATA,
+                                        "no picture lies in the tar file '%.600s'", p->tar_path);
+    }
+    p->n_members++;
+    if (snprintf(path, PATH_MAX, "%s/%" PRIu64 "/%s", p->tar_path, m.begin, m.name) < PATH_MAX)
+        return THAW_OK;
+    return thaw_fail(err, THAW_ERR_DATA,
+                     "'%.600s': the member at byte %" PRIu64 " has a path that is too long",
+                     p->tar_path, m.begin);
+}
+
+static thaw_status enter_tar(thaw_picture_list *p, const char *path, thaw_error *err) {
+    snprintf(p->tar_path, sizeof p->tar_path, "%s", path);
+    p->n_members = 0;
+    return thaw_tar_open(&p->tar, path, 0, err);
+}
+
 /* ---- arguments and folders ----------------------------------------------------------------- */
 
 /* What the command line or the list names next; "" at the end. */
@@ -137,8 +170,14 @@ thaw_status thaw_picture_list_next(void *ctx, char path[PATH_MAX], thaw_error *e
     thaw_picture_list *p = ctx;
     struct stat info;
     if (p->next_name < p->scan.n) return next_in_folder(p, path, err);
-    THAW_TRY(next_named(p, path, err));
-    if (!path[0] || stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return THAW_OK;
+    do {
+        if (p->tar) THAW_TRY(next_member(p, path, err));
+        if (p->tar) return THAW_OK;
+        THAW_TRY(next_named(p, path, err));
+        if (!path[0] || stat(path, &info) != 0) return THAW_OK;
+        if (S_ISREG(info.st_mode) && thaw_tar_is(path)) THAW_TRY(enter_tar(p, path, err));
+    } while (p->tar);
+    if (!S_ISDIR(info.st_mode)) return THAW_OK;
     THAW_TRY(enter_folder(p, path, err));
     return next_in_folder(p, path, err);
 }

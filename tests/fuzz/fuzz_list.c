@@ -7,7 +7,7 @@
 #include "text.h"
 
 static tempdir place;
-static char csv[PATH_MAX], lst[PATH_MAX];
+static char csv[PATH_MAX], lst[PATH_MAX], manifest[PATH_MAX];
 
 static void remove_place(void) {
     tempdir_remove(&place);
@@ -19,6 +19,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
     atexit(remove_place);
     tempdir_path(&place, "x.csv", csv);
     tempdir_path(&place, "x.lst", lst);
+    tempdir_path(&place, "x.manifest", manifest);
     return 0;
 }
 
@@ -38,7 +39,7 @@ static void check_list(const thaw_list *list) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     if (n == 0) return 0;
-    const char *path = data[0] % 2 ? csv : lst;
+    const char *path = data[0] % 4 == 3 ? manifest : data[0] % 2 ? csv : lst;
     thaw_list list;
     thaw_arena arena = {0};
     thaw_error err = {0};

@@ -73,6 +73,16 @@ seed() {
             ;;
         shard) THAW_FUZZ_SEEDS=$to "$build/fuzz_shard" -runs=0 >/dev/null 2>&1 ;;
         bundle) cp "$build/run/bundle.json" "$to" ;;
+        tar)
+            rm -rf "$build/members"
+            mkdir -p "$build/members/a"
+            printf 'a picture' | tee "$build/members/1.jpg" "$build/members/a/2.png" >/dev/null
+            printf 3 >"$build/members/1.cls"
+            printf '{"label": "rose"}' >"$build/members/a/2.json"
+            for format in ustar pax gnu; do
+                tar -C "$build/members" --format="$format" --sort=name -cf "$to/$format" .
+            done
+            ;;
         body)
             printf '%s\n' image/jpeg '*/*' ONE >"$to/picture"
             printf '%s\n' application/json 'application/json;list' '{"image": "Zm9vYg=="}' >"$to/one"
@@ -104,7 +114,8 @@ words() {
             ;;
         shard) printf '%s\n' THAWSHRD facts network about ;;
         record | pipe) printf '%s\n' '\x0a\x23\xd7\xce' ;;
-        list) printf '%s\n' 'path,label' split group train validation test '\x09' '\x0d\x0a' ../ ./ ;;
+        tar) printf '%s\n' ustar .cls .json .jpg label '././@LongLink' ' path=' ' size=' GNU.sparse ;;
+        list) printf '%s\n' source-ref s3:// -metadata class-name 'path,label' split group train validation test '\x09' '\x0d\x0a' ../ ./ ;;
         body) printf '%s\n' b64 boundary= filename= verbose list q=0 ';base64,' '\x0d\x0a\x0d\x0a' ;;
         bundle) grep -oE '"[a-z_]+"' "$build/run/bundle.json" | tr -d '"' ;;
     esac | sort -u | sed 's/.*/"&"/'
