@@ -254,6 +254,10 @@ static void many_files(void **state) {
     assert_int_equal(dataset.n, 4);
     assert_int_equal(open_with("c/p1", "data.test", "c/p2/x-0{08..09}.tar"), THAW_OK);
     assert_int_equal(thaw_dataset_count(&dataset, THAW_SPLIT_TEST), 2);
+    put_shard("c/u9.tar", "ant/9");
+    put_shard("c/u10.tar", "bee/10"); /* Without zeros before. */
+    expect_open("c/u{9..10}.tar");
+    EXPECT_PICTURES("c/u9.tar/0/ant/9 ant train", "c/u10.tar/0/bee/10 bee train");
     /* A file that is called so is itself. */
     put_shard("c/y{1..2}.tar", "ant/1");
     assert_int_equal(open_all("c/y{1..2}.tar"), THAW_ERR_DATA);
@@ -317,6 +321,17 @@ static void held_out_as_with_folders(void **state) {
                 *was = is;
             }
         }
+    /* What is grouped by is a member's name, not where it lies: the class 0 is no folder there. */
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "o%d-%d.jpg", i / 2, i);
+        put_text(&b, name, "");
+        strcpy(strchr(name, '.'), ".cls");
+        put_text(&b, name, i % 2 ? "1" : "0");
+    }
+    keep("o.tar", &b);
+    assert_int_equal(open_with("o.tar", "data.group", "^o([0-9])"), THAW_OK);
+    for (size_t i = 0; i < dataset.n_notes; i++)
+        assert_null(strstr(dataset.notes[i], "have no group"));
 }
 
 /* ---- what is refused ------------------------------------------------------------------------ */
