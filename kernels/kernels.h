@@ -329,6 +329,12 @@ typedef struct thaw_top_slots {
     int (*softmax_cross_entropy)(int64_t M, int64_t K, const float *logits, const int32_t *label,
                                  const float *class_weight, float smoothing, float norm,
                                  float *loss, float *dlogits);
+    /* The same for classes that each are there or not: p = 1 / (1 + e^-z), target[M,K] in 0 .. 1;
+     * loss[m] = sum over k of -(w t log p + (1 - t) log(1 - p)) with w = positive_weight[k], NULL: ones;
+     * dlogits[M,K] = its gradient / norm. dlogits may be logits itself, or NULL. */
+    int (*sigmoid_cross_entropy)(int64_t M, int64_t K, const float *logits, const float *target,
+                                 const float *positive_weight, float norm, float *loss,
+                                 float *dlogits);
     /* Decoupled weight decay (Loshchilov & Hutter 2019), bias-corrected moments; step counts
      * from 1. decay applies to the n values given. */
     int (*adamw)(int64_t n, float *w, const float *dw, float *m, float *v, float lr, float beta1,

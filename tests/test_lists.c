@@ -219,6 +219,9 @@ static void roots(void **state) {
     list_file("r.csv", "path,label\n1.jpg,a\n2.jpg,b\n");
     expect_open("r.csv", "data.validation", "0");
     EXPECT_PICTURES("1.jpg a train", "2.jpg b train");
+    list_file("b{1..2}/r.csv", "path,label\n1.jpg,a\n2.jpg,b\n"); /* A folder that is called so. */
+    expect_open("b{1..2}/r.csv", "data.validation", "0");
+    EXPECT_PICTURES("b{1..2}/1.jpg a train", "b{1..2}/2.jpg b train");
     /* Whole paths below the root. */
     tempdir_path(&place, "d/1.jpg", whole);
     snprintf(text, sizeof text, "path,label\n%s,a\n2.jpg,b\n", whole);

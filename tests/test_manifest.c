@@ -91,8 +91,11 @@ static void bad_manifests(void **state) {
          THAW_ERR_FORMAT},
         {ROW "{\"source-ref\": \"2\", \"a\": \"b\", \"z\": 1}\n",
          "has two attributes beside source-ref, 'a' and 'z'", THAW_ERR_FORMAT},
-        {ROW "{\"source-ref\": \"2\", \"class\": [0, 1]}\n",
-         "row 2 of 'x.manifest' has a list of labels", THAW_ERR_UNSUPPORTED},
+        {ROW "{\"source-ref\": \"2\", \"class\": [0, [1]]}\n",
+         "row 2 of 'x.manifest' has a label that is neither", THAW_ERR_FORMAT},
+        {"{\"source-ref\": \"2\", \"c\": [0, 1], \"c-metadata\": {\"class-map\": {\"0\": "
+         "\"a\"}}}\n",
+         "row 1 of 'x.manifest' has a class that its class-map has no name for", THAW_ERR_FORMAT},
         {ROW "{\"source-ref\": \"2\", \"class\": null}\n", "neither a whole number nor a name",
          THAW_ERR_FORMAT},
         {ROW "{\"source-ref\": \"2\", \"class\": 1, \"class-metadata\": {\"class-name\": \"b\"}}\n",

@@ -199,12 +199,67 @@ static void test_calibration(void **state) {
     assert_true(isnan(c.ece));
 }
 
+/* Labels that are sets: five rows of two classes, and a third class without rows. */
+static void test_sets(void **state) {
+    (void)state;
+    thaw_arena arena = {0};
+    static const uint64_t bits[] = {0, 1, 2, 3};
+    const thaw_label_sets sets = {.n = 4, .K = 3, .bits = bits};
+    static const float z[] = {3, -3, -1, 2, -2, -1, 2, 2, -1, 1, 0, 1, -1, 5, -1};
+    static const int32_t label[] = {1, 3, 2, 0, 3}; /* Class 0: 1 1 0 0 1; class 1: 0 1 1 0 1. */
+    thaw_metrics m, cut = {0};
+    for (int batch = 1; batch <= 5; batch += 4) {
+        assert_int_equal(thaw_metrics_init(&m, 3, 5, &arena, NULL), THAW_OK);
+        assert_int_equal(thaw_metrics_take_sets(&m, &sets, 5, &arena, NULL), THAW_OK);
+        for (int i = 0; i < 5; i += batch)
+            thaw_metrics_add(&m, batch, z + (size_t)i * 3, label + i);
+        thaw_metrics_finish(&m);
+        /* By score 3 (right), 2 and 2 (one right), 1 (wrong), -1 (right). */
+        assert_true(fabs(m.average_precision[0] - (1 + 2.0 / 3 + 3.0 / 5) / 3) < 1e-15);
+        /* 5 (right), 2 (right), 0 (wrong), -2 (right), -3 (wrong). */
+        assert_true(fabs(m.average_precision[1] - (1 + 1 + 3.0 / 4) / 3) < 1e-15);
+        assert_true(m.average_precision[2] == 0);
+        assert_true(m.map == (m.average_precision[0] + m.average_precision[1]) / 2);
+        /* Above 0: class 0 rows 0 1 2 3, of which 0 and 1 are right; class 1 rows 2 and 4, which are;
+         * class 2 row 3. */
+        assert_int_equal(m.right[0], 2);
+        assert_int_equal(m.answered[0], 4);
+        assert_int_equal(m.answered[1], 2);
+        assert_true(fabs(m.f1[0] - 4.0 / 7) < 1e-15 && fabs(m.f1[1] - 4.0 / 5) < 1e-15);
+        assert_true(fabs(m.f1_micro - 2 * 4.0 / (7 + 6)) < 1e-15);
+        assert_true(fabs(m.f1_macro - (4.0 / 7 + 4.0 / 5) / 2) < 1e-15);
+        assert_true(m.top1 == 0.2); /* Row 0. */
+        double loss = 0;
+        for (int i = 0; i < 15; i++)
+            loss += log(1 + exp(bits[label[i / 3]] >> i % 3 & 1 ? -z[i] : z[i])) / 5;
+        assert_true(fabs(m.loss - loss) < 1e-12);
+        assert_int_equal(m.answers[4].label, 3);
+        assert_int_equal(m.answers[4].answer, 1);
+        if (batch == 1) cut = m;
+    }
+    assert_true(cut.map == m.map && cut.loss == m.loss);
+    /* A row with a NaN is right in nothing, and ranks last. */
+    float bad[15];
+    memcpy(bad, z, sizeof bad);
+    bad[6] = NAN;
+    thaw_metrics_reset(&m);
+    thaw_metrics_add(&m, 5, bad, label);
+    thaw_metrics_finish(&m);
+    assert_int_equal(m.n_nan, 1);
+    assert_int_equal(m.right[1], 1);
+    assert_int_equal(m.support[1], 3);
+    assert_true(fabs(m.average_precision[0] - (1 + 1 + 3.0 / 4) / 3) < 1e-15);
+    assert_true(m.top1 == 0.2 && isfinite(m.loss));
+    thaw_arena_free(&arena);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calibration), cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_ties),        cmocka_unit_test(test_nan_is_wrong),
         cmocka_unit_test(test_loss),        cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_batches),     cmocka_unit_test(test_many_classes),
+        cmocka_unit_test(test_sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -354,7 +354,7 @@ static void bad_members(void **state) {
          "'1.jpg', at byte 0, has no class: expected a member called 1.cls"},
         {{{"/1.jpg", ""}}, THAW_ERR_DATA, "has no class"},
         {{{"1.jpg", ""}, {"1.cls", " \n"}}, THAW_ERR_FORMAT, "'1.cls', at byte 512, is empty"},
-        {{{"1.jpg", ""}, {"1.json", "{\"cls\": [1, 2]}"}}, THAW_ERR_UNSUPPORTED, "list of labels"},
+        {{{"1.jpg", ""}, {"1.json", "{\"cls\": [1, [2]]}"}}, THAW_ERR_FORMAT, "nor a list of them"},
         {{{"1.jpg", ""}, {"1.json", "{\"cls\": 1.5}"}}, THAW_ERR_FORMAT, "neither a whole number"},
         {{{"1.jpg", ""}, {"1.json", "{\"cls\": null}"}}, THAW_ERR_FORMAT, "neither a whole number"},
         {{{"1.jpg", ""}, {"1.json", "{\"cls\": "}}, THAW_ERR_FORMAT, "bad.tar/512/1.json"},

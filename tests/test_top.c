@@ -91,16 +91,31 @@ static thaw_top_spec spec_of(const network *net, thaw_norm norm) {
                            .most_lanes = 2};
 }
 
+/* Pictures may have several classes: what each has. */
+static bool several;
+static float targets[2 * LANE * K];
+
+/* The loss of row m by the scores that it had. */
+static void expect_own_loss(const float *logits, const float *loss, int m) {
+    double sum = 0;
+    for (int k = m * K; k < (m + 1) * K; k++)
+        sum += log1p(exp(targets[k] > 0 ? -(double)logits[k] : (double)logits[k]));
+    if (fabs(sum - loss[m]) > 1e-5 * (1 + sum)) fail_msg("row %d: %g, not %g", m, loss[m], sum);
+}
+
 /* The loss and its gradient at the weights of the moment. */
 static double gradient_at(thaw_top *top, const network *net, float *gradient) {
     thaw_error err = {0};
     float logits[2 * LANE * K], loss[2 * LANE];
     thaw_top_batch batch = {
         .M = N, .x = net->x, .label = net->label, .norm = N, .logits = logits, .loss = loss};
+    if (several) batch.target = targets;
     if (thaw_top_gradient(top, &batch, gradient, &err) != THAW_OK) fail_msg("%s", err.text);
     double sum = 0;
-    for (int i = 0; i < N; i++)
+    for (int i = 0; i < N; i++) {
+        if (several) expect_own_loss(logits, loss, i);
         sum += loss[i];
+    }
     return sum / N;
 }
 
@@ -251,6 +266,21 @@ static void gradients_of_networks(void **state) {
             expect_gradient(networks[i], 0, (thaw_norm)norm, &backend);
             expect_gradient(networks[i], 4, (thaw_norm)norm, &backend);
         }
+    thaw_backend_close(&backend);
+}
+
+/* Scores that are sigmoids, each of its own class. */
+static void gradients_of_several_classes(void **state) {
+    (void)state;
+    thaw_backend backend;
+    thaw_error err = {0};
+    assert_int_equal(thaw_backend_open(&backend, "cpu", 2, &err), THAW_OK);
+    for (int i = 0; i < N * K; i++)
+        targets[i] = i * i % 7 < 3; /* No row as another lane's. */
+    several = true;
+    expect_gradient("resnet_13_bn", 4, THAW_NORM_FROZEN, &backend);
+    expect_gradient("mobilenetv2_13", 0, THAW_NORM_FROZEN, &backend);
+    several = false;
     thaw_backend_close(&backend);
 }
 
@@ -494,9 +524,10 @@ static void what_does_not_fit_is_said(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_of_networks),      cmocka_unit_test(shared_gradients),
-        cmocka_unit_test(threads_do_not_change_bits), cmocka_unit_test(what_is_frozen_stays),
-        cmocka_unit_test(what_does_not_fit_is_said),  cmocka_unit_test(dropout_leaves_out),
+        cmocka_unit_test(gradients_of_networks), cmocka_unit_test(gradients_of_several_classes),
+        cmocka_unit_test(shared_gradients),      cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(what_is_frozen_stays),  cmocka_unit_test(what_does_not_fit_is_said),
+        cmocka_unit_test(dropout_leaves_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -297,6 +297,70 @@ static void test_softmax_of_extremes(void **state) {
     assert_true(isnan(loss[1]) && isnan(dz[3]));
 }
 
+/* ---- sigmoid and cross-entropy ------------------------------------------------------------- */
+
+/* The definition in kernels.h, read literally, of one class. */
+static double reference_sigmoid(double z, double t, double weight) {
+    double loss = 0;
+    if (t > 0) loss += weight * t * (z > 0 ? log1p(exp(-z)) : log1p(exp(z)) - z);
+    if (t < 1) loss += (1 - t) * (z > 0 ? log1p(exp(-z)) + z : log1p(exp(z)));
+    return loss;
+}
+
+static void test_sigmoid_cross_entropy(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int64_t M, K;
+        float spread;
+        bool soft, weighted;
+    } cases[] = {
+        {"one class", 3, 1, 1, false, false}, {"hard", 16, 12, 5, false, false},
+        {"weighted", 16, 12, 5, false, true}, {"soft", 8, 5, 3, true, true},
+        {"many", 4, 1000, 10, false, true},   {"huge", 8, 10, 1e4f, false, true},
+    };
+    const double norm = 7, step = 1e-4;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        thaw_arena arena = {0};
+        int64_t M = cases[c].M, K = cases[c].K, n = M * K;
+        float *z = random_floats(&arena, n, 1), *target = random_floats(&arena, n, 2);
+        float *weight = random_floats(&arena, K, 3);
+        double *dz = thaw_arena_array(&arena, (size_t)n, sizeof *dz);
+        double *loss = thaw_arena_array(&arena, (size_t)M, sizeof *loss);
+        for (int64_t k = 0; k < K; k++)
+            weight[k] = cases[c].weighted ? 1.5f + weight[k] : 1;
+        for (int64_t i = 0; i < n; i++) {
+            double w = (double)weight[i % K], t;
+            z[i] *= cases[c].spread;
+            target[i] = cases[c].soft ? (target[i] + 1) / 2 : target[i] > 0.3f;
+            t = (double)target[i];
+            loss[i / K] += reference_sigmoid((double)z[i], t, w);
+            /* Central differences of the reference, in double. */
+            dz[i] = (reference_sigmoid((double)z[i] + step, t, w) -
+                     reference_sigmoid((double)z[i] - step, t, w)) /
+                    (2 * step) / norm;
+        }
+        const float *given = cases[c].weighted ? weight : NULL;
+        float *got = guarded(&arena, M), *dgot = guarded(&arena, n), *again = guarded(&arena, M);
+        assert_int_equal(top->sigmoid_cross_entropy(M, K, z, target, given, (float)norm, got, dgot),
+                         0);
+        check_guards(got, M);
+        check_guards(dgot, n);
+        check_close(cases[c].name, got, loss, M, 4e-6);
+        check_close(cases[c].name, dgot, dz, n, 2e-6);
+        top->sigmoid_cross_entropy(M, K, z, target, given, (float)norm, again, NULL);
+        assert_memory_equal(got, again, (size_t)M * sizeof *got);
+        top->sigmoid_cross_entropy(M, K, z, target, given, (float)norm, again, z);
+        assert_memory_equal(z, dgot, (size_t)n * sizeof *z); /* In place. */
+        thaw_arena_free(&arena);
+    }
+    const float extremes[] = {3e38f, -3e38f, NAN, 1}, there[] = {1, 0, 1, 0};
+    float loss[2], dz[4];
+    top->sigmoid_cross_entropy(2, 2, extremes, there, NULL, 1, loss, dz);
+    assert_true(loss[0] == 0 && dz[0] == 0 && dz[1] == 0);
+    assert_true(isnan(loss[1]) && isnan(dz[2]) && dz[3] > 0.7f);
+}
+
 /* ---- optimizers ----------------------------------------------------------------------------- */
 
 static const int64_t lengths[] = {1, 7, 8, 33, 15360};
@@ -440,6 +504,7 @@ int main(void) {
         cmocka_unit_test(test_dense),
         cmocka_unit_test(test_softmax_cross_entropy),
         cmocka_unit_test(test_softmax_of_extremes),
+        cmocka_unit_test(test_sigmoid_cross_entropy),
         cmocka_unit_test(test_optimizers),
         cmocka_unit_test(test_gather),
         cmocka_unit_test(test_philox),

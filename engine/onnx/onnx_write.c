@@ -249,6 +249,11 @@ static const char *add_head(writer *w, const thaw_cut *cut, const thaw_new_head 
         }
     }
     const char *scores = fresh(w, "scores");
+    if (head->layers[head->n_layers - 1].sigmoid) {
+        thaw_onnx_node(&w->file, "Sigmoid", fresh(w, "thaw_sigmoid"), (const char *[]){x, NULL},
+                       scores);
+        return scores;
+    }
     Onnx__NodeProto *softmax = thaw_onnx_node(&w->file, "Softmax", fresh(w, "thaw_softmax"),
                                               (const char *[]){x, NULL}, scores);
     thaw_onnx_int(&w->file, softmax, "axis", 1);

@@ -13,7 +13,7 @@ typedef struct thaw_metadata {
 
 typedef struct thaw_new_head {
     bool pooled;              /* The layers see the mean over height and width. */
-    const thaw_dense *layers; /* The last one's K scores go through a softmax. */
+    const thaw_dense *layers; /* The last one's K scores go through a softmax, or a sigmoid. */
     int n_layers;
     const thaw_metadata *metadata;
     int n_metadata;

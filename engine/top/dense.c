@@ -6,9 +6,10 @@
 #include "graph/ops.h"
 
 static thaw_status refuse(const thaw_node *node, thaw_error *err) {
-    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                     "%s (%s): the head must be dense layers with ReLU between and a softmax last",
-                     node->name, node->type);
+    return thaw_fail(
+        err, THAW_ERR_UNSUPPORTED,
+        "%s (%s): the head must be dense layers with ReLU between and a softmax or sigmoid last",
+        node->name, node->type);
 }
 
 /* Gemm with transB = 1 and no scaling, which is what thaw_onnx_write makes, needs no copy. */
@@ -38,6 +39,8 @@ thaw_status thaw_dense_read(const thaw_graph *graph, const thaw_cut *cut, thaw_a
             layers[*n - 1].relu = true;
         } else if (strcmp(node->type, "Softmax") == 0 && *n > 0) {
             ended = true;
+        } else if (strcmp(node->type, "Sigmoid") == 0 && *n > 0) {
+            ended = layers[*n - 1].sigmoid = true;
         } else if (*n > 0 || strcmp(node->type, "GlobalAveragePool") != 0) {
             return refuse(node, err); /* A global mean before the layers belongs to the trunk. */
         }
@@ -65,14 +68,20 @@ static void softmax(int64_t K, const float *logits, float *scores) {
         scores[k] = (float)(exp((double)logits[k] - largest) / sum);
 }
 
-thaw_status thaw_dense_scores(const thaw_backend *backend, const thaw_dense *layers, int n,
-                              int64_t M, const float *x, float *scratch, float *scores,
+/* In double, as the other. */
+static void sigmoid(int64_t K, const float *logits, float *scores) {
+    for (int64_t k = 0; k < K; k++)
+        scores[k] = (float)(1 / (1 + exp(-(double)logits[k])));
+}
+
+thaw_status thaw_dense_logits(const thaw_backend *backend, const thaw_dense *layers, int n,
+                              int64_t M, const float *x, float *scratch, float *logits,
                               thaw_error *err) {
     float *halves[2] = {scratch, scratch + M * thaw_dense_widest(layers, n)};
     const thaw_top_slots *top = &backend->kernels->top;
     for (int i = 0; i < n; i++) {
         const thaw_dense *layer = &layers[i];
-        float *y = halves[i % 2];
+        float *y = i == n - 1 ? logits : halves[i % 2];
         int code = top->dense_forward(M, layer->D, layer->K, x, layer->w, layer->b, y);
         if (code != 0)
             return thaw_fail(err, THAW_ERR_BACKEND, "the head's layer %d failed: %s (%d)", i,
@@ -81,8 +90,15 @@ thaw_status thaw_dense_scores(const thaw_backend *backend, const thaw_dense *lay
             y[k] = y[k] > 0 ? y[k] : 0;
         x = y;
     }
-    int64_t K = layers[n - 1].K;
+    return THAW_OK;
+}
+
+thaw_status thaw_dense_scores(const thaw_backend *backend, const thaw_dense *layers, int n,
+                              int64_t M, const float *x, float *scratch, float *scores,
+                              thaw_error *err) {
+    const thaw_dense *last = &layers[n - 1];
+    THAW_TRY(thaw_dense_logits(backend, layers, n, M, x, scratch, scores, err));
     for (int64_t m = 0; m < M; m++)
-        softmax(K, x + m * K, scores + m * K);
+        (last->sigmoid ? sigmoid : softmax)(last->K, scores + m * last->K, scores + m * last->K);
     return THAW_OK;
 }

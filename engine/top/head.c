@@ -121,7 +121,8 @@ int thaw_head_layers(const thaw_head *head, thaw_dense layers[THAW_HEAD_MAX_LAYE
     for (int i = 0; i < head->n_layers; i++) {
         const thaw_layer *layer = &head->layers[i];
         bool last = i == head->n_layers - 1;
-        layers[i] = (thaw_dense){layer->w, layer->b, layer->K, layer->D, .relu = !last};
+        layers[i] = (thaw_dense){layer->w, layer->b,      layer->K,
+                                 layer->D, .relu = !last, .sigmoid = last && head->sigmoid};
     }
     return head->n_layers;
 }

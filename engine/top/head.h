@@ -18,6 +18,7 @@
 #include "dense.h"
 #include "enum.h"
 #include "kernels.h"
+#include "label_sets.h"
 #include "rng.h"
 #include "status.h"
 
@@ -43,8 +44,9 @@ typedef struct thaw_rows {
     /* Copies the M rows that index names to out[M,D]. Called from one thread; takes no memory. */
     thaw_status (*gather)(void *ctx, const int64_t *index, int64_t M, float *out, thaw_error *err);
     void *ctx;
-    const int32_t *label; /* n, the caller's. */
-    thaw_dtype stored;    /* THAW_F16: every feature is a number of half precision; or THAW_F32. */
+    const int32_t *label;        /* n, the caller's. */
+    const thaw_label_sets *sets; /* What labels stand for; NULL: for the class itself. */
+    thaw_dtype stored; /* THAW_F16: every feature is a number of half precision; or THAW_F32. */
 } thaw_rows;
 
 typedef struct thaw_head {
@@ -52,6 +54,7 @@ typedef struct thaw_head {
     thaw_layer layers[THAW_HEAD_MAX_LAYERS];
     float *params; /* All weights and biases in one piece: w, b, w, b. */
     int64_t n_params;
+    bool sigmoid;        /* Of its scores; otherwise softmax. */
     float *mean, *scale; /* D of layers[0]; NULL: folded, the head takes raw features. */
     int64_t n_constant;  /* Features that are the same in every row that the scale was set from. */
 } thaw_head;

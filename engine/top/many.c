@@ -172,6 +172,10 @@ thaw_status thaw_many_open(thaw_many **many, const thaw_train_job *job,
                            const thaw_train_options *options, int n, const thaw_backend *backend,
                            thaw_error *err) {
     *many = NULL;
+    if (job->train->sets)
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "many heads at once are heads of softmax, and these rows may have several "
+                         "classes");
     THAW_TRY(check(job, options, n, err));
     thaw_many *m = *many = calloc(1, sizeof *m);
     if (!m) return thaw_fail_memory(err, "to train heads at once");

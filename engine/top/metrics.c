@@ -24,6 +24,19 @@ thaw_status thaw_metrics_init(thaw_metrics *metrics, int64_t K, int64_t most_ans
     return THAW_OK;
 }
 
+thaw_status thaw_metrics_take_sets(thaw_metrics *m, const thaw_label_sets *sets, int64_t most_rows,
+                                   thaw_arena *arena, thaw_error *err) {
+    size_t rows = (size_t)most_rows, K = (size_t)m->K;
+    if (!sets) return THAW_OK;
+    m->sets = sets;
+    m->average_precision = thaw_arena_array(arena, K, sizeof *m->average_precision);
+    m->logits = thaw_arena_array(arena, rows, K * sizeof *m->logits);
+    m->row_label = thaw_arena_array(arena, rows, sizeof *m->row_label);
+    m->order = thaw_arena_array(arena, rows, sizeof *m->order);
+    if (m->average_precision && m->logits && m->row_label && m->order) return THAW_OK;
+    return thaw_fail_memory(err, "for the scores of %zu rows of %zu classes", rows, K);
+}
+
 void thaw_metrics_reset(thaw_metrics *metrics) {
     size_t bytes = (size_t)metrics->K * sizeof(int64_t);
     memset(metrics->support, 0, bytes);
@@ -93,9 +106,91 @@ static void add_row(thaw_metrics *metrics, const float *z, int32_t label) {
                               (float)exp(z[label] - sum)};
 }
 
+/* log(1 + e^z) without overflow. */
+static double softplus(double z) {
+    return log1p(exp(-fabs(z))) + (z > 0 ? z : 0);
+}
+
+/* A row whose label is a set. */
+static void add_set(thaw_metrics *m, const float *z, int32_t label) {
+    int64_t K = m->K;
+    bool nan = false, exact = true;
+    double loss = 0;
+    thaw_answer *kept = next_answer(m);
+    memcpy(m->logits + m->n * K, z, (size_t)K * sizeof *z);
+    m->row_label[m->n++] = label;
+    for (int64_t k = 0; k < K; k++) {
+        m->support[k] += thaw_label_has(m->sets, label, k);
+        nan |= isnan(z[k]);
+    }
+    if (kept) *kept = (thaw_answer){.label = label, .answer = -1};
+    m->n_nan += nan;
+    for (int64_t k = 0; k < K && !nan; k++) {
+        bool is = thaw_label_has(m->sets, label, k), said = z[k] > 0;
+        m->answered[k] += said;
+        m->right[k] += said && is;
+        exact &= said == is;
+        loss += softplus(is ? -(double)z[k] : (double)z[k]);
+    }
+    if (nan) return;
+    m->n_top1 += exact;
+    m->loss_sum += loss;
+    if (!kept) return;
+    float next;
+    int64_t best = first_highest(K, z, &next);
+    kept->answer = (int32_t)best;
+    kept->score = (float)(1 / (1 + exp(-(double)z[best])));
+}
+
 void thaw_metrics_add(thaw_metrics *metrics, int64_t M, const float *logits, const int32_t *label) {
     for (int64_t m = 0; m < M; m++)
-        add_row(metrics, logits + m * metrics->K, label[m]);
+        (metrics->sets ? add_set : add_row)(metrics, logits + m * metrics->K, label[m]);
+}
+
+/* Rows by the falling score of a class; NaNs come last. */
+typedef struct by_score {
+    const float *logits;
+    int64_t K, k;
+} by_score;
+
+static int compare_scores(const void *a, const void *b, void *ctx) {
+    const by_score *s = ctx;
+    float x = s->logits[*(const int64_t *)a * s->K + s->k];
+    float y = s->logits[*(const int64_t *)b * s->K + s->k];
+    if (isnan(x) || isnan(y)) return isnan(x) - isnan(y);
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static double average_precision(const thaw_metrics *m, int64_t k) {
+    by_score by = {m->logits, m->K, k};
+    double sum = 0, right = 0, before = 0;
+    for (int64_t i = 0; i < m->n; i++)
+        m->order[i] = i;
+    qsort_r(m->order, (size_t)m->n, sizeof *m->order, compare_scores, &by);
+    for (int64_t i = 0; i < m->n; i++) {
+        right += thaw_label_has(m->sets, m->row_label[m->order[i]], k);
+        if (i + 1 < m->n && compare_scores(&m->order[i], &m->order[i + 1], &by) == 0) continue;
+        sum += (right - before) * right / (double)(i + 1);
+        before = right;
+    }
+    return right > 0 ? sum / right : 0;
+}
+
+/* What only sets have; f1 is there. */
+static void finish_sets(thaw_metrics *m) {
+    double right = 0, both = 0, f1 = 0, ap = 0, present = 0;
+    for (int64_t k = 0; k < m->K; k++) {
+        m->average_precision[k] = average_precision(m, k);
+        right += (double)m->right[k];
+        both += (double)(m->answered[k] + m->support[k]);
+        if (!m->support[k]) continue;
+        present++;
+        f1 += m->f1[k];
+        ap += m->average_precision[k];
+    }
+    m->map = present > 0 ? ap / present : 0;
+    m->f1_macro = present > 0 ? f1 / present : 0;
+    m->f1_micro = both > 0 ? 2 * right / both : 0;
 }
 
 static double ratio(double part, double whole) {
@@ -120,6 +215,7 @@ void thaw_metrics_finish(thaw_metrics *metrics) {
     metrics->loss = n_scored ? metrics->loss_sum / (double)n_scored : metrics->n_nan ? NAN : 0;
     metrics->top1 = ratio((double)metrics->n_top1, n);
     metrics->top5 = ratio((double)metrics->n_top5, n);
+    if (metrics->sets) finish_sets(metrics);
 }
 
 void thaw_metrics_calibrate(const thaw_metrics *metrics, thaw_calibration *c) {

@@ -3,11 +3,21 @@
  * Log-probabilities are logits too (softmax(log p) = p), so either can be given. Rows are added in
  * any number of batches and give the same bits however they are cut into batches. Memory grows with
  * the classes and, where the answers are kept, with the rows, never with classes squared.
+ *
+ * Where labels are sets of classes (thaw_metrics_take_sets), scores are sigmoids, and a class is answered where its
+ * score is above 0.5: top1 is the share of rows where all classes are right, loss the cross-entropy summed over the
+ * classes, right, answered, precision, recall and f1 are of each class by itself, top5 is 0, and
+ *   map       mean over the classes that have rows of average precision: the mean of the precision at each of the
+ *             class's rows, by falling score, equal scores at once (scikit-learn's average_precision_score)
+ *   f1_micro  2 right / (answered + support), each summed over the classes
+ *   f1_macro  mean of f1 over the classes that have rows
+ * Then memory grows with rows times classes.
  */
 #ifndef THAW_METRICS_H
 #define THAW_METRICS_H
 
 #include "arena.h"
+#include "label_sets.h"
 #include "status.h"
 
 #include <stddef.h>
@@ -23,22 +33,28 @@ typedef struct thaw_answer {
 
 typedef struct thaw_metrics {
     int64_t K;
-    int64_t n;            /* Rows. */
-    int64_t n_nan;        /* Rows that hold a NaN: wrong in every count, and never an answer. */
-    double loss;          /* Mean cross-entropy of the others, no smoothing, no class weights; NaN
+    int64_t n;         /* Rows. */
+    int64_t n_nan;     /* Rows that hold a NaN: wrong in every count, and never an answer. */
+    double loss;       /* Mean cross-entropy of the others, no smoothing, no class weights; NaN
                            * when there are no others. */
-    double top1;          /* Share of rows whose label has the highest logit. */
-    double top5;          /* ... is among the five highest; all rows when K <= 5, NaN apart. */
-    double balanced;      /* Mean of recall over the classes that have rows. */
-    double *precision;    /* K: right / answered; 0 when never answered. */
-    double *recall;       /* K: right / support; 0 when there is no row. */
-    double *f1;           /* K: harmonic mean of the two; 0 when both are. */
-    int64_t *support;     /* K: rows of the class, */
-    int64_t *right;       /* those of them that were answered right, */
-    int64_t *answered;    /* and rows, of any class, that were answered with it. */
-    thaw_answer *answers; /* [n] in the order of the rows; NULL: not kept. */
+    double top1;       /* Share of rows whose label has the highest logit. */
+    double top5;       /* ... is among the five highest; all rows when K <= 5, NaN apart. */
+    double balanced;   /* Mean of recall over the classes that have rows. */
+    double *precision; /* K: right / answered; 0 when never answered. */
+    double *recall;    /* K: right / support; 0 when there is no row. */
+    double *f1;        /* K: harmonic mean of the two; 0 when both are. */
+    int64_t *support;  /* K: rows of the class, */
+    int64_t *right;    /* those of them that were answered right, */
+    int64_t *answered; /* and rows, of any class, that were answered with it. */
+    const thaw_label_sets *sets; /* NULL: labels are classes; the rest is 0. */
+    double map, f1_micro, f1_macro;
+    double *average_precision; /* K: 0 when there is no row. */
+    float *logits;             /* [most rows, K] */
+    int32_t *row_label;        /* [most rows] */
+    thaw_answer *answers;      /* [n] in the order of the rows; NULL: not kept. */
 
     double loss_sum;
+    int64_t *order; /* [most rows], for the sums over a class's rows. */
     int64_t n_top1, n_top5;
 } thaw_metrics;
 
@@ -51,10 +67,14 @@ int64_t thaw_metrics_rank(int64_t K, const float *logits, int32_t label);
 thaw_status thaw_metrics_init(thaw_metrics *metrics, int64_t K, int64_t most_answers,
                               thaw_arena *arena, thaw_error *err);
 
+/* Labels will be sets, of at most so many rows; NULL: nothing. Before any row. ERR_NOMEM. */
+thaw_status thaw_metrics_take_sets(thaw_metrics *metrics, const thaw_label_sets *sets,
+                                   int64_t most_rows, thaw_arena *arena, thaw_error *err);
+
 /* Forgets all rows. */
 void thaw_metrics_reset(thaw_metrics *metrics);
 
-/* Adds M rows: logits [M,K], label [M] in 0 .. K-1. */
+/* Adds M rows: logits [M,K], label [M] in 0 .. K-1, or in the sets. */
 void thaw_metrics_add(thaw_metrics *metrics, int64_t M, const float *logits, const int32_t *label);
 
 /* Computes the shares and means from the rows so far; all are 0 when there is none. */

@@ -737,6 +737,11 @@ static void take_loss(const thaw_top *top, instance *in, const thaw_top_batch *b
     int64_t K = top->size.K, rows = top->spec.lane;
     memset(d, 0, (size_t)(rows * K) * sizeof *d);
     memcpy(b->logits + at * K, scores, (size_t)(n * K) * sizeof *scores);
+    if (b->target) {
+        kernels->sigmoid_cross_entropy(n, K, scores, b->target + at * K, b->class_weight, b->norm,
+                                       b->loss + at, d);
+        return;
+    }
     kernels->softmax_cross_entropy(n, K, scores, b->label + at, b->class_weight, b->smoothing,
                                    b->norm, b->loss + at, d);
     for (int64_t i = 0; b->other && i < n; i++) {

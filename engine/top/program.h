@@ -62,9 +62,12 @@ typedef struct thaw_top_batch {
     int64_t M;
     float *x;
     const int32_t *label;
-    const int32_t *other;      /* NULL, or mixup's second labels, */
-    const float *share;        /* with the first one's share of each picture. */
-    const float *class_weight; /* NULL: ones. */
+    const int32_t *other; /* NULL, or mixup's second labels, */
+    const float *share;   /* with the first one's share of each picture. */
+    const float
+        *target; /* [M, K]; then scores are sigmoids, and the label, others and smoothing have
+                                * no part. NULL: softmax. */
+    const float *class_weight; /* NULL: ones. Beside targets, positive_weight. */
     float smoothing;
     float norm;       /* What the sum of losses is divided by. */
     thaw_rng dropout; /* Decides what is left out, each picture by its place in the batch. */

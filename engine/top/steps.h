@@ -28,6 +28,19 @@ thaw_status thaw_steps_load(const thaw_train_job *job, const int64_t *rows, int6
 void thaw_steps_class_weights(const int32_t *label, int64_t n, int64_t K, int64_t *count,
                               float *weight);
 
+/* The same for labels that are sets: how much more a class counts where it is there than where it is not, rows
+ * without it / rows with it; 1 where either has none. (PyTorch's pos_weight.) */
+void thaw_steps_positive_weights(const thaw_label_sets *sets, const int32_t *label, int64_t n,
+                                 int64_t *count, float *weight);
+
+/* target[M,K] of M labels that are sets: 1 where the class is there, and 0, both moved by smoothing / 2. */
+void thaw_steps_targets(const thaw_label_sets *sets, const int32_t *label, int64_t M,
+                        float smoothing, float *target);
+
+/* How many of M rows say of each class rightly whether it is there: logit above 0, and no NaN. */
+int64_t thaw_steps_exact(const thaw_label_sets *sets, int64_t M, const float *logits,
+                         const int32_t *label);
+
 /* What M rows weigh together; class_weight NULL: ones. */
 double thaw_steps_weight(const float *class_weight, const int32_t *label, int64_t M);
 
@@ -36,6 +49,9 @@ double thaw_steps_weight(const float *class_weight, const int32_t *label, int64_
 int thaw_steps_update(const thaw_top_slots *top, const thaw_train_options *options, int64_t n,
                       float *w, const float *dw, float *v, float *second, double lr, double decay,
                       int64_t step);
+
+/* What validation says of an epoch, from finished metrics. */
+void thaw_steps_validated(const thaw_metrics *metrics, thaw_epoch *epoch);
 
 /* Whether this epoch's weights are kept instead of those of `kept`: without patience, and where nothing
  * validates, the last ones; otherwise those with the lowest validation loss. */

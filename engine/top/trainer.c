@@ -24,6 +24,7 @@ typedef struct trainer {
     float *logits;           /* batch, K; turns into its gradient */
     float *loss;             /* batch */
     int32_t *label;          /* batch */
+    float *target;           /* batch, K; where labels are sets */
     float *class_weight;     /* K; NULL: ones */
     int64_t *class_rows;     /* K; with class_weight */
 
@@ -124,10 +125,14 @@ static thaw_status check_rows(const char *what, const thaw_rows *rows, int64_t D
     if (rows->D != D)
         return thaw_fail(err, THAW_ERR_SHAPE, "the %s rows have %lld features, expected %lld", what,
                          (long long)rows->D, (long long)D);
+    if (rows->sets && rows->sets->K != K)
+        return thaw_fail(err, THAW_ERR_SHAPE, "the %s rows have %lld classes, expected %lld", what,
+                         (long long)rows->sets->K, (long long)K);
+    int64_t n_labels = rows->sets ? rows->sets->n : K;
     for (int64_t i = 0; i < rows->n; i++)
-        if (rows->label[i] < 0 || rows->label[i] >= K)
+        if (rows->label[i] < 0 || rows->label[i] >= n_labels)
             return thaw_fail(err, THAW_ERR_DATA, "%s row %lld has label %d, expected 0 to %lld",
-                             what, (long long)i, (int)rows->label[i], (long long)K - 1);
+                             what, (long long)i, (int)rows->label[i], (long long)n_labels - 1);
     return THAW_OK;
 }
 
@@ -143,6 +148,11 @@ thaw_status thaw__train_check(const thaw_train_job *job, thaw_error *err) {
     if (job->options.solver == THAW_SOLVER_LBFGS && job->options.l2_path && !has_validation(job))
         return thaw_fail(err, THAW_ERR_USAGE,
                          "there are no validation rows that could choose the penalty: give one");
+    if (job->options.solver == THAW_SOLVER_LBFGS && job->train->sets)
+        return thaw_fail(
+            err, THAW_ERR_USAGE,
+            "L-BFGS solves a head of softmax, and pictures of several classes need one of "
+            "sigmoids: take head.solver = steps");
     if (job->K < 1 || job->train->n < 1 || job->train->D < 1)
         return thaw_fail(err, THAW_ERR_DATA,
                          "there is nothing to train on: %lld rows, %lld classes",
@@ -174,13 +184,17 @@ static thaw_status take_buffers(trainer *t, thaw_arena *arena, thaw_error *err) 
     t->velocity = thaw_arena_array(arena, P, sizeof(float));
     t->second = thaw_arena_array(arena, P, sizeof(float));
     t->best = thaw_arena_array(arena, P, sizeof(float));
+    t->target = thaw_arena_array(arena, job->train->sets ? B * K : 0, sizeof *t->target);
     if (weighted) t->class_weight = thaw_arena_array(arena, K, sizeof(float));
     if (weighted) t->class_rows = thaw_arena_array(arena, K, sizeof *t->class_rows);
     if (!t->order || !t->index || !t->rates || !t->x || !t->hidden || !t->dhidden || !t->logits ||
-        !t->loss || !t->label || !t->grad || !t->velocity || !t->second || !t->best ||
+        !t->loss || !t->label || !t->target || !t->grad || !t->velocity || !t->second || !t->best ||
         (weighted && (!t->class_weight || !t->class_rows)))
         return thaw_fail_memory(err, "to train a head of %zu parameters", P);
-    return thaw_metrics_init(&t->validation, job->K, 0, arena, err);
+    THAW_TRY(thaw_metrics_init(&t->validation, job->K, 0, arena, err));
+    if (!has_validation(job)) return THAW_OK;
+    return thaw_metrics_take_sets(&t->validation, job->validation->sets, job->validation->n, arena,
+                                  err);
 }
 
 static thaw_status set_up(trainer *t, thaw_arena *arena, thaw_error *err) {
@@ -189,8 +203,12 @@ static thaw_status set_up(trainer *t, thaw_arena *arena, thaw_error *err) {
     int64_t hidden = o->kind == THAW_HEAD_HIDDEN ? o->hidden : 0;
     THAW_TRY(thaw_head_init(t->head, job->train->D, hidden, job->K, o->seed, arena, err));
     THAW_TRY(take_buffers(t, arena, err));
+    t->head->sigmoid = job->train->sets != NULL;
     THAW_TRY(thaw_head_fit_scale(t->head, job->train, o->batch, t->index, t->x, arena, err));
-    if (t->class_weight)
+    if (t->class_weight && job->train->sets)
+        thaw_steps_positive_weights(job->train->sets, job->train->label, job->train->n,
+                                    t->class_rows, t->class_weight);
+    else if (t->class_weight)
         thaw_steps_class_weights(job->train->label, job->train->n, job->K, t->class_rows,
                                  t->class_weight);
     t->schedule = thaw_steps_schedule(o, job->train->n);
@@ -219,8 +237,10 @@ static thaw_status move_to_device(trainer *t, thaw_error *err) {
     const thaw_train_job *job = t->job;
     const thaw_backend *backend = job->backend;
     if (!backend || !backend->kernels->head || t->head->n_layers > 1) return THAW_OK;
-    if (job->views) {
-        snprintf(t->note, sizeof t->note, "the head is trained on the CPU: its rows have views");
+    if (job->views || job->train->sets) {
+        snprintf(t->note, sizeof t->note, "the head is trained on the CPU: its %s",
+                 job->views ? "rows have views"
+                            : "scores are sigmoids, which no kernel on a GPU trains");
         return THAW_OK;
     }
     const thaw_train_options *o = &job->options;
@@ -270,12 +290,21 @@ static thaw_status load_batch(trainer *t, const int64_t *rows, int64_t M, thaw_r
                               thaw_error *err) {
     THAW_TRY(thaw_steps_load(t->job, rows, M, choice, t->index, t->x, t->label, err));
     thaw_head_scale(t->head, M, t->x);
+    if (t->job->train->sets)
+        thaw_steps_targets(t->job->train->sets, t->label, M, (float)t->job->options.label_smoothing,
+                           t->target);
     return THAW_OK;
 }
 
 /* Adds the batch's right answers and weights to the epoch's; returns its sum of weights. */
 static double count_batch(trainer *t, int64_t M) {
     int64_t K = t->job->K;
+    const thaw_label_sets *sets = t->job->train->sets;
+    if (sets) {
+        t->epoch_right += thaw_steps_exact(sets, M, t->logits, t->label);
+        t->epoch_weight += (double)M;
+        return (double)M;
+    }
     for (int64_t m = 0; m < M; m++)
         t->epoch_right += thaw_metrics_rank(K, t->logits + m * K, t->label[m]) == 0;
     double weight = thaw_steps_weight(t->class_weight, t->label, M);
@@ -333,9 +362,13 @@ static int step_batch(trainer *t, int64_t M, double lr) {
                                  t->hidden, t->logits);
     if (code) return code;
     double weight = count_batch(t, M);
-    code = job->top->softmax_cross_entropy(M, job->K, t->logits, t->label, t->class_weight,
-                                           (float)o->label_smoothing, (float)weight, t->loss,
-                                           t->logits);
+    if (job->train->sets)
+        code = job->top->sigmoid_cross_entropy(M, job->K, t->logits, t->target, t->class_weight,
+                                               (float)weight, t->loss, t->logits);
+    else
+        code = job->top->softmax_cross_entropy(M, job->K, t->logits, t->label, t->class_weight,
+                                               (float)o->label_smoothing, (float)weight, t->loss,
+                                               t->logits);
     if (!code) code = backward(t, M);
     if (code) return code;
     for (int64_t m = 0; m < M; m++)
@@ -413,12 +446,12 @@ static thaw_status score(const thaw_head *head, const thaw_top_slots *top, const
 static thaw_status validate(trainer *t, thaw_epoch *epoch, thaw_error *err) {
     const thaw_train_job *job = t->job;
     epoch->validation_loss = epoch->validation_top1 = NAN;
+    epoch->validation_map = epoch->validation_f1_micro = epoch->validation_f1_macro = NAN;
     if (!has_validation(job)) return THAW_OK;
     score_buffers buffers = {t->index, t->x, t->hidden, t->logits};
     THAW_TRY(score(t->head, job->top, job->validation, job->options.batch, &buffers, &t->validation,
                    err));
-    epoch->validation_loss = t->validation.loss;
-    epoch->validation_top1 = t->validation.top1;
+    thaw_steps_validated(&t->validation, epoch);
     return THAW_OK;
 }
 
@@ -436,7 +469,7 @@ static thaw_status run_epochs(trainer *t, thaw_train_result *result, thaw_error 
     const thaw_train_job *job = t->job;
     const thaw_train_options *o = &job->options;
     for (int64_t i = 1; i <= o->epochs; i++) {
-        thaw_epoch epoch = {.epoch = i};
+        thaw_epoch epoch = {.epoch = i, .several = job->train->sets};
         double start = thaw_now_s();
         THAW_TRY(train_epoch(t, &epoch, err));
         THAW_TRY(validate(t, &epoch, err));
@@ -498,6 +531,7 @@ thaw_status thaw_evaluate(const thaw_head *head, const thaw_top_slots *top, cons
     if (!buffers.index || !buffers.x || !buffers.hidden || !buffers.logits)
         return thaw_fail_memory(err, "to score %lld rows", (long long)batch);
     THAW_TRY(thaw_metrics_init(metrics, K, rows->n, arena, err));
+    THAW_TRY(thaw_metrics_take_sets(metrics, rows->sets, rows->n, arena, err));
     return score(head, top, rows, batch, &buffers, metrics, err);
 }
 

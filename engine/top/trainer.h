@@ -24,6 +24,12 @@ typedef enum thaw_optimizer { THAW_OPTIMIZER_LIST(THAW_ENUM_VALUE) } thaw_optimi
     X(THAW_SOLVER_LBFGS, "lbfgs")
 typedef enum thaw_solver { THAW_SOLVER_LIST(THAW_ENUM_VALUE) } thaw_solver;
 
+/* What scores are: of the classes together, of which a picture has one; or of each by itself. */
+#define THAW_LOSS_LIST(X)           \
+    X(THAW_LOSS_SOFTMAX, "softmax") \
+    X(THAW_LOSS_SIGMOID, "sigmoid")
+typedef enum thaw_loss { THAW_LOSS_LIST(THAW_ENUM_VALUE) } thaw_loss;
+
 /* balanced: n / (classes present * rows of the class), whose mean over the rows is 1. */
 #define THAW_CLASS_WEIGHTS_LIST(X)     \
     X(THAW_CLASS_WEIGHTS_NONE, "none") \
@@ -83,7 +89,11 @@ typedef struct thaw_epoch {
     double train_loss;  /* The objective: weighted, smoothed; without the decay. */
     double train_top1;
     double validation_loss, validation_top1; /* NaN without validation rows. */
-    double seconds;                          /* Validation included. */
+    /* Labels are sets: losses are summed over the classes, top1 is the share of rows whose set is exact, and
+     * of validation there are these (see metrics.h). */
+    bool several;
+    double validation_map, validation_f1_micro, validation_f1_macro;
+    double seconds; /* Validation included. */
 } thaw_epoch;
 
 typedef struct thaw_train_job {
@@ -95,7 +105,9 @@ typedef struct thaw_train_job {
     bool tf32;           /* The device's products may round their factors to 10 bits of mantissa. */
     size_t memory_bytes; /* THAW_SOLVER_LBFGS: what scaled rows may take of the host's memory. */
     thaw_train_options options;
-    int64_t K;              /* Classes; labels are 0 .. K-1. */
+    /* Classes; labels are 0 .. K-1, or sets of them. Then the head's scores are sigmoids, and steps on the CPU
+     * alone train it. */
+    int64_t K;
     const thaw_rows *train; /* At least one row. */
     /* NULL, or n_views rows for each training row, which begin at row * n_views: an epoch takes one of
      * them, drawn by seed, and L-BFGS takes all. Then the CPU trains. */

@@ -40,7 +40,8 @@ typedef struct tuner {
     float *x, *mixed;       /* [batch in whole lanes, D] */
     float *logits, *loss, *share;
     int32_t *label, *other;
-    float *class_weight; /* [K] NULL: ones. */
+    float *target, *other_target; /* [batch, K] where labels are sets; the second with mixup. */
+    float *class_weight;          /* [K] NULL: ones. */
     float *gradient, *velocity, *second, *average, *best, *best_running;
 
     double train_seconds;
@@ -113,6 +114,11 @@ static thaw_status check_job(const thaw_tune_job *job, thaw_error *err) {
     THAW_TRY(check_number(#field, (double)o->field, &thaw_tune_legal.field, err));
     THAW_TUNE_RANGE_LIST(X)
 #undef X
+    if (job->train->sets && o->sampling == THAW_SAMPLING_BALANCED)
+        return thaw_fail(
+            err, THAW_ERR_USAGE,
+            "top.sampling = balanced draws pictures by their class, and these have several: "
+            "take all, perhaps with head.class_weights = balanced");
     if (o->norm == THAW_NORM_FULL && (o->batch < 2 || job->train->n < o->batch))
         return thaw_fail(err, THAW_ERR_USAGE,
                          "with BN of the batch's own statistics a batch has at least two pictures "
@@ -152,6 +158,8 @@ static thaw_status take_buffers(tuner *t, thaw_error *err) {
     t->logits = floats(t, rows * K);
     t->loss = floats(t, rows);
     t->share = floats(t, rows);
+    t->target = floats(t, job->train->sets ? rows * K : 0);
+    t->other_target = floats(t, job->train->sets && o->mixup > 0 ? rows * K : 0);
     t->gradient = floats(t, P);
     t->velocity = floats(t, P);
     t->second = floats(t, o->optimizer == THAW_OPTIMIZER_ADAMW ? P : 0);
@@ -161,12 +169,19 @@ static thaw_status take_buffers(tuner *t, thaw_error *err) {
     bool weighted = o->class_weights == THAW_CLASS_WEIGHTS_BALANCED;
     if (weighted) t->class_weight = floats(t, K);
     if (!t->order || !t->by_class || !t->class_start || !t->index || !t->label || !t->other ||
-        !t->x || !t->mixed || !t->logits || !t->loss || !t->share || !t->gradient || !t->velocity ||
-        !t->second || !t->average || !t->best || !t->best_running || (weighted && !t->class_weight))
+        !t->x || !t->target || !t->other_target || !t->mixed || !t->logits || !t->loss ||
+        !t->share || !t->gradient || !t->velocity || !t->second || !t->average || !t->best ||
+        !t->best_running || (weighted && !t->class_weight))
         return no_memory(err);
-    if (weighted)
+    const thaw_label_sets *sets = job->train->sets;
+    if (weighted && sets)
+        thaw_steps_positive_weights(sets, job->train->label, n, t->class_start, t->class_weight);
+    else if (weighted)
         thaw_steps_class_weights(job->train->label, n, K, t->class_start, t->class_weight);
-    return thaw_metrics_init(&t->validation, K, 0, t->arena, err);
+    THAW_TRY(thaw_metrics_init(&t->validation, K, 0, t->arena, err));
+    if (!has_validation(job)) return THAW_OK;
+    return thaw_metrics_take_sets(&t->validation, job->validation->sets, job->validation->n,
+                                  t->arena, err);
 }
 
 /* Rows of each class one after the other, each class's in their order. */
@@ -253,17 +268,17 @@ static float *mix_rows(tuner *t, int64_t M, thaw_rng *rng) {
 /* ---- one step ------------------------------------------------------------------------------- */
 
 static double weigh_batch(const tuner *t, int64_t M) {
-    double weight = 0;
-    for (int64_t m = 0; m < M; m++)
-        weight += t->class_weight ? t->class_weight[t->label[m]] : 1;
-    return weight;
+    if (t->job->train->sets) return (double)M;
+    return thaw_steps_weight(t->class_weight, t->label, M);
 }
 
 /* Adds the batch's right answers, losses and weight to the epoch's. */
 static void count_batch(tuner *t, int64_t M, double weight) {
     int64_t K = t->job->head.K;
+    const thaw_label_sets *sets = t->job->train->sets;
+    if (sets) t->at.right += thaw_steps_exact(sets, M, t->logits, t->label);
     for (int64_t m = 0; m < M; m++) {
-        t->at.right += thaw_metrics_rank(K, t->logits + m * K, t->label[m]) == 0;
+        if (!sets) t->at.right += thaw_metrics_rank(K, t->logits + m * K, t->label[m]) == 0;
         t->at.loss += t->loss[m];
     }
     t->at.weight += weight;
@@ -327,13 +342,30 @@ static void average(tuner *t) {
         t->average[i] = past * t->average[i] + (1 - past) * t->params->values[i];
 }
 
+/* Targets are linear, too: those of pairs are mixed as the pairs are. */
+static float *make_targets(tuner *t, int64_t M) {
+    const thaw_label_sets *sets = t->job->train->sets;
+    const thaw_tune_options *o = &t->job->options;
+    if (!sets) return NULL;
+    thaw_steps_targets(sets, t->label, M, (float)o->label_smoothing, t->target);
+    if (o->mixup <= 0) return t->target;
+    thaw_steps_targets(sets, t->other, M, (float)o->label_smoothing, t->other_target);
+    for (int64_t i = 0; i < M * sets->K; i++) {
+        float share = t->share[i / sets->K];
+        t->target[i] = share * t->target[i] + (1 - share) * t->other_target[i];
+    }
+    return t->target;
+}
+
 static thaw_status take_step(tuner *t, int64_t M, double lr, int64_t epoch, thaw_error *err) {
     const thaw_tune_options *o = &t->job->options;
     thaw_rng rng = thaw_rng_open(o->seed, THAW_RNG_DROPOUT, (uint64_t)t->at.step);
     double weight = weigh_batch(t, M), loss = 0;
+    float *x = o->mixup > 0 ? mix_rows(t, M, &rng) : t->x;
     thaw_top_batch batch = {.M = M,
-                            .x = o->mixup > 0 ? mix_rows(t, M, &rng) : t->x,
+                            .x = x,
                             .label = t->label,
+                            .target = make_targets(t, M),
                             .other = o->mixup > 0 ? t->other : NULL,
                             .share = t->share,
                             .class_weight = t->class_weight,
@@ -456,6 +488,7 @@ static thaw_status show_average(tuner *t, thaw_error *err) {
 static thaw_status validate(tuner *t, thaw_epoch *epoch, thaw_error *err) {
     const thaw_rows *rows = t->job->validation;
     epoch->validation_loss = epoch->validation_top1 = NAN;
+    epoch->validation_map = epoch->validation_f1_micro = epoch->validation_f1_macro = NAN;
     if (!has_validation(t->job)) return THAW_OK;
     thaw_metrics_reset(&t->validation);
     for (int64_t start = 0; start < rows->n; start += t->job->options.batch) {
@@ -468,8 +501,7 @@ static thaw_status validate(tuner *t, thaw_epoch *epoch, thaw_error *err) {
         thaw_metrics_add(&t->validation, M, t->logits, rows->label + start);
     }
     thaw_metrics_finish(&t->validation);
-    epoch->validation_loss = t->validation.loss;
-    epoch->validation_top1 = t->validation.top1;
+    thaw_steps_validated(&t->validation, epoch);
     return THAW_OK;
 }
 
@@ -499,7 +531,7 @@ static void begin_epoch(tuner *t, int64_t epoch) {
 static thaw_status run_epochs(tuner *t, int64_t last, thaw_error *err) {
     const thaw_tune_job *job = t->job;
     while (t->at.epoch <= last) {
-        thaw_epoch epoch = {.epoch = t->at.epoch};
+        thaw_epoch epoch = {.epoch = t->at.epoch, .several = job->train->sets};
         double start = thaw_now_s();
         THAW_TRY(train_epoch(t, &epoch, err));
         t->train_seconds += thaw_now_s() - start;
@@ -671,6 +703,7 @@ static thaw_status gather_all(thaw_through *through, const thaw_top_slots *kerne
     }
     *array = (thaw_row_array){.top = kernels, .x = x, .D = D};
     *out = thaw_rows_of_array(array, rows->n, rows->label);
+    out->sets = rows->sets;
     return THAW_OK;
 }
 
@@ -739,7 +772,9 @@ thaw_status thaw_tune_head(const thaw_tune_job *job, thaw_arena *arena, thaw_hea
     if (job->random) {
         const thaw_train_options *o = &job->head.options;
         int64_t hidden = o->kind == THAW_HEAD_HIDDEN ? o->hidden : 0;
-        return thaw_head_init(head, head_inputs(job), hidden, job->head.K, o->seed, arena, err);
+        THAW_TRY(thaw_head_init(head, head_inputs(job), hidden, job->head.K, o->seed, arena, err));
+        head->sigmoid = job->train->sets != NULL;
+        return THAW_OK;
     }
     thaw_status status = make_head(job, arena, &rows, head, result, err);
     thaw_arena_free(&rows);
@@ -814,6 +849,7 @@ thaw_rows thaw_through_rows(thaw_through *through, const thaw_rows *rows) {
                        .gather = gather_through,
                        .ctx = through,
                        .label = rows->label,
+                       .sets = rows->sets,
                        .stored = THAW_F32};
 }
 

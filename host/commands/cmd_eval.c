@@ -17,14 +17,16 @@ static thaw_status score_rows(const thaw_bundle *b, const thaw_rows *rows, thaw_
     float *scores = thaw_arena_array(arena, BATCH * K, sizeof *scores);
     if (!x || !scratch || !scores) return thaw_fail_memory(err, "for the scores");
     THAW_TRY(thaw_metrics_init(metrics, (int64_t)K, rows->n, arena, err));
+    THAW_TRY(thaw_metrics_take_sets(metrics, rows->sets, rows->n, arena, err));
     for (int64_t begin = 0; begin < rows->n; begin += BATCH) {
         int64_t index[BATCH], M = rows->n - begin < BATCH ? rows->n - begin : BATCH;
         for (int64_t m = 0; m < M; m++)
             index[m] = begin + m;
         THAW_TRY(rows->gather(rows->ctx, index, M, x, err));
-        THAW_TRY(thaw_dense_scores(b->backend, b->layers, b->n_layers, M, x, scratch, scores, err));
+        THAW_TRY((rows->sets ? thaw_dense_logits : thaw_dense_scores)(
+            b->backend, b->layers, b->n_layers, M, x, scratch, scores, err));
         /* Log-probabilities are logits, too; a score of 0 stays finite, and a NaN one. */
-        for (size_t i = 0; i < (size_t)M * K; i++)
+        for (size_t i = 0; i < (size_t)M * K && !rows->sets; i++)
             scores[i] = logf(scores[i] < 1e-38f ? 1e-38f : scores[i]);
         thaw_metrics_add(metrics, M, scores, rows->label + begin);
     }
@@ -56,7 +58,7 @@ static thaw_status print_json(const thaw_results *results, const thaw_old_answer
     char *text;
     thaw_results_json(&json, json.root, results);
     thaw_results_classes_json(&json, json.root, results);
-    thaw_results_confusion_json(&json, json.root, results);
+    if (!results->metrics.sets) thaw_results_confusion_json(&json, json.root, results);
     thaw_old_answers_json(old, &json, json.root);
     thaw_status status =
         thaw_json_print(&json, THAW_JSON_INDENTED, DIGITS, "the results", &text, err);
@@ -68,7 +70,11 @@ static thaw_status print_json(const thaw_results *results, const thaw_old_answer
 }
 
 static thaw_status evaluate(thaw_session *s, thaw_bundle *b, const char *folder, thaw_error *err) {
-    thaw_dataset_spec spec = {.classes = b->labels, .n_classes = b->n_labels, .stop = s->stop};
+    thaw_dataset_spec spec = {
+        .classes = b->labels,
+        .n_classes = b->n_labels,
+        .several = thaw_bundle_several(b) ? THAW_SEVERAL_YES : THAW_SEVERAL_NO,
+        .stop = s->stop};
     THAW_TRY(choose_pictures(s, folder, &spec, err));
     THAW_TRY(thaw_session_extract(s, &b->network, &spec, NULL, err));
     thaw_split_rows rows;

@@ -9,10 +9,15 @@
 #include "csv.h"
 #include "file.h"
 #include "json.h"
+#include "label_sets.h"
 #include "run/picture_list.h"
 #include "run/predict.h"
 #include "run/session.h"
 #include "utf8.h"
+
+enum {
+    SCORE_BYTES = 16
+}; /* Of a score between 0 and 1, as a text, and what parts it from the next. */
 
 typedef struct ranked {
     size_t class;
@@ -24,6 +29,7 @@ typedef struct output {
     const thaw_options *options;
     size_t top;
     ranked *order; /* [n_labels] */
+    char *joined;  /* Room for all classes or scores. */
     thaw_new_file csv;
 } output;
 
@@ -41,6 +47,15 @@ static void rank(const output *o, const float *scores) {
     qsort(o->order, n, sizeof *o->order, compare_ranked);
 }
 
+/* How many of the ranked classes are told: so many, or where there may be several those above 0.5. */
+static size_t count_told(const output *o) {
+    size_t n = 0;
+    if (!thaw_bundle_several(o->bundle)) return o->top;
+    while (n < o->bundle->n_labels && o->order[n].score > 0.5f)
+        n++;
+    return n < o->top ? n : o->top;
+}
+
 /* ---- one picture --------------------------------------------------------------------------- */
 
 static thaw_status print_json(const output *o, const thaw_prediction *p, thaw_error *err) {
@@ -49,7 +64,7 @@ static thaw_status print_json(const output *o, const thaw_prediction *p, thaw_er
     thaw_json_text(&json, json.root, "file", p->path);
     if (p->problem) thaw_json_text(&json, json.root, "error", p->problem);
     json_t *list = p->problem ? NULL : thaw_json_array(&json, json.root, "predictions");
-    for (size_t k = 0; !p->problem && k < o->top; k++) {
+    for (size_t k = 0; !p->problem && k < count_told(o); k++) {
         json_t *one = thaw_json_object(&json, list, NULL);
         thaw_json_text(&json, one, "class", o->bundle->labels[o->order[k].class]);
         thaw_json_real(&json, one, "score", (double)o->order[k].score);
@@ -78,7 +93,7 @@ static void print_text(const output *o, const thaw_prediction *p) {
         fputs("\t\t", stdout);
         thaw_utf8_put(stdout, p->problem, 0);
     }
-    for (size_t k = 0; !p->problem && k < o->top; k++) {
+    for (size_t k = 0; !p->problem && k < count_told(o); k++) {
         putchar('\t');
         thaw_utf8_put(stdout, o->bundle->labels[o->order[k].class], 0);
         printf("\t%.4f", o->order[k].score);
@@ -91,7 +106,32 @@ static void print_text(const output *o, const thaw_prediction *p) {
     putchar('\n');
 }
 
-/* path,answer,score,margin,problem, and the old head's old_answer,old_score */
+/* The classes that are told, or their scores, with | between, as one field. */
+static void put_told(const output *o, bool scores) {
+    size_t at = 0;
+    o->joined[0] = '\0';
+    for (size_t k = 0; k < count_told(o); k++) {
+        const ranked *one = &o->order[k];
+        const char *before = k ? THAW_LABEL_SEPARATOR : "";
+        char *to = o->joined + at;
+        if (scores)
+            at += (size_t)sprintf(to, "%s%.6f", before, (double)one->score);
+        else
+            at += (size_t)sprintf(to, "%s%s", before, o->bundle->labels[one->class]);
+    }
+    thaw_csv_put(o->csv.stream, o->joined);
+}
+
+/* How near to 0.5 the score is that is nearest. */
+static double least_sure(const output *o) {
+    double least = 0.5;
+    for (size_t k = 0; k < o->bundle->n_labels; k++)
+        least = fmin(least, fabs((double)o->order[k].score - 0.5));
+    return least;
+}
+
+/* path,answer,score,margin,problem, and the old head's old_answer,old_score. Where there may be several classes,
+ * answer and score are theirs, and the margin is the distance from 0.5 of the score that is nearest to it. */
 static void write_row(const output *o, const thaw_prediction *p) {
     FILE *out = o->csv.stream;
     thaw_csv_put(out, p->path);
@@ -99,6 +139,11 @@ static void write_row(const output *o, const thaw_prediction *p) {
     if (p->problem) {
         fputs(",,,", out);
         thaw_csv_put(out, p->problem);
+    } else if (thaw_bundle_several(o->bundle)) {
+        put_told(o, false);
+        fputc(',', out);
+        put_told(o, true);
+        fprintf(out, ",%.6f,", least_sure(o));
     } else {
         thaw_csv_put(out, o->bundle->labels[o->order[0].class]);
         fprintf(out, ",%.6f,%.6f,", o->order[0].score, o->order[0].score - o->order[1].score);
@@ -151,9 +196,15 @@ static thaw_status predict_all(output *o, thaw_session *s, thaw_picture_list *li
 
 static thaw_status open_output(output *o, thaw_session *s, thaw_error *err) {
     o->top = (size_t)o->options->predict.top;
-    if (o->top > o->bundle->n_labels) o->top = o->bundle->n_labels;
+    bool all =
+        thaw_bundle_several(o->bundle) && thaw_options_has_default(o->options, "predict.top");
+    if (all || o->top > o->bundle->n_labels) o->top = o->bundle->n_labels;
     o->order = thaw_arena_array(&s->arena, o->bundle->n_labels, sizeof *o->order);
-    if (!o->order) return thaw_fail_memory(err, "to predict");
+    size_t bytes = 1;
+    for (size_t k = 0; k < o->bundle->n_labels; k++)
+        bytes += SCORE_BYTES + strlen(o->bundle->labels[k]);
+    o->joined = thaw_arena_alloc(&s->arena, bytes);
+    if (!o->order || !o->joined) return thaw_fail_memory(err, "to predict");
     if (!*o->options->predict.csv) return THAW_OK;
     THAW_TRY(thaw_file_begin(&o->csv, o->options->predict.csv, err));
     fprintf(o->csv.stream, "path,answer,score,margin,problem%s\r\n",

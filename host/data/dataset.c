@@ -9,10 +9,11 @@
 #include "file.h"
 #include "hold_out.h"
 #include "scan.h"
+#include "sets.h"
 #include "text.h"
 
 enum {
-    NOTES_MAX = 7 * THAW_SPLIT_COUNT + 5, /* add_source, find_classes, hold_out write no more. */
+    NOTES_MAX = 7 * THAW_SPLIT_COUNT + 6, /* add_source, find_classes, hold_out write no more. */
     LISTED_MAX = 5,                       /* Names that a sentence lists before it only counts. */
 };
 #define NOWHERE SIZE_MAX
@@ -38,6 +39,9 @@ typedef struct builder {
     size_t n_unknown;
     const char **notes; /* [NOTES_MAX] */
     bool has_groups;    /* A list's column says what stays together. */
+    bool several;       /* Labels are sets. */
+    thaw_sets sets;     /* Then. */
+    size_t *set; /* [classes of `from`], of each its set; NOWHERE: it has a class that is none. */
     size_t n, capacity;
     uint32_t *label;
     uint8_t *split, *source;
@@ -109,11 +113,13 @@ static thaw_status finish(builder *b) {
     d->split = copy_array(&d->arena, b->split, b->n, sizeof *b->split);
     d->source = copy_array(&d->arena, b->source, b->n, sizeof *b->source);
     d->name = copy_array(&d->arena, b->name, b->n, sizeof *b->name);
+    if (b->several) THAW_TRY(thaw_sets_finish(&b->sets, &d->arena, &d->sets, b->err));
     return d->label && d->split && d->source && d->name ? THAW_OK : fail_memory(b->err);
 }
 
 static void free_builder(builder *b) {
     thaw_scan_free(&b->scan);
+    thaw_sets_free(&b->sets);
     free(b->label);
     free(b->split);
     free(b->source);
@@ -224,8 +230,8 @@ static thaw_status open_source(builder *b, const thaw_dataset_spec *spec, thaw_s
     return THAW_OK;
 }
 
-static thaw_status fail_single(builder *b) {
-    const char *folder = b->from.path, *name = b->from.classes[0];
+static thaw_status fail_single(builder *b, const char *name) {
+    const char *folder = b->from.path;
     if (b->from.list)
         return thaw_fail(b->err, THAW_ERR_DATA,
                          "'%.600s' has only one class, '%.120s': expected at least two", folder,
@@ -264,8 +270,16 @@ static thaw_status note_alike(builder *b) {
 static thaw_status find_classes(builder *b, const thaw_dataset_spec *spec) {
     if (spec->classes) return take_classes(b, spec->classes, spec->n_classes);
     THAW_TRY(open_source(b, spec, THAW_SPLIT_TRAIN));
-    if (b->from.n_classes == 1) return fail_single(b);
-    THAW_TRY(take_classes(b, b->from.classes, b->from.n_classes));
+    const char *const *names = b->from.classes;
+    size_t n = b->from.n_classes;
+    if (b->several)
+        THAW_TRY(thaw_sets_classes(b->from.classes, b->from.n_classes, &b->dataset->arena, &names,
+                                   &n, b->err));
+    if (n == 0)
+        return thaw_fail(b->err, THAW_ERR_DATA, "'%.600s' names no class of any picture",
+                         b->from.path);
+    if (n == 1) return fail_single(b, names[0]);
+    THAW_TRY(take_classes(b, names, n));
     THAW_TRY(note_order(b));
     return note_alike(b);
 }
@@ -302,6 +316,76 @@ static thaw_status match_classes(builder *b, bool given) {
     return THAW_OK;
 }
 
+/* ---- several classes ------------------------------------------------------------------------ */
+
+/* A text of a list that names other than one class; NULL: each names one. */
+static const char *find_several(const thaw_dataset_spec *spec, const thaw_list **list) {
+    for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
+        *list = spec->list[s];
+        for (size_t k = 0; *list && k < (*list)->n_classes; k++) {
+            const char *name = (*list)->classes[k];
+            if (!*name || strchr(name, THAW_LIST_SEPARATOR)) return name;
+        }
+    }
+    return NULL;
+}
+
+/* A list that parts classes by another sign names one class after each of its combinations. */
+static thaw_status note_separator(builder *b, const thaw_dataset_spec *spec) {
+    const thaw_list *list = spec->list[THAW_SPLIT_TRAIN];
+    for (size_t k = 0; list && !spec->classes && k < list->n_classes; k++)
+        if (strchr(list->classes[k], ';'))
+            return add_note(b, thaw_arena_printf(&b->dataset->arena,
+                                                 "'%.200s' is the name of one class: several of a "
+                                                 "picture have %c between",
+                                                 list->classes[k], THAW_LIST_SEPARATOR));
+    return THAW_OK;
+}
+
+static thaw_status decide_several(builder *b, const thaw_dataset_spec *spec) {
+    const thaw_list *list;
+    const char *name = find_several(spec, &list);
+    b->several = spec->several == THAW_SEVERAL_YES || (spec->several == THAW_SEVERAL_AUTO && name);
+    if (name && !b->several)
+        return thaw_fail(
+            b->err, THAW_ERR_DATA,
+            "'%.300s' has pictures of several classes or of none, such as '%.200s', and softmax "
+            "tells one class of each: that takes a training with head.loss = sigmoid",
+            list->file, name);
+    THAW_TRY(note_separator(b, spec));
+    if (!b->several || spec->n_folds == 0) return THAW_OK;
+    return thaw_fail(b->err, THAW_ERR_USAGE,
+                     "data.fold deals pictures by their class, and these may have several: give "
+                     "data.validation and data.test");
+}
+
+/* Finds the set of each class of what is being read, as match_classes does the class. */
+static thaw_status match_sets(builder *b, bool given) {
+    const source *from = &b->from;
+    b->set = thaw_arena_array(&b->dataset->arena, from->n_classes, sizeof *b->set);
+    b->unknown = thaw_arena_array(&b->dataset->arena, from->n_classes, sizeof *b->unknown);
+    b->n_unknown = 0;
+    if (!b->set || !b->unknown) return fail_memory(b->err);
+    for (size_t k = 0; k < from->n_classes; k++) {
+        char unknown[THAW_SETS_NAME];
+        bool other = from->list && from->list->first[k] == from->list->first[k + 1];
+        b->set[k] = NOWHERE;
+        if (other) continue; /* Its rows are in another split. */
+        if (!from->list && strchr(from->classes[k], THAW_LIST_SEPARATOR))
+            return thaw_fail(
+                b->err, THAW_ERR_DATA,
+                "the folder '%.200s' of '%.300s' has a %c in its name, which parts classes where "
+                "a picture may have several: rename it",
+                from->classes[k], from->path, THAW_LIST_SEPARATOR);
+        THAW_TRY(thaw_sets_find(&b->sets, &b->classes, from->classes[k], &b->set[k], unknown,
+                                &b->dataset->arena, b->err));
+        if (b->set[k] != NOWHERE) continue;
+        if (!given) return fail_class(b, unknown);
+        b->unknown[b->n_unknown++] = k;
+    }
+    return THAW_OK;
+}
+
 /* ---- pictures ------------------------------------------------------------------------------- */
 
 /* Finds the pictures of class k of what is being read: in a folder, by scanning it. */
@@ -332,6 +416,24 @@ static thaw_status add_class(builder *b, thaw_split split, size_t label, bool ne
     THAW_TRY(count_class(b, k, n));
     if (needed && *n == 0) return fail_no_picture(b, b->classes.name[label]);
     return b->from.list ? append_listed(b, k, label, split) : append_scanned(b, label, split);
+}
+
+/* Adds all pictures of what is being read by their sets; each class that is needed has some. */
+static thaw_status add_sets(builder *b, thaw_split split, bool needed, bool *missing) {
+    for (size_t label = 0; label < b->classes.n; label++)
+        missing[label] = true;
+    for (size_t k = 0; k < b->from.n_classes; k++) {
+        size_t n;
+        if (b->set[k] == NOWHERE) continue;
+        THAW_TRY(count_class(b, k, &n));
+        THAW_TRY(b->from.list ? append_listed(b, k, b->set[k], split)
+                              : append_scanned(b, b->set[k], split));
+        for (size_t label = 0; label < b->classes.n; label++)
+            missing[label] &= n == 0 || !thaw_sets_has(&b->sets, b->set[k], label);
+    }
+    for (size_t label = 0; label < b->classes.n; label++)
+        if (needed && missing[label]) return fail_no_picture(b, b->classes.name[label]);
+    return THAW_OK;
 }
 
 /* Says which classes were left out, with how many pictures. */
@@ -381,8 +483,9 @@ static thaw_status add_source(builder *b, const thaw_dataset_spec *spec, thaw_sp
     THAW_TRY(open_source(b, spec, split));
     bool list = b->from.list;
     size_t n_outside = list ? 0 : b->scan.n_skipped, n_again = list ? 0 : b->scan.n_again;
-    THAW_TRY(match_classes(b, given));
-    for (size_t label = 0; label < d->n_classes; label++) {
+    THAW_TRY(b->several ? match_sets(b, given) : match_classes(b, given));
+    if (b->several) THAW_TRY(add_sets(b, split, !given && split == THAW_SPLIT_TRAIN, missing));
+    for (size_t label = 0; label < d->n_classes && !b->several; label++) {
         size_t n = 0;
         if (b->place[label] != NOWHERE)
             THAW_TRY(add_class(b, split, label, !given && split == THAW_SPLIT_TRAIN, &n));
@@ -461,13 +564,51 @@ static thaw_status hold_out(builder *b, const thaw_grouping *grouping, double fr
                         "group of them:");
 }
 
+/* The same where pictures have several classes: of all n together, and none of a class that nothing would be left
+ * to learn from. */
+static thaw_status hold_out_sets(builder *b, const thaw_grouping *grouping, double fraction,
+                                 size_t n, bool *missing) {
+    size_t K = b->classes.n, total = 0;
+    bool *held_out = thaw_arena_array(&b->dataset->arena, n, sizeof *held_out);
+    size_t *left = thaw_arena_array(&b->dataset->arena, K, sizeof *left);
+    if (!held_out || !left) return fail_memory(b->err);
+    thaw_hold_out(grouping, n, b->key, fraction, held_out);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < K && !held_out[i]; k++)
+            left[k] += thaw_sets_has(&b->sets, b->label[i], k);
+    for (size_t k = 0; k < K; k++)
+        missing[k] = true;
+    for (size_t i = 0; i < n; i++) {
+        bool needed = false;
+        for (size_t k = 0; k < K && held_out[i]; k++)
+            needed |= left[k] == 0 && thaw_sets_has(&b->sets, b->label[i], k);
+        double group = needed ? thaw_hold_out_position(grouping, b->key[i]) : 0;
+        for (size_t j = 0; j < n && needed; j++) /* With all of its group. */
+            held_out[j] &= thaw_hold_out_position(grouping, b->key[j]) != group;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!held_out[i]) continue;
+        b->split[i] = THAW_SPLIT_VALIDATION;
+        total++;
+        for (size_t k = 0; k < K; k++)
+            missing[k] &= !thaw_sets_has(&b->sets, b->label[i], k);
+    }
+    return total
+               ? note_missing(b, missing, "nothing that is held out for validation is of")
+               : add_note(b,
+                          "nothing is held out for validation: there is one picture, or one group "
+                          "of them");
+}
+
 static thaw_status hold_out_by(builder *b, const thaw_dataset_spec *spec, bool *missing) {
     size_t n = 0;
     thaw_grouping *grouping;
     thaw_status status = thaw_grouping_open(&grouping, spec->group, b->err);
     while (n < b->n && b->source[n] == THAW_SPLIT_TRAIN)
         n++;
-    if (status == THAW_OK) status = hold_out(b, grouping, spec->validation_fraction, n, missing);
+    if (status == THAW_OK)
+        status = (b->several ? hold_out_sets : hold_out)(b, grouping, spec->validation_fraction, n,
+                                                         missing);
     if (status == THAW_OK) status = note_groups(b, grouping, spec->group, n);
     thaw_grouping_close(grouping);
     return status;
@@ -556,6 +697,7 @@ static thaw_status build(builder *b, const thaw_dataset_spec *spec) {
     d->n_folds = spec->n_folds;
     b->notes = thaw_arena_array(&d->arena, NOTES_MAX, sizeof *b->notes);
     if (!b->notes) return fail_memory(b->err);
+    THAW_TRY(decide_several(b, spec));
     THAW_TRY(find_classes(b, spec));
     bool *missing = thaw_arena_array(&d->arena, d->n_classes, sizeof *missing);
     b->place = thaw_arena_array(&d->arena, d->n_classes, sizeof *b->place);
@@ -584,6 +726,15 @@ void thaw_dataset_close(thaw_dataset *dataset) {
     thaw_arena_free(&dataset->arena);
 }
 
+/* Of a picture in a folder, which has one. */
+static size_t class_of(const thaw_dataset *d, size_t i) {
+    size_t k = 0;
+    if (!d->sets) return d->label[i];
+    while (!thaw_label_has(d->sets, d->label[i], (int64_t)k))
+        k++;
+    return k;
+}
+
 void thaw_dataset_path(const thaw_dataset *dataset, size_t i, char path[PATH_MAX]) {
     /* It fits: the scan has opened the file's folder by a path of this length, and so has the list looked. */
     const char *folder = dataset->folder[dataset->source[i]];
@@ -591,8 +742,14 @@ void thaw_dataset_path(const thaw_dataset *dataset, size_t i, char path[PATH_MAX
         snprintf(path, PATH_MAX, "%s%s%s", folder, *folder && strcmp(folder, "/") != 0 ? "/" : "",
                  dataset->name[i]);
     else
-        snprintf(path, PATH_MAX, "%s/%s/%s", folder, dataset->class_name[dataset->label[i]],
+        snprintf(path, PATH_MAX, "%s/%s/%s", folder, dataset->class_name[class_of(dataset, i)],
                  dataset->name[i]);
+}
+
+void thaw_dataset_tally(const thaw_dataset *d, uint32_t label, size_t n, size_t *classes) {
+    if (!d->sets) classes[label] += n;
+    for (size_t k = 0; d->sets && k < d->n_classes; k++)
+        if (thaw_label_has(d->sets, label, (int64_t)k)) classes[k] += n;
 }
 
 size_t thaw_dataset_count(const thaw_dataset *dataset, thaw_split split) {

@@ -14,9 +14,17 @@
 #include <stdio.h>
 
 #include "arena.h"
+#include "label_sets.h"
 #include "list.h"
 #include "options/options.h"
 #include "status.h"
+
+/* Whether a picture may have several classes, or none. AUTO: where a list says so of one. */
+typedef enum thaw_several {
+    THAW_SEVERAL_AUTO,
+    THAW_SEVERAL_NO, /* A list that says so is refused. */
+    THAW_SEVERAL_YES,
+} thaw_several;
 
 /* Where the pictures are: for each split a folder of classes, a list, or neither. */
 typedef struct thaw_dataset_spec {
@@ -32,15 +40,17 @@ typedef struct thaw_dataset_spec {
         *classes; /* The class names, in order, of which folders may hold more or fewer;
                                  * NULL: those of what is trained on. */
     size_t n_classes;
+    thaw_several several;
     const volatile int *stop; /* Becomes non-zero: stop soon with ERR_INTERRUPTED. NULL: never. */
 } thaw_dataset_spec;
 
 /* Structure of arrays: picture i is label[i], split[i] and thaw_dataset_path(i). Sorted by source,
- * then by label, then by name. */
+ * then by label (where a label is a set, by its text in the list), then by name. */
 typedef struct thaw_dataset {
     size_t n, n_classes;
     const char *const *class_name; /* [n_classes] */
-    const uint32_t *label;         /* [n], index of the class. */
+    const uint32_t *label;         /* [n], index of the class, or into sets. */
+    const thaw_label_sets *sets;   /* Of classes; NULL: each picture has one. */
     const uint8_t *split;          /* [n], a thaw_split. */
     const uint8_t *source;         /* [n], index into folder and list. */
     const char *const *name; /* [n], path inside the class folder; of a list, inside its root. */
@@ -82,6 +92,9 @@ thaw_status thaw_dataset_spec_from_options(const thaw_options *options, thaw_dat
 
 /* The path of picture i < n. */
 void thaw_dataset_path(const thaw_dataset *dataset, size_t i, char path[PATH_MAX]);
+
+/* Adds n to each class that the label, an index, has. */
+void thaw_dataset_tally(const thaw_dataset *dataset, uint32_t label, size_t n, size_t *classes);
 
 /* How many pictures a split has. */
 size_t thaw_dataset_count(const thaw_dataset *dataset, thaw_split split);

@@ -240,6 +240,9 @@ thaw_status thaw_dataset_spec_from_options(const thaw_options *options, thaw_dat
     thaw_opt_held_out validation = options->data.validation;
     *spec = (thaw_dataset_spec){
         .root = options->data.root, .group = options->data.group, .stop = spec->stop};
+    if (!thaw_is_auto(options->head.loss))
+        spec->several =
+            options->head.loss == THAW_LOSS_SIGMOID ? THAW_SEVERAL_YES : THAW_SEVERAL_NO;
     THAW_TRY(thaw_options_require(options, "data.train", err));
     THAW_TRY(thaw_dataset_find_splits(train, spec, arena, err));
     if (!any_of(spec, THAW_SPLIT_TRAIN)) return fail_untrained(train, spec, err);

@@ -41,6 +41,20 @@ static void write_table(FILE *out, const thaw_dataset *d, const counts *rows) {
     write_row(out, "all", width, total, total);
 }
 
+/* How many pictures have other than one class. */
+static void write_several(FILE *out, const thaw_dataset *d) {
+    size_t n_several = 0, n_none = 0;
+    for (size_t i = 0; i < d->n; i++) {
+        size_t n = 0;
+        for (size_t k = 0; k < d->n_classes && n < 2; k++)
+            n += thaw_label_has(d->sets, d->label[i], (int64_t)k);
+        n_several += n > 1;
+        n_none += n == 0;
+    }
+    fprintf(out, "several     %zu pictures have more than one class, %zu have none\n", n_several,
+            n_none);
+}
+
 static void write_sources(FILE *out, const thaw_dataset *d) {
     for (int s = 0; s < THAW_SPLIT_COUNT; s++) {
         if (d->folder[s]) {
@@ -58,10 +72,13 @@ thaw_status thaw_dataset_print(const thaw_dataset *d, FILE *out, thaw_error *err
     counts *rows = calloc(d->n_classes + 1, sizeof *rows);
     if (!rows) return thaw_fail_memory(err, "to count pictures");
     for (size_t i = 0; i < d->n; i++) {
-        rows[d->label[i]].of[d->split[i]]++;
+        if (!d->sets) rows[d->label[i]].of[d->split[i]]++;
+        for (size_t k = 0; d->sets && k < d->n_classes; k++)
+            rows[k].of[d->split[i]] += thaw_label_has(d->sets, d->label[i], (int64_t)k);
         rows[d->n_classes].of[d->split[i]]++;
     }
     write_table(out, d, rows);
+    if (d->sets) write_several(out, d);
     write_sources(out, d);
     if (d->n_folds)
         fprintf(out, "fold        %d of %d: all these pictures were dealt anew, by their names\n",

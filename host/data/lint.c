@@ -50,7 +50,8 @@ static void look_at(thaw_lint *lint, const keyed *group, size_t n) {
 static void count_classes(thaw_lint *lint, const bool *rejected, size_t *counts) {
     const thaw_dataset *d = lint->dataset;
     for (size_t i = 0; i < d->n; i++)
-        if (d->split[i] == THAW_SPLIT_TRAIN && !rejected[i]) counts[d->label[i]]++;
+        if (d->split[i] == THAW_SPLIT_TRAIN && !rejected[i])
+            thaw_dataset_tally(d, d->label[i], 1, counts);
     for (size_t k = 0; k < d->n_classes; k++) {
         if (counts[k] < counts[lint->fewest]) lint->fewest = k;
         if (counts[k] > counts[lint->most]) lint->most = k;

@@ -172,9 +172,9 @@ static thaw_status finish(thaw__list_reader *r) {
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-/* How many bytes of a list's path are before its name, or before what counts in it. */
+/* How many bytes of a list's path are before its name, or before what counts in it where no file is called so. */
 static size_t folder_bytes(const char *file) {
-    const char *braces = thaw_braces_find(file);
+    const char *braces = access(file, F_OK) == 0 ? NULL : thaw_braces_find(file);
     size_t n = braces ? (size_t)(braces - file) : strlen(file);
     while (n > 0 && file[n - 1] != '/')
         n--;
@@ -340,6 +340,19 @@ static thaw_status read_shards(thaw__list_reader *r, bool folder) {
     return status;
 }
 
+/* No class at all is something to say only where some pictures have several. */
+static thaw_status check_labels(const thaw__list_reader *r) {
+    bool several = false;
+    const char *path = "";
+    for (size_t k = 0; k < r->classes.n && r->unlabelled; k++)
+        several |= strchr(r->classes.text[k], THAW_LIST_SEPARATOR) != NULL;
+    if (!r->unlabelled || several) return THAW_OK;
+    for (size_t i = 0; i < r->paths.n; i++)
+        if (r->rows[i].row == r->unlabelled) path = r->rows[i].path;
+    return thaw_fail(r->err, THAW_ERR_FORMAT, "row %zu of '%.300s', '%.200s', has no label",
+                     r->unlabelled, r->spec->file, path);
+}
+
 static thaw_status read_all(thaw__list_reader *r) {
     const char *file = r->spec->file;
     thaw_list *list = r->list;
@@ -357,12 +370,13 @@ static thaw_status read_all(thaw__list_reader *r) {
         return thaw_fail(
             r->err, THAW_ERR_UNSUPPORTED,
             "'%.600s' is a file: expected a folder with one sub-folder of pictures for "
-            "each class, or pictures or a list of them called NAME.csv, NAME.lst, NAME.rec, "
-            "NAME.tar or "
-            "NAME.manifest",
+            "each class, or pictures, or a list of them, called NAME.csv, NAME.lst, NAME.rec, "
+            "NAME.tar "
+            "or NAME.manifest",
             file);
     else
         THAW_TRY(read_text(r));
+    THAW_TRY(check_labels(r));
     if (r->paths.n == 0) return thaw_fail(r->err, THAW_ERR_DATA, "'%.600s' lists no picture", file);
     return finish(r);
 }

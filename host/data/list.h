@@ -1,7 +1,8 @@
 /* A list of pictures, in place of folders of classes.
  *
  *   NAME.csv   a header and a row a picture (RFC 4180): path,label[,split][,group], other columns are
- *              left alone. split: train (or nothing), validation or test, in any of the words that
+ *              left alone. label: a class, or several with | between, or nothing where others have several.
+ *              split: train (or nothing), validation or test, in any of the words that
  *              folders of splits may have; group: pictures of one stay on one side.
  *   NAME.lst   MXNet's: index TAB class id TAB path. A class is called as the folder that its
  *              pictures lie in when each id has one of its own, and else by its id; the order of the
@@ -31,8 +32,13 @@
 #include <stdint.h>
 
 #include "arena.h"
+#include "label_sets.h"
 #include "split.h"
 #include "status.h"
+
+/* Between the classes of a picture that has several: its row's class is then called "rose|lily", or "" where it has
+ * none. The list takes them for classes like others. */
+#define THAW_LIST_SEPARATOR THAW_LABEL_SEPARATOR[0]
 
 typedef struct thaw_listed {
     const char *path;  /* Below the root. */

@@ -105,8 +105,26 @@ thaw_status thaw__list_add_row(thaw__list_reader *r, const char *path, const cha
     return THAW_OK;
 }
 
+/* Several classes of a picture, as one text. */
+static thaw_status join_classes(const thaw__list_reader *r, const json_t *list, thaw_arena *arena,
+                                const char **joined) {
+    const char *text = "", *one = NULL;
+    const json_t *value;
+    size_t i;
+    *joined = NULL;
+    json_array_foreach(list, i, value) {
+        THAW_TRY(json_is_array(value) ? THAW_OK : thaw__list_class_of(r, value, arena, &one));
+        if (json_is_array(value) || !one) return THAW_OK;
+        text = thaw_arena_printf(arena, "%s%.*s%s", text, i > 0, THAW_LABEL_SEPARATOR, one);
+        if (!text) return thaw__list_no_memory(r);
+    }
+    *joined = text;
+    return THAW_OK;
+}
+
 thaw_status thaw__list_class_of(const thaw__list_reader *r, const json_t *value, thaw_arena *arena,
                                 const char **class_name) {
+    if (json_is_array(value)) return join_classes(r, value, arena, class_name);
     const char *text = json_string_value(value);
     double real = json_is_real(value) ? json_real_value(value) : 0.5;
     int64_t id = json_integer_value(value);
@@ -169,9 +187,10 @@ static thaw_status take_fields(thaw__list_reader *r, const columns *c, char *con
     const char *group = c->at[GROUP] >= 0 ? fields[c->at[GROUP]] : "";
     thaw_split split = THAW_SPLIT_TRAIN;
     if (c->at[SPLIT] >= 0) THAW_TRY(read_split(r, path, fields[c->at[SPLIT]], &split));
-    if (!*path || !*label)
-        return thaw_fail(r->err, THAW_ERR_FORMAT, "row %zu of '%.300s', '%.200s', has no %s", r->at,
-                         r->spec->file, *path ? path : label, *path ? "label" : "path");
+    if (!*path)
+        return thaw_fail(r->err, THAW_ERR_FORMAT, "row %zu of '%.300s', '%.200s', has no path",
+                         r->at, r->spec->file, label);
+    if (!*label && !r->unlabelled) r->unlabelled = r->at;
     return thaw__list_add_row(r, path, label, split, *group ? group : NULL);
 }
 

@@ -35,6 +35,7 @@ typedef struct thaw__list_reader {
     size_t capacity;
     size_t at; /* The row that is being read, from 1. */
     thaw__list_classes classes_of;
+    size_t unlabelled; /* The first row with an empty label; 0: there is none. */
 } thaw__list_reader;
 
 /* Add the rows of a text, which they change, with n bytes; or those of the RecordIO file called name in the
@@ -52,7 +53,8 @@ thaw_status thaw__list_read_tar(thaw__list_reader *r, const char *name, thaw_spl
 thaw_status thaw__list_add_row(thaw__list_reader *r, const char *path, const char *class_name,
                                thaw_split split, const char *group);
 
-/* The text of a value that is a class, a name or a whole number; NULL: it is none. In the arena. */
+/* The text of a value that is a class, a name or a whole number, or a list of them; NULL: it is none. In the
+ * arena. */
 thaw_status thaw__list_class_of(const thaw__list_reader *r, const json_t *value, thaw_arena *arena,
                                 const char **class_name);
 

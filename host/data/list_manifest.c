@@ -1,7 +1,7 @@
 /* Augmented manifests, as SageMaker's Ground Truth writes them: a JSON object a line, such as
  *   {"source-ref": "s3://bucket/roses/1.jpg", "class": 0, "class-metadata": {"class-name": "rose"}}
  * The class is the only attribute that is neither source-ref nor metadata; where the metadata have a name for
- * it, that counts. */
+ * it, that counts. Of several classes, a list of numbers, "class-map" has the names. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,6 +17,7 @@ static const char source[] = "source-ref", metadata[] = "-metadata", s3[] = "s3:
 typedef struct line {
     const char *path, *attribute;
     const json_t *value, *name; /* name: of the class in the metadata, NULL: none. */
+    json_t *names;              /* Of several classes: what name is then. */
 } line;
 
 typedef struct manifest {
@@ -75,6 +76,23 @@ static bool is_metadata(const char *key) {
     return n > end && strcmp(key + n - end, metadata) == 0;
 }
 
+/* The names of several classes, by their numbers. */
+static thaw_status name_all(const manifest *m, const json_t *map, line *l) {
+    const json_t *value;
+    size_t i;
+    l->name = l->names = json_array();
+    if (!l->names) return thaw__list_no_memory(m->r);
+    json_array_foreach(l->value, i, value) {
+        char number[32];
+        snprintf(number, sizeof number, "%lld", (long long)json_integer_value(value));
+        json_t *name = json_object_get(map, number);
+        if (!json_is_string(name))
+            return fail_line(m, "has a class that its class-map has no name for");
+        if (json_array_append(l->names, name) != 0) return thaw__list_no_memory(m->r);
+    }
+    return THAW_OK;
+}
+
 static thaw_status find_parts(const manifest *m, json_t *json, line *l) {
     const char *key;
     json_t *value;
@@ -97,8 +115,9 @@ static thaw_status find_parts(const manifest *m, json_t *json, line *l) {
     if (!l->attribute)
         return fail_line(m, "has no attribute beside source-ref: expected the class");
     snprintf(why, sizeof why, "%.200s%s", l->attribute, metadata);
-    l->name = json_object_get(json_object_get(json, why), "class-name");
-    return THAW_OK;
+    const json_t *about = json_object_get(json, why), *map = json_object_get(about, "class-map");
+    l->name = json_object_get(about, "class-name");
+    return json_is_array(l->value) && json_is_object(map) ? name_all(m, map, l) : THAW_OK;
 }
 
 static thaw_status take_parts(manifest *m, const line *l) {
@@ -109,12 +128,9 @@ static thaw_status take_parts(manifest *m, const line *l) {
         return fail_line(m, m->named ? "has no class-name in its metadata, unlike the first"
                                      : "has a class-name in its metadata, unlike the first");
     THAW_TRY(thaw__list_class_of(r, m->named ? l->name : l->value, &m->arena, &class_name));
-    if (!class_name && json_is_array(l->value))
-        return thaw_fail(
-            r->err, THAW_ERR_UNSUPPORTED,
-            "row %zu of '%.300s' has a list of labels: Thaw learns one class a picture", r->at,
-            r->spec->file);
-    if (!class_name) return fail_line(m, "has a label that is neither a whole number nor a name");
+    if (!class_name)
+        return fail_line(
+            m, "has a label that is neither a whole number nor a name, nor a list of them");
     THAW_TRY(find_path(m, l->path, &path));
     return thaw__list_add_row(r, path, class_name, THAW_SPLIT_TRAIN, NULL);
 }
@@ -128,6 +144,7 @@ static thaw_status take_line(manifest *m, const char *text) {
     thaw_status status =
         json_is_object(json) ? find_parts(m, json, &l) : fail_line(m, "is no object of JSON");
     if (status == THAW_OK) status = take_parts(m, &l);
+    json_decref(l.names);
     json_decref(json);
     return status;
 }

@@ -162,13 +162,11 @@ static thaw_status find_class(shard *t, const thaw_tar_member *m, const json_t *
         value = json_object_get(json, keys[i]);
     if (!value) return THAW_OK; /* It says other things. */
     THAW_TRY(thaw__list_class_of(t->r, value, &t->s.arena, &t->s.class_name));
-    if (t->s.class_name) return THAW_OK;
-    return json_is_array(value)
-               ? thaw_fail(t->r->err, THAW_ERR_UNSUPPORTED,
-                           "'%.300s': '%.200s', at byte %" PRIu64
-                           ", has a list of labels: Thaw learns one class a picture",
-                           t->file, m->name, m->begin)
-               : fail_class(t, m, "has a label that is neither a whole number nor a name");
+    return t->s.class_name
+               ? THAW_OK
+               : fail_class(
+                     t, m,
+                     "has a label that is neither a whole number nor a name, nor a list of them");
 }
 
 static thaw_status read_json(shard *t, const thaw_tar_member *m) {

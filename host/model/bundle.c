@@ -71,6 +71,10 @@ static thaw_status score_golden(const thaw_bundle *b, size_t n, const golden_fil
                              scores, err);
 }
 
+bool thaw_bundle_several(const thaw_bundle *b) {
+    return b->n_layers > 0 && b->layers[b->n_layers - 1].sigmoid;
+}
+
 /* ---- opening ------------------------------------------------------------------------------- */
 
 static thaw_status read_labels(thaw_bundle *b, const char *path, thaw_error *err) {
@@ -360,6 +364,8 @@ static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder,
     thaw_json_text(json, json->root, "created", created);
     thaw_json_text(json, json->root, "model_hash", model_hash);
     put_labels(json, thaw_json_array(json, json->root, "labels"), spec);
+    thaw_json_text(json, json->root, "scores",
+                   spec->layers[spec->n_layers - 1].sigmoid ? "sigmoid" : "softmax");
     if (spec->old->output)
         thaw_kept_head_json(json, thaw_json_object(json, json->root, "old"), spec->old);
     thaw_preprocess_json(json, thaw_json_object(json, json->root, "preprocess"),

@@ -1,7 +1,7 @@
 /* The bundle: the folder that training writes and serving reads.
  *
- *   model.onnx    the whole network with its new head, softmax included, and the old one if that is kept
- *   bundle.json   preprocessing, labels, provenance, options, metrics, golden pictures' scores
+ *   model.onnx    the whole network with its new head, softmax or sigmoid included, and the old one if that is kept
+ *   bundle.json   preprocessing, labels, which of the two scores are, provenance, options, metrics, golden pictures' scores
  *   golden/       three pictures of the dataset, as they were; their scores are checked on loading
  */
 #ifndef THAW_BUNDLE_H
@@ -32,6 +32,9 @@ typedef struct thaw_bundle {
  * ERR_IO, ERR_FORMAT: no bundle, or a damaged one. */
 thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend *backend,
                              thaw_error *err);
+
+/* Whether a picture may have several classes, or none: those whose scores, of sigmoids, are above 0.5. */
+bool thaw_bundle_several(const thaw_bundle *bundle);
 
 void thaw_bundle_close(thaw_bundle *bundle);
 

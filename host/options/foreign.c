@@ -202,7 +202,8 @@ static const thaw__foreign table[] = {
              "(precision = auto); layers that are trained compute in fp32"},
     {"top_k", .says = "each epoch tells top-1, and metrics.json also top-5"},
     {"multi_label", .same = "0 False", .refused = true,
-     .says = "a picture has one class here; Thaw trains no head that gives several"},
+     .says = "pictures with several classes come as a list, a .csv whose label is rose|lily or an augmented "
+             "manifest; head.loss = sigmoid, which is taken for these, does the rest"},
     {"binary_mode", .same = "False 0",
      .says = "two classes are trained as any number is; metrics.json has precision and recall of each"},
     {"eval_metric", .same = "accuracy",

@@ -189,6 +189,7 @@ typedef struct thaw_options {
     struct {
         thaw_head_kind kind;
         thaw_solver solver;
+        thaw_loss loss;
         const char *at;
         int64_t hidden;
         double dropout;

@@ -235,6 +235,11 @@ const thaw__option thaw__options_table[] = {
      .help = "steps: epochs of small batches; lbfgs: the optimum of a linear head, on all pictures at "
              "once. There head.weight_decay = auto tries up to 45 and keeps the one with the lowest "
              "validation loss, and seed, epochs, optimizer, rates, batches and patience have no part."},
+    {.key = "head.loss", .used_by = TRAIN, CHOICE(head.loss, thaw_loss, THAW_LOSS_LIST),
+     .automatic = true, .fallback = "auto",
+     .help = "softmax: a picture has one class; sigmoid: it has any number of them, which the label of a list "
+             "says as rose|lily, and each class's score is of itself; auto is sigmoid where some label has "
+             "other than one."},
     {.key = "head.optimizer", .used_by = TRAIN,
      CHOICE(head.optimizer, thaw_optimizer, THAW_OPTIMIZER_LIST), .fallback = "sgd",
      .above = "top.optimizer",
@@ -266,7 +271,8 @@ const thaw__option thaw__options_table[] = {
     {.key = "head.class_weights", .used_by = TRAIN,
      CHOICE(head.class_weights, thaw_class_weights, THAW_CLASS_WEIGHTS_LIST), .fallback = "none",
      .automatic = true,
-     .help = "balanced gives classes with few pictures more weight, auto is balanced."},
+     .help = "balanced gives classes with few pictures more weight, auto is balanced. Of sigmoids: what is there "
+             "of a class weighs as much as what is not."},
     {.key = "head.patience", .used_by = TRAIN, INTEGER(head.patience), .fallback = "0",
      TRAIN_RANGE(patience), .aliases = "early_stopping_patience", .above = "top.patience",
      .help = "Epochs without a better validation before training stops and the best is kept; 0 "
@@ -414,7 +420,8 @@ const thaw__option thaw__options_table[] = {
 
     {.key = "predict.top", .used_by = PREDICT, INTEGER(predict.top), .fallback = "5",
      RANGE(1, 100000), .aliases = "top top_k",
-     .help = "How many classes predict names for a picture."},
+     .help = "How many classes predict names for a picture; where it may have several, those above 0.5, all "
+             "of them unless this is given."},
     {.key = "predict.json", .used_by = EVAL | PREDICT, SWITCH(predict.json), .fallback = "false",
      .aliases = "json",
      .help = "Let predict and eval write JSON: predict one line a picture."},

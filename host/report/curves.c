@@ -19,6 +19,10 @@ static double train_top1(const thaw_epoch *e) {
     return e->train_top1;
 }
 
+static double validation_map(const thaw_epoch *e) {
+    return isnan(e->validation_loss) ? NAN : e->validation_map;
+}
+
 static double validation_top1(const thaw_epoch *e) {
     return e->validation_top1;
 }
@@ -106,5 +110,8 @@ thaw_status thaw_curves_put_loss(FILE *out, const thaw_curves *c, thaw_error *er
 
 thaw_status thaw_curves_put_top1(FILE *out, const thaw_curves *c, thaw_error *err) {
     thaw_axis y = {.low = 1 - c->top1_span, .high = 1, .unit = THAW_UNIT_SHARE};
+    if (c->n > 0 && c->epochs[0].several)
+        return put_pair(out, c, train_top1, validation_map,
+                        "all classes right in training, mAP of validation", y, err);
     return put_pair(out, c, train_top1, validation_top1, "top-1", y, err);
 }

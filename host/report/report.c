@@ -14,6 +14,20 @@ static double count(const thaw_report *r, const char *path) {
     return fmax(thaw_field_number(r->metrics, path), 0);
 }
 
+/* The figures of labels that are sets, and the end of the cards. */
+static void put_set_cards(FILE *out, const thaw_report *r) {
+    const thaw_metrics *m = &r->results->metrics;
+    char what[64];
+    snprintf(what, sizeof what, "mAP, %s", r->measured_on);
+    thaw_page_card(out, what, THAW_UNIT_SHARE, m->map);
+    thaw_page_card(out, "F1, micro", THAW_UNIT_SHARE, m->f1_micro);
+    thaw_page_card(out, "F1, macro", THAW_UNIT_SHARE, m->f1_macro);
+    thaw_page_card(out, "all classes right", THAW_UNIT_SHARE, m->top1);
+    thaw_page_card(out, "whole run", THAW_UNIT_SECONDS,
+                   thaw_field_number(r->metrics, "seconds.total"));
+    thaw_page_cards_end(out);
+}
+
 static void put_head(FILE *out, const thaw_report *r) {
     enum { TOP = 5 }; /* Among so few classes all are in it. */
     char what[64];
@@ -24,6 +38,10 @@ static void put_head(FILE *out, const thaw_report *r) {
                    r->model, r->cut, count(r, "images.train"), count(r, "images.validation"),
                    count(r, "images.test"));
     thaw_page_cards_begin(out);
+    if (r->results->metrics.sets) {
+        put_set_cards(out, r);
+        return;
+    }
     snprintf(what, sizeof what, "top-1, %s", r->measured_on);
     thaw_page_card(out, what, THAW_UNIT_SHARE, r->results->metrics.top1);
     if (r->results->metrics.K > TOP)
@@ -79,8 +97,9 @@ static void put_class(FILE *out, const thaw_results *r, int64_t k) {
     const thaw_metrics *m = &r->metrics;
     thaw_page_row(out);
     thaw_page_cell(out, r->classes[k]);
-    fprintf(out, "<td>%.3f<td>%.3f<td>%.3f<td>%lld", m->precision[k], m->recall[k], m->f1[k],
-            (long long)m->support[k]);
+    fprintf(out, "<td>%.3f<td>%.3f<td>%.3f", m->precision[k], m->recall[k], m->f1[k]);
+    if (m->sets) fprintf(out, "<td>%.3f", m->average_precision[k]);
+    fprintf(out, "<td>%lld", (long long)m->support[k]);
 }
 
 static void put_class_bars(FILE *out, const thaw_results *r) {
@@ -98,12 +117,15 @@ static void put_class_bars(FILE *out, const thaw_results *r) {
 
 static void put_class_table(FILE *out, const thaw_results *r) {
     enum { MANY = 200, OF_MANY = 100 }; /* Of more than a page should hold, so many are shown. */
-    static const char *const columns[] = {"class", "precision", "recall", "F1", "pictures"};
+    static const char *const of_classes[] = {"class", "precision", "recall", "F1", "pictures"};
+    static const char *const of_sets[] = {"class", "precision", "recall", "F1", "AP", "pictures"};
+    bool sets = r->metrics.sets;
+    size_t n_columns = sizeof of_classes / sizeof *of_classes + sets;
     int64_t K = r->metrics.K;
     if (K > MANY)
         thaw_page_note(out, "The %d with the lowest F1 of %lld; metrics.json has all of them.",
                        OF_MANY, (long long)K);
-    thaw_page_table_begin(out, columns, 1, sizeof columns / sizeof *columns);
+    thaw_page_table_begin(out, sets ? of_sets : of_classes, 1, n_columns);
     for (int64_t i = 0; i < (K > MANY ? OF_MANY : K); i++)
         put_class(out, r, K > MANY ? r->by_f1[i] : i);
     thaw_page_table_end(out);
@@ -214,7 +236,7 @@ static thaw_status put_page(FILE *out, const thaw_report *r, thaw_error *err) {
     put_head(out, r);
     put_old(out, r);
     THAW_TRY(put_epochs(out, r, err));
-    THAW_TRY(thaw_confusion_put(out, r->results, err));
+    if (!r->results->metrics.sets) THAW_TRY(thaw_confusion_put(out, r->results, err));
     put_classes(out, r->results);
     put_calibration(out, r->results);
     THAW_TRY(thaw_pictures_put(out, &r->pictures, err));

@@ -1,5 +1,6 @@
 #include "results.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,17 +21,30 @@ thaw_status thaw_results_finish(thaw_results *r, thaw_arena *arena, thaw_error *
     for (size_t k = 0; k < K; k++)
         r->by_f1[k] = (int64_t)k;
     qsort_r(r->by_f1, K, sizeof *r->by_f1, compare_f1, &r->metrics);
+    r->calibration.ece = NAN;
+    if (r->metrics.sets) return THAW_OK;
     thaw_metrics_calibrate(&r->metrics, &r->calibration);
     return thaw_metrics_confusion(&r->metrics, arena, &r->pairs, &r->n_pairs, err);
 }
 
+void thaw_results_totals_json(thaw_json *json, json_t *into, const thaw_metrics *m) {
+    if (m->sets) {
+        thaw_json_real(json, into, "map", m->map);
+        thaw_json_real(json, into, "f1_micro", m->f1_micro);
+        thaw_json_real(json, into, "f1_macro", m->f1_macro);
+        thaw_json_real(json, into, "exact", m->top1);
+    } else {
+        thaw_json_real(json, into, "top1", m->top1);
+        thaw_json_real(json, into, "top5", m->top5);
+        thaw_json_real(json, into, "balanced_accuracy", m->balanced);
+    }
+    thaw_json_real(json, into, "loss", m->loss);
+}
+
 void thaw_results_json(thaw_json *json, json_t *into, const thaw_results *r) {
     const thaw_metrics *m = &r->metrics;
-    thaw_json_real(json, into, "top1", m->top1);
-    thaw_json_real(json, into, "top5", m->top5);
-    thaw_json_real(json, into, "balanced_accuracy", m->balanced);
-    thaw_json_real(json, into, "loss", m->loss);
-    thaw_json_real(json, into, "ece", r->calibration.ece);
+    thaw_results_totals_json(json, into, m);
+    if (!m->sets) thaw_json_real(json, into, "ece", r->calibration.ece);
     thaw_json_integer(json, into, "n", m->n);
     if (m->n_nan) thaw_json_integer(json, into, "n_without_scores", m->n_nan);
 }
@@ -44,6 +58,7 @@ void thaw_results_classes_json(thaw_json *json, json_t *into, const thaw_results
         thaw_json_real(json, one, "precision", m->precision[k]);
         thaw_json_real(json, one, "recall", m->recall[k]);
         thaw_json_real(json, one, "f1", m->f1[k]);
+        if (m->sets) thaw_json_real(json, one, "average_precision", m->average_precision[k]);
         thaw_json_integer(json, one, "support", m->support[k]);
     }
 }
@@ -70,6 +85,38 @@ void thaw_results_confusion_json(thaw_json *json, json_t *into, const thaw_resul
     }
 }
 
+/* ---- labels that are sets ------------------------------------------------------------------ */
+
+/* The names of the classes that has says so of, joined. */
+static const char *join(const thaw_results *r, bool (*has)(const thaw_metrics *, int64_t, int64_t),
+                        int64_t of, thaw_arena *arena) {
+    size_t bytes = 1, at = 0;
+    for (int64_t k = 0; k < r->metrics.K; k++)
+        if (has(&r->metrics, of, k)) bytes += strlen(r->classes[k]) + 1;
+    char *text = thaw_arena_alloc(arena, bytes);
+    for (int64_t k = 0; text && k < r->metrics.K; k++)
+        if (has(&r->metrics, of, k))
+            at += (size_t)snprintf(text + at, bytes - at, "%s%s", at ? THAW_LABEL_SEPARATOR : "",
+                                   r->classes[k]);
+    return text;
+}
+
+static bool label_has(const thaw_metrics *m, int64_t label, int64_t k) {
+    return thaw_label_has(m->sets, label, k);
+}
+
+static bool row_has(const thaw_metrics *m, int64_t row, int64_t k) {
+    return m->logits[row * m->K + k] > 0;
+}
+
+const char *thaw_results_label(const thaw_results *r, int32_t label, thaw_arena *arena) {
+    return r->metrics.sets ? join(r, label_has, label, arena) : r->classes[label];
+}
+
+const char *thaw_results_said(const thaw_results *r, int64_t row, thaw_arena *arena) {
+    return join(r, row_has, row, arena);
+}
+
 /* ---- for people ---------------------------------------------------------------------------- */
 
 enum { MANY = 60, OF_MANY = 20 }; /* Of more classes than a person reads, so many are listed. */
@@ -87,13 +134,15 @@ static size_t longest_name(const thaw_results *r) {
 static void print_class(FILE *out, const thaw_results *r, int64_t k, size_t width) {
     const thaw_metrics *m = &r->metrics;
     thaw_utf8_put(out, r->classes[k], width);
-    fprintf(out, "  %9.3f %7.3f %7.3f %9lld\n", m->precision[k], m->recall[k], m->f1[k],
-            (long long)m->support[k]);
+    fprintf(out, "  %9.3f %7.3f %7.3f", m->precision[k], m->recall[k], m->f1[k]);
+    if (m->sets) fprintf(out, " %7.3f", m->average_precision[k]);
+    fprintf(out, " %9lld\n", (long long)m->support[k]);
 }
 
 static void print_classes(FILE *out, const thaw_results *r, size_t width) {
     int64_t K = r->metrics.K;
-    fprintf(out, "%-*s  precision  recall      f1  pictures\n", (int)width, "class");
+    fprintf(out, "%-*s  precision  recall      f1%s  pictures\n", (int)width, "class",
+            r->metrics.sets ? "      ap" : "");
     for (int64_t k = 0; k < K && K <= MANY; k++)
         print_class(out, r, k, width);
     for (int64_t i = 0; i < OF_MANY && K > MANY; i++)
@@ -127,6 +176,13 @@ void thaw_results_print(FILE *out, const thaw_results *r) {
     const thaw_metrics *m = &r->metrics;
     size_t width = longest_name(r);
     print_classes(out, r, width);
+    if (m->sets) {
+        fprintf(
+            out,
+            "\nmAP %.4f   F1 micro %.4f, macro %.4f   all classes right %.4f   on %lld pictures\n",
+            m->map, m->f1_micro, m->f1_macro, m->top1, (long long)m->n);
+        return;
+    }
     print_confusion(out, r, width);
     fprintf(out, "\ntop-1 %.4f   ", m->top1);
     if (m->K > TOP) fprintf(out, "top-5 %.4f   ", m->top5);

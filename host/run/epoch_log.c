@@ -46,11 +46,17 @@ static bool write_epoch(const thaw_epoch_log *l, const thaw_epoch *e) {
         thaw_json_real(&json, json.root, "lr", e->lr);
     }
     thaw_json_real(&json, json.root, "train_loss", e->train_loss);
-    thaw_json_real(&json, json.root, "train_top1", e->train_top1);
+    thaw_json_real(&json, json.root, e->several ? "train_exact" : "train_top1", e->train_top1);
     thaw_json_real(&json, json.root, "seconds", e->seconds);
     if (!isnan(e->validation_loss)) {
         thaw_json_real(&json, json.root, "validation_loss", e->validation_loss);
-        thaw_json_real(&json, json.root, "validation_top1", e->validation_top1);
+        thaw_json_real(&json, json.root, e->several ? "validation_exact" : "validation_top1",
+                       e->validation_top1);
+    }
+    if (e->several && !isnan(e->validation_loss)) {
+        thaw_json_real(&json, json.root, "validation_map", e->validation_map);
+        thaw_json_real(&json, json.root, "validation_f1_micro", e->validation_f1_micro);
+        thaw_json_real(&json, json.root, "validation_f1_macro", e->validation_f1_macro);
     }
     char *text = NULL;
     bool good =
@@ -63,7 +69,10 @@ static bool write_epoch(const thaw_epoch_log *l, const thaw_epoch *e) {
 
 static void say(thaw_epoch_log *l, const thaw_epoch *e, thaw_log_level level) {
     char validation[80] = "";
-    if (!isnan(e->validation_loss))
+    if (!isnan(e->validation_loss) && e->several)
+        snprintf(validation, sizeof validation, "   validation loss %.4f mAP %.4f F1 %.4f",
+                 e->validation_loss, e->validation_map, e->validation_f1_micro);
+    else if (!isnan(e->validation_loss))
         snprintf(validation, sizeof validation, "   validation loss %.4f top-1 %.4f",
                  e->validation_loss, e->validation_top1);
     char what[80];
@@ -72,8 +81,8 @@ static void say(thaw_epoch_log *l, const thaw_epoch *e, thaw_log_level level) {
                  (long long)l->wanted, e->l2, (long long)e->iterations);
     else
         snprintf(what, sizeof what, "epoch %3lld/%lld", (long long)e->epoch, (long long)l->wanted);
-    thaw_log_write(l->log, level, "%s  loss %.4f top-1 %.4f%s", what, e->train_loss, e->train_top1,
-                   validation);
+    thaw_log_write(l->log, level, "%s  loss %.4f %s %.4f%s", what, e->train_loss,
+                   e->several ? "all right" : "top-1", e->train_top1, validation);
     if (level == THAW_LOG_INFO) l->said = e->epoch;
 }
 

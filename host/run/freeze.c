@@ -201,6 +201,10 @@ static thaw_status extract(bench *b, thaw_error *err) {
         if (status == THAW_OK)
             status = thaw_dataset_spec_from_options(&copy, &spec, &b->arena, err);
         if (status == THAW_OK) status = thaw_session_extract(&session, &network, &spec, NULL, err);
+        if (status == THAW_OK && session.dataset.sets)
+            status = thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                               "bench freeze compares top-1, and these pictures may have several "
+                               "classes: train with the cuts in question, and compare their mAP");
         b->precision = thaw_dtype_name(session.compute);
         b->freeze.threads = session.backend.threads;
         thaw_network_close(&network);

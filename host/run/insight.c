@@ -75,10 +75,11 @@ static thaw_status set_neighbours(const thaw_insight_job *job, thaw_mistake *m,
                                   const thaw_near *near, thaw_arena *arena, thaw_error *err) {
     const thaw_split_rows *train = &job->splits[THAW_SPLIT_TRAIN];
     for (int k = 0; k < THAW_NEAREST && near[k].row >= 0; k++) {
-        m->near[k] =
-            (thaw_neighbour){path_of(job, THAW_SPLIT_TRAIN, near[k].row, arena),
-                             job->results->classes[train->rows.label[near[k].row]], near[k].cosine};
-        if (!m->near[k].path) return no_memory(err);
+        m->near[k] = (thaw_neighbour){
+            path_of(job, THAW_SPLIT_TRAIN, near[k].row, arena),
+            thaw_results_label(job->results, train->rows.label[near[k].row], arena),
+            near[k].cosine};
+        if (!m->near[k].path || !m->near[k].label) return no_memory(err);
         m->n_near++;
     }
     return THAW_OK;
@@ -258,6 +259,7 @@ static thaw_status make_map(const thaw_insight_job *job, const char *folder, tha
 thaw_status thaw_insight_make(const thaw_insight_job *job, const char *folder, thaw_arena *arena,
                               thaw_report *report, thaw_error *err) {
     THAW_TRY(make_mistakes(job, folder, arena, report, err));
+    if (job->results->metrics.sets) return THAW_OK; /* Both tell of one class a picture. */
     THAW_TRY(make_doubts(job, folder, arena, report, err));
     return make_map(job, folder, arena, &report->map, err);
 }

@@ -21,7 +21,8 @@ typedef struct thaw_insight_job {
 } thaw_insight_job;
 
 /* Fills in the report's pictures, without `seen` and `duplicates`, and its map; writes neighbours.csv,
- * suspects.csv and map.csv into the folder, each where it has a row. What it leaves lies in the arena.
+ * suspects.csv and map.csv into the folder, each where it has a row; of labels that are sets neighbours.csv
+ * alone. What it leaves lies in the arena.
  * ERR_IO, ERR_NOMEM, ERR_BACKEND. */
 thaw_status thaw_insight_make(const thaw_insight_job *job, const char *folder, thaw_arena *arena,
                               thaw_report *report, thaw_error *err);

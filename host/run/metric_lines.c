@@ -21,16 +21,20 @@ static const struct {
 };
 
 thaw_metric_values thaw_metric_values_of(const thaw_epoch *epoch) {
-    return (thaw_metric_values){.epoch = epoch->epoch,
-                                .lr = epoch->lr,
-                                .train_loss = epoch->train_loss,
-                                .train_accuracy = epoch->train_top1,
-                                .validation_loss = epoch->validation_loss,
-                                .validation_accuracy = epoch->validation_top1,
-                                .test_loss = NAN,
-                                .test_accuracy = NAN,
-                                .epoch_seconds = epoch->seconds,
-                                .total_seconds = NAN};
+    return (thaw_metric_values){
+        .epoch = epoch->epoch,
+        .lr = epoch->lr,
+        .train_loss = epoch->train_loss,
+        .train_accuracy = epoch->train_top1,
+        .validation_loss = epoch->validation_loss,
+        .validation_accuracy = epoch->validation_top1,
+        .validation_map = epoch->several ? epoch->validation_map : (double)NAN,
+        .validation_f1 = epoch->several ? epoch->validation_f1_micro : (double)NAN,
+        .test_map = NAN,
+        .test_loss = NAN,
+        .test_accuracy = NAN,
+        .epoch_seconds = epoch->seconds,
+        .total_seconds = NAN};
 }
 
 const thaw_metric_definition *thaw_metric_definitions(size_t *n) {

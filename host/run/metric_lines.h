@@ -17,15 +17,21 @@
 
 #include "top/trainer.h"
 
-/* Token, name of the metric, the built-in algorithm's word, JumpStart's word, better when. NULL: that
+/* Where pictures may have several classes, accuracy is the share of those with all classes right, f1 the micro
+ * one; otherwise there are no mAP and f1.
+ *
+ * Token, name of the metric, the built-in algorithm's word, JumpStart's word, better when. NULL: that
  * one has no word for it. */
 #define THAW_METRIC_LIST(X)                                                                        \
     X(train_loss, "train:loss", NULL, "loss", MINIMIZE)                                            \
     X(train_accuracy, "train:accuracy", "Train-accuracy", "accuracy", MAXIMIZE)                    \
     X(validation_loss, "validation:loss", NULL, "val_loss", MINIMIZE)                              \
     X(validation_accuracy, "validation:accuracy", "Validation-accuracy", "val_accuracy", MAXIMIZE) \
+    X(validation_map, "validation:mAP", NULL, NULL, MAXIMIZE)                                      \
+    X(validation_f1, "validation:f1", NULL, NULL, MAXIMIZE)                                        \
     X(test_loss, "test:loss", NULL, NULL, MINIMIZE)                                                \
     X(test_accuracy, "test:accuracy", NULL, NULL, MAXIMIZE)                                        \
+    X(test_map, "test:mAP", NULL, NULL, MAXIMIZE)                                                  \
     X(epoch_seconds, "train:epoch_seconds", "Time cost", NULL, MINIMIZE)                           \
     X(total_seconds, "train:total_seconds", NULL, NULL, MINIMIZE)
 

@@ -1,5 +1,6 @@
 #include "predictions.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "csv.h"
@@ -31,9 +32,52 @@ static void write_row(FILE *out, const thaw_predictions *p, int64_t row) {
     fputs("\r\n", out);
 }
 
+/* Where labels are sets: truth and answer are all their classes, and each class has its score. */
+static thaw_status write_sets(FILE *out, const thaw_predictions *p, thaw_error *err) {
+    const thaw_results *r = p->results;
+    const thaw_metrics *m = &r->metrics;
+    fputs("path,truth,answer", out);
+    for (int64_t k = 0; k < m->K; k++) {
+        fputc(',', out);
+        thaw_csv_put(out, r->classes[k]);
+    }
+    fputs("\r\n", out);
+    for (int64_t row = 0; row < m->n; row++) {
+        thaw_arena arena = {0};
+        char path[PATH_MAX];
+        const char *truth = thaw_results_label(r, m->row_label[row], &arena);
+        const char *answer = thaw_results_said(r, row, &arena);
+        if (!truth || !answer) {
+            thaw_arena_free(&arena);
+            return thaw_fail_memory(err, "for the table of predictions");
+        }
+        path_of(p, row, path);
+        thaw_csv_put(out, path);
+        fputc(',', out);
+        thaw_csv_put(out, truth);
+        fputc(',', out);
+        if (m->answers[row].answer >= 0) thaw_csv_put(out, answer);
+        for (int64_t k = 0; k < m->K; k++) {
+            double score = 1 / (1 + exp(-(double)m->logits[row * m->K + k]));
+            fputc(',', out);
+            if (m->answers[row].answer >= 0) fprintf(out, "%.6f", score);
+        }
+        fputs("\r\n", out);
+        thaw_arena_free(&arena);
+    }
+    return THAW_OK;
+}
+
+static thaw_status finish_table(thaw_new_file *file, thaw_status status, thaw_error *err) {
+    if (status == THAW_OK) return thaw_file_finish(file, err);
+    thaw_file_abandon(file);
+    return status;
+}
+
 thaw_status thaw_predictions_write(const thaw_predictions *p, const char *path, thaw_error *err) {
     thaw_new_file file;
     THAW_TRY(thaw_file_begin(&file, path, err));
+    if (p->results->metrics.sets) return finish_table(&file, write_sets(file.stream, p, err), err);
     fprintf(file.stream, "path,truth,answer,score,margin%s\r\n",
             p->old->kept ? ",old_answer,old_score" : "");
     for (int64_t row = 0; row < p->results->metrics.n; row++)
@@ -56,40 +100,58 @@ void thaw_predictions_warn(const thaw_predictions *p, thaw_log *log) {
         (long long)m->n_nan, (long long)m->n, path);
 }
 
-static bool is_wrong(const thaw_answer *a) {
-    return a->answer >= 0 && a->answer != a->label;
+/* A row that was answered wrong. */
+typedef struct wrong {
+    int64_t row;
+    float score; /* How sure the answer was; of a set, that about the class where it was surest. */
+} wrong;
+
+/* False: it was answered right, or not at all. */
+static bool find_wrong(const thaw_metrics *m, int64_t row, wrong *w) {
+    const thaw_answer *a = &m->answers[row];
+    *w = (wrong){row, m->sets ? 0 : a->score};
+    if (a->answer < 0) return false;
+    if (!m->sets) return a->answer != a->label;
+    for (int64_t k = 0; k < m->K; k++) {
+        float z = m->logits[row * m->K + k], sure = (float)(1 / (1 + exp(-fabs((double)z))));
+        bool is = thaw_label_has(m->sets, a->label, k);
+        if ((z > 0) != is && sure > w->score) w->score = sure;
+    }
+    return w->score > 0;
 }
 
-/* Puts a row among the rows with the highest scores so far; equal scores stay in their order. */
-static void insert(const thaw_answer *answers, int64_t *rows, size_t *n, int64_t row) {
+/* Puts a row among those with the highest scores so far; equal scores stay in their order. */
+static void insert(wrong *rows, size_t *n, wrong w) {
     size_t at = *n;
-    while (at > 0 && answers[rows[at - 1]].score < answers[row].score)
+    while (at > 0 && rows[at - 1].score < w.score)
         at--;
     if (at == THAW_REPORT_MISTAKES) return;
     if (*n < THAW_REPORT_MISTAKES) ++*n;
     memmove(rows + at + 1, rows + at, (*n - at - 1) * sizeof *rows);
-    rows[at] = row;
+    rows[at] = w;
 }
 
 thaw_status thaw_predictions_mistakes(const thaw_predictions *p, thaw_arena *arena,
                                       thaw_mistake **mistakes, size_t *n, thaw_error *err) {
-    const thaw_answer *answers = p->results->metrics.answers;
-    int64_t rows[THAW_REPORT_MISTAKES];
+    const thaw_results *r = p->results;
+    wrong rows[THAW_REPORT_MISTAKES], w;
     *n = 0;
-    for (int64_t row = 0; row < p->results->metrics.n; row++)
-        if (is_wrong(&answers[row])) insert(answers, rows, n, row);
+    for (int64_t row = 0; row < r->metrics.n; row++)
+        if (find_wrong(&r->metrics, row, &w)) insert(rows, n, w);
     thaw_mistake *list = thaw_arena_array(arena, *n, sizeof *list);
     for (size_t i = 0; list && i < *n; i++) {
-        const thaw_answer *a = &answers[rows[i]];
+        int64_t row = rows[i].row;
+        const thaw_answer *a = &r->metrics.answers[row];
         char path[PATH_MAX];
-        path_of(p, rows[i], path);
-        list[i] = (thaw_mistake){.path = thaw_arena_string(arena, path, strlen(path)),
-                                 .truth = p->results->classes[a->label],
-                                 .answer = p->results->classes[a->answer],
-                                 .score = a->score,
-                                 .row = rows[i]};
-        if (p->old->kept) list[i].old = p->old->kept->labels[p->old->answers[rows[i]].answer];
-        if (!list[i].path) list = NULL;
+        path_of(p, row, path);
+        list[i] = (thaw_mistake){
+            .path = thaw_arena_string(arena, path, strlen(path)),
+            .truth = thaw_results_label(r, a->label, arena),
+            .answer = r->metrics.sets ? thaw_results_said(r, row, arena) : r->classes[a->answer],
+            .score = rows[i].score,
+            .row = row};
+        if (p->old->kept) list[i].old = p->old->kept->labels[p->old->answers[row].answer];
+        if (!list[i].path || !list[i].truth || !list[i].answer) list = NULL;
     }
     *mistakes = list;
     return list ? THAW_OK : thaw_fail_memory(err, "to list mistakes");

@@ -16,7 +16,8 @@ typedef struct thaw_predictions {
 
 /* Writes the table path,truth,answer,score,margin, a row a picture in the dataset's order, and behind
  * them old_answer,old_score where the old head was kept; answer, score and margin are empty where the
- * scores are not numbers. ERR_IO. */
+ * scores are not numbers. Where labels are sets, path,truth,answer, whose classes have | between, and the score of
+ * each class in a column that is called like it. ERR_IO. */
 thaw_status thaw_predictions_write(const thaw_predictions *predictions, const char *path,
                                    thaw_error *err);
 

@@ -53,6 +53,7 @@ thaw_status thaw_split_rows_open(thaw_split_rows *out, thaw_session *s, const th
                             .gather = gather_pictures,
                             .ctx = out,
                             .label = labels,
+                            .sets = s->dataset.sets,
                             .stored = s->stored};
     if (!n) return THAW_OK;
     THAW_TRY(thaw_storage_rows(&s->memory, s->cache, keys, n * out->n_views, network->n_features,

@@ -263,6 +263,11 @@ static thaw_status run_trials(sweep *s, setting *set, size_t first, thaw_error *
         return thaw_fail(err, THAW_ERR_DATA,
                          "a sweep chooses by validation pictures, and there are none: give "
                          "data.validation a folder or a share of the training pictures");
+    if (facts.several)
+        return thaw_fail(
+            err, THAW_ERR_UNSUPPORTED,
+            "a sweep trains heads of softmax, and these pictures may have several classes: "
+            "train with each setting, and compare their mAP");
     s->record.n_validation = facts.n_validation;
     s->record.model = thaw_arena_string(&s->arena, facts.model, strlen(facts.model));
     s->record.cut = thaw_arena_string(&s->arena, facts.cut, strlen(facts.cut));

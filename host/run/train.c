@@ -84,10 +84,10 @@ static void say_network(run *r) {
 static thaw_status check_classes(run *r, thaw_error *err) {
     const thaw_rows *rows = &r->splits[THAW_SPLIT_TRAIN].rows;
     const thaw_dataset *d = &r->session.dataset;
-    bool *any = thaw_arena_array(&r->arena, d->n_classes, sizeof *any);
+    size_t *any = thaw_arena_array(&r->arena, d->n_classes, sizeof *any);
     if (!any) return no_memory(err);
     for (int64_t i = 0; i < rows->n; i++)
-        any[rows->label[i]] = true;
+        thaw_dataset_tally(d, (uint32_t)rows->label[i], 1, any);
     for (size_t k = 0; k < d->n_classes; k++)
         if (!any[k])
             return thaw_fail(err, THAW_ERR_DATA,
@@ -165,6 +165,15 @@ static thaw_status keep_old(run *r, thaw_error *err) {
     return thaw_kept_head_label(&r->kept, &r->network, labels, &r->arena, err);
 }
 
+/* What asks for one class of each picture, where there may be several. */
+static thaw_status check_several(const run *r, thaw_error *err) {
+    if (!r->session.dataset.sets || !r->kept.output) return THAW_OK;
+    return thaw_fail(
+        err, THAW_ERR_UNSUPPORTED,
+        "head.keep_old counts each old answer beside the one class of a picture, and these "
+        "may have several: leave it out");
+}
+
 static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(thaw_options_require(r->options, "model", err));
     THAW_TRY(thaw_options_require(r->options, "out", err));
@@ -182,6 +191,7 @@ static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(thaw_session_extract(&r->session, &r->network, &spec, rejected, err));
     for (int s = 0; s < THAW_SPLIT_COUNT; s++)
         THAW_TRY(thaw_split_rows_open(&r->splits[s], &r->session, &r->network, (thaw_split)s, err));
+    THAW_TRY(check_several(r, err));
     THAW_TRY(check_classes(r, err));
     return *r->options->views.show ? show_views(r, err) : THAW_OK;
 }
@@ -386,10 +396,7 @@ static void put_splits(const run *r, thaw_json *json, json_t *into) {
         const thaw_metrics *m = &r->metrics[s];
         if (!m->n) continue;
         json_t *one = thaw_json_object(json, into, thaw_split_name(s));
-        thaw_json_real(json, one, "top1", m->top1);
-        thaw_json_real(json, one, "top5", m->top5);
-        thaw_json_real(json, one, "balanced_accuracy", m->balanced);
-        thaw_json_real(json, one, "loss", m->loss);
+        thaw_results_totals_json(json, one, m);
     }
 }
 
@@ -532,8 +539,10 @@ static thaw_status write_run(run *r, thaw_json *json, thaw_error *err) {
     if (!metrics || !table) return no_memory(err);
     thaw_predictions answered = predictions(r);
     THAW_TRY(write_bundle(r, json, err));
-    thaw_results_confusion_json(json, json->root, &r->measured);
-    thaw_results_calibration_json(json, json->root, &r->measured);
+    if (!r->session.dataset.sets) {
+        thaw_results_confusion_json(json, json->root, &r->measured);
+        thaw_results_calibration_json(json, json->root, &r->measured);
+    }
     /* The whole run counts, its bundle included. */
     thaw_json_real(json, json_object_get(json->root, "seconds"), "total", thaw_now_s() - r->start);
     THAW_TRY(thaw_json_write(json, metrics, err));
@@ -565,6 +574,7 @@ static void print_kept(const run *r) {
     const thaw_metrics *test = &r->metrics[THAW_SPLIT_TEST];
     thaw_metric_values values = thaw_metric_values_of(&r->result.kept);
     if (test->n > 0) values.test_loss = test->loss, values.test_accuracy = test->top1;
+    if (test->sets) values.test_map = test->map;
     values.epoch_seconds = NAN;
     values.total_seconds = thaw_now_s() - r->start;
     thaw_metric_lines_kept(stdout, &values);
@@ -638,6 +648,7 @@ void thaw_training_close(thaw_training *training) {
 
 thaw_training_facts thaw_training_look(const thaw_training *r) {
     return (thaw_training_facts){.has_top = has_top(r),
+                                 .several = r->session.dataset.sets,
                                  .n_validation = r->splits[THAW_SPLIT_VALIDATION].rows.n,
                                  .model = r->network.model.path,
                                  .cut = r->network.cut->name,

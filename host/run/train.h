@@ -30,6 +30,7 @@ thaw_status thaw_training_open(thaw_training **training, const thaw_options *opt
 void thaw_training_close(thaw_training *training); /* NULL: nothing. */
 
 typedef struct thaw_training_facts {
+    bool several;         /* Pictures may have several classes. */
     bool has_top;         /* More than the head is trained: only one run can be made. */
     int64_t n_validation; /* Pictures. */
     const char *model, *cut;

@@ -103,6 +103,10 @@ static thaw_hash hash_pictures(const thaw_session *s) {
     const thaw_extraction *x = &s->extraction;
     thaw_hash h = thaw_hash_bytes((thaw_hash){0}, x->keys, x->n * sizeof *x->keys);
     h = thaw_hash_bytes(h, s->dataset.label, x->n * sizeof *s->dataset.label);
+    const thaw_label_sets *sets = s->dataset.sets;
+    if (sets)
+        h = thaw_hash_bytes(h, sets->bits,
+                            (size_t)(sets->n * thaw_label_words(sets->K)) * sizeof *sets->bits);
     return thaw_hash_bytes(h, s->dataset.split, x->n * sizeof *s->dataset.split);
 }
 

@@ -177,8 +177,9 @@ static thaw_status check_accuracy(thaw__trial *t, const thaw_observed *list, siz
     const json_t *splits = json_object_get(t->metrics, "splits");
     const char *name = thaw_arena_printf(&t->arena, "%s:accuracy", split);
     const thaw_observed *o = name ? thaw_observed_find(list, n, name) : NULL;
-    double top1 =
-        json_number_value(json_object_get(json_object_get(splits, split ? split : ""), "top1"));
+    const json_t *measured = json_object_get(splits, split ? split : "");
+    const json_t *right = json_object_get(measured, "top1");
+    double top1 = json_number_value(right ? right : json_object_get(measured, "exact"));
     if (!o || !o->n)
         return thaw_fail(err, THAW_ERR_MISMATCH, "no line of the log has %s",
                          name ? name : "its accuracy");

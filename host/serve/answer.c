@@ -86,6 +86,9 @@ static void put_verbose(thaw_json *json, json_t *into, const thaw_answered *a, s
         thaw_json_text(json, labels, NULL, a->labels[k]);
     thaw_json_text(json, into, "predicted_label", a->labels[best]);
     thaw_json_real(json, into, "score", (double)scores[best]);
+    json_t *several = a->sigmoid ? thaw_json_array(json, into, "predicted_labels") : NULL;
+    for (size_t k = 0; k < a->n_labels && a->sigmoid; k++)
+        if (scores[k] > 0.5f) thaw_json_text(json, several, NULL, a->labels[k]);
     if (!a->old) return;
     json_t *old = thaw_json_object(json, into, "old");
     thaw_json_text(json, old, "predicted_label", a->old_labels[a->old[i].answer]);

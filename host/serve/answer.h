@@ -7,7 +7,8 @@
 typedef enum thaw_answer_shape {
     THAW_ANSWER_OBJECT,  /* {"probabilities": [...]} */
     THAW_ANSWER_LIST,    /* [...] */
-    THAW_ANSWER_VERBOSE, /* With labels, the best one, and the old head's answer. */
+    THAW_ANSWER_VERBOSE, /* With labels, the best one, all above 0.5 where there may be several,
+                          * and the old head's answer. */
 } thaw_answer_shape;
 
 typedef struct thaw_answer_form {
@@ -31,6 +32,7 @@ typedef struct thaw_answered {
     const float *scores;        /* [n, n_labels] */
     const char *const *labels;
     size_t n_labels;
+    bool sigmoid; /* Pictures may have several classes: those with scores above 0.5. */
     const thaw_kept_answer *old; /* [n]; NULL: there is no old head. */
     const char *const *old_labels;
 } thaw_answered;

@@ -164,6 +164,7 @@ static void finish_prediction(thaw_exchange *x) {
                                   .scores = job->scores,
                                   .labels = b->labels,
                                   .n_labels = b->n_labels,
+                                  .sigmoid = thaw_bundle_several(b),
                                   .old = job->old,
                                   .old_labels = b->old.labels};
         if (job->status == THAW_OK)

@@ -25,6 +25,10 @@ int cpu_softmax_cross_entropy(int64_t M, int64_t K, const float *logits, const i
                               const float *class_weight, float smoothing, float norm, float *loss,
                               float *dlogits);
 
+int cpu_sigmoid_cross_entropy(int64_t M, int64_t K, const float *logits, const float *target,
+                              const float *positive_weight, float norm, float *loss,
+                              float *dlogits);
+
 int cpu_adamw(int64_t n, float *w, const float *dw, float *m, float *v, float lr, float beta1,
               float beta2, float eps, float weight_decay, int64_t step);
 

@@ -177,6 +177,7 @@ const thaw_kernels thaw_cpu_kernels = {
             .dense64_forward = cpu_dense64_forward,
             .dense64_backward = cpu_dense64_backward,
             .softmax_cross_entropy = cpu_softmax_cross_entropy,
+            .sigmoid_cross_entropy = cpu_sigmoid_cross_entropy,
             .adamw = cpu_adamw,
             .sgd = cpu_sgd,
             .gather = cpu_gather,
