@@ -202,8 +202,8 @@ static const thaw__foreign table[] = {
              "(precision = auto); layers that are trained compute in fp32"},
     {"top_k", .says = "each epoch tells top-1, and metrics.json also top-5"},
     {"multi_label", .same = "0 False", .refused = true,
-     .says = "pictures with several classes come as a list, a .csv whose label is rose|lily or an augmented "
-             "manifest; head.loss = sigmoid, which is taken for these, does the rest"},
+     .says = "a picture has one class in .lst and .rec files; a .csv whose label is rose|lily, or an augmented "
+             "manifest, may have several, which head.loss = sigmoid learns"},
     {"binary_mode", .same = "False 0",
      .says = "two classes are trained as any number is; metrics.json has precision and recall of each"},
     {"eval_metric", .same = "accuracy",
