@@ -256,7 +256,7 @@ static void what_is_no_model_is_refused(void **state) {
         {"inspect gone.tar.gz", "gone.tar.gz", 1},
         {"export first", "--safetensors FILE or --tar", 2},
         {"export first --tar=first.zip", "expected the name of a .tar.gz", 2},
-        {"export pics --tar=x.tar.gz", "pics/model.onnx", 1},
+        {"export pics --tar=x.tar.gz", "pics/bundle.json", 1},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         program p = {0};

@@ -278,8 +278,13 @@ static void answers_are_written(void **state) {
                                                                                         "flower"};
     static const char *const fine[] = {NULL}, *const mixed[] = {NULL, "picture 2: broken"};
     static const thaw_kept_answer old[] = {{1, 0.5f}, {0, 0}};
-    const thaw_answered one = {1, false, fine, scores, labels, 2, NULL, NULL},
-                        two = {2, true, mixed, scores, labels, 2, old, old_labels};
+    static const bool unknown[] = {true, false};
+    static const float distance[] = {0.5f, 0};
+    const thaw_answered one = {1, false, fine, scores, labels, 2, NULL, NULL, NULL, NULL},
+                        two = {2, true, mixed, scores, labels, 2, NULL, NULL, old, old_labels},
+                        odd = {1, false, fine, scores, labels, 2, unknown, distance, NULL, NULL},
+                        even = {1, false,       fine,         scores, labels,
+                                2, unknown + 1, distance + 1, NULL,   NULL};
     static const char first[] =
         "{\"probabilities\":[0.25,0.75],\"labels\":[\"rose\",\"<b>\\\"lily\\\"\"],"
         "\"predicted_label\":\"<b>\\\"lily\\\"\",\"score\":0.75,"
@@ -304,6 +309,13 @@ static void answers_are_written(void **state) {
          "{\"predictions\":[[0.25,0.75],{\"error\":\"picture 2: broken\"}]}"},
         {{THAW_ANSWER_VERBOSE, false}, &two, verbose},
         {{THAW_ANSWER_VERBOSE, true}, &two, lines},
+        {{THAW_ANSWER_OBJECT, false}, &odd, "{\"probabilities\":[0.25,0.75],\"unknown\":true}"},
+        {{THAW_ANSWER_OBJECT, true}, &even, "{\"prediction\":[0.25,0.75],\"unknown\":false}\n"},
+        {{THAW_ANSWER_LIST, false}, &odd, "[0.25,0.75]"},
+        {{THAW_ANSWER_VERBOSE, false},
+         &odd,
+         "{\"probabilities\":[0.25,0.75],\"labels\":[\"rose\",\"<b>\\\"lily\\\"\"],"
+         "\"predicted_label\":\"unknown\",\"distance\":0.5,\"unknown\":true}"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *text;

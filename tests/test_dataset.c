@@ -403,11 +403,22 @@ static void many_missing(void **state) {
 
 static void unknown_class(void **state) {
     (void)state;
+    char path[PATH_MAX];
     FILES("train/daisy/a", "train/rose/a", "validation/rose/a", "test/roes/a");
     assert_int_equal(open_all(), THAW_ERR_DATA);
-    assert_sentence(err.text,
-                    "class 'roes' of '$/test' is not one of the 2 classes of the training; did you "
-                    "mean 'rose'?");
+    assert_sentence(
+        err.text,
+        "'$/test' has no picture of the 2 classes of the training, but a folder 'roes': "
+        "expected folders called 'daisy' and so on");
+    FILES("test/rose/b", "test/roes/deep/c");
+    assert_int_equal(open_all(), THAW_OK);
+    assert_int_equal(dataset.n, 4);
+    assert_int_equal(dataset.n_strangers, 2);
+    assert_string_equal(dataset.strangers[1].class_name, "roes");
+    assert_string_equal(dataset.strangers[1].path, tempdir_path(&dir, "test/roes/deep/c", path));
+    assert_sentence(dataset.notes[1],
+                    "2 pictures in '$/test' are of classes that the training did not know, and are "
+                    "measured as unknown: 'roes'; did you mean 'rose'?");
     FILES("validation/thistle/a");
     assert_int_equal(open_all(), THAW_ERR_DATA);
     assert_sentence(err.text,
@@ -477,8 +488,11 @@ static void given_classes(void **state) {
     assert_int_equal(thaw_dataset_open(&dataset, &spec, &err), THAW_OK);
     assert_int_equal(dataset.n, 3);
     ASSERT_NOTES(
-        "3 pictures in '$/test' are of classes that the training did not know and are left "
-        "out: 'other', 'roses', 'weed'; did you mean 'rose'?");
+        "3 pictures in '$/test' are of classes that the training did not know, and are "
+        "measured as unknown: 'other', 'roses', 'weed'; did you mean 'rose'?");
+    assert_int_equal(dataset.n_strangers, 3);
+    assert_string_equal(dataset.strangers[0].path, tempdir_path(&dir, "test/roses/1", path));
+    assert_string_equal(dataset.strangers[2].path, tempdir_path(&dir, "test/weed/2", path));
     thaw_dataset_close(&dataset);
     FILES("elsewhere/fern/1", "elsewhere/moss/1");
     spec.folder[THAW_SPLIT_TEST] = tempdir_path(&dir, "elsewhere", path);

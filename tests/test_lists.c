@@ -314,6 +314,10 @@ static void bad_lists(void **state) {
     assert_non_null(strstr(err.text, "no row of it says test"));
     list_file("y.csv", "path,label\n3,c\n");
     assert_int_equal(open_with("x.csv", "data.test", "y.csv"), THAW_ERR_DATA);
+    assert_non_null(strstr(err.text,
+                           "'y.csv' has no picture of the 2 classes of the training, but a "
+                           "class 'c'"));
+    assert_int_equal(open_with("x.csv", "data.validation", "y.csv"), THAW_ERR_DATA);
     assert_non_null(strstr(err.text, "class 'c' of 'y.csv'"));
 }
 

@@ -181,11 +181,12 @@ static void test_many_classes(void **state) {
  * right; the second bin a wrong 0.1, the last a right 1 and a wrong 0.95. */
 static void test_calibration(void **state) {
     (void)state;
-    static thaw_answer answers[] = {{0, 1, 0, 0, 0}, {1, 1, 0.06f, 0, 0.06f}, {1, 0, 0.1f, 0, 0},
-                                    {2, 2, 1, 1, 1}, {2, 1, 0.95f, 0, 0},     {2, -1, 0, 0, 0}};
+    static thaw_answer answers[] = {{0, 1, 0, 0, 0, 0},     {1, 1, 0.06f, 0, 0.06f, 1},
+                                    {1, 0, 0.1f, 0, 0, 0},  {2, 2, 1, 1, 1, 1},
+                                    {2, 1, 0.95f, 0, 0, 0}, {2, -1, 0, 0, 0, 0}};
     thaw_metrics m = {.K = 3, .n = 6, .answers = answers};
     thaw_calibration c;
-    thaw_metrics_calibrate(&m, &c);
+    thaw_metrics_calibrate(&m, false, &c);
     assert_int_equal(c.n[0], 2);
     assert_int_equal(c.n[1], 1);
     assert_int_equal(c.n[14], 2);
@@ -194,8 +195,11 @@ static void test_calibration(void **state) {
     assert_true(fabs(c.score[14] - 0.975) < 1e-6);
     double want = (fabs(0.06 - 1) + 0.1 + fabs(1.95 - 1)) / 5;
     assert_true(fabs(c.ece - want) < 1e-6);
+    thaw_metrics_calibrate(&m, true, &c); /* The plain ones are right. */
+    assert_int_equal(c.n[0], 3);
+    assert_true(c.ece == 0 && c.right[14] == 1);
     m.n = 0;
-    thaw_metrics_calibrate(&m, &c);
+    thaw_metrics_calibrate(&m, false, &c);
     assert_true(isnan(c.ece));
 }
 
@@ -253,13 +257,33 @@ static void test_sets(void **state) {
     thaw_arena_free(&arena);
 }
 
+/* What a score would be without the temperature by which the logits were divided. */
+static void test_temperature(void **state) {
+    (void)state;
+    thaw_arena arena = {0};
+    static const float z[] = {1, 0, -1, 0, 0.5F, 0, NAN, 0, 0};
+    static const int32_t label[] = {0, 0, 0};
+    thaw_metrics m;
+    assert_int_equal(thaw_metrics_init(&m, 3, 3, &arena, NULL), THAW_OK);
+    m.temperature = 4;
+    thaw_metrics_add(&m, 3, z, label);
+    for (int i = 0; i < 2; i++) {
+        double sum = 0, most = i ? 0.5 : 1;
+        for (int k = 0; k < 3; k++)
+            sum += exp(4 * z[3 * i + k]);
+        assert_true(fabs(m.answers[i].plain - exp(4 * most) / sum) < 1e-6);
+    }
+    assert_int_equal(m.answers[2].answer, -1);
+    thaw_arena_free(&arena);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calibration), cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_ties),        cmocka_unit_test(test_nan_is_wrong),
         cmocka_unit_test(test_loss),        cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_batches),     cmocka_unit_test(test_many_classes),
-        cmocka_unit_test(test_sets),
+        cmocka_unit_test(test_sets),        cmocka_unit_test(test_temperature),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -460,6 +460,64 @@ static void many_classes_fit_a_page(void **state) {
     free_training(&t);
 }
 
+/* With and without pictures of other classes, at distances that may be infinite; and scores alone. */
+static void what_is_unknown_is_shown(void **state) {
+    (void)state;
+    static const float known[] = {0.1f, 0.2f, 0.2f, INFINITY}, unknown[] = {0.9f, INFINITY, 0.5f};
+    training t;
+    size_t n;
+    make_training(&t, 3);
+    char *page = report_of(&t, &n);
+    assert_null(strstr(page, "What it does not know"));
+    assert_null(strstr(page, "without the temperature"));
+    free(page);
+    t.results.metrics.temperature = 0.5;
+    thaw_results_json(&t.json, t.json.root, &t.results);
+    json_t *reject = thaw_json_object(&t.json, t.json.root, "reject");
+    thaw_json_text(&t.json, reject, "method", "knn");
+    thaw_json_integer(&t.json, reject, "neighbours", 5);
+    thaw_json_real(&t.json, reject, "rate", 0.05);
+    json_t *trials = thaw_json_array(&t.json, reject, "trials");
+    json_t *trial = thaw_json_object(&t.json, trials, NULL);
+    thaw_json_text(&t.json, trial, "method", "mahalanobis");
+    thaw_json_real(&t.json, trial, "auroc", 0.875);
+    json_t *of_known = thaw_json_object(&t.json, t.json.root, "known");
+    thaw_json_integer(&t.json, of_known, "n", 4);
+    thaw_json_integer(&t.json, of_known, "rejected", 1);
+    thaw_json_real(&t.json, of_known, "top1_kept", 1);
+    t.report.novelty = (thaw_novelty_page){.threshold = 0.3, .known = known, .n_known = 4};
+    page = report_of(&t, &n);
+    expect_part(page, "<h2>What it does not know</h2>");
+    expect_part(page, "than all but 5 % of the validation");
+    expect_part(page, "number 5. That holds for 25.0 % of these 4");
+    expect_part(page, "Mahalanobis distance");
+    expect_part(page, "Share of pictures by distance");
+    expect_part(page, "a temperature of 0.500");
+    assert_null(strstr(page, "of other classes"));
+    free(page);
+    json_t *of_unknown = thaw_json_object(&t.json, t.json.root, "unknown");
+    thaw_json_integer(&t.json, of_unknown, "n", 3);
+    thaw_json_integer(&t.json, of_unknown, "rejected", 3);
+    thaw_json_real(&t.json, of_unknown, "auroc", 0.9375);
+    thaw_json_text(&t.json, of_unknown, "by", "distance");
+    t.report.novelty.unknown = unknown;
+    t.report.novelty.n_unknown = 3;
+    page = report_of(&t, &n);
+    expect_part(page, "Of 3 pictures of other classes 100.0 % are called unknown.");
+    expect_part(page, "a larger distance than one of a known class with a probability of 93.8 %");
+    free(page);
+    json_object_del(t.json.root, "reject");
+    json_object_del(t.json.root, "known");
+    json_object_del(json_object_get(t.json.root, "unknown"), "rejected");
+    thaw_json_text(&t.json, json_object_get(t.json.root, "unknown"), "by", "score");
+    t.report.novelty = (thaw_novelty_page){0};
+    page = report_of(&t, &n);
+    expect_part(page, "has a lower score than one of a known class");
+    assert_null(strstr(page, "Share of pictures by distance"));
+    free(page);
+    free_training(&t);
+}
+
 /* K/2 pairs are taken for one another: they stand side by side, and every class stands once. */
 static void confused_classes_stand_together(void **state) {
     (void)state;
@@ -530,12 +588,13 @@ static void a_full_matrix_is_cut(void **state) {
 static void doubts_are_measured_by_class(void **state) {
     (void)state;
     thaw_arena arena = {0};
-    static thaw_answer first[] = {{0, 0, 0.9f, 0.8f, 0.9f},
-                                  {0, 1, 0.7f, 0.4f, 0.3f}, /* Less sure than usual of class 1. */
-                                  {1, 1, 0.9f, 0.8f, 0.9f},
-                                  {1, -1, 0, 0, 0}};
+    static thaw_answer first[] = {
+        {0, 0, 0.9f, 0.8f, 0.9f, 0},
+        {0, 1, 0.7f, 0.4f, 0.3f, 0}, /* Less sure than usual of class 1. */
+        {1, 1, 0.9f, 0.8f, 0.9f, 0},
+        {1, -1, 0, 0, 0, 0}};
     static thaw_answer second[] = {
-        {1, 1, 0.7f, 0.4f, 0.7f}, {2, 0, 0.7f, 0.6f, 0.1f}, {2, 0, 0.95f, 0.9f, 0.05f}};
+        {1, 1, 0.7f, 0.4f, 0.7f, 0}, {2, 0, 0.7f, 0.6f, 0.1f, 0}, {2, 0, 0.95f, 0.9f, 0.05f, 0}};
     const thaw_metrics sets[] = {{.K = 4, .n = 4, .answers = first},
                                  {.K = 4, .n = 3, .answers = second}};
     const thaw_metrics *both[] = {&sets[0], &sets[1]};
@@ -685,6 +744,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_sweep_is_shown),
         cmocka_unit_test(odd_sweeps_do_no_harm),
         cmocka_unit_test(many_classes_fit_a_page),
+        cmocka_unit_test(what_is_unknown_is_shown),
         cmocka_unit_test(confused_classes_stand_together),
         cmocka_unit_test(a_full_matrix_is_cut),
         cmocka_unit_test(a_chain_is_cut_where_it_is_weakest),

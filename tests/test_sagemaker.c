@@ -43,7 +43,8 @@ static void a_job_for_the_built_in_algorithm(void **state) {
         "\"num_layers\":\"18\",\"image_shape\":\"3,96,96\",\"epochs\":\"4\","
         "\"mini_batch_size\":\" 16 \",\"learning_rate\":\"0.01\",\"optimizer\":\"\\\"nag\\\"\","
         "\"early_stopping\":\"True\",\"early_stopping_patience\":\"9\",\"momentum\":0.8,"
-        "\"data.max_bad\":\"[3]\",\"head.keep_old\":\"true\",\"sagemaker_region\":\"x\","
+        "\"data.max_bad\":\"[3]\",\"head.keep_old\":\"true\",\"reject.rate\":\"0.2\",\"sagemaker_"
+        "region\":\"x\","
         "\"_tuning_objective_metric\":\"validation:accuracy\",\"sagemaker_program\":\"\"}");
     sm_config("resourceConfig.json",
               "{\"current_host\":\"algo-1-xxsq9\",\"hosts\":[\"algo-1-xxsq9\"],"
@@ -52,6 +53,8 @@ static void a_job_for_the_built_in_algorithm(void **state) {
     program p = {0};
     program_run(&p, "train");
     expect_finished(&p);
+    assert_true(is_there(sm_path("model/known.bin")));
+    assert_false(is_there(sm_path("output/data/known.bin")));
     assert_true(state_of(sm_path("input")) == before && state_of("pics") == pictures);
     static const char *const said[] = {
         "host algo-1-xxsq9 (1 of 1), local",

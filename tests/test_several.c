@@ -344,6 +344,8 @@ static void what_knows_one_class_alone(void **state) {
     } refused[] = {
         {WITH "--out=no --head.solver=lbfgs", "L-BFGS solves a head of softmax"},
         {WITH "--out=no --head.keep_old", "head.keep_old counts each old answer"},
+        {WITH "--out=no --reject.rate=0.05", "reject.rate has no part"},
+        {WITH "--out=no --head.temperature=2", "head.temperature has no part"},
         {WITH "--out=no --head.loss=softmax", "that takes a training with head.loss = sigmoid"},
         {WITH "--out=no --freeze=stage3 --top.sampling=balanced", "top.sampling = balanced draws"},
         {"sweep --data.train=several.csv --model=m.onnx --out=no --cache.dir=cache "

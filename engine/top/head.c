@@ -11,7 +11,9 @@ static int64_t layer_size(const thaw_layer *layer) {
 
 thaw_status thaw_head_init(thaw_head *head, int64_t D, int64_t hidden, int64_t K, uint64_t seed,
                            thaw_arena *arena, thaw_error *err) {
-    *head = (thaw_head){.n_layers = hidden ? 2 : 1, .layers = {{.D = D, .K = hidden ? hidden : K}}};
+    *head = (thaw_head){.n_layers = hidden ? 2 : 1,
+                        .layers = {{.D = D, .K = hidden ? hidden : K}},
+                        .temperature = 1};
     if (hidden) head->layers[1] = (thaw_layer){.D = hidden, .K = K};
     for (int i = 0; i < head->n_layers; i++)
         head->n_params += layer_size(&head->layers[i]);

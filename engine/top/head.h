@@ -56,6 +56,7 @@ typedef struct thaw_head {
     int64_t n_params;
     bool sigmoid;        /* Of its scores; otherwise softmax. */
     float *mean, *scale; /* D of layers[0]; NULL: folded, the head takes raw features. */
+    double temperature;  /* By which the last layer was divided. */
     int64_t n_constant;  /* Features that are the same in every row that the scale was set from. */
 } thaw_head;
 

@@ -9,6 +9,7 @@ thaw_status thaw_metrics_init(thaw_metrics *metrics, int64_t K, int64_t most_ans
     size_t k = (size_t)K;
     *metrics = (thaw_metrics){
         .K = K,
+        .temperature = 1,
         .precision = thaw_arena_array(arena, k, sizeof(double)),
         .recall = thaw_arena_array(arena, k, sizeof(double)),
         .f1 = thaw_arena_array(arena, k, sizeof(double)),
@@ -52,6 +53,14 @@ static double log_sum(int64_t K, const float *z, float max) {
     for (int64_t k = 0; k < K; k++)
         sum += exp((double)z[k] - max);
     return max + log(sum);
+}
+
+/* The highest probability of logits that are so many times z. */
+static double score_of(int64_t K, const float *z, float max, double times) {
+    double sum = 0;
+    for (int64_t k = 0; k < K; k++)
+        sum += exp(times * ((double)z[k] - max));
+    return 1 / sum;
 }
 
 int64_t thaw_metrics_rank(int64_t K, const float *z, int32_t label) {
@@ -101,9 +110,14 @@ static void add_row(thaw_metrics *metrics, const float *z, int32_t label) {
     metrics->right[label] += rank == 0;
     metrics->answered[best]++;
     metrics->loss_sum += sum - z[label];
-    if (kept)
-        *kept = (thaw_answer){label, (int32_t)best, (float)score, (float)(score - exp(next - sum)),
-                              (float)exp(z[label] - sum)};
+    if (!kept) return;
+    double T = metrics->temperature, plain = T == 1 ? score : score_of(K, z, z[best], T);
+    *kept = (thaw_answer){.label = label,
+                          .answer = (int32_t)best,
+                          .score = (float)score,
+                          .margin = (float)(score - exp(next - sum)),
+                          .own = (float)exp(z[label] - sum),
+                          .plain = (float)plain};
 }
 
 /* log(1 + e^z) without overflow. */
@@ -218,7 +232,7 @@ void thaw_metrics_finish(thaw_metrics *metrics) {
     if (metrics->sets) finish_sets(metrics);
 }
 
-void thaw_metrics_calibrate(const thaw_metrics *metrics, thaw_calibration *c) {
+void thaw_metrics_calibrate(const thaw_metrics *metrics, bool plain, thaw_calibration *c) {
     enum { BINS = THAW_CALIBRATION_BINS };
     int64_t n = 0;
     double distance = 0;
@@ -226,10 +240,11 @@ void thaw_metrics_calibrate(const thaw_metrics *metrics, thaw_calibration *c) {
     for (int64_t i = 0; i < metrics->n; i++) {
         const thaw_answer *a = &metrics->answers[i];
         if (a->answer < 0) continue;
-        int bin = (int)ceil((double)a->score * BINS) - 1;
+        float score = plain ? a->plain : a->score;
+        int bin = (int)ceil((double)score * BINS) - 1;
         bin = bin < 0 ? 0 : bin < BINS ? bin : BINS - 1;
         c->n[bin]++;
-        c->score[bin] += a->score;
+        c->score[bin] += score;
         c->right[bin] += a->answer == a->label;
         n++;
     }

@@ -20,6 +20,7 @@
 #include "label_sets.h"
 #include "status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,7 @@ typedef struct thaw_answer {
     int32_t answer;      /* The class with the highest logit; -1: the row holds a NaN. */
     float score, margin; /* Its probability, and by how much the next one's is lower. */
     float own;           /* The probability of the truth. */
+    float plain;         /* What score is without the metrics' temperature. */
 } thaw_answer;
 
 typedef struct thaw_metrics {
@@ -56,6 +58,7 @@ typedef struct thaw_metrics {
     double loss_sum;
     int64_t *order; /* [most rows], for the sums over a class's rows. */
     int64_t n_top1, n_top5;
+    double temperature; /* By which the logits were divided before they came; 1: they were not. */
 } thaw_metrics;
 
 /* How many classes rank before the label in one row of K logits: the higher ones, and of equal ones
@@ -91,8 +94,8 @@ typedef struct thaw_calibration {
         right[THAW_CALIBRATION_BINS]; /* Means; NaN where n is 0. */
 } thaw_calibration;
 
-/* Of the answers kept; NaN rows do not count. */
-void thaw_metrics_calibrate(const thaw_metrics *metrics, thaw_calibration *calibration);
+/* Of the answers kept, by their scores, or by the plain ones; NaN rows do not count. */
+void thaw_metrics_calibrate(const thaw_metrics *metrics, bool plain, thaw_calibration *calibration);
 
 /* So many rows of a class were answered with this one. */
 typedef struct thaw_confusion {

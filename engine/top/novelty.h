@@ -35,6 +35,9 @@ typedef struct thaw_novelty {
 
 enum { THAW_NOVELTY_MOST_K = 10 };
 
+/* What is said in place of a class. */
+#define THAW_UNKNOWN "unknown"
+
 /* "none", "knn", "mahalanobis". */
 const char *thaw_novelty_name(thaw_novelty_method method);
 

@@ -1,5 +1,6 @@
 #include "novelty_fit.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +9,8 @@
 #include "half.h"
 #include "whiten.h"
 
-/* Of equally good ones the first. Few neighbours keep what is rare known; more would ask for more rows of a
- * class than the smallest have. */
+/* The simplest first. One neighbour keeps known what is rare; many would ask for more rows than the smallest class
+ * has. */
 static const struct {
     thaw_novelty_method method;
     int64_t k;
@@ -162,11 +163,17 @@ static thaw_status measure(const thaw_novelty *novelty, const thaw_top_slots *to
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
-/* Tries all ways with the classes of a group left out, and adds what they reach to sums. */
+/* What each way reaches with each group left out. */
+typedef struct reached {
+    double auroc[THAW_NOVELTY_TRIALS][THAW_NOVELTY_FOLDS];
+    int64_t n; /* Groups of which something validates, and of the others. */
+} reached;
+
+/* Tries all ways with the classes of a group left out. */
 static thaw_status try_without(const thaw_top_slots *top, int64_t K, int64_t group,
                                int64_t n_groups, const thaw_novelty_sample *train,
-                               const thaw_novelty_sample *validation, thaw_arena *arena,
-                               double sums[THAW_NOVELTY_TRIALS], int64_t *n, thaw_error *err) {
+                               const thaw_novelty_sample *validation, thaw_arena *arena, reached *r,
+                               thaw_error *err) {
     thaw_novelty_sample others;
     int64_t n_rows = validation->n, n_known = 0, n_unknown = 0;
     float *distance = thaw_arena_array(arena, (size_t)n_rows, sizeof *distance);
@@ -191,27 +198,48 @@ static thaw_status try_without(const thaw_top_slots *top, int64_t K, int64_t gro
                     known[n_known++] = distance[i];
             THAW_TRY(thaw_auroc(known, (size_t)n_known, unknown, (size_t)n_unknown, &auroc, err));
         }
-        sums[w] += auroc;
+        r->auroc[w][r->n] = auroc;
     }
-    ++*n;
+    r->n++;
     return THAW_OK;
 }
 
 static thaw_status try_all(const thaw_top_slots *top, int64_t K, const thaw_novelty_sample *train,
-                           const thaw_novelty_sample *validation,
-                           thaw_novelty_trial trials[THAW_NOVELTY_TRIALS], thaw_error *err) {
-    int64_t n_groups = K < THAW_NOVELTY_FOLDS ? K : THAW_NOVELTY_FOLDS, n = 0;
-    double sums[THAW_NOVELTY_TRIALS] = {0};
+                           const thaw_novelty_sample *validation, reached *r, thaw_error *err) {
+    int64_t n_groups = K < THAW_NOVELTY_FOLDS ? K : THAW_NOVELTY_FOLDS;
     thaw_status status = THAW_OK;
     for (int64_t group = 0; status == THAW_OK && group < n_groups; group++) {
         thaw_arena arena = {0};
-        status = try_without(top, K, group, n_groups, train, validation, &arena, sums, &n, err);
+        status = try_without(top, K, group, n_groups, train, validation, &arena, r, err);
         thaw_arena_free(&arena);
     }
-    for (int w = 0; w < THAW_NOVELTY_TRIALS; w++)
-        trials[w] =
-            (thaw_novelty_trial){ways[w].method, ways[w].k, n > 0 ? sums[w] / (double)n : NAN};
     return status;
+}
+
+/* The mean of n numbers, NaN of none, and its standard error, 0 of one. */
+static double mean_of(const double *x, int64_t n, double *error) {
+    double sum = 0, square = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i];
+    double mean = n > 0 ? sum / (double)n : NAN;
+    for (int64_t i = 0; i < n; i++)
+        square += (x[i] - mean) * (x[i] - mean);
+    *error = n > 1 ? sqrt(square / (double)(n - 1) / (double)n) : 0;
+    return mean;
+}
+
+/* The first way that is within a standard error of the best. */
+static int choose_way(const reached *r, const thaw_novelty_trial trials[THAW_NOVELTY_TRIALS]) {
+    int best = 0, w = 0;
+    for (int i = 1; i < THAW_NOVELTY_TRIALS; i++)
+        if (trials[i].auroc > trials[best].auroc || isnan(trials[best].auroc)) best = i;
+    for (; w < best; w++) {
+        double behind[THAW_NOVELTY_FOLDS], error;
+        for (int64_t i = 0; i < r->n; i++)
+            behind[i] = r->auroc[best][i] - r->auroc[w][i];
+        if (mean_of(behind, r->n, &error) <= error) break;
+    }
+    return isnan(trials[best].auroc) ? 0 : w;
 }
 
 static int compare_floats(const void *a, const void *b) {
@@ -221,23 +249,25 @@ static int compare_floats(const void *a, const void *b) {
 
 static double threshold_of(int64_t n, const float *ascending, double rate) {
     int64_t rank = (int64_t)ceil((double)(n + 1) * (1 - rate) - 1e-9);
-    return ascending[(rank < n ? rank : n) - 1];
+    return fmin(ascending[(rank < n ? rank : n) - 1], FLT_MAX); /* Files hold no infinity. */
 }
 
 thaw_status thaw_novelty_choose(const thaw_top_slots *top, int64_t K,
                                 const thaw_novelty_sample *train,
                                 const thaw_novelty_sample *validation, double rate,
                                 thaw_arena *arena, thaw_novelty_fit *fit, thaw_error *err) {
-    int best = 0;
+    reached r = {.n = 0};
+    double error;
     *fit = (thaw_novelty_fit){.n = validation->n};
     if (validation->n == 0)
         return thaw_fail(err, THAW_ERR_DATA,
                          "nothing validates from which distance on a picture is "
                          "unknown");
-    THAW_TRY(try_all(top, K, train, validation, fit->trials, err));
-    for (int w = 1; w < THAW_NOVELTY_TRIALS; w++)
-        if (fit->trials[w].auroc > fit->trials[best].auroc) best = w;
-    THAW_TRY(make_way(best, top, K, train, arena, &fit->novelty, err));
+    THAW_TRY(try_all(top, K, train, validation, &r, err));
+    for (int w = 0; w < THAW_NOVELTY_TRIALS; w++)
+        fit->trials[w] =
+            (thaw_novelty_trial){ways[w].method, ways[w].k, mean_of(r.auroc[w], r.n, &error)};
+    THAW_TRY(make_way(choose_way(&r, fit->trials), top, K, train, arena, &fit->novelty, err));
     if (fit->novelty.method == THAW_NOVELTY_NONE)
         THAW_TRY(make_way(0, top, K, train, arena, &fit->novelty, err));
     fit->distance = thaw_arena_array(arena, (size_t)fit->n, sizeof *fit->distance);

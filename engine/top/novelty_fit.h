@@ -1,8 +1,9 @@
 /* Which way of saying `unknown` a training takes, and from which distance on.
  *
  * No picture of what will be unknown is needed: some classes are left out in turn, and what validates is
- * measured by the training rows of the others. The way that tells those of the classes left out apart best is
- * taken, by the mean area under the ROC curve. Its threshold is what the stated share of all that validates
+ * measured by the training rows of the others. The way that tells those of the classes left out apart best, by
+ * the mean area under the ROC curve, is taken, or the first of those that are within a standard error of it (of
+ * the paired differences; Breiman et al. 1984): a handful of pictures tells no nearer ones apart. Its threshold is what the stated share of all that validates
  * lies above. */
 #ifndef THAW_NOVELTY_FIT_H
 #define THAW_NOVELTY_FIT_H

@@ -532,6 +532,7 @@ thaw_status thaw_evaluate(const thaw_head *head, const thaw_top_slots *top, cons
         return thaw_fail_memory(err, "to score %lld rows", (long long)batch);
     THAW_TRY(thaw_metrics_init(metrics, K, rows->n, arena, err));
     THAW_TRY(thaw_metrics_take_sets(metrics, rows->sets, rows->n, arena, err));
+    metrics->temperature = head->temperature;
     return score(head, top, rows, batch, &buffers, metrics, err);
 }
 

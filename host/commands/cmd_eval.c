@@ -52,7 +52,7 @@ static thaw_status choose_pictures(thaw_session *s, const char *folder, thaw_dat
 }
 
 static thaw_status print_json(const thaw_results *results, const thaw_old_answers *old,
-                              thaw_error *err) {
+                              const thaw_unknown *unknown, thaw_error *err) {
     enum { DIGITS = 9 };
     thaw_json json = thaw_json_begin();
     char *text;
@@ -60,6 +60,7 @@ static thaw_status print_json(const thaw_results *results, const thaw_old_answer
     thaw_results_classes_json(&json, json.root, results);
     if (!results->metrics.sets) thaw_results_confusion_json(&json, json.root, results);
     thaw_old_answers_json(old, &json, json.root);
+    thaw_unknown_json(unknown, &json, json.root);
     thaw_status status =
         thaw_json_print(&json, THAW_JSON_INDENTED, DIGITS, "the results", &text, err);
     thaw_json_free(&json);
@@ -67,6 +68,18 @@ static thaw_status print_json(const thaw_results *results, const thaw_old_answer
     puts(text);
     free(text);
     return THAW_OK;
+}
+
+/* What the run makes of the folder's pictures, known ones and those of classes that it was not trained on. */
+static thaw_status measure_unknown(thaw_session *s, thaw_bundle *b, const thaw_rows *rows,
+                                   const thaw_metrics *metrics, thaw_unknown *unknown,
+                                   thaw_error *err) {
+    thaw_unknown_source source = {"", s->dataset.strangers, s->dataset.n_strangers};
+    THAW_TRY(thaw_unknown_measure_known(unknown, &b->novelty, &b->backend->kernels->top, rows,
+                                        metrics, &s->arena, err));
+    if (source.n_strangers == 0) return THAW_OK;
+    return thaw_unknown_measure(unknown, b, &source, metrics, s->options->batch, s->stop, &s->log,
+                                &s->arena, err);
 }
 
 static thaw_status evaluate(thaw_session *s, thaw_bundle *b, const char *folder, thaw_error *err) {
@@ -85,15 +98,19 @@ static thaw_status evaluate(thaw_session *s, thaw_bundle *b, const char *folder,
     thaw_old_answers old = {0};
     if (status == THAW_OK && b->old.output)
         status = thaw_old_answers_of(&b->old, &rows.rows, &results.metrics, &s->arena, &old, err);
-    thaw_predictions answered = {&s->dataset, &rows, &results, &old};
+    thaw_unknown unknown = {0};
+    if (status == THAW_OK)
+        status = measure_unknown(s, b, &rows.rows, &results.metrics, &unknown, err);
+    thaw_predictions answered = {&s->dataset, &rows, &results, &old, &unknown};
     if (status == THAW_OK) thaw_predictions_warn(&answered, &s->log);
     if (status == THAW_OK && *s->options->predict.csv)
         status = thaw_predictions_write(&answered, s->options->predict.csv, err);
     thaw_split_rows_close(&rows);
     THAW_TRY(status);
-    if (s->options->predict.json) return print_json(&results, &old, err);
+    if (s->options->predict.json) return print_json(&results, &old, &unknown, err);
     thaw_results_print(stdout, &results);
     thaw_old_answers_print(stdout, &old);
+    thaw_unknown_print(stdout, &unknown);
     return THAW_OK;
 }
 

@@ -8,17 +8,19 @@
 #include "file.h"
 #include "json.h"
 #include "model/archive.h"
+#include "model/novelty_file.h"
 #include "model/safetensors.h"
 #include "utf8.h"
+
+enum { LARGEST_JSON = 64 << 20 };
 
 /* The node behind which everything was trained: -1 for all. */
 static thaw_status find_cut(const char *run, const thaw_model *model, thaw_arena *arena, int *node,
                             thaw_error *err) {
-    enum { LARGEST = 64 << 20 };
     json_t *json = NULL;
     char *path = thaw_file_join(arena, run, "bundle.json");
     if (!path) return thaw_fail_memory(err, "for the bundle's name");
-    THAW_TRY(thaw_json_read(path, LARGEST, &json, err));
+    THAW_TRY(thaw_json_read(path, LARGEST_JSON, &json, err));
     const json_t *cut = json_object_get(json_object_get(json, "provenance"), "cut");
     const char *name = json_string_value(json_object_get(cut, "name"));
     bool input = name && json_integer_value(json_object_get(cut, "index")) == 0;
@@ -47,20 +49,36 @@ static thaw_status export_weights(const char *run, const char *to, thaw_model *m
     return THAW_OK;
 }
 
+/* Whether the run says `unknown`, for which it has one file more. */
+static thaw_status find_rejects(const char *run, bool *rejects, thaw_error *err) {
+    thaw_arena arena = {0};
+    json_t *json = NULL;
+    char *path = thaw_file_join(&arena, run, "bundle.json");
+    thaw_status status = path ? thaw_json_read(path, LARGEST_JSON, &json, err)
+                              : thaw_fail_memory(err, "for the bundle's name");
+    *rejects = json_object_get(json, "reject") != NULL;
+    json_decref(json);
+    thaw_arena_free(&arena);
+    return status;
+}
+
 /* What an endpoint unpacks must lie at the archive's root. */
-static thaw_status export_bundle(const char *run, const char *const *names, const char *to,
-                                 thaw_error *err) {
+static thaw_status export_bundle(const char *run, const char *to, thaw_error *err) {
+    const char *names[] = {"model.onnx", "bundle.json", "golden", NULL, NULL};
+    bool rejects;
     if (!thaw_archive_is(to) || strcasecmp(to + strlen(to) - 2, "gz") != 0)
         return thaw_fail(err, THAW_ERR_USAGE, "export.tar = %.600s: expected the name of a .tar.gz",
                          to);
+    THAW_TRY(find_rejects(run, &rejects, err));
+    if (rejects) names[3] = THAW_NOVELTY_FILE;
     THAW_TRY(thaw_archive_pack(run, names, to, err));
     thaw_utf8_put(stdout, to, 0);
-    printf(": the run's model.onnx, bundle.json and golden pictures\n");
+    printf(": the run's model.onnx, bundle.json and golden pictures%s\n",
+           rejects ? ", and what it knows" : "");
     return THAW_OK;
 }
 
 thaw_status thaw_cmd_export(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
-    static const char *const bundle[] = {"model.onnx", "bundle.json", "golden", NULL};
     const char *run = cli->args[0], *weights = options->export_to.safetensors;
     const char *tar = options->export_to.tar;
     thaw_model model = {0};
@@ -70,7 +88,7 @@ thaw_status thaw_cmd_export(const thaw_cli *cli, const thaw_options *options, th
                          "export needs --safetensors FILE or --tar FILE.tar.gz");
     thaw_status status = THAW_OK;
     if (*weights) status = export_weights(run, weights, &model, &arena, err);
-    if (status == THAW_OK && *tar) status = export_bundle(run, bundle, tar, err);
+    if (status == THAW_OK && *tar) status = export_bundle(run, tar, err);
     thaw_model_free(&model);
     thaw_arena_free(&arena);
     return status;

@@ -56,15 +56,25 @@ static size_t count_told(const output *o) {
     return n < o->top ? n : o->top;
 }
 
+/* Whether the run tells what it does not know. */
+static bool rejects(const output *o) {
+    return o->bundle->novelty.method != THAW_NOVELTY_NONE;
+}
+
 /* ---- one picture --------------------------------------------------------------------------- */
 
+/* Of what is unknown without classes: whoever takes the first of them shall not take a guess. */
 static thaw_status print_json(const output *o, const thaw_prediction *p, thaw_error *err) {
     enum { DIGITS = 7 };
     thaw_json json = thaw_json_begin();
     thaw_json_text(&json, json.root, "file", p->path);
     if (p->problem) thaw_json_text(&json, json.root, "error", p->problem);
+    if (!p->problem && rejects(o)) {
+        thaw_json_boolean(&json, json.root, "unknown", p->unknown);
+        thaw_json_real(&json, json.root, "distance", (double)p->distance);
+    }
     json_t *list = p->problem ? NULL : thaw_json_array(&json, json.root, "predictions");
-    for (size_t k = 0; !p->problem && k < count_told(o); k++) {
+    for (size_t k = 0; !p->problem && !p->unknown && k < count_told(o); k++) {
         json_t *one = thaw_json_object(&json, list, NULL);
         thaw_json_text(&json, one, "class", o->bundle->labels[o->order[k].class]);
         thaw_json_real(&json, one, "score", (double)o->order[k].score);
@@ -84,16 +94,17 @@ static thaw_status print_json(const output *o, const thaw_prediction *p, thaw_er
     return THAW_OK;
 }
 
-/* "path TAB class TAB score TAB class TAB score ...", the old head's answer last; without an answer:
- * "path TAB TAB sentence". No name holds a tab or ends the line, since what is not printable is
- * replaced. */
+/* "path TAB class TAB score TAB class TAB score ...", the old head's answer last; of what is unknown "path TAB
+ * unknown TAB distance", and the old head's answer; without an answer: "path TAB TAB sentence". No name holds a
+ * tab or ends the line, since what is not printable is replaced. */
 static void print_text(const output *o, const thaw_prediction *p) {
     thaw_utf8_put(stdout, p->path, 0);
     if (p->problem) {
         fputs("\t\t", stdout);
         thaw_utf8_put(stdout, p->problem, 0);
     }
-    for (size_t k = 0; !p->problem && k < count_told(o); k++) {
+    if (!p->problem && p->unknown) printf("\t" THAW_UNKNOWN "\t%.4f", (double)p->distance);
+    for (size_t k = 0; !p->problem && !p->unknown && k < count_told(o); k++) {
         putchar('\t');
         thaw_utf8_put(stdout, o->bundle->labels[o->order[k].class], 0);
         printf("\t%.4f", o->order[k].score);
@@ -130,7 +141,8 @@ static double least_sure(const output *o) {
     return least;
 }
 
-/* path,answer,score,margin,problem, and the old head's old_answer,old_score. Where there may be several classes,
+/* path,answer,score,margin,problem, the old head's old_answer,old_score, and the distance by which a run
+ * tells that a picture is unknown; one that is has no score and no margin. Where there may be several classes,
  * answer and score are theirs, and the margin is the distance from 0.5 of the score that is nearest to it. */
 static void write_row(const output *o, const thaw_prediction *p) {
     FILE *out = o->csv.stream;
@@ -139,6 +151,8 @@ static void write_row(const output *o, const thaw_prediction *p) {
     if (p->problem) {
         fputs(",,,", out);
         thaw_csv_put(out, p->problem);
+    } else if (p->unknown) {
+        fputs(THAW_UNKNOWN ",,,", out);
     } else if (thaw_bundle_several(o->bundle)) {
         put_told(o, false);
         fputc(',', out);
@@ -154,6 +168,8 @@ static void write_row(const output *o, const thaw_prediction *p) {
         thaw_csv_put(out, o->bundle->old.labels[p->old->answer]);
         fprintf(out, ",%.6f", p->old->score);
     }
+    if (rejects(o) && p->problem) fputc(',', out);
+    if (rejects(o) && !p->problem) fprintf(out, ",%.6f", (double)p->distance);
     fputs("\r\n", out);
 }
 
@@ -207,8 +223,8 @@ static thaw_status open_output(output *o, thaw_session *s, thaw_error *err) {
     if (!o->order || !o->joined) return thaw_fail_memory(err, "to predict");
     if (!*o->options->predict.csv) return THAW_OK;
     THAW_TRY(thaw_file_begin(&o->csv, o->options->predict.csv, err));
-    fprintf(o->csv.stream, "path,answer,score,margin,problem%s\r\n",
-            o->bundle->old.output ? ",old_answer,old_score" : "");
+    fprintf(o->csv.stream, "path,answer,score,margin,problem%s%s\r\n",
+            o->bundle->old.output ? ",old_answer,old_score" : "", rejects(o) ? ",distance" : "");
     return THAW_OK;
 }
 

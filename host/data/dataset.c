@@ -37,6 +37,8 @@ typedef struct builder {
     size_t *place;   /* [classes.n], of each class among those of `from`; NOWHERE: not there. */
     size_t *unknown; /* [n_unknown], classes of `from` that are none. */
     size_t n_unknown;
+    thaw_stranger *strangers; /* [n_strangers] */
+    size_t n_strangers, strangers_capacity;
     const char **notes; /* [NOTES_MAX] */
     bool has_groups;    /* A list's column says what stays together. */
     bool several;       /* Labels are sets. */
@@ -100,6 +102,28 @@ static thaw_status append_listed(builder *b, size_t k, size_t label, thaw_split 
     return THAW_OK;
 }
 
+/* Appends the pictures of class k of what is being read, which is none of the dataset's; they are n, and, of a folder,
+ * scanned. */
+static thaw_status append_strangers(builder *b, size_t k, size_t n) {
+    thaw_arena *arena = &b->dataset->arena;
+    const source *from = &b->from;
+    const char *root =
+        from->list ? from->list->root : thaw_file_join(arena, from->path, from->classes[k]);
+    size_t needed = b->n_strangers + n;
+    if (needed > b->strangers_capacity) {
+        if (!grow(&b->strangers, 2 * needed, sizeof *b->strangers)) return fail_memory(b->err);
+        b->strangers_capacity = 2 * needed;
+    }
+    for (size_t i = 0; root && i < n; i++) {
+        const char *name =
+            from->list ? from->list->rows[from->list->first[k] + i].path : b->scan.names[i];
+        const char *path = thaw_file_join(arena, root, name);
+        if (!path) return fail_memory(b->err);
+        b->strangers[b->n_strangers++] = (thaw_stranger){path, from->classes[k]};
+    }
+    return root ? THAW_OK : fail_memory(b->err);
+}
+
 static void *copy_array(thaw_arena *arena, const void *array, size_t n, size_t size) {
     void *copy = thaw_arena_array(arena, n, size);
     return copy && n ? memcpy(copy, array, n * size) : copy;
@@ -114,7 +138,10 @@ static thaw_status finish(builder *b) {
     d->source = copy_array(&d->arena, b->source, b->n, sizeof *b->source);
     d->name = copy_array(&d->arena, b->name, b->n, sizeof *b->name);
     if (b->several) THAW_TRY(thaw_sets_finish(&b->sets, &d->arena, &d->sets, b->err));
-    return d->label && d->split && d->source && d->name ? THAW_OK : fail_memory(b->err);
+    d->n_strangers = b->n_strangers;
+    d->strangers = copy_array(&d->arena, b->strangers, b->n_strangers, sizeof *b->strangers);
+    bool complete = d->label && d->split && d->source && d->name && d->strangers;
+    return complete ? THAW_OK : fail_memory(b->err);
 }
 
 static void free_builder(builder *b) {
@@ -125,6 +152,7 @@ static void free_builder(builder *b) {
     free(b->source);
     free(b->name);
     free(b->key);
+    free(b->strangers);
 }
 
 /* ---- notes ---------------------------------------------------------------------------------- */
@@ -293,9 +321,8 @@ static thaw_status fail_class(builder *b, const char *name) {
                      advice.n ? advice.text : "; remove it or train with it");
 }
 
-/* Finds the place of each class in what is being read. Others there are a mistake beside what is
- * trained on, and left out where the classes were given. */
-static thaw_status match_classes(builder *b, bool given) {
+/* Finds the place of each class in what is being read. Others there are a mistake, unless strangers may come. */
+static thaw_status match_classes(builder *b, bool strangers) {
     const source *from = &b->from;
     b->unknown = thaw_arena_array(&b->dataset->arena, from->n_classes, sizeof *b->unknown);
     b->n_unknown = 0;
@@ -308,7 +335,7 @@ static thaw_status match_classes(builder *b, bool given) {
             b->place[label] = k;
         else if (from->list && from->list->first[k] == from->list->first[k + 1])
             continue; /* Its rows are in another split. */
-        else if (given)
+        else if (strangers)
             b->unknown[b->n_unknown++] = k;
         else
             return fail_class(b, from->classes[k]);
@@ -436,8 +463,9 @@ static thaw_status add_sets(builder *b, thaw_split split, bool needed, bool *mis
     return THAW_OK;
 }
 
-/* Says which classes were left out, with how many pictures. */
-static thaw_status note_unknown(builder *b) {
+/* Takes the pictures of the classes that are none as strangers, unless pictures may have several classes, and
+ * says so. */
+static thaw_status take_unknown(builder *b) {
     thaw_text list = {0}, advice = {0};
     size_t total = 0;
     if (!b->n_unknown) return THAW_OK;
@@ -445,16 +473,18 @@ static thaw_status note_unknown(builder *b) {
         size_t n;
         const char *name = b->from.classes[b->unknown[i]];
         THAW_TRY(count_class(b, b->unknown[i], &n));
+        if (!b->several) THAW_TRY(append_strangers(b, b->unknown[i], n));
         total += n;
         if (i < LISTED_MAX) thaw_text_add(&list, "%s'%.120s'", i ? ", " : "", name);
         if (!advice.n) thaw_classes_advise(&b->classes, name, &advice);
     }
     if (b->n_unknown > LISTED_MAX) thaw_text_add(&list, " and %zu more", b->n_unknown - LISTED_MAX);
-    return add_note(b,
-                    thaw_arena_printf(&b->dataset->arena,
-                                      "%zu pictures in '%s' are of classes that the training did "
-                                      "not know and are left out: %s%s",
-                                      total, b->from.path, list.text, advice.text));
+    return add_note(
+        b, thaw_arena_printf(&b->dataset->arena,
+                             "%zu pictures in '%s' are of classes that the training did "
+                             "not know, and are %s: %s%s",
+                             total, b->from.path, b->several ? "left out" : "measured as unknown",
+                             list.text, advice.text));
 }
 
 /* What the classes of a source are called in sentences. */
@@ -483,7 +513,8 @@ static thaw_status add_source(builder *b, const thaw_dataset_spec *spec, thaw_sp
     THAW_TRY(open_source(b, spec, split));
     bool list = b->from.list;
     size_t n_outside = list ? 0 : b->scan.n_skipped, n_again = list ? 0 : b->scan.n_again;
-    THAW_TRY(b->several ? match_sets(b, given) : match_classes(b, given));
+    bool others = given || (split == THAW_SPLIT_TEST && spec->n_folds == 0);
+    THAW_TRY(b->several ? match_sets(b, given) : match_classes(b, others));
     if (b->several) THAW_TRY(add_sets(b, split, !given && split == THAW_SPLIT_TRAIN, missing));
     for (size_t label = 0; label < d->n_classes && !b->several; label++) {
         size_t n = 0;
@@ -495,7 +526,7 @@ static thaw_status add_source(builder *b, const thaw_dataset_spec *spec, thaw_sp
         n_again += b->scan.n_again;
     }
     if (b->n == n_before) return fail_none(b, split);
-    THAW_TRY(note_unknown(b));
+    THAW_TRY(take_unknown(b));
     THAW_TRY(note_missing(b, missing,
                           thaw_arena_printf(&d->arena, "the %s %s '%s' has no picture of",
                                             thaw_split_name(split), kind(b), b->from.path)));

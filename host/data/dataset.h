@@ -44,6 +44,12 @@ typedef struct thaw_dataset_spec {
     const volatile int *stop; /* Becomes non-zero: stop soon with ERR_INTERRUPTED. NULL: never. */
 } thaw_dataset_spec;
 
+/* A picture of a class that is none of the dataset's. */
+typedef struct thaw_stranger {
+    const char *path;
+    const char *class_name;
+} thaw_stranger;
+
 /* Structure of arrays: picture i is label[i], split[i] and thaw_dataset_path(i). Sorted by source,
  * then by label (where a label is a set, by its text in the list), then by name. */
 typedef struct thaw_dataset {
@@ -56,6 +62,8 @@ typedef struct thaw_dataset {
     const char *const *name; /* [n], path inside the class folder; of a list, inside its root. */
     const char *folder[THAW_SPLIT_COUNT]; /* Of classes; of a list, its root. */
     const char *list[THAW_SPLIT_COUNT];   /* The list's own path; NULL: the folder holds classes. */
+    const thaw_stranger *strangers;       /* Of the test, or of where the classes were given: */
+    size_t n_strangers;
     double validation_fraction; /* Of the train folder; 0: nothing of it was to be held out. */
     int fold, n_folds;          /* As asked for. */
     const char *const *notes;   /* [n_notes], sentences for the user: what was skipped or is odd. */
@@ -67,9 +75,9 @@ typedef struct thaw_dataset {
  *
  * THAW_ERR_IO: a folder is missing or cannot be read. THAW_ERR_DATA: a folder without class
  * folders, one class only, a class without a picture in the folder that defines the classes, two
- * class folders that are one; a class elsewhere that is not among those of the train folder (with
- * the nearest), or nothing but such classes where spec gives them. A class that lacks pictures in a
- * validation or test folder is a note, and so are classes that spec does not give. THAW_ERR_USAGE: a
+ * class folders that are one; a class of what validates, or of folds, that is not among those of the train
+ * folder (with the nearest), or nothing but such classes in a test. A class that lacks pictures in a validation
+ * or test folder is a note, and so are a test's classes that are none: strangers. THAW_ERR_USAGE: a
  * group that is no pattern, or fits no picture. THAW_ERR_INTERRUPTED. */
 thaw_status thaw_dataset_open(thaw_dataset *dataset, const thaw_dataset_spec *spec,
                               thaw_error *err);

@@ -9,6 +9,7 @@
 
 #include "file.h"
 #include "model_file.h"
+#include "novelty_file.h"
 #include "onnx/onnx_write.h"
 #include "picture/picture_file.h"
 
@@ -188,6 +189,7 @@ static thaw_status open_parts(thaw_bundle *b, const char *run, thaw_error *err) 
                              &b->n_layers, err));
     THAW_TRY(read_labels(b, json_path, err));
     THAW_TRY(open_old(b, err));
+    THAW_TRY(thaw_novelty_read(&b->novelty, b->json, run, b->network.n_features, &b->arena, err));
     return check_golden(b, run, err);
 }
 
@@ -368,6 +370,8 @@ static thaw_status write_parts(const thaw_bundle_spec *spec, const char *folder,
                    spec->layers[spec->n_layers - 1].sigmoid ? "sigmoid" : "softmax");
     if (spec->old->output)
         thaw_kept_head_json(json, thaw_json_object(json, json->root, "old"), spec->old);
+    thaw_json_real(json, json->root, "temperature", spec->temperature);
+    THAW_TRY(thaw_novelty_write(spec->novelty, folder, json, json->root, err));
     thaw_preprocess_json(json, thaw_json_object(json, json->root, "preprocess"),
                          &spec->network->preprocess);
     THAW_TRY(golden_json(spec, model_path, n, files, arena, json, err));

@@ -3,6 +3,11 @@
  *   model.onnx    the whole network with its new head, softmax or sigmoid included, and the old one if that is kept
  *   bundle.json   preprocessing, labels, which of the two scores are, provenance, options, metrics, golden pictures' scores
  *   golden/       three pictures of the dataset, as they were; their scores are checked on loading
+ *   known.bin     where it says `unknown`: what that is told by, see novelty_file.h
+ *
+ * The temperature by which training has calibrated the scores (top/temperature.h) is in the head's last layer
+ * already, so that all that runs model.onnx, which ends in a softmax, shows the same probabilities; bundle.json
+ * says what it was.
  */
 #ifndef THAW_BUNDLE_H
 #define THAW_BUNDLE_H
@@ -11,6 +16,7 @@
 
 #include "kept_head.h"
 #include "top/dense.h"
+#include "top/novelty.h"
 
 enum { THAW_GOLDEN = 3, THAW_BUNDLE_FORMAT = 1 };
 
@@ -22,8 +28,9 @@ typedef struct thaw_bundle {
     int n_layers;
     const char *const *labels; /* [n_labels], in the order of the scores. */
     size_t n_labels;
-    thaw_kept_head old; /* output NULL: none was kept. */
-    json_t *json;       /* All of bundle.json. */
+    thaw_kept_head old;   /* output NULL: none was kept. */
+    thaw_novelty novelty; /* Method none: every picture gets an answer. */
+    json_t *json;         /* All of bundle.json. */
     thaw_arena arena;
 } thaw_bundle;
 
@@ -54,13 +61,15 @@ typedef struct thaw_bundle_spec {
     const char *const *labels;
     size_t n_labels;
     const thaw_kept_head *old; /* output NULL: it goes. */
+    double temperature;        /* Which the head has. */
+    const thaw_novelty *novelty;
     const thaw_options *options;
     json_t *metrics;                 /* Borrowed. */
     const char *golden[THAW_GOLDEN]; /* Paths of pictures; NULL: fewer. */
     thaw_backend *backend;
 } thaw_bundle_spec;
 
-/* Writes model.onnx, bundle.json and golden/ into an existing folder that is not yet in use. */
+/* Writes model.onnx, bundle.json, golden/ and known.bin into an existing folder that is not yet in use. */
 thaw_status thaw_bundle_write(const thaw_bundle_spec *spec, const char *folder, thaw_error *err);
 
 #endif

@@ -161,7 +161,7 @@ typedef struct thaw_options {
     struct {
         const char *train;
         thaw_opt_held_out validation;
-        const char *root, *group, *test, *fold;
+        const char *root, *group, *test, *fold, *unknown;
         thaw_opt_limit max_bad;
         int64_t classes, pictures; /* Expected. */
     } data;
@@ -198,12 +198,15 @@ typedef struct thaw_options {
         int64_t batch;
         thaw_schedule_kind schedule;
         double warmup;
-        double label_smoothing;
+        double label_smoothing, temperature;
         thaw_class_weights class_weights;
         int64_t patience;
         bool tf32, keep_old;
         const char *old_labels;
     } head;
+    struct {
+        double rate;
+    } reject;
     struct {
         const char *dir; /* "": none. */
         double minutes;

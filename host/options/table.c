@@ -144,6 +144,9 @@ const thaw__option thaw__options_table[] = {
     {.key = "data.test", .used_by = HERE, PATH(data.test), AUTO,
      .help = "Folder or list of the same classes that only the final report uses; auto is what tests "
              "in data.train, if anything does."},
+    {.key = "data.unknown", .used_by = HERE, PATH(data.unknown), .fallback = "",
+     .help = "Folder of pictures, at any depth, of what the classes do not have: the report says how well "
+             "they are told from those of the test, and how many a run with reject.rate says unknown of."},
     {.key = "data.fold", .used_by = TRAIN, TEXT(data.fold), .fallback = "",
      .help = "For cross-validation: 2/5 deals all pictures, whatever folders they lie in, to five parts by "
              "their names, tests on the second and trains on the others."},
@@ -277,6 +280,11 @@ const thaw__option thaw__options_table[] = {
      TRAIN_RANGE(patience), .aliases = "early_stopping_patience", .above = "top.patience",
      .help = "Epochs without a better validation before training stops and the best is kept; 0 "
              "runs all epochs and keeps the last."},
+    {.key = "head.temperature", .used_by = TRAIN, NUMBER(head.temperature), AUTO,
+     RANGE(1.0 / 64, 64),
+     .help = "What the trained head's scores before the softmax are divided by, so that a probability of 0.8 "
+             "is right in four of five cases; auto is what fits the validation pictures best, and 1 where "
+             "nothing validates. It changes no answer."},
     {.key = "head.tf32", .used_by = TRAIN, SWITCH(head.tf32), .fallback = "true",
      .help = "On a GPU, lets the head's products round their factors to 10 bits of mantissa: faster, "
              "and below what the seed changes."},
@@ -287,6 +295,12 @@ const thaw__option thaw__options_table[] = {
     {.key = "head.old_labels", .used_by = HERE, PATH(head.old_labels), .fallback = "",
      .help = "A text file with a name a line for the old head's answers; without it those in the model's "
              "own metadata, or numbers."},
+
+    {.key = "reject.rate", .used_by = TRAIN, NUMBER(reject.rate), AUTO, RANGE(0, 0.5),
+     .help = "Share of pictures of known classes that predict, eval and serve may say unknown of, instead of "
+             "guessing, so that they can say it of what looks like no training picture; 0 always "
+             "guesses; auto is 0.05 with data.unknown or test pictures of classes that are not trained, and "
+             "else 0. From which distance on is measured on the validation pictures."},
 
     {.key = "top.norm", .used_by = TRAIN, CHOICE(top.norm, thaw_norm, THAW_NORM_LIST),
      .automatic = true, .fallback = "auto",

@@ -147,7 +147,9 @@ static void put_classes(FILE *out, const thaw_results *r) {
 
 /* ---- calibration ------------------------------------------------------------------------------- */
 
-static void put_reliability(FILE *out, const thaw_calibration *c) {
+static void put_reliability(FILE *out, const thaw_results *r) {
+    const thaw_calibration *c = &r->calibration, *plain = &r->plain;
+    bool changed = r->metrics.temperature != 1;
     static const double ends[] = {0, 1};
     const thaw_series series[] = {{.name = "as it should be",
                                    .colour = THAW_COLOUR_GREY,
@@ -157,6 +159,14 @@ static void put_reliability(FILE *out, const thaw_calibration *c) {
                                    .marked = -1,
                                    .line = true,
                                    .dash = true},
+                                  {.name = changed ? "without the temperature" : NULL,
+                                   .colour = THAW_COLOUR_WARN,
+                                   .x = plain->score,
+                                   .y = plain->right,
+                                   .n = changed ? THAW_CALIBRATION_BINS : 0,
+                                   .marked = -1,
+                                   .line = true,
+                                   .rings = true},
                                   {.name = "as it is",
                                    .colour = THAW_COLOUR_ACCENT,
                                    .x = c->score,
@@ -195,8 +205,14 @@ static void put_calibration(FILE *out, const thaw_results *r) {
         "Below the dashed line the model is too sure of itself, above it not sure enough. "
         "The expected calibration error, the mean distance, is %.1f %%.",
         100 * r->calibration.ece);
+    if (r->metrics.temperature != 1)
+        thaw_page_note(
+            out,
+            "What the head puts out is divided by a temperature of %.3f, which was found on "
+            "the validation pictures; without it that distance would be %.1f %%.",
+            r->metrics.temperature, 100 * r->plain.ece);
     thaw_page_charts_begin(out);
-    put_reliability(out, &r->calibration);
+    put_reliability(out, r);
     put_scores(out, &r->calibration);
     thaw_page_charts_end(out);
 }
@@ -239,6 +255,7 @@ static thaw_status put_page(FILE *out, const thaw_report *r, thaw_error *err) {
     if (!r->results->metrics.sets) THAW_TRY(thaw_confusion_put(out, r->results, err));
     put_classes(out, r->results);
     put_calibration(out, r->results);
+    thaw_novelty_page_put(out, &r->novelty, r->metrics);
     THAW_TRY(thaw_pictures_put(out, &r->pictures, err));
     THAW_TRY(thaw_map_put(out, &r->map, r->results->classes, r->results->metrics.K, err));
     thaw_page_end(out);

@@ -4,6 +4,7 @@
 
 #include "curves.h"
 #include "map.h"
+#include "novelty_page.h"
 #include "pictures.h"
 #include "results.h"
 
@@ -19,6 +20,7 @@ typedef struct thaw_report {
     const char *model, *cut;
     thaw_pictures pictures;
     thaw_map map;
+    thaw_novelty_page novelty;
 } thaw_report;
 
 /* Writes the page by rename. ERR_IO, ERR_NOMEM. */

@@ -21,9 +21,10 @@ thaw_status thaw_results_finish(thaw_results *r, thaw_arena *arena, thaw_error *
     for (size_t k = 0; k < K; k++)
         r->by_f1[k] = (int64_t)k;
     qsort_r(r->by_f1, K, sizeof *r->by_f1, compare_f1, &r->metrics);
-    r->calibration.ece = NAN;
+    r->calibration.ece = r->plain.ece = NAN;
     if (r->metrics.sets) return THAW_OK;
-    thaw_metrics_calibrate(&r->metrics, &r->calibration);
+    thaw_metrics_calibrate(&r->metrics, false, &r->calibration);
+    thaw_metrics_calibrate(&r->metrics, true, &r->plain);
     return thaw_metrics_confusion(&r->metrics, arena, &r->pairs, &r->n_pairs, err);
 }
 
@@ -45,6 +46,7 @@ void thaw_results_json(thaw_json *json, json_t *into, const thaw_results *r) {
     const thaw_metrics *m = &r->metrics;
     thaw_results_totals_json(json, into, m);
     if (!m->sets) thaw_json_real(json, into, "ece", r->calibration.ece);
+    if (m->temperature != 1) thaw_json_real(json, into, "ece_uncalibrated", r->plain.ece);
     thaw_json_integer(json, into, "n", m->n);
     if (m->n_nan) thaw_json_integer(json, into, "n_without_scores", m->n_nan);
 }

@@ -12,7 +12,7 @@ typedef struct thaw_results {
     const char *const *classes; /* [metrics.K] names, in the order of the labels. */
     thaw_confusion *pairs;      /* [n_pairs] as thaw_metrics_confusion has them. */
     size_t n_pairs;
-    thaw_calibration calibration;
+    thaw_calibration calibration, plain; /* plain: as it was without the head's temperature. */
     int64_t *by_f1; /* [K] classes by rising F1; those without rows come last. */
 } thaw_results;
 
@@ -23,7 +23,8 @@ thaw_status thaw_results_finish(thaw_results *results, thaw_arena *arena, thaw_e
  * "f1_micro", "f1_macro", "exact" (what metrics.h calls top1) and "loss"; */
 void thaw_results_totals_json(thaw_json *json, json_t *into, const thaw_metrics *metrics);
 
-/* these, "ece" where labels are classes, "n", and "n_without_scores" where there are such pictures; */
+/* these, "ece" where labels are classes, "ece_uncalibrated" where the head has a temperature, "n", and
+ * "n_without_scores" where there are such pictures; */
 void thaw_results_json(thaw_json *json, json_t *into, const thaw_results *results);
 
 /* "classes": [{"name", "precision", "recall", "f1", "support"}], with "average_precision" where labels are sets; */

@@ -88,7 +88,8 @@ static thaw_status set_neighbours(const thaw_insight_job *job, thaw_mistake *m,
 static thaw_status make_mistakes(const thaw_insight_job *job, const char *folder, thaw_arena *arena,
                                  thaw_report *report, thaw_error *err) {
     thaw_near near[THAW_REPORT_MISTAKES][THAW_NEAREST];
-    thaw_predictions answered = {job->dataset, &job->splits[job->measured], job->results, job->old};
+    thaw_predictions answered = {job->dataset, &job->splits[job->measured], job->results, job->old,
+                                 NULL};
     thaw_pictures *p = &report->pictures;
     thaw_mistake *mistakes;
     int64_t n_train = job->splits[THAW_SPLIT_TRAIN].rows.n;

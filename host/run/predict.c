@@ -1,5 +1,7 @@
 #include "predict.h"
 
+#include <math.h>
+
 #include "model/scorer.h"
 
 typedef struct predictor {
@@ -17,7 +19,9 @@ static thaw_status take_batch(void *ctx, size_t n, const thaw_piped *pictures, f
         thaw_prediction one = {.path = pictures[k].path,
                                .problem = pictures[k].problem,
                                .scores = s->scores + k * s->bundle->n_labels,
-                               .old = s->old ? &s->old[k] : NULL};
+                               .old = s->old ? &s->old[k] : NULL,
+                               .unknown = thaw_scorer_is_unknown(s, k),
+                               .distance = s->distance ? s->distance[k] : NAN};
         if (!one.problem && (one.problem = thaw_scorer_problem(s, k))) p->n_without++;
         THAW_TRY(p->job->take(p->job->ctx, &one, err));
     }

@@ -11,6 +11,8 @@ typedef struct thaw_prediction {
     const char *problem;         /* One sentence: why there are no scores; NULL: there are. */
     const float *scores;         /* [the bundle's n_labels] */
     const thaw_kept_answer *old; /* NULL: the bundle has no old head. */
+    bool unknown;                /* It is unlike all that the bundle knows, */
+    float distance;              /* by so much; NaN: the bundle does not tell. */
 } thaw_prediction;
 
 typedef struct thaw_predict_job {

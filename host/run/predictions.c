@@ -10,6 +10,25 @@ static void path_of(const thaw_predictions *p, int64_t row, char path[PATH_MAX])
     thaw_dataset_path(p->dataset, p->rows->picture[row], path);
 }
 
+static bool rejects(const thaw_predictions *p) {
+    return p->unknown->known != NULL;
+}
+
+static void put_distance(FILE *out, float distance, bool rejected) {
+    fprintf(out, ",%.6f,%s", (double)distance, rejected ? "yes" : "no");
+}
+
+static void write_unknown(FILE *out, const thaw_predictions *p, const thaw_unknown_answer *a) {
+    thaw_csv_put(out, a->path);
+    fputc(',', out);
+    thaw_csv_put(out, a->class_name);
+    fputc(',', out);
+    thaw_csv_put(out, p->results->classes[a->answer]);
+    fprintf(out, ",%.6f,%.6f%s", (double)a->score, (double)a->margin, p->old->kept ? ",," : "");
+    if (rejects(p)) put_distance(out, a->distance, a->rejected);
+    fputs("\r\n", out);
+}
+
 static void write_row(FILE *out, const thaw_predictions *p, int64_t row) {
     const thaw_answer *a = &p->results->metrics.answers[row];
     char path[PATH_MAX];
@@ -28,6 +47,10 @@ static void write_row(FILE *out, const thaw_predictions *p, int64_t row) {
         fputc(',', out);
         thaw_csv_put(out, p->old->kept->labels[p->old->answers[row].answer]);
         fprintf(out, ",%.6f", (double)p->old->answers[row].score);
+    }
+    if (rejects(p)) {
+        float distance = p->unknown->known[row];
+        put_distance(out, distance, thaw_novelty_is_unknown(p->unknown->novelty, distance));
     }
     fputs("\r\n", out);
 }
@@ -78,10 +101,12 @@ thaw_status thaw_predictions_write(const thaw_predictions *p, const char *path, 
     thaw_new_file file;
     THAW_TRY(thaw_file_begin(&file, path, err));
     if (p->results->metrics.sets) return finish_table(&file, write_sets(file.stream, p, err), err);
-    fprintf(file.stream, "path,truth,answer,score,margin%s\r\n",
-            p->old->kept ? ",old_answer,old_score" : "");
+    fprintf(file.stream, "path,truth,answer,score,margin%s%s\r\n",
+            p->old->kept ? ",old_answer,old_score" : "", rejects(p) ? ",distance,rejected" : "");
     for (int64_t row = 0; row < p->results->metrics.n; row++)
         write_row(file.stream, p, row);
+    for (int64_t i = 0; i < p->unknown->n; i++)
+        write_unknown(file.stream, p, &p->unknown->answers[i]);
     return thaw_file_finish(&file, err);
 }
 

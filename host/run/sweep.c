@@ -83,8 +83,7 @@ static bool becomes_best(sweep *s, size_t i) {
     return true;
 }
 
-static thaw_status test_best(sweep *s, thaw_training *training, const thaw_head *head,
-                             thaw_error *err) {
+static thaw_status test_best(sweep *s, thaw_training *training, thaw_head *head, thaw_error *err) {
     thaw_metrics metrics;
     THAW_TRY(thaw_training_test(training, head, &metrics, err));
     s->record.n_test = metrics.n;

@@ -15,6 +15,7 @@
 #include "run_folder.h"
 #include "session.h"
 #include "train_top.h"
+#include "trust.h"
 
 /* Everything that a run holds; close_run frees it in one place. */
 struct thaw_training {
@@ -30,6 +31,7 @@ struct thaw_training {
     thaw_top_run top;
     thaw_metrics metrics[THAW_SPLIT_COUNT];
     thaw_kept_head kept;
+    thaw_trust trust;
     thaw_old_answers old;  /* Of the kept head, on the split of the headline figures. */
     thaw_results measured; /* On the split of the headline figures. */
     thaw_epoch_log epochs, head_epochs; /* The second: of a head that is trained before the rest. */
@@ -177,6 +179,7 @@ static thaw_status check_several(const run *r, thaw_error *err) {
 static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(thaw_options_require(r->options, "model", err));
     THAW_TRY(thaw_options_require(r->options, "out", err));
+    THAW_TRY(thaw_trust_check(r->options, err));
     THAW_TRY(check_solver(r->options, err));
     THAW_TRY(check_views(r->options, err));
     THAW_TRY(thaw_network_open(&r->network, r->options, err));
@@ -193,6 +196,10 @@ static thaw_status make_features(run *r, thaw_error *err) {
         THAW_TRY(thaw_split_rows_open(&r->splits[s], &r->session, &r->network, (thaw_split)s, err));
     THAW_TRY(check_several(r, err));
     THAW_TRY(check_classes(r, err));
+    thaw_log *log = &r->session.log;
+    r->trust = thaw_trust_begin(r->options, &r->session.dataset, log);
+    THAW_TRY(thaw_trust_check_validation(&r->trust, r->options,
+                                         r->splits[THAW_SPLIT_VALIDATION].rows.n, log, err));
     return *r->options->views.show ? show_views(r, err) : THAW_OK;
 }
 
@@ -344,7 +351,7 @@ static thaw_split measured_on(const run *r) {
 
 static thaw_predictions predictions(const run *r) {
     return (thaw_predictions){&r->session.dataset, &r->splits[measured_on(r)], &r->measured,
-                              &r->old};
+                              &r->old, &r->trust.unknown};
 }
 
 /* The rows of a split as the head reads them, until the next call. */
@@ -360,10 +367,31 @@ static thaw_status evaluate_split(run *r, thaw_split s, thaw_error *err) {
     thaw_rows rows;
     if (!r->splits[s].rows.n) return THAW_OK;
     THAW_TRY(rows_of_head(r, s, &rows, err));
-    THAW_TRY(thaw_evaluate(&r->head, &r->session.backend.kernels->top, &rows, BATCH, &r->arena,
-                           &r->metrics[s], err));
-    if (!r->kept.output || s != measured_on(r)) return THAW_OK;
+    const thaw_top_slots *top = &r->session.backend.kernels->top;
+    THAW_TRY(thaw_evaluate(&r->head, top, &rows, BATCH, &r->arena, &r->metrics[s], err));
+    if (s != measured_on(r)) return THAW_OK;
+    THAW_TRY(thaw_unknown_measure_known(&r->trust.unknown, &r->trust.fit.novelty, top, &rows,
+                                        &r->metrics[s], &r->arena, err));
+    if (!r->kept.output) return THAW_OK;
     return thaw_old_answers_of(&r->kept, &rows, &r->metrics[s], &r->arena, &r->old, err);
+}
+
+static thaw_trust_job trust_job(run *r) {
+    return (thaw_trust_job){.options = r->options,
+                            .top = &r->session.backend.kernels->top,
+                            .K = (int64_t)r->session.dataset.n_classes,
+                            .head = &r->head,
+                            .rows = rows_of_head,
+                            .ctx = r,
+                            .stopped = r->stopped,
+                            .log = &r->session.log};
+}
+
+/* Of the head as it is trained: how sure its scores may be, and what it does not know. */
+static thaw_status learn_trust(run *r, thaw_error *err) {
+    thaw_trust_job job = trust_job(r);
+    THAW_TRY(thaw_trust_calibrate(&r->trust, &job, err));
+    return thaw_trust_learn(&r->trust, &job, &r->arena, err);
 }
 
 static thaw_status evaluate(run *r, thaw_error *err) {
@@ -404,6 +432,7 @@ static void put_metrics(const run *r, thaw_json *json) {
     const thaw_extraction *x = &r->session.extraction;
     thaw_results_json(json, json->root, &r->measured);
     thaw_old_answers_json(&r->old, json, json->root);
+    thaw_trust_json(&r->trust, json, json->root);
     thaw_json_text(json, json->root, "measured_on", thaw_split_name(measured_on(r)));
     put_splits(r, json, thaw_json_object(json, json->root, "splits"));
     thaw_lint_json(&r->session.lint, json, json->root);
@@ -487,6 +516,8 @@ static thaw_status write_bundle(run *r, thaw_json *json, thaw_error *err) {
                              .labels = r->session.dataset.class_name,
                              .n_labels = r->session.dataset.n_classes,
                              .old = &r->kept,
+                             .temperature = r->trust.temperature,
+                             .novelty = &r->trust.fit.novelty,
                              .options = r->options,
                              .metrics = json->root,
                              .backend = &r->session.backend};
@@ -495,6 +526,19 @@ static thaw_status write_bundle(run *r, thaw_json *json, thaw_error *err) {
     THAW_TRY(thaw_bundle_write(&spec, r->folder.partial, err));
     if (spec.n_labels > MANY) thaw_results_classes_json(json, json->root, &r->measured);
     return THAW_OK;
+}
+
+/* With the bundle as it was written, which is what will say so. */
+static thaw_status measure_unknown(run *r, thaw_error *err) {
+    thaw_bundle bundle;
+    if (!thaw_trust_has_unknown(&r->trust) || r->stopped) return THAW_OK;
+    thaw_status status = thaw_bundle_open(&bundle, r->folder.partial, &r->session.backend, err);
+    if (status == THAW_OK)
+        status = thaw_unknown_measure(&r->trust.unknown, &bundle, &r->trust.source,
+                                      &r->measured.metrics, r->options->batch, r->session.stop,
+                                      &r->session.log, &r->arena, err);
+    thaw_bundle_close(&bundle);
+    return status;
 }
 
 static thaw_status write_report(run *r, const thaw_json *json, thaw_error *err) {
@@ -530,6 +574,7 @@ static thaw_status write_report(run *r, const thaw_json *json, thaw_error *err) 
                                 .top = &r->session.backend.kernels->top,
                                 .rows = rows_of_head,
                                 .ctx = r};
+    THAW_TRY(thaw_trust_show(&r->trust, &r->arena, &report.novelty, err));
     THAW_TRY(thaw_insight_make(&insight, r->folder.partial, &r->arena, &report, err));
     return thaw_report_write(&report, path, err);
 }
@@ -539,6 +584,8 @@ static thaw_status write_run(run *r, thaw_json *json, thaw_error *err) {
     if (!metrics || !table) return no_memory(err);
     thaw_predictions answered = predictions(r);
     THAW_TRY(write_bundle(r, json, err));
+    THAW_TRY(measure_unknown(r, err));
+    thaw_unknown_json(&r->trust.unknown, json, json->root);
     if (!r->session.dataset.sets) {
         thaw_results_confusion_json(json, json->root, &r->measured);
         thaw_results_calibration_json(json, json->root, &r->measured);
@@ -560,6 +607,7 @@ static void print_summary(const run *r, const char *older) {
     printf("\n%s\n", thaw_split_name(measured_on(r)));
     thaw_results_print(stdout, &r->measured);
     thaw_old_answers_print(stdout, &r->old);
+    thaw_trust_print(stdout, &r->trust, &r->measured, measured_on(r) == THAW_SPLIT_VALIDATION);
     printf(
         "features %.2f s, training %.2f s, whole run %.2f s; without the cache about %.1f s "
         "(%lld passes at %.0f images/s)\n",
@@ -584,6 +632,7 @@ static thaw_status run_all(run *r, thaw_train_summary *summary, thaw_error *err)
     THAW_TRY(thaw_session_open(&r->session, r->options, err));
     THAW_TRY(make_features(r, err));
     THAW_TRY(train_head(r, err));
+    THAW_TRY(learn_trust(r, err));
     THAW_TRY(evaluate(r, err));
     thaw_json json = thaw_json_begin();
     put_metrics(r, &json);
@@ -681,9 +730,11 @@ thaw_status thaw_training_run(thaw_training *r, const thaw_options *options, tha
     return status;
 }
 
-thaw_status thaw_training_test(thaw_training *r, const thaw_head *head, thaw_metrics *metrics,
+thaw_status thaw_training_test(thaw_training *r, thaw_head *head, thaw_metrics *metrics,
                                thaw_error *err) {
     if (head) r->head = *head;
+    thaw_trust_job job = trust_job(r);
+    THAW_TRY(thaw_trust_calibrate(&r->trust, &job, err));
     THAW_TRY(evaluate_split(r, THAW_SPLIT_TEST, err));
     *metrics = r->metrics[THAW_SPLIT_TEST];
     return THAW_OK;

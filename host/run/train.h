@@ -48,8 +48,9 @@ thaw_status thaw_training_run(thaw_training *training, const thaw_options *optio
                               thaw_epoch *kept, thaw_error *err);
 
 /* What a folded head, or with NULL the one that run has trained, scores on the test pictures, of which
- * there may be none: metrics->n. metrics belong to the training. */
-thaw_status thaw_training_test(thaw_training *training, const thaw_head *head,
-                               thaw_metrics *metrics, thaw_error *err);
+ * there may be none: metrics->n. Its last layer gets the temperature that a run's has: once a head. metrics belong
+ * to the training. */
+thaw_status thaw_training_test(thaw_training *training, thaw_head *head, thaw_metrics *metrics,
+                               thaw_error *err);
 
 #endif

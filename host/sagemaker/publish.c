@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "model/novelty_file.h"
 
 static thaw_status fail_move(const char *from, const char *to, int code, thaw_error *err) {
     return thaw_fail(err, THAW_ERR_IO, "cannot move %.400s to %.400s: %s", from, to,
@@ -49,7 +50,7 @@ thaw_status thaw_publish_file(const char *folder, const char *name, const char *
     snprintf(target, sizeof target, "%.2000s/%.255s", to, name);
     snprintf(hidden, sizeof hidden, "%.2000s/.%.240s.tmp", to, name);
     int code = rename(source, target) == 0 ? 0 : errno;
-    if (code == ENOENT && access(source, F_OK) != 0) return THAW_OK;
+    if (code && access(source, F_OK) != 0) return THAW_OK; /* Between disks the code is EXDEV. */
     if (code == EXDEV) code = copy_and_remove(source, target, hidden);
     if (code) return fail_move(source, target, code, err);
     thaw_file_sync_entry(target);
@@ -83,17 +84,20 @@ static thaw_status remove_file(const char *folder, const char *name, const char 
 }
 
 thaw_status thaw_publish(const char *run, const char *model, const char *data, thaw_error *err) {
-    char golden[PATH_MAX], new_golden[PATH_MAX], bundle[PATH_MAX];
+    char golden[PATH_MAX], new_golden[PATH_MAX], bundle[PATH_MAX], known[PATH_MAX];
     snprintf(golden, sizeof golden, "%.2000s/golden", model);
     snprintf(new_golden, sizeof new_golden, "%.2000s/golden", run);
     snprintf(bundle, sizeof bundle, "%.2000s/bundle.json", model);
+    snprintf(known, sizeof known, "%.2000s/" THAW_NOVELTY_FILE, model);
     THAW_TRY(thaw_file_make_folders(golden, err));
     THAW_TRY(thaw_file_make_folders(data, err));
     if (unlink(bundle) == 0) thaw_file_sync_entry(bundle); /* From here on there is no bundle. */
+    unlink(known); /* The new one may say of nothing that it is unknown. */
     THAW_TRY(each_file(golden, NULL, remove_file, err));
     THAW_TRY(each_file(new_golden, golden, thaw_publish_file, err));
     rmdir(new_golden);
     THAW_TRY(thaw_publish_file(run, "model.onnx", model, err));
+    THAW_TRY(thaw_publish_file(run, THAW_NOVELTY_FILE, model, err));
     THAW_TRY(thaw_publish_file(run, "bundle.json", model, err));
     THAW_TRY(each_file(run, data, thaw_publish_file, err));
     rmdir(run); /* Empty, unless somebody has put a folder into it. */

@@ -84,8 +84,10 @@ static void put_verbose(thaw_json *json, json_t *into, const thaw_answered *a, s
     json_t *labels = thaw_json_array(json, into, "labels");
     for (size_t k = 0; k < a->n_labels; k++)
         thaw_json_text(json, labels, NULL, a->labels[k]);
-    thaw_json_text(json, into, "predicted_label", a->labels[best]);
-    thaw_json_real(json, into, "score", (double)scores[best]);
+    bool unknown = a->unknown && a->unknown[i];
+    thaw_json_text(json, into, "predicted_label", unknown ? THAW_UNKNOWN : a->labels[best]);
+    if (!unknown) thaw_json_real(json, into, "score", (double)scores[best]);
+    if (a->unknown) thaw_json_real(json, into, "distance", (double)a->distance[i]);
     json_t *several = a->sigmoid ? thaw_json_array(json, into, "predicted_labels") : NULL;
     for (size_t k = 0; k < a->n_labels && a->sigmoid; k++)
         if (scores[k] > 0.5f) thaw_json_text(json, several, NULL, a->labels[k]);
@@ -117,6 +119,7 @@ static void put_picture(thaw_json *json, json_t *parent, thaw_answer_form form,
     else
         put_scores(json, thaw_json_array(json, into, form.lines ? "prediction" : "probabilities"),
                    a, i);
+    if (!a->problem[i] && a->unknown) thaw_json_boolean(json, into, "unknown", a->unknown[i]);
 }
 
 static thaw_status print(thaw_json *json, char **text, thaw_error *err) {

@@ -32,13 +32,17 @@ typedef struct thaw_answered {
     const float *scores;        /* [n, n_labels] */
     const char *const *labels;
     size_t n_labels;
-    bool sigmoid; /* Pictures may have several classes: those with scores above 0.5. */
+    bool sigmoid;          /* Pictures may have several classes: those with scores above 0.5. */
+    const bool *unknown;   /* [n] Unlike all that the bundle knows; NULL: it does not tell. */
+    const float *distance; /* [n] By so much, where unknown is not NULL. */
     const thaw_kept_answer *old; /* [n]; NULL: there is no old head. */
     const char *const *old_labels;
 } thaw_answered;
 
 /* Writes the answer as a text, to be freed; numbers have 9 digits, which make the same floats when they
- * are read. A picture without scores is {"error": SENTENCE} in its place. ERR_NOMEM. */
+ * are read. A picture without scores is {"error": SENTENCE} in its place. Where the bundle tells, an object has
+ * "unknown": true or false beside its scores, and a verbose one of an unknown picture "unknown" for its
+ * predicted_label, without a score; a bare list of scores has no room for it. ERR_NOMEM. */
 thaw_status thaw_answer_write(thaw_answer_form form, const thaw_answered *answered, char **text,
                               thaw_error *err);
 

@@ -63,6 +63,8 @@ void thaw_job_free(thaw_job *job) {
     job->problem = NULL;
     job->scores = NULL;
     job->old = NULL;
+    job->unknown = NULL;
+    job->distance = NULL;
 }
 
 static void push_last(thaw_batcher *b, thaw_job *job) {
@@ -184,6 +186,11 @@ static thaw_status make_room(thaw_job *job, thaw_error *err) {
     job->scores = thaw_arena_array(arena, n, bundle->n_labels * sizeof *job->scores);
     job->old = job->scorer->old ? thaw_arena_array(arena, n, sizeof *job->old) : NULL;
     bool complete = job->problem && job->scores && (job->old || !job->scorer->old);
+    if (job->scorer->distance) {
+        job->unknown = thaw_arena_array(arena, n, sizeof *job->unknown);
+        job->distance = thaw_arena_array(arena, n, sizeof *job->distance);
+        complete = complete && job->unknown && job->distance;
+    }
     return complete ? THAW_OK : thaw_fail_memory(err, "for an answer");
 }
 
@@ -400,6 +407,9 @@ static thaw_status score(thaw_batcher *b, size_t n, const slot *slots, const flo
         job->problem[i] = thaw_scorer_problem(s, k);
         memcpy(job->scores + i * n_labels, s->scores + k * n_labels, n_labels * sizeof *s->scores);
         if (job->old) job->old[i] = s->old[k];
+        if (!job->distance) continue;
+        job->unknown[i] = thaw_scorer_is_unknown(s, k);
+        job->distance[i] = s->distance[k];
     }
     atomic_fetch_add(&b->spec.meters->pictures, n);
     return THAW_OK;

@@ -49,7 +49,9 @@ typedef struct thaw_job {
     thaw_body body;        /* Its pictures. Free with thaw_job_free. */
     const char **problem;  /* [body.n] as in answer.h; */
     float *scores;         /* [body.n, labels]; */
-    thaw_kept_answer *old; /* [body.n], or NULL. */
+    thaw_kept_answer *old; /* [body.n], or NULL; */
+    bool *unknown;         /* [body.n], or NULL; */
+    float *distance;       /* [body.n], or NULL. */
 
     bool parsed; /* The batcher's, as all below. */
     size_t next, left;

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "file.h"
 #include "machine.h"
+#include "model/novelty_file.h"
 #include "run/device.h"
 
 /* A bundle with a device of its own, so that loading one is not in the way of another's answers. */
@@ -172,8 +173,11 @@ static thaw_status check_memory(const char *folder, thaw_error *err) {
     struct stat info = {0};
     const char *path = thaw_file_join(&arena, folder, "model.onnx");
     if (path) stat(path, &info);
+    double size = (double)info.st_size;
+    path = thaw_file_join(&arena, folder, THAW_NOVELTY_FILE);
+    if (path && stat(path, &info) == 0) size += (double)info.st_size;
     thaw_arena_free(&arena);
-    double needed = (double)COPIES * (double)info.st_size + ACTIVATIONS;
+    double needed = COPIES * size + ACTIVATIONS;
     double left = (double)thaw_usable_memory();
     if (needed <= left) return THAW_OK;
     return thaw_fail(err, THAW_ERR_NOMEM,
@@ -226,11 +230,11 @@ thaw_status thaw_models_load(thaw_models *m, const char *name, const char *folde
     const thaw_bundle *b = &one->opened->bundle;
     thaw_log_write(
         m->spec.log, THAW_LOG_INFO,
-        "loaded %s in %.2f s: %zu classes%s, %d x %d pixels, its golden pictures score as they "
+        "loaded %s in %.2f s: %zu classes%s%s, %d x %d pixels, its golden pictures score as they "
         "did%s",
         folder, thaw_now_s() - start, b->n_labels, b->old.output ? " and the old head" : "",
-        b->network.preprocess.geometry.width, b->network.preprocess.geometry.height,
-        one->lane->refs > 1 ? ", frozen layers shared" : "");
+        b->novelty.method ? ", says unknown" : "", b->network.preprocess.geometry.width,
+        b->network.preprocess.geometry.height, one->lane->refs > 1 ? ", frozen layers shared" : "");
     pthread_mutex_lock(&m->mutex);
     model **at = find(m, name);
     one->behind = *at;

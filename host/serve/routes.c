@@ -165,6 +165,8 @@ static void finish_prediction(thaw_exchange *x) {
                                   .labels = b->labels,
                                   .n_labels = b->n_labels,
                                   .sigmoid = thaw_bundle_several(b),
+                                  .unknown = job->unknown,
+                                  .distance = job->distance,
                                   .old = job->old,
                                   .old_labels = b->old.labels};
         if (job->status == THAW_OK)

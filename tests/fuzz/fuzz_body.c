@@ -22,6 +22,8 @@ static unsigned read_all(const thaw_body *body) {
 static void answer(const thaw_body *body, thaw_answer_form form) {
     static const float scores[THAW_BODY_PICTURES * LABELS];
     static const char *const labels[LABELS] = {"a", "<b>"};
+    static const bool unknown[THAW_BODY_PICTURES] = {true};
+    static const float distance[THAW_BODY_PICTURES];
     const char **problem = calloc(body->n, sizeof *problem);
     FUZZ_CHECK(problem);
     for (size_t i = 0; i < body->n; i++)
@@ -33,7 +35,9 @@ static void answer(const thaw_body *body, thaw_answer_form form) {
                               .problem = problem,
                               .scores = scores,
                               .labels = labels,
-                              .n_labels = LABELS};
+                              .n_labels = LABELS,
+                              .unknown = body->n % 2 ? unknown : NULL,
+                              .distance = distance};
     char *text;
     json_t *json;
     FUZZ_CHECK(thaw_answer_write(form, &answered, &text, NULL) == THAW_OK);

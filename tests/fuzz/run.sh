@@ -45,7 +45,7 @@ train_a_run() {
     rm -rf "$build/pictures" "$build/run"
     "$build/thaw-draw" base2 "$build/pictures" 4 1 32 3 &&
         "$build/thaw" train --model="$root/datasets/flower_or_not.onnx" --log=error --threads=1 \
-            --data.train="$build/pictures" --out="$build/run" --epochs=1 --cache.dir=none
+            --data.train="$build/pictures" --out="$build/run" --epochs=1 --cache.dir=none --reject.rate=0.2
 }
 
 # The lines "key = value" of train.ini as keys with their section, a blank and the value.
