@@ -326,7 +326,8 @@ static thaw_status check_from(const thaw_graph *graph, const thaw_cut *cut,
                               thaw_error *err) {
     if (backend->kernels->memory)
         return thaw_fail(err, THAW_ERR_UNSUPPORTED, "on a GPU trunks begin with pixels");
-    bool apart;
+    bool apart = options->apart;
+    if (apart) return THAW_OK;
     THAW_TRY(
         thaw_lowers_apart(graph, options->from->value, cut->value, options->pooled, &apart, err));
     if (apart) return THAW_OK;

@@ -17,6 +17,7 @@ typedef struct thaw_trunk_options {
     const float *scale, *shift; /* For each input channel: pixel * scale + shift. */
     bool pooled;                /* The mean over height and width of the tensor at the cut. */
     const thaw_cut *from; /* NULL: from pixels; or a cut below, whose features come in instead. */
+    bool apart; /* From there, what one step does of both sides may be two: other last bits. */
 } thaw_trunk_options;
 
 typedef struct thaw_trunk_size {
@@ -47,7 +48,7 @@ thaw_status thaw_trunk_run(thaw_trunk *trunk, int64_t n, const uint8_t *pixels, 
 
 /* The same of a trunk that begins at a cut: x is float [n, H, W, C] of that, as another trunk has put it
  * out, and the features are to the bit those from pixels. Where kernels work on the host's memory only:
- * ERR_UNSUPPORTED on a device, or where a step spans the cut, from planning. */
+ * ERR_UNSUPPORTED on a device, or, but with `apart`, where a step spans the cut, from planning. */
 thaw_status thaw_trunk_run_from(thaw_trunk *trunk, int64_t n, const float *x, float *features,
                                 thaw_error *err);
 

@@ -21,6 +21,7 @@ THAW_COMMAND(export);
 THAW_COMMAND(sweep);
 THAW_COMMAND(sagemaker);
 THAW_COMMAND(serve);
+THAW_COMMAND(verify);
 #undef THAW_COMMAND
 
 #endif

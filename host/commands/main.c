@@ -15,6 +15,9 @@
 static const thaw_command commands[] = {
     {"inspect", "MODEL.onnx", "What is in a model, and where it can be cut.", THAW_FOR_INSPECT, 1,
      1, false, thaw_cmd_inspect},
+    {"verify", "MODEL.onnx",
+     "Whether Thaw computes of a model what another program does: --input x.npy --output y.npy.",
+     THAW_FOR_VERIFY, 1, 1, false, thaw_cmd_verify},
     {"train", "[TRAIN.ini]",
      "Train a new head, and the layers below it down to where the model is frozen.", THAW_FOR_TRAIN,
      0, 1, true, thaw_cmd_train},

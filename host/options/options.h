@@ -77,10 +77,11 @@ enum {
     THAW_FOR_ENDPOINT = 1 << 15,
     THAW_FOR_TRANSFORM = 1 << 16,
     THAW_FOR_TRY = 1 << 17,
+    THAW_FOR_VERIFY = 1 << 18,
     /* What a training takes, here or as a job's hyperparameter. */
     THAW_FOR_TRAINING =
         THAW_FOR_TRAIN | THAW_FOR_JOB | THAW_FOR_TUNING | THAW_FOR_ALGORITHM | THAW_FOR_TRY,
-    THAW_FOR_ALL = (1 << 18) - 1,
+    THAW_FOR_ALL = (1 << 19) - 1,
 };
 
 /* What a request to SageMaker says, in its words. */
@@ -223,6 +224,10 @@ typedef struct thaw_options {
     struct {
         bool plan, train;
     } inspect;
+    struct {
+        const char *input, *output, *at;
+        double tolerance;
+    } verify;
     struct {
         const char *arch, *output;
         int64_t classes, size;

@@ -49,6 +49,7 @@ enum {
     SWEEP = THAW_FOR_SWEEP,
     SERVE = THAW_FOR_SERVE,
     TRY = THAW_FOR_TRY,
+    VERIFY = THAW_FOR_VERIFY,
     JOB = THAW_FOR_JOB | THAW_FOR_TUNING | TRY,
     TUNING = THAW_FOR_TUNING,
     ALGORITHM = THAW_FOR_ALGORITHM,
@@ -112,7 +113,7 @@ const thaw__option thaw__options_table[] = {
     {.key = "tune", .used_by = INSPECT | TRAIN | EVAL | PREDICT, SWITCH(tune), .fallback = "false",
      .help = "On a GPU: times the best few kernels of each layer once and remembers the fastest in "
              "cache.dir; otherwise the cost model chooses."},
-    {.key = "threads", .used_by = COMPUTING | SERVE, INTEGER(threads), AUTO, RANGE(0, 1024),
+    {.key = "threads", .used_by = COMPUTING | SERVE | VERIFY, INTEGER(threads), AUTO, RANGE(0, 1024),
      .aliases = "num_threads",
      .help = "Threads that compute and decode; auto and 0 are one for each core."},
     {.key = "log", .used_by = TRAIN | EVAL | PREDICT | SERVE,
@@ -376,6 +377,21 @@ const thaw__option thaw__options_table[] = {
      .aliases = "train",
      .help = "Let inspect tell for each stage what training above it would take: parameters, GFLOP, "
              "memory and cache bytes of an image."},
+
+    {.key = "verify.input", .used_by = VERIFY, PATH(verify.input), .fallback = "", .aliases = "input",
+     .help = "A batch of pictures as the model takes them, in NumPy's .npy. ONNX Runtime's answer to it "
+             "comes from: python3 -c \"import numpy as n, onnxruntime as o; s = "
+             "o.InferenceSession('model.onnx'); i = s.get_inputs()[0].name; x = n.random.rand(2, 3, 224, "
+             "224).astype('f'); n.save('x', x); n.save('y', s.run(None, {i: x})[0])\", with your own pictures in place of random numbers if you like."},
+    {.key = "verify.output", .used_by = VERIFY, PATH(verify.output), .fallback = "", .aliases = "output",
+     .help = "What the other program makes of verify.input, in NumPy's .npy."},
+    {.key = "verify.at", .used_by = VERIFY, TEXT(verify.at), AUTO, .aliases = "at",
+     .help = "Which tensor verify.output is: the name of an output, of a tensor or node inside, a stage "
+             "or a cut's index; auto is the output that inspect tells of."},
+    {.key = "verify.tolerance", .used_by = VERIFY, NUMBER(verify.tolerance), .fallback = "1e-8",
+     RANGE(0, 1), .aliases = "tolerance",
+     .help = "The largest normalised mean squared error, sum (a - b)^2 / sum b^2, that is taken for "
+             "roundings."},
 
     {.key = "new.arch", .used_by = NEW, TEXT(new_network.arch), .fallback = "", .aliases = "arch",
      .help = "What new writes, one of" THAW_ARCHITECTURE_LIST(WORD) "."},

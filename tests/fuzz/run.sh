@@ -102,6 +102,7 @@ words() {
     case $1 in
         jpeg) printf '\\xff\\x%s\n' c0 c1 c2 c4 c8 c9 ca cc d0 d8 d9 da db dd e0 e1 ee fe ;;
         png) printf '%s\n' IHDR PLTE IDAT IEND tRNS eXIf iTXt gAMA XML:com.adobe.xmp ;;
+        npy) printf "%s\n" "'descr'" "'fortran_order'" "'shape'" "<f8" "<f2" "|u1" True False ;;
         gif) printf '%s\n' GIF87a GIF89a '!\xf9\x04' ',' ;;
         pnm) printf '%s\n' P1 P2 P3 P4 P5 P6 '#' '\x0a' 255 65535 ;;
         bmp) printf '%s\n' 'BM' '\x28\x00\x00\x00' '\x6c\x00\x00\x00' '\x0c\x00\x00\x00' ;;
