@@ -257,7 +257,8 @@ static void bad_values(void **state) {
          "test: image.scale = '0': expected auto or a number from 1e-06 to 1000"},
         {"head.optimizer", "adam", "test: head.optimizer = 'adam': expected sgd or adamw"},
         {"preprocess", "",
-         "test: preprocess = '': expected auto, imagenet, tf, caffe, unit or raw"},
+         "test: preprocess = '': expected auto, imagenet, tf, inception, keras, caffe, unit or "
+         "raw"},
         {"log", "verbose", "test: log = 'verbose': expected error, warn, info or debug"},
         {"predict.json", "maybe", "test: predict.json = 'maybe': expected true or false"},
         {"device", "cuda:",

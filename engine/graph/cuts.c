@@ -286,6 +286,23 @@ thaw_status thaw_cuts_select(const thaw_graph *graph, const thaw_cuts *cuts, con
         nearest.best ? "\"" : "", cuts->n);
 }
 
+/* "stage3.1" and "stage3" are one stage. */
+static bool same_stage(const thaw_cut *a, const thaw_cut *b) {
+    size_t n = strcspn(a->stage, ".");
+    return n == strcspn(b->stage, ".") && strncmp(a->stage, b->stage, n) == 0;
+}
+
+bool thaw_cut_is_narrowest(const thaw_cuts *cuts, const thaw_cut *cut) {
+    if (!cut->stage) return false;
+    for (int i = 0; i < cuts->last; i++) {
+        const thaw_cut *c = &cuts->cuts[i];
+        if (!c->stage || !same_stage(c, cut)) continue;
+        if (c->elements < cut->elements || (c->elements == cut->elements && c->index > cut->index))
+            return false;
+    }
+    return true;
+}
+
 bool thaw_cut_trains(const thaw_graph *graph, const thaw_cuts *cuts, const thaw_cut *cut) {
     int head = cuts->cuts[cuts->last].node;
     for (int i = cut->node + 1; i <= head; i++)

@@ -45,6 +45,10 @@ thaw_status thaw_cuts_set_head(const thaw_graph *graph, thaw_cuts *cuts, const c
 thaw_status thaw_cuts_select(const thaw_graph *graph, const thaw_cuts *cuts, const char *freeze,
                              const thaw_cut **cut, thaw_error *err);
 
+/* Whether the cut is its stage's narrowest below the head: no other has a smaller tensor, nor one as small that
+ * stands higher. False of a cut without a stage. */
+bool thaw_cut_is_narrowest(const thaw_cuts *cuts, const thaw_cut *cut);
+
 /* Whether layers with weights lie between the cut and the head: then they can be trained, too. */
 bool thaw_cut_trains(const thaw_graph *graph, const thaw_cuts *cuts, const thaw_cut *cut);
 

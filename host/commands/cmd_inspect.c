@@ -1,4 +1,5 @@
-/* thaw inspect MODEL: what is in the file, and every cut. */
+/* thaw inspect MODEL [FOLDER]: what is in the file, where it can be cut, and which preprocessing pictures speak
+ * for. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "model/network.h"
 #include "run/device.h"
 #include "run/precision.h"
+#include "run/preset_probe.h"
 #include "text.h"
 #include "utf8.h"
 
@@ -131,24 +133,101 @@ static void print_model(thaw_network *network) {
            m->integer_input ? ", whole numbers" : "", m->open_size ? ", size left open" : "");
     thaw_value_shape_text(&graph->values[graph->output], text, sizeof text);
     printf("output      %s, %s\n", shown(m, graph->values[graph->output].name), text);
+    for (int i = 0; i < m->n_outputs; i++) {
+        const thaw_value *other = &graph->values[m->outputs[i]];
+        if (m->outputs[i] == graph->output || graph->tail) continue;
+        thaw_value_shape_text(other, text, sizeof text);
+        printf("            and %s, %s\n", shown(m, other->name), text);
+    }
     print_operators(graph);
     print_batch_norm(graph);
-    printf("preprocess  %s\n", network->preprocess_reason);
+    printf("preprocess  %s\n", shown(m, network->preprocess_choice.why));
+    if (network->preprocess_choice.certainty != THAW_CERTAIN)
+        printf("            thaw inspect MODEL FOLDER asks pictures; preprocess = NAME says it\n");
     printf("old head    %s\n", shown(m, network->head));
+    if (network->cuts.head >= 0) printf("            head.at = NODE says otherwise\n");
     for (int i = 0; i < network->n_notes; i++)
         printf("note        %s\n", shown(m, network->notes[i]));
     thaw_hash_text(network->trunk_hash, text);
     printf("trunk       %lld features an image, hash %s\n", (long long)network->n_features, text);
 }
 
-static void print_cuts(thaw_network *network) {
+/* All, or each stage's narrowest, and those that are called last and none. */
+static void print_cuts(thaw_network *network, bool all) {
+    const thaw_cuts *cuts = &network->cuts;
+    int left_out = 0;
     printf("\n                                                    parameters, M           GFLOP\n");
     printf("  cut  %-9s %-20s %9s %10s %10s %9s %9s  %s\n", "stage", "shape", "KB/image", "below",
            "above", "below", "above", "node");
-    for (int i = 0; i < network->cuts.n; i++)
-        print_cut(&network->model, &network->cuts, &network->cuts.cuts[i]);
+    for (int i = 0; i < cuts->n; i++) {
+        const thaw_cut *cut = &cuts->cuts[i];
+        if (all || i == 0 || i == cuts->last || thaw_cut_is_narrowest(cuts, cut))
+            print_cut(&network->model, cuts, cut);
+        else
+            left_out++;
+    }
     printf("\n* is freeze = last: only the head above it is trained.%s\n",
            network->pooled ? " Its mean over height and width is what is kept." : "");
+    if (left_out)
+        printf("Of each stage the narrowest cut stands here; --all lists %d more.\n", left_out);
+}
+
+/* ---- presets ------------------------------------------------------------------------------- */
+
+static void print_presets(const thaw_preset_probe *probe) {
+    printf("\npreprocess  %zu pictures of %zu classes", probe->n_pictures, probe->n_classes);
+    if (probe->n_classes < probe->n_classes_there) printf(" (of %zu)", probe->n_classes_there);
+    if (probe->n_bad) printf(", %zu could not be read", probe->n_bad);
+    printf(
+        "; a linear head, each picture scored once by one that has not seen it\n\n"
+        "  %-20s %16s %9s  %s\n",
+        "preset", "top-1, %", "loss", "higher by (95 %), p of top-1");
+    for (int k = 0; k < probe->n; k++) {
+        const thaw_probed *p = &probe->list[k];
+        printf("%c %-20s", k == probe->advised && probe->n_alike ? '*' : ' ', p->name);
+        if (!p->finite)
+            printf(" %16s\n", "not finite");
+        else
+            printf(" %7.2f +- %5.2f %9.4f", 100 * p->top1.mean, 100 * p->top1.error, p->loss);
+        if (p->finite && k > 0)
+            printf("  %.4f (%+.4f to %+.4f), %.2g", p->behind, p->low, p->high, p->p);
+        if (p->finite) printf("%s\n", k > 0 && k < probe->n_alike ? ", not told apart" : "");
+    }
+}
+
+static void print_advice(const thaw_network *network, const thaw_preset_probe *probe) {
+    const thaw_probed *best = &probe->list[probe->advised];
+    char name[64];
+    if (!probe->n_alike) {
+        printf("\nNo preset gives features that are numbers: the network may be damaged.\n");
+        return;
+    }
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(best->name, ","), best->name);
+    bool own = best->chosen && !thaw_preprocess_name(&network->preprocess);
+    printf("\n* is what to take: %s%s",
+           own ? "" : "preprocess = ", own ? "leave it as it is" : name);
+    if (best->chosen) printf(", which is what auto takes");
+    if (probe->n_alike == 1)
+        printf(".\nAll others are behind.\n");
+    else
+        printf(".\nThese pictures do not tell it from %d other%s; --pictures=N asks more.\n",
+               probe->n_alike - 1, probe->n_alike > 2 ? "s" : "");
+}
+
+static thaw_status compare_presets(const thaw_network *network, const char *folder,
+                                   const thaw_options *options, thaw_error *err) {
+    thaw_backend backend;
+    thaw_preset_probe probe;
+    THAW_TRY(thaw_device_open(options, &backend, err));
+    thaw_status status = thaw_network_settle(network, &backend, err);
+    if (status == THAW_OK)
+        status = thaw_preset_probe_run(network, folder, (size_t)options->inspect.pictures,
+                                       options->batch, &backend, NULL, &probe, err);
+    thaw_backend_close(&backend);
+    if (status != THAW_OK) return status;
+    print_presets(&probe);
+    print_advice(network, &probe);
+    return THAW_OK;
 }
 
 thaw_status thaw_cmd_inspect(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
@@ -159,9 +238,11 @@ thaw_status thaw_cmd_inspect(const thaw_cli *cli, const thaw_options *options, t
     thaw_status status = thaw_network_open(&network, &inspected, err);
     if (status == THAW_OK) {
         print_model(&network);
-        print_cuts(&network);
+        print_cuts(&network, options->inspect.all);
         if (options->inspect.train) status = thaw_inspect_train(&network, options, err);
         if (status == THAW_OK && options->inspect.plan) status = explain(&network, options, err);
+        if (status == THAW_OK && cli->n_args > 1)
+            status = compare_presets(&network, cli->args[1], options, err);
     }
     thaw_network_close(&network);
     return status;

@@ -13,8 +13,10 @@
 #include "sagemaker/job.h"
 
 static const thaw_command commands[] = {
-    {"inspect", "MODEL.onnx", "What is in a model, and where it can be cut.", THAW_FOR_INSPECT, 1,
-     1, false, thaw_cmd_inspect},
+    {"inspect", "MODEL.onnx [FOLDER]",
+     "What is in a model, and where it can be cut; with a folder of pictures, which preprocessing "
+     "it wants.",
+     THAW_FOR_INSPECT, 1, 2, false, thaw_cmd_inspect},
     {"verify", "MODEL.onnx",
      "Whether Thaw computes of a model what another program does: --input x.npy --output y.npy.",
      THAW_FOR_VERIFY, 1, 1, false, thaw_cmd_verify},

@@ -109,7 +109,8 @@ static const char *describe_tail(thaw_network *network) {
                              tail->name, thaw_utf8_prefix(tail->type, 40), tail->type);
 }
 
-static thaw_status take_notes(thaw_network *network, const thaw_options *options, thaw_error *err) {
+static thaw_status take_notes(thaw_network *network, const thaw_options *options,
+                              const thaw_beside *beside, thaw_error *err) {
     thaw_model *m = &network->model;
     const char **note = network->notes;
     network->head = describe_head(network);
@@ -118,8 +119,13 @@ static thaw_status take_notes(thaw_network *network, const thaw_options *options
     if (m->open_size && thaw_is_auto(options->image.size))
         *note++ = thaw_arena_printf(&m->arena,
                                     "the model leaves the size of its pictures open: %lld x %lld "
-                                    "is taken; image.size sets it",
-                                    (long long)m->width, (long long)m->height);
+                                    "is taken%s; image.size sets it",
+                                    (long long)m->width, (long long)m->height,
+                                    beside->width ? ", as the file beside it says" : "");
+    if (beside->width && (beside->width != m->width || beside->height != m->height))
+        *note++ = thaw_arena_printf(
+            &m->arena, "%s says %d x %d, and the network takes %lld x %lld: that counts",
+            beside->file, beside->width, beside->height, (long long)m->width, (long long)m->height);
     if (m->integer_input)
         *note++ =
             "the model takes pixels as whole numbers; the bundle's model.onnx will take them "
@@ -135,8 +141,11 @@ static thaw_status take_notes(thaw_network *network, const thaw_options *options
 
 thaw_status thaw_network_open(thaw_network *network, const thaw_options *options, thaw_error *err) {
     *network = (thaw_network){0};
+    thaw_beside beside = {0};
     int64_t size = thaw_is_auto(options->image.size) ? 0 : options->image.size;
-    THAW_TRY(thaw_model_open(&network->model, options->model, size, size, err));
+    if (thaw_is_auto(options->preprocess)) THAW_TRY(thaw_beside_find(options->model, &beside, err));
+    THAW_TRY(thaw_model_open(&network->model, options->model, size ? size : beside.height,
+                             size ? size : beside.width, err));
     if (size && (network->model.height != size || network->model.width != size))
         return thaw_fail(err, THAW_ERR_USAGE,
                          "image.size = %lld: %s takes pictures of %lld x %lld and no others; leave "
@@ -147,10 +156,9 @@ thaw_status thaw_network_open(thaw_network *network, const thaw_options *options
         THAW_TRY(thaw_model_choose_output(&network->model, options->output, err));
     THAW_TRY(choose_cut(network, options->head.at, options->freeze, (int)options->recipe,
                         options->init == THAW_INIT_RANDOM, err));
-    THAW_TRY(take_notes(network, options, err));
-    return thaw_preprocess_choose(&network->model, options, &network->preprocess,
-                                  network->preprocess_reason, sizeof network->preprocess_reason,
-                                  err);
+    THAW_TRY(take_notes(network, options, &beside, err));
+    return thaw_preprocess_choose(&network->model, &beside, options, &network->preprocess,
+                                  &network->preprocess_choice, err);
 }
 
 /* The node that the new head begins with, which no other output reads. */

@@ -7,7 +7,7 @@
 #include "top/tune.h"
 #include "trunk/trunk.h"
 
-enum { THAW_NETWORK_NOTES = 4 };
+enum { THAW_NETWORK_NOTES = 5 };
 
 typedef struct thaw_network {
     thaw_model model;
@@ -20,7 +20,7 @@ typedef struct thaw_network {
     bool head_pooled;   /* The head reads the mean over a feature map. */
     int64_t n_features; /* Of one image, as kept. */
     thaw_preprocess preprocess;
-    char preprocess_reason[256];
+    thaw_choice preprocess_choice;
     const char *head; /* One sentence: what was taken for the old head. */
     /* What was chosen where the file leaves a choice that its user may want to make; one sentence
      * each, in the model's arena. */

@@ -1,10 +1,13 @@
 #include "preprocess.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "graph/ops.h"
+#include "own_scaling.h"
 #include "text.h"
+#include "utf8.h"
 
 /* ---- presets ------------------------------------------------------------------------------- */
 
@@ -21,6 +24,7 @@ typedef struct preset {
 static const preset presets[] = {THAW_PRESET_LIST(X)};
 #undef X
 #undef THREE
+enum { N_PRESETS = sizeof presets / sizeof presets[0] };
 
 /* The operator that reads the picture first. */
 static const char *first_operator(const thaw_graph *graph) {
@@ -35,40 +39,66 @@ static int64_t n_outputs(const thaw_graph *graph) {
     return thaw_value_elements(&graph->values[graph->output]);
 }
 
+/* What the network's own arithmetic on its input says of what it wants: the input that it maps to
+ * zero is the middle of what comes in. */
+static thaw_preset guess_from_scaling(const thaw_graph *graph, thaw_choice *choice) {
+    thaw_own_scaling own = thaw_own_scaling_of(graph);
+    double zero = own.scale != 0 ? -own.shift / own.scale : 0, factor = fabs(own.scale);
+    choice->certainty = THAW_LIKELY;
+    if (own.any && own.picks && zero > 0 && zero < 0.3 && factor > 0.3 && factor < 0.6) {
+        choice->reason =
+            "the network takes channels apart and scales them, as torchvision's "
+            "transform_input makes of such pixels those of inception";
+        return THAW_PRESET_IMAGENET;
+    }
+    bool fits = own.any && (zero > 10 || (fabs(zero) <= 5 && factor <= 0.02));
+    if (own.any && !fits && ((zero > 0.1 && zero <= 1) || (fabs(zero) <= 0.1 && factor >= 50))) {
+        choice->reason =
+            "the network begins with arithmetic on its input that fits pixels from 0 to 1";
+        return THAW_PRESET_UNIT;
+    }
+    if (!fits) choice->certainty = THAW_GUESS;
+    choice->reason =
+        fits ? "the network begins with arithmetic on its input that fits pixels from 0 to 255"
+             : "the network begins with arithmetic on its input, so it scales pixels itself";
+    return THAW_PRESET_RAW;
+}
+
 /* What models of this look were trained with. The first rule that fits counts. */
-static thaw_preset guess(const thaw_model *model, const char **reason) {
+static thaw_preset guess(const thaw_model *model, thaw_choice *choice) {
     const char *first = first_operator(&model->graph), *producer = model->producer;
     bool keras = strstr(producer, "tf2onnx") || strstr(producer, "keras");
+    choice->certainty = THAW_LIKELY;
     if (model->integer_input) {
-        *reason = "the network takes whole numbers, so it scales pixels itself";
+        choice->reason = "the network takes whole numbers, so it scales pixels itself";
         return THAW_PRESET_RAW;
     }
-    if (strcmp(first, "Conv") != 0 && strcmp(first, "Pad") != 0) {
-        *reason = "the network begins with arithmetic on its input, so it scales pixels itself";
-        return THAW_PRESET_RAW;
-    }
+    if (strcmp(first, "Conv") != 0 && strcmp(first, "Pad") != 0)
+        return guess_from_scaling(&model->graph, choice);
     if (n_outputs(&model->graph) == 1001) {
-        *reason = "1001 outputs are TensorFlow's ImageNet classes";
+        choice->reason = "1001 outputs are TensorFlow's ImageNet classes";
         return THAW_PRESET_TF;
     }
+    choice->certainty = THAW_GUESS;
     if (keras || strstr(producer, "tflite") || model->graph.input_nhwc) {
-        *reason = "the file comes from TensorFlow";
+        choice->reason = "the file comes from TensorFlow";
         return THAW_PRESET_TF;
     }
     if (strstr(producer, "caffe")) {
-        *reason = "the file comes from Caffe";
+        choice->reason = "the file comes from Caffe";
         return THAW_PRESET_CAFFE;
     }
-    *reason = strstr(producer, "pytorch")         ? "the file comes from PyTorch"
-              : strncmp(producer, "thaw", 4) == 0 ? "thaw new has made the file"
-                                                  : "nothing in the file speaks for another one; a "
-                                                    "guess";
+    choice->reason = strstr(producer, "pytorch")         ? "the file comes from PyTorch"
+                     : strncmp(producer, "thaw", 4) == 0 ? "thaw new has made the file"
+                                                         : "nothing in the file speaks for another "
+                                                           "one";
     return THAW_PRESET_IMAGENET;
 }
 
 /* ---- choosing ------------------------------------------------------------------------------ */
 
-static void take_preset(const preset *from, thaw_preprocess *p) {
+void thaw_preprocess_take(thaw_preset name, thaw_preprocess *p) {
+    const preset *from = &presets[name];
     p->geometry.order = from->order;
     p->scale = from->scale;
     memcpy(p->mean, from->mean, sizeof p->mean);
@@ -87,6 +117,26 @@ static bool take_metadata(const thaw_model *model, thaw_preprocess *p, thaw_stat
     return true;
 }
 
+/* What the file beside the model says goes over what was there. */
+static void take_beside(const thaw_model *model, const thaw_beside *from, thaw_preprocess *p) {
+    thaw_geometry *g = &p->geometry;
+    int64_t least = model->width > model->height ? model->width : model->height;
+    if (from->fit >= 0) g->fit = (thaw_fit)from->fit;
+    if (from->filter >= 0) g->filter = (thaw_filter)from->filter;
+    if (from->order >= 0) g->order = (thaw_order)from->order;
+    if (from->shorter > 0) g->shorter = from->shorter;
+    if (from->crop > 0) g->shorter = thaw_preprocess_shorter(least, from->crop);
+    if (!from->numbers) return;
+    if (from->order < 0) g->order = THAW_ORDER_RGB; /* A guessed BGR came with other numbers. */
+    p->scale = from->scale;
+    memcpy(p->mean, from->mean, sizeof p->mean);
+    memcpy(p->std, from->std, sizeof p->std);
+}
+
+int thaw_preprocess_shorter(int64_t side, double crop) {
+    return (int)floor((double)side / crop + 1e-9);
+}
+
 static thaw_status take_options(const thaw_model *model, const thaw_options *options,
                                 thaw_preprocess *p, thaw_error *err) {
     thaw_geometry *g = &p->geometry;
@@ -97,6 +147,12 @@ static thaw_status take_options(const thaw_model *model, const thaw_options *opt
     int least = g->width > g->height ? g->width : g->height;
     if (!thaw_is_auto(options->image.fit)) g->fit = options->image.fit;
     if (!thaw_is_auto(options->image.shorter)) g->shorter = (int)options->image.shorter;
+    if (!thaw_is_auto(options->image.crop_pct)) {
+        if (!thaw_is_auto(options->image.shorter))
+            return thaw_fail(err, THAW_ERR_USAGE,
+                             "image.shorter and image.crop_pct say the same: give one of them");
+        g->shorter = thaw_preprocess_shorter(least, options->image.crop_pct);
+    }
     if (g->shorter < least) {
         if (!thaw_is_auto(options->image.shorter))
             return thaw_fail(
@@ -118,22 +174,66 @@ static thaw_status take_options(const thaw_model *model, const thaw_options *opt
     return THAW_OK;
 }
 
-thaw_status thaw_preprocess_choose(const thaw_model *model, const thaw_options *options,
-                                   thaw_preprocess *p, char *why, size_t why_size,
-                                   thaw_error *err) {
+/* The preset with these numbers; -1: none has them. */
+static int preset_of(const thaw_preprocess *p) {
+    for (int i = 0; i < N_PRESETS; i++) {
+        bool same = presets[i].order == p->geometry.order;
+        for (int c = 0; c < 3; c++)
+            same &=
+                fabs(presets[i].scale / presets[i].std[c] / (p->scale / p->std[c]) - 1) < 1e-6 &&
+                fabs(presets[i].mean[c] / presets[i].std[c] - p->mean[c] / p->std[c]) < 1e-6;
+        if (same) return i;
+    }
+    return -1;
+}
+
+const char *thaw_preprocess_name(const thaw_preprocess *p) {
+    int preset = preset_of(p);
+    return preset < 0 ? NULL : presets[preset].name;
+}
+
+/* named: a preset; -1: none has the numbers. */
+static void describe(const thaw_beside *beside, thaw_choice *choice, int named, char *why,
+                     size_t size) {
+    static const char *const certainty[] = {THAW_CERTAINTY_LIST(THAW_ENUM_NAME)};
+    const char *slash = strrchr(beside->file, '/'), *file = slash ? slash + 1 : beside->file;
+    int shown = thaw_utf8_prefix(file, 60);
+    const char *name = named < 0 ? "numbers of its own" : presets[named].name;
+    const char *meaning = named < 0 ? "no preset's" : presets[named].meaning;
+    if (beside->numbers)
+        snprintf(why, size, "%s (%s): %.*s beside the model says so%s%s; %s", name, meaning, shown,
+                 file, beside->note[0] ? ", but " : "", beside->note, certainty[choice->certainty]);
+    else
+        snprintf(why, size, "%s (%s): %s; %s", name, meaning, choice->reason,
+                 certainty[choice->certainty]);
+    if (beside->file[0] && !beside->numbers)
+        snprintf(why, size,
+                 "%s (%s): %s; %s. How pictures become so large, %.*s beside it says%s%s", name,
+                 meaning, choice->reason, certainty[choice->certainty], shown, file,
+                 beside->note[0] ? ": " : "", beside->note);
+}
+
+thaw_status thaw_preprocess_choose(const thaw_model *model, const thaw_beside *beside,
+                                   const thaw_options *options, thaw_preprocess *p,
+                                   thaw_choice *choice, thaw_error *err) {
+    static const thaw_beside nothing = {0};
     *p = (thaw_preprocess){
         .geometry = {.fit = THAW_FIT_CROP, .filter = THAW_FILTER_BILINEAR, .background = 255}};
+    *choice = (thaw_choice){.reason = "given", .certainty = THAW_CERTAIN};
     thaw_status status = THAW_OK;
+    char *why = choice->why;
     bool automatic = thaw_is_auto(options->preprocess);
     if (automatic && take_metadata(model, p, &status, err)) {
         THAW_TRY(status);
-        snprintf(why, why_size, "from the model's own metadata");
-    } else {
-        const char *reason = "given";
-        const preset *chosen = &presets[automatic ? guess(model, &reason) : options->preprocess];
-        take_preset(chosen, p);
-        snprintf(why, why_size, "%s (%s): %s", chosen->name, chosen->meaning, reason);
+        snprintf(why, sizeof choice->why, "from the model's own metadata; certain");
+        return take_options(model, options, p, err);
     }
+    if (!automatic || !beside) beside = &nothing;
+    int named = automatic ? (int)guess(model, choice) : (int)options->preprocess;
+    thaw_preprocess_take((thaw_preset)named, p);
+    if (beside->file[0]) take_beside(model, beside, p);
+    if (beside->numbers) choice->certainty = THAW_CERTAIN, named = preset_of(p);
+    describe(beside, choice, named, why, sizeof choice->why);
     return take_options(model, options, p, err);
 }
 

@@ -7,6 +7,7 @@
 #ifndef THAW_PREPROCESS_H
 #define THAW_PREPROCESS_H
 
+#include "beside.h"
 #include "json.h"
 #include "onnx/onnx_read.h"
 #include "options/options.h"
@@ -18,13 +19,35 @@ typedef struct thaw_preprocess {
     double mean[3], std[3];
 } thaw_preprocess;
 
-/* The record for a model under the options: a preset (or, under auto, what the model's own
- * metadata, operators, outputs and producer suggest), then each image.* option that is given.
- * why receives one sentence that says what was chosen and from what.
+/* How sure the choice is. */
+#define THAW_CERTAINTY_LIST(X) \
+    X(THAW_CERTAIN, "certain") \
+    X(THAW_LIKELY, "likely")   \
+    X(THAW_GUESS, "a guess")
+typedef enum thaw_certainty { THAW_CERTAINTY_LIST(THAW_ENUM_VALUE) } thaw_certainty;
+
+typedef struct thaw_choice {
+    char why[384]; /* One sentence: what was chosen, from what, and how sure that is. */
+    const char *reason;
+    thaw_certainty certainty;
+} thaw_choice;
+
+/* The record for a model under the options: a preset, or, under auto, what the model's own metadata say, or
+ * else what stands beside it (see beside.h; NULL: nothing does), or else what its operators, outputs and
+ * producer suggest; then each image.* option that is given.
  * ERR_USAGE: a combination that cannot be, such as std = 0. */
-thaw_status thaw_preprocess_choose(const thaw_model *model, const thaw_options *options,
-                                   thaw_preprocess *preprocess, char *why, size_t why_size,
-                                   thaw_error *err);
+thaw_status thaw_preprocess_choose(const thaw_model *model, const thaw_beside *beside,
+                                   const thaw_options *options, thaw_preprocess *preprocess,
+                                   thaw_choice *choice, thaw_error *err);
+
+/* Takes order, scale, mean and std of a preset; all else stays. */
+void thaw_preprocess_take(thaw_preset preset, thaw_preprocess *preprocess);
+
+/* The first preset that has these numbers and this order; NULL: none. */
+const char *thaw_preprocess_name(const thaw_preprocess *preprocess);
+
+/* The shorter side of which a crop of `side` takes the share `crop`, as timm rounds it. */
+int thaw_preprocess_shorter(int64_t side, double crop);
 
 /* The multiplier and offset of each channel for the trunk: input = u8 * scale + shift. */
 void thaw_preprocess_affine(const thaw_preprocess *preprocess, float scale[3], float shift[3]);

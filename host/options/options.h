@@ -170,6 +170,7 @@ typedef struct thaw_options {
         int64_t size;
         thaw_fit fit;
         int64_t shorter;
+        double crop_pct;
         thaw_filter filter;
         thaw_order order;
         double scale;
@@ -222,7 +223,8 @@ typedef struct thaw_options {
         thaw_sampling sampling;
     } top;
     struct {
-        bool plan, train;
+        bool plan, train, all;
+        int64_t pictures;
     } inspect;
     struct {
         const char *input, *output, *at;

@@ -170,6 +170,10 @@ const thaw__option thaw__options_table[] = {
     {.key = "image.shorter", .used_by = PIXELS, INTEGER(image.shorter), AUTO, RANGE(1, 8192),
      .aliases = "resize",
      .help = "Length of the shorter side before the crop; auto is the preset's."},
+    {.key = "image.crop_pct", .used_by = PIXELS, NUMBER(image.crop_pct), AUTO, RANGE(0.05, 1),
+     .aliases = "crop_pct",
+     .help = "In place of image.shorter, the share of the shorter side that the crop keeps, as timm has "
+             "it: 224 pixels and 0.875 are image.shorter = 256."},
     {.key = "image.filter", .used_by = PIXELS, CHOICE(image.filter, thaw_filter, THAW_FILTER_LIST),
      AUTO, .aliases = "image_resize_interpolation",
      .help = "Filter of the resize."},
@@ -377,6 +381,12 @@ const thaw__option thaw__options_table[] = {
      .aliases = "train",
      .help = "Let inspect tell for each stage what training above it would take: parameters, GFLOP, "
              "memory and cache bytes of an image."},
+    {.key = "inspect.all", .used_by = INSPECT, SWITCH(inspect.all), .fallback = "false",
+     .aliases = "all",
+     .help = "Let inspect list every cut, in place of each stage's narrowest."},
+    {.key = "inspect.pictures", .used_by = INSPECT, INTEGER(inspect.pictures), .fallback = "300",
+     RANGE(20, 100000), .aliases = "pictures",
+     .help = "How many of a folder's pictures inspect compares the presets on, as many of each class."},
 
     {.key = "verify.input", .used_by = VERIFY, PATH(verify.input), .fallback = "", .aliases = "input",
      .help = "A batch of pictures as the model takes them, in NumPy's .npy. ONNX Runtime's answer to it "

@@ -9,6 +9,10 @@
     X(THAW_PRESET_IMAGENET, "imagenet", "x/255, ImageNet's mean and deviation", THAW_ORDER_RGB, \
       1 / 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))                                  \
     X(THAW_PRESET_TF, "tf", "x/128 - 1", THAW_ORDER_RGB, 1 / 128.0, (1, 1, 1), (1, 1, 1))       \
+    X(THAW_PRESET_INCEPTION, "inception", "x/255, mean and deviation 0.5", THAW_ORDER_RGB,      \
+      1 / 255.0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))                                              \
+    X(THAW_PRESET_KERAS, "keras", "x/127.5 - 1, which is inception, too", THAW_ORDER_RGB,       \
+      1 / 127.5, (1, 1, 1), (1, 1, 1))                                                          \
     X(THAW_PRESET_CAFFE, "caffe", "BGR, 0..255, mean subtracted", THAW_ORDER_BGR, 1,            \
       (103.939, 116.779, 123.68), (1, 1, 1))                                                    \
     X(THAW_PRESET_UNIT, "unit", "x/255", THAW_ORDER_RGB, 1 / 255.0, (0, 0, 0), (1, 1, 1))       \

@@ -9,31 +9,10 @@ static thaw_status no_memory(thaw_error *err) {
 
 /* ---- which cuts ----------------------------------------------------------------------------- */
 
-/* How much of a stage's name is its number: "stage3" of "stage3.2". */
-static size_t stage_length(const char *stage) {
-    return strcspn(stage, ".");
-}
-
-static bool same_stage(const thaw_cut *a, const thaw_cut *b) {
-    size_t n = stage_length(a->stage);
-    return n == stage_length(b->stage) && strncmp(a->stage, b->stage, n) == 0;
-}
-
-/* Whether no other cut of the stage has a smaller tensor, nor one as small that stands higher. */
-static bool is_narrowest(const thaw_network *n, const thaw_cut *cut) {
-    for (int i = 0; i < n->cuts.last; i++) {
-        const thaw_cut *c = &n->cuts.cuts[i];
-        if (!c->stage || !same_stage(c, cut)) continue;
-        if (c->elements < cut->elements || (c->elements == cut->elements && c->index > cut->index))
-            return false;
-    }
-    return true;
-}
-
 static bool wants(const thaw_network *n, const char *which, const thaw_cut *cut) {
     if (!thaw_cut_trains(&n->model.graph, &n->cuts, cut)) return false;
     if (cut->index == 0) return true; /* Everything. */
-    return cut->stage && (strcmp(which, "all") == 0 || is_narrowest(n, cut));
+    return cut->stage && (strcmp(which, "all") == 0 || thaw_cut_is_narrowest(&n->cuts, cut));
 }
 
 /* Marks the cuts of a list with commas. */

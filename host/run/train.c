@@ -74,7 +74,7 @@ static void say_network(run *r) {
     thaw_log_write(log, THAW_LOG_INFO, "model: %s, %s", n->model.path, n->model.producer);
     for (int i = 0; i < n->n_notes; i++)
         thaw_log_write(log, THAW_LOG_WARN, "%s", n->notes[i]);
-    thaw_log_write(log, THAW_LOG_INFO, "preprocess: %s", n->preprocess_reason);
+    thaw_log_write(log, THAW_LOG_INFO, "preprocess: %s", n->preprocess_choice.why);
     thaw_log_write(log, THAW_LOG_INFO, "old head: %s", n->head);
     thaw_log_write(log, THAW_LOG_INFO,
                    "frozen: cut %d of %d, %s: %lld features, %.2f GFLOP an image", n->cut->index,
