@@ -255,6 +255,43 @@ static void window_in_the_padding(Onnx__ModelProto *m) {
     test_attribute(m->graph, "MaxPool", "pads")->ints[2] = 3;
 }
 
+static void shorten(Onnx__TensorProto *bias) {
+    bias->dims[0]--;
+    bias->raw_data.len -= sizeof(float);
+}
+
+/* The biases of the first two convolutions and of the classifier, a group, and numbers in two layers. */
+static void many_tensors(Onnx__ModelProto *m) {
+    Onnx__GraphProto *g = m->graph;
+    size_t n_conv = 0;
+    for (size_t i = 0; i < g->n_node; i++) {
+        bool conv = strcmp(g->node[i]->op_type, "Conv") == 0,
+             gemm = strcmp(g->node[i]->op_type, "Gemm") == 0;
+        size_t which = conv ? n_conv++ : 9;
+        for (size_t k = 0; k < g->n_initializer && (conv || gemm); k++) {
+            Onnx__TensorProto *t = g->initializer[k];
+            bool bias = strcmp(t->name, g->node[i]->input[2]) == 0;
+            bool weights = strcmp(t->name, g->node[i]->input[1]) == 0;
+            if (bias && (which < 2 || gemm)) shorten(t);
+            if (weights && (which == 3 || which == 4)) set_float(t, 0, NAN);
+        }
+    }
+    test_attribute(g, "Conv", "group")->i = 3; /* Of the first: it goes with its bias. */
+}
+
+static void many_operators_and_more(Onnx__ModelProto *m) {
+    many_tensors(m);
+    Onnx__GraphProto *g = m->graph;
+    for (size_t i = 6; i < g->n_node; i++)
+        if (strcmp(g->node[i]->op_type, "Add") == 0) test_replace(&g->node[i]->op_type, "Det");
+}
+
+static void damaged_initializers(Onnx__ModelProto *m) {
+    for (size_t k = 0; k < 12; k++)
+        m->graph->initializer[k]->raw_data.len -= 4;
+    m->graph->initializer[12]->data_type = 3;
+}
+
 static const struct {
     const char *what, *file;
     test_edit *change;
@@ -311,6 +348,34 @@ static const struct {
     {"window", "vgg_9", window_in_the_padding, THAW_ERR_UNSUPPORTED, "padding alone"},
 };
 
+/* Of all that stands against a file, the list is whole: kinds with their first, and how many more. */
+static const struct {
+    const char *what;
+    test_edit *change;
+    thaw_status status;
+    const char *says[5];
+} lists[] = {
+    {"tensors",
+     many_tensors,
+     THAW_ERR_SHAPE,
+     {"5 things stand against it: (1) /stem/stem.0/Conv (Conv): group = 3 does not divide the 3",
+      "; (2) /blocks/blocks.0/",
+      "(Conv): input 2 must be a constant float tensor of 8 values, the file has 7",
+      "(3) /fc/Gemm (Gemm): its bias must be a constant vector of 5 values, the file has 4",
+      "holds nan as its number 0"}},
+    {"operators",
+     many_operators_and_more,
+     THAW_ERR_UNSUPPORTED,
+     {"(1) the model uses operators that Thaw does not have: Det (4, first at node "
+      "/blocks/blocks.0/Add); ",
+      "(2) /stem/stem.0/Conv", "(4) tensor ", " (and the same of ", NULL}},
+    {"initializers",
+     damaged_initializers,
+     THAW_ERR_FORMAT,
+     {"13 things stand against it: (1) ", "should hold ", "(and the same of ", " more); (2) ",
+      "has element type 3"}},
+};
+
 /* One sentence, which names the file. */
 static bool is_refused(const char *what, const void *bytes, size_t n, thaw_status status,
                        const char *says) {
@@ -327,6 +392,17 @@ static bool is_refused(const char *what, const void *bytes, size_t n, thaw_statu
     got = thaw_model_parse(&model, bytes, n, TEST_MODELS "x.onnx", 0, 0, NULL);
     thaw_model_free(&model);
     return ok && got == status;
+}
+
+static void all_that_stands_against_a_file_is_told_at_once(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        size_t n;
+        uint8_t *bytes = test_edited("resnet_17", lists[i].change, &n);
+        for (size_t k = 0; k < 5 && lists[i].says[k]; k++)
+            assert_true(is_refused(lists[i].what, bytes, n, lists[i].status, lists[i].says[k]));
+        free(bytes);
+    }
 }
 
 static void what_cannot_be_read_is_refused_in_one_sentence(void **state) {
@@ -546,6 +622,7 @@ static void many_small_parts_do_not_fill_the_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_cannot_be_read_is_refused_in_one_sentence),
+        cmocka_unit_test(all_that_stands_against_a_file_is_told_at_once),
         cmocka_unit_test(no_part_of_a_file_is_taken_for_the_whole),
         cmocka_unit_test(paths_that_are_no_files_are_refused),
         cmocka_unit_test(weights_come_from_the_models_folder_alone),

@@ -6,6 +6,7 @@
 
 #include "fold.h"
 #include "ops.h"
+#include "problems.h"
 #include "text.h"
 #include "utf8.h"
 
@@ -189,9 +190,10 @@ static bool is_known(const thaw_node *node, const bool *constant) {
     return thaw__fold_find(node->type) != NULL;
 }
 
-/* Lists the operators that are needed and have no row, each with its count and one node's name. */
-static thaw_status check_operators(const thaw_graph *graph, const bool *constant,
-                                   const bool *needed, thaw_error *err) {
+/* Lists the operators that are needed and have no row, each with its count and one node's name; what these
+ * make is not known. */
+static void check_operators(const thaw_graph *graph, const bool *constant, const bool *needed,
+                            thaw_problems *problems) {
     enum { MOST = 12 };
     struct {
         const thaw_node *first;
@@ -199,8 +201,9 @@ static thaw_status check_operators(const thaw_graph *graph, const bool *constant
     } missing[MOST];
     int n = 0, others = 0;
     for (int i = 0; i < graph->n_nodes; i++) {
-        const thaw_node *node = &graph->nodes[i];
+        thaw_node *node = &graph->nodes[i];
         if (!needed[i] || is_known(node, constant)) continue;
+        node->unknown = true;
         int k = 0;
         while (k < n && strcmp(missing[k].first->type, node->type) != 0)
             k++;
@@ -211,18 +214,20 @@ static thaw_status check_operators(const thaw_graph *graph, const bool *constant
         else
             others++;
     }
-    if (!n) return THAW_OK;
+    if (!n) return;
     thaw_text list = {0};
+    thaw_error why = {0};
     for (int k = 0; k < n; k++)
         thaw_text_add(&list, "%s%.*s (%d, first at node %.*s)", k ? ", " : "",
                       thaw_utf8_prefix(missing[k].first->type, 40), missing[k].first->type,
                       missing[k].count, thaw_utf8_prefix(missing[k].first->name, 60),
                       missing[k].first->name);
     if (others) thaw_text_add(&list, ", and %d nodes of other kinds", others);
-    return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                     "the model uses operators that Thaw does not have: %s; export it without "
-                     "them, or cut the file before them",
-                     list.text);
+    thaw_fail(&why, THAW_ERR_UNSUPPORTED,
+              "the model uses operators that Thaw does not have: %s; export it without "
+              "them, or cut the file before them",
+              list.text);
+    thaw_problems_add(problems, "operators", "", &why);
 }
 
 /* What is computed from the picture is a batch of something, of a size that can exist: so no
@@ -265,7 +270,7 @@ static int64_t find_bad(int64_t n, const float *x, double least) {
 }
 
 /* What is not finite makes all scores NaN, and training would run to its end all the same. */
-static thaw_status check_weights(const thaw_graph *graph, const thaw_node *node, thaw_error *err) {
+static void check_weights(const thaw_graph *graph, const thaw_node *node, thaw_problems *problems) {
     bool bounds = strcmp(node->type, "Clip") == 0; /* An infinite one is none. */
     bool norm = strcmp(node->type, "BatchNormalization") == 0;
     for (int k = 0; k < node->n_in && !bounds; k++) {
@@ -274,15 +279,16 @@ static thaw_status check_weights(const thaw_graph *graph, const thaw_node *node,
         bool variance = norm && k == 4;
         double least = variance ? -(double)thaw_node_float(node, "epsilon", 1e-5f) : -INFINITY;
         int64_t bad = find_bad(thaw_value_elements(w), w->data, least);
-        if (bad >= 0)
-            return thaw_fail(err, THAW_ERR_FORMAT,
-                             "tensor %s, which node %s (%s) reads, holds %g as its number %lld, "
-                             "where a %s is needed: every score would be NaN; export the model "
-                             "again from a checkpoint that works",
-                             w->name, node->name, node->type, ((const float *)w->data)[bad],
-                             (long long)bad, variance ? "variance" : "finite number");
+        if (bad < 0) continue;
+        thaw_error why;
+        thaw_fail(&why, THAW_ERR_FORMAT,
+                  "tensor %s, which node %s (%s) reads, holds %g as its number %lld, where a %s is "
+                  "needed: every score would be NaN; export the model again from a checkpoint that "
+                  "works",
+                  w->name, node->name, node->type, ((const float *)w->data)[bad], (long long)bad,
+                  variance ? "variance" : "finite number");
+        thaw_problems_add(problems, "weights", w->name, &why);
     }
-    return THAW_OK;
 }
 
 thaw_status thaw_graph_set_output(thaw_graph *graph, int value, thaw_error *err) {
@@ -297,9 +303,10 @@ thaw_status thaw_graph_set_output(thaw_graph *graph, int value, thaw_error *err)
         return thaw_fail(err, THAW_ERR_FORMAT, "the model's output %s does not depend on its input",
                          output->name);
     mark_live(graph);
+    thaw_problems problems = {0};
     for (int i = 0; i < graph->n_nodes; i++)
-        if (graph->nodes[i].live) THAW_TRY(check_weights(graph, &graph->nodes[i], err));
-    return THAW_OK;
+        if (graph->nodes[i].live) check_weights(graph, &graph->nodes[i], &problems);
+    return thaw_problems_end(&problems, err);
 }
 
 /* Standardised weights take four times theirs; a few bytes that tell to make more are an attack. */
@@ -379,27 +386,49 @@ static thaw_status infer_outputs(thaw_graph *graph, thaw_node *node, thaw_error 
     return THAW_OK;
 }
 
-thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err) {
-    bool *constant, *needed;
-    THAW_TRY(find_constants(graph, &constant, err));
-    THAW_TRY(find_needed(graph, constant, &needed, err));
-    THAW_TRY(check_operators(graph, constant, needed, err));
-    graph->fold_room = room_for_constants(graph);
+/* A node that is needed and fails. Where its output's shape is known all the same, what stands behind it is
+ * looked at, too. */
+static void take_problem(thaw_graph *graph, thaw_node *node, const thaw_error *why,
+                         thaw_problems *problems) {
+    thaw_problems_add(problems, NULL, node->name, why);
+    const thaw_value *out = thaw_node_out(graph, node, 0);
+    if (!out || out->data || out->rank < 0 || !is_computable(out)) forget(graph, node);
+}
+
+static thaw_status infer_all(thaw_graph *graph, const bool *needed, thaw_problems *problems,
+                             thaw_error *err) {
     for (int i = 0; i < graph->n_nodes; i++) {
         thaw_node *node = &graph->nodes[i];
         thaw_error why = {0};
-        thaw_status status =
-            reads_unknown(graph, node) ? THAW_ERR_UNSUPPORTED : infer_outputs(graph, node, &why);
+        bool skipped = node->unknown || reads_unknown(graph, node);
+        thaw_status status = skipped ? THAW_ERR_UNSUPPORTED : infer_outputs(graph, node, &why);
         bool bearable = status == THAW_ERR_UNSUPPORTED || status == THAW_ERR_SHAPE;
-        if (status != THAW_OK && (needed[i] || !bearable)) {
+        bool against = needed[i] && (bearable || status == THAW_ERR_FORMAT);
+        if (status != THAW_OK && !bearable && !against) {
             if (err) *err = why;
             return status;
         }
-        if (status != THAW_OK)
+        if (status != THAW_OK && against && !skipped)
+            take_problem(graph, node, &why, problems);
+        else if (status != THAW_OK)
             forget(graph, node);
         else if (node->alias)
             thaw_node_out(graph, node, 0)->root = graph->values[node->in[0]].root;
     }
+    return THAW_OK;
+}
+
+thaw_status thaw_graph_infer(thaw_graph *graph, thaw_error *err) {
+    bool *constant, *needed;
+    thaw_problems problems = {0};
+    THAW_TRY(find_constants(graph, &constant, err));
+    THAW_TRY(find_needed(graph, constant, &needed, err));
+    check_operators(graph, constant, needed, &problems);
+    graph->fold_room = room_for_constants(graph);
+    THAW_TRY(infer_all(graph, needed, &problems, err));
+    for (int i = 0; i < graph->n_nodes && problems.n; i++)
+        if (needed[i]) check_weights(graph, &graph->nodes[i], &problems);
+    THAW_TRY(thaw_problems_end(&problems, err));
     uint8_t *below = thaw_arena_alloc(graph->arena, (size_t)graph->n_nodes + 1);
     if (!below) return thaw_fail_memory(err, "for the graph");
     int maker = graph->values[graph->output].producer;

@@ -8,6 +8,7 @@
 #include "file.h"
 #include "graph/cuts.h"
 #include "graph/ops.h"
+#include "graph/problems.h"
 #include "onnx_names.h"
 #include "onnx_tensor.h"
 #include "text.h"
@@ -335,16 +336,32 @@ static thaw_status read_opset(reader *r, const Onnx__ModelProto *m) {
 
 /* ---- the whole ----------------------------------------------------------------------------- */
 
+/* All that are wrong are told of at once. */
+static thaw_status read_initializers(reader *r, const Onnx__GraphProto *g) {
+    thaw_problems problems = {0};
+    for (size_t i = 0; i < g->n_initializer; i++) {
+        const Onnx__TensorProto *t = g->initializer[i];
+        const char *name = t->name ? t->name : "";
+        thaw_error why = {0};
+        int index = 0;
+        THAW_TRY(add_value(r, name, -1, &index));
+        thaw_status status = thaw__onnx_tensor_read(t, r->model->path, r->graph->arena,
+                                                    &r->graph->values[index], &why);
+        if (status == THAW_OK) continue;
+        if (!thaw_status_rejects(status)) {
+            if (r->err) *r->err = why;
+            return status;
+        }
+        thaw_problems_add(&problems, NULL, name, &why);
+    }
+    return thaw_problems_end(&problems, r->err);
+}
+
 static thaw_status read_graph(reader *r, const Onnx__ModelProto *m, int64_t height, int64_t width) {
     const Onnx__GraphProto *g = m->graph;
     THAW_TRY(read_opset(r, m));
     THAW_TRY(make_tables(r, g));
-    for (size_t i = 0; i < g->n_initializer; i++) {
-        const Onnx__TensorProto *t = g->initializer[i];
-        int index;
-        THAW_TRY(add_value(r, t->name ? t->name : "", -1, &index));
-        THAW_TRY(read_tensor(r, t, index));
-    }
+    THAW_TRY(read_initializers(r, g));
     THAW_TRY(read_inputs(r, g, height, width));
     r->graph->n_nodes = (int)g->n_node;
     for (size_t i = 0; i < g->n_node; i++)

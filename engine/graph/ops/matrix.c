@@ -44,15 +44,19 @@ static thaw_status infer_gemm(thaw_graph *graph, thaw_node *node, thaw_error *er
         return thaw__op_refuse(node, err, "its weights must be a constant matrix");
     if (gemm && thaw_node_int(node, "transA", 0))
         return thaw__op_refuse(node, err, "transA is not supported");
-    if (w->dims[transposed ? 1 : 0] != x->dims[x->rank - 1])
-        return thaw__op_misfit(graph, node, err);
-    int64_t K = w->dims[transposed ? 0 : 1];
+    int64_t K = w->dims[transposed ? 0 : 1], J = x->dims[x->rank - 1];
     const thaw_value *b = thaw_node_in(graph, node, 2);
     int64_t n_bias = b ? thaw_value_elements(b) : 1;
-    if (b && (!b->data || b->dtype != THAW_F32 || (n_bias != K && n_bias != 1)))
-        return thaw__op_refuse(node, err, "its bias must be a constant vector");
-    thaw__op_set_shape(y, THAW_F32, x->rank, x->dims);
+    thaw__op_set_shape(y, THAW_F32, x->rank, x->dims); /* Known, whatever is wrong with the rest. */
     y->dims[x->rank - 1] = K;
+    if (w->dims[transposed ? 1 : 0] != J) return thaw__op_misfit(graph, node, err);
+    if (b && (!b->data || b->dtype != THAW_F32))
+        return thaw__op_refuse(node, err, "its bias must be a constant vector");
+    if (n_bias != K && n_bias != 1)
+        return thaw_fail(err, THAW_ERR_SHAPE,
+                         "%s (%s): its bias must be a constant vector of %lld values, the file has "
+                         "%lld",
+                         node->name, node->type, (long long)K, (long long)n_bias);
     return THAW_OK;
 }
 

@@ -95,14 +95,18 @@ static thaw_status infer_conv(thaw_graph *graph, thaw_node *node, thaw_error *er
     if (!w || !w->data || w->rank != x->rank || w->dtype != THAW_F32)
         return thaw__op_refuse(node, err, "its weights must be a constant K x C x R x S tensor");
     int64_t G = thaw_node_int(node, "group", 1), C = x->dims[1], K = w->dims[0];
-    if (G < 1 || K < 1 || C % G || K % G || w->dims[1] != C / G)
-        return thaw__op_misfit(graph, node, err);
-    if (b && !thaw_value_floats(graph, node, 2, K, err)) return THAW_ERR_SHAPE;
     thaw_window window;
     int64_t P, Q;
     THAW_TRY(find_window(graph, node, &window, &P, &Q, err));
     int64_t dims[4] = {x->dims[0], K, x->rank == 3 ? Q : P, Q};
-    thaw__op_set_shape(y, THAW_F32, x->rank, dims);
+    thaw__op_set_shape(y, THAW_F32, x->rank, dims); /* Known, whatever is wrong with the rest. */
+    if (G < 1 || K < 1 || C % G || K % G)
+        return thaw_fail(err, THAW_ERR_SHAPE,
+                         "%s (%s): group = %lld does not divide the %lld channels that come in and "
+                         "the %lld that go out",
+                         node->name, node->type, (long long)G, (long long)C, (long long)K);
+    if (w->dims[1] != C / G) return thaw__op_misfit(graph, node, err);
+    if (b && !thaw_value_floats(graph, node, 2, K, err)) return THAW_ERR_SHAPE;
     return THAW_OK;
 }
 
