@@ -151,8 +151,7 @@ static void whole_numbers_are_said(void **state) {
     assert_int_equal(network.n_notes, 1);
     assert_string_equal(
         network.notes[0],
-        "the model takes pixels as whole numbers; the bundle's model.onnx will take "
-        "them as floats");
+        "the model takes pixels as whole numbers, and so will the bundle's model.onnx");
     close_network();
     open_network("half");
     assert_int_equal(network.n_notes, 0);

@@ -56,8 +56,9 @@ static void read_model(const char *path, opened *o) {
 }
 
 /* The features of two pictures, to be freed. */
+static float scale[3] = {1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, shift[3] = {-2, -2, -2};
+
 static float *features_of(const opened *o) {
-    static const float scale[3] = {1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, shift[3] = {-2, -2, -2};
     thaw_trunk_options options = {
         .batch = IMAGES, .compute = THAW_F32, .scale = scale, .shift = shift, .pooled = o->pooled};
     thaw_trunk *trunk;
@@ -78,6 +79,8 @@ static float *features_of(const opened *o) {
 }
 
 /* Writes it with n layers of ones. */
+static size_t most_bytes;
+
 static thaw_status write_with_layers(const opened *o, int n) {
     static float numbers[SCORES * WIDEST];
     assert_in_range(o->D, 1, WIDEST);
@@ -90,7 +93,8 @@ static thaw_status write_with_layers(const opened *o, int n) {
                                  .K = i + 1 < n ? HIDDEN : SCORES,
                                  .D = i ? HIDDEN : o->D,
                                  .relu = i + 1 < n};
-    thaw_new_head head = {.pooled = o->pooled, .layers = layers, .n_layers = n};
+    thaw_new_head head = {
+        .pooled = o->pooled, .layers = layers, .n_layers = n, .most_bytes = most_bytes};
     return thaw_onnx_write(&o->model, o->cut, &head, written, NULL);
 }
 
@@ -105,8 +109,10 @@ static Onnx__ModelProto *messages(void) {
     return m;
 }
 
-static const char *node_problem(const Onnx__NodeProto *node) {
+static const char *node_problem(const Onnx__NodeProto *node, bool first, int input_type) {
     static const char *const gone[] = {"Constant", "Dropout", "Cast", "Unknown"};
+    /* Only what makes floats of an input that has none. */
+    if (first && input_type != 1 && strcmp(node->op_type, "Cast") == 0) return NULL;
     for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++)
         if (strcmp(node->op_type, gone[i]) == 0) return gone[i];
     if (strcmp(node->op_type, "BatchNormalization") == 0 && node->n_output != 1)
@@ -118,17 +124,25 @@ static const char *node_problem(const Onnx__NodeProto *node) {
     return NULL;
 }
 
-static const char *file_problem(const Onnx__ModelProto *m) {
+/* was: the file that it was made of. */
+static const char *file_problem(const Onnx__ModelProto *m, const Onnx__ModelProto *was) {
     const Onnx__GraphProto *g = m->graph;
+    int type = 1;
+    for (size_t i = 0; i < was->graph->n_input; i++)
+        if (strcmp(was->graph->input[i]->name, g->input[0]->name) == 0)
+            type = was->graph->input[i]->type->tensor_type->elem_type;
     for (size_t i = 0; i < g->n_initializer; i++) {
         const Onnx__TensorProto *t = g->initializer[i];
         if (t->data_location || t->n_external_data || !t->has_raw_data) return t->name;
         if (t->data_type != 1 && t->data_type != 7) return t->name; /* Float, int64. */
     }
     for (size_t i = 0; i < g->n_node; i++)
-        if (node_problem(g->node[i])) return node_problem(g->node[i]);
+        if (node_problem(g->node[i], i == 0, type)) return node_problem(g->node[i], i == 0, type);
     if (g->n_input != 1 || g->n_output != 1) return "inputs and outputs";
-    if (g->input[0]->type->tensor_type->elem_type != 1) return "the input's type";
+    if (g->input[0]->type->tensor_type->elem_type != type) return "another type of input";
+    if ((type != 1) != (strcmp(g->node[0]->op_type, "Cast") == 0)) return "no Cast of its input";
+    if (m->opset_import[0]->version != was->opset_import[0]->version) return "another opset";
+    if (was->graph->name && strcmp(g->name, was->graph->name) != 0) return "another name";
     return NULL;
 }
 
@@ -149,9 +163,9 @@ static const char *name_twice(const Onnx__GraphProto *g) {
     return NULL;
 }
 
-static int check_file(const char *what) {
+static int check_file(const char *what, const Onnx__ModelProto *was) {
     Onnx__ModelProto *m = messages();
-    const char *problem = file_problem(m), *twice = name_twice(m->graph);
+    const char *problem = file_problem(m, was), *twice = name_twice(m->graph);
     if (problem) print_error("%s: holds %s\n", what, problem);
     if (twice) print_error("%s: two tensors are called %s\n", what, twice);
     onnx__model_proto__free_unpacked(m, NULL);
@@ -182,7 +196,7 @@ static int check_model(const char *file) {
     snprintf(path, sizeof path, TEST_MODELS "%s", file);
     read_model(path, &before);
     assert_int_equal(write_with_layers(&before, 1), THAW_OK);
-    int failures = check_file(file);
+    int failures = check_file(file, before.model.proto);
     read_model(written, &after);
     const char *problem = trunk_problem(&before, &after);
     if (problem) print_error("%s: the trunk has %s\n", file, problem);
@@ -242,14 +256,158 @@ static void names_are_all_different(void **state) {
         free(bytes);
         find_cut(&o);
         assert_int_equal(write_with_layers(&o, LAYERS), THAW_OK);
-        failures += check_file(files[i]);
+        failures += check_file(files[i], o.model.proto);
         thaw_model_free(&o.model);
     }
     assert_int_equal(failures, 0);
 }
 
+/* ---- what goes along ------------------------------------------------------------------------ */
+
+static void say_much(Onnx__ModelProto *m) {
+    m->domain = strdup("org.example");
+    m->doc_string = strdup("how it was made");
+    m->has_model_version = 1;
+    m->model_version = 7;
+    m->graph->doc_string = strdup("the graph's own");
+    test_replace(&m->graph->name, "main_graph");
+}
+
+static void what_a_file_says_of_itself_stays(void **state) {
+    (void)state;
+    size_t n;
+    opened o;
+    uint8_t *bytes = test_edited("resnet_17", say_much, &n);
+    assert_int_equal(thaw_model_parse(&o.model, bytes, n, "x.onnx", 0, 0, NULL), THAW_OK);
+    free(bytes);
+    find_cut(&o);
+    assert_int_equal(write_with_layers(&o, 1), THAW_OK);
+    Onnx__ModelProto *m = messages();
+    assert_string_equal(m->domain, "org.example");
+    assert_string_equal(m->doc_string, "how it was made");
+    assert_int_equal(m->model_version, 7);
+    assert_string_equal(m->graph->name, "main_graph");
+    assert_string_equal(m->graph->doc_string, "the graph's own");
+    assert_string_equal(m->graph->input[0]->name, "x");
+    onnx__model_proto__free_unpacked(m, NULL);
+    thaw_model_free(&o.model);
+}
+
+static void weights_get_a_file_where_one_is_too_small(void **state) {
+    (void)state;
+    opened before, after;
+    char data[PATH_MAX + 8];
+    struct stat model, weights;
+    snprintf(data, sizeof data, "%s" THAW_ONNX_DATA, written);
+    read_model(TEST_MODELS "resnet_17.onnx", &before);
+    assert_int_equal(write_with_layers(&before, 1), THAW_OK);
+    assert_int_not_equal(access(data, F_OK), 0);
+    assert_int_equal(stat(written, &model), 0);
+    size_t whole = (size_t)model.st_size;
+    most_bytes = whole + 1; /* As many as there may be. */
+    assert_int_equal(write_with_layers(&before, 1), THAW_OK);
+    assert_int_not_equal(access(data, F_OK), 0);
+    most_bytes = whole;
+    assert_int_equal(write_with_layers(&before, 1), THAW_OK);
+    most_bytes = 0;
+    assert_int_equal(stat(data, &weights), 0);
+    assert_int_equal(stat(written, &model), 0);
+    assert_true((size_t)model.st_size < whole / 2 && (size_t)weights.st_size > whole / 2);
+    read_model(written, &after);
+    assert_null(trunk_problem(&before, &after));
+    thaw_model_free(&after.model);
+    thaw_model_free(&before.model);
+    remove(data);
+    thaw_error err = {0};
+    assert_int_equal(thaw_model_read(&after.model, written, 0, 0, &err), THAW_ERR_IO);
+    assert_non_null(strstr(err.text, "written.onnx.data, which cannot be read"));
+    thaw_model_free(&after.model);
+}
+
+/* ---- pixels in front ------------------------------------------------------------------------ */
+
+/* The features of pixels as they are, of what the front makes; those of pixels that it was told of, of
+ * the file without. Where channels are flipped, of numbers that are the same in all. */
+static void pixels_in_front_are_the_same_function(void **state) {
+    (void)state;
+    static const char *const files[] = {"resnet_17", "nhwc",   "conv_grey",
+                                        "half",      "double", "mobilenetv2_17_bn"};
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        for (int flips = 0; flips < 2; flips++) {
+            opened plain, front;
+            char path[PATH_MAX];
+            thaw_error err = {0};
+            snprintf(path, sizeof path, TEST_MODELS "%s.onnx", files[i]);
+            read_model(path, &plain);
+            assert_int_equal(write_with_layers(&plain, 1), THAW_OK);
+            thaw_model_free(&plain.model);
+            read_model(written, &plain);
+            thaw_onnx_front f = {.flips = flips};
+            for (int c = 0; c < 3; c++) {
+                f.scale[c] = scale[c] = (float)(c + 1) / 128;
+                f.shift[c] = shift[c] = (float)c - 2;
+            }
+            float *want = features_of(&plain);
+            if (thaw_onnx_write_front(&plain.model, &f, NULL, 0, 0, written, &err) != THAW_OK)
+                fail_msg("%s", err.text);
+            read_model(written, &front);
+            assert_true(front.model.integer_input && front.model.graph.input_nhwc);
+            assert_string_equal(front.model.graph.values[front.model.graph.input].name, "pixels");
+            for (int c = 0; c < 3; c++)
+                scale[c] = 1, shift[c] = 0;
+            float *got = features_of(&front);
+            double error = test_nmse((size_t)(IMAGES * plain.D), want, got);
+            bool same = error < 1e-10, grey = plain.model.channels == 1;
+            if (same != (!flips || grey)) fail_msg("%s, flips %d: NMSE %g", files[i], flips, error);
+            free(want);
+            free(got);
+            thaw_model_free(&plain.model);
+            thaw_model_free(&front.model);
+        }
+    }
+    /* As it is, it stays as it is. */
+    opened o, again;
+    read_model(TEST_MODELS "resnet_17.onnx", &o);
+    assert_int_equal(write_with_layers(&o, 1), THAW_OK);
+    thaw_model_free(&o.model);
+    read_model(written, &o);
+    assert_int_equal(thaw_onnx_write_front(&o.model, NULL, NULL, 0, 0, written, NULL), THAW_OK);
+    read_model(written, &again);
+    assert_null(trunk_problem(&o, &again));
+    thaw_model_free(&o.model);
+    thaw_model_free(&again.model);
+}
+
+/* What takes whole numbers gets them, or nothing. */
+static void whole_numbers_stay_whole(void **state) {
+    (void)state;
+    opened o, front;
+    thaw_error err = {0};
+    read_model(TEST_MODELS "uint8_nhwc.onnx", &o);
+    assert_int_equal(write_with_layers(&o, 1), THAW_OK);
+    thaw_model_free(&o.model);
+    read_model(written, &o);
+    assert_true(o.model.integer_input);
+    thaw_onnx_front half = {.scale = {0.5f, 0.5f, 0.5f}}, same = {.scale = {1, 1, 1}};
+    assert_int_equal(thaw_onnx_write_front(&o.model, &half, NULL, 0, 0, written, &err),
+                     THAW_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "takes whole numbers"));
+    assert_int_equal(thaw_onnx_write_front(&o.model, &same, NULL, 0, 0, written, &err), THAW_OK);
+    read_model(written, &front);
+    float *want = features_of(&o), *got = features_of(&front);
+    assert_memory_equal(want, got, (size_t)(IMAGES * o.D) * sizeof *want);
+    free(want);
+    free(got);
+    thaw_model_free(&o.model);
+    thaw_model_free(&front.model);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_file_says_of_itself_stays),
+        cmocka_unit_test(weights_get_a_file_where_one_is_too_small),
+        cmocka_unit_test(pixels_in_front_are_the_same_function),
+        cmocka_unit_test(whole_numbers_stay_whole),
         cmocka_unit_test(every_file_keeps_its_trunk_in_inference_form),
         cmocka_unit_test(names_are_all_different),
     };

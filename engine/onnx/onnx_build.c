@@ -1,9 +1,11 @@
 #include "onnx_build.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "file.h"
 #include "onnx_tensor.h"
+#include "onnx_write.h"
 
 enum { MAX_ATTRIBUTES = 4 };
 
@@ -170,6 +172,10 @@ void thaw_onnx_ends(thaw_onnx_builder *b, const char *input, int n_input_dims,
     b->graph.name = thaw_onnx_text(b, "thaw");
 }
 
+void thaw_onnx_input_type(thaw_onnx_builder *b, int type) {
+    if (!b->short_of_memory) b->graph.input[0]->type->tensor_type->elem_type = type;
+}
+
 void thaw_onnx_second_output(thaw_onnx_builder *b, const char *output, int n_dims,
                              const int64_t *dims) {
     if (b->short_of_memory) return;
@@ -189,15 +195,76 @@ void thaw_onnx_metadata(thaw_onnx_builder *b, Onnx__ModelProto *m, const char *k
     m->metadata_props[m->n_metadata_props++] = entry;
 }
 
+/* Tensors that are worth it lie at multiples of this. */
+enum { ALIGNED = 64, LEAST_OUTSIDE = 1024 };
+
+static Onnx__StringStringEntryProto *entry(thaw_onnx_builder *b, const char *key,
+                                           const char *value) {
+    Onnx__StringStringEntryProto *e = thaw_onnx_take(b, sizeof *e);
+    if (!e) return NULL;
+    onnx__string_string_entry_proto__init(e);
+    e->key = thaw_onnx_text(b, key);
+    e->value = thaw_onnx_text(b, value);
+    return e;
+}
+
+/* The tensor's values are n bytes at `offset` of the file called name. */
+static void put_outside(thaw_onnx_builder *b, Onnx__TensorProto *t, const char *name,
+                        size_t offset) {
+    char begin[32], length[32];
+    snprintf(begin, sizeof begin, "%zu", offset);
+    snprintf(length, sizeof length, "%zu", t->raw_data.len);
+    t->external_data = thaw_onnx_take(b, 3 * sizeof *t->external_data);
+    if (b->short_of_memory) return;
+    t->external_data[0] = entry(b, "location", name);
+    t->external_data[1] = entry(b, "offset", begin);
+    t->external_data[2] = entry(b, "length", length);
+    t->n_external_data = 3;
+    t->has_data_location = 1;
+    t->data_location = ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL;
+    t->has_raw_data = 0;
+    t->raw_data = (ProtobufCBinaryData){0};
+}
+
+/* Moves all but the small tensors into PATH.data. */
+static thaw_status save_outside(thaw_onnx_builder *b, const char *path, thaw_error *err) {
+    static const char zeros[ALIGNED];
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    char *name = thaw_arena_printf(&b->arena, "%s" THAW_ONNX_DATA, base);
+    char *data = thaw_arena_printf(&b->arena, "%s" THAW_ONNX_DATA, path);
+    if (!name || !data) return thaw_fail_memory(err, "to write %s", path);
+    thaw_new_file file = {0};
+    size_t offset = 0;
+    THAW_TRY(thaw_file_begin(&file, data, err));
+    for (size_t i = 0; i < b->graph.n_initializer; i++) {
+        Onnx__TensorProto *t = b->graph.initializer[i];
+        size_t n = t->raw_data.len, fill = (ALIGNED - n % ALIGNED) % ALIGNED;
+        if (n < LEAST_OUTSIDE) continue;
+        /* What fails here is told by the end. */
+        fwrite(t->raw_data.data, 1, n, file.stream);
+        fwrite(zeros, 1, fill, file.stream);
+        put_outside(b, t, name, offset);
+        offset += n + fill;
+    }
+    return thaw_file_finish(&file, err);
+}
+
 thaw_status thaw_onnx_save(thaw_onnx_builder *b, Onnx__ModelProto *m, const char *path,
                            thaw_error *err) {
+    size_t most = b->most_bytes ? b->most_bytes : INT32_MAX;
     m->producer_name = "thaw";
     m->producer_version = THAW_VERSION;
     m->graph = &b->graph;
     size_t n = b->short_of_memory ? 0 : onnx__model_proto__get_packed_size(m);
+    if (n >= most) {
+        THAW_TRY(save_outside(b, path, err));
+        n = b->short_of_memory ? 0 : onnx__model_proto__get_packed_size(m);
+    }
     if (n >= INT32_MAX)
         return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                         "%s would have %zu MB; one ONNX file holds at most 2 GB", path, n >> 20);
+                         "%s would have %zu MB without its weights; one ONNX file holds at most "
+                         "2 GB",
+                         path, n >> 20);
     uint8_t *bytes = thaw_onnx_take(b, n + 1);
     if (b->short_of_memory) return thaw_fail_memory(err, "to write %s", path);
     onnx__model_proto__pack(m, bytes);

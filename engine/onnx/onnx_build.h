@@ -13,6 +13,8 @@ typedef struct thaw_onnx_builder {
     thaw_arena arena;
     Onnx__GraphProto graph; /* Its arrays are as long as start made them. */
     bool short_of_memory;   /* Something is missing: from here on nothing is added. */
+    size_t
+        most_bytes; /* What one file may have before weights get another; 0: the 2 GB of protobuf. */
 } thaw_onnx_builder;
 
 /* Makes room for at most so many nodes and tensors, which the caller counts; all zero before. Free
@@ -51,6 +53,9 @@ void thaw_onnx_ends(thaw_onnx_builder *b, const char *input, int n_input_dims,
                     const int64_t *input_dims, const char *output, int n_output_dims,
                     const int64_t *output_dims);
 
+/* After that: the input's elements are of this type (ONNX's), in place of float. */
+void thaw_onnx_input_type(thaw_onnx_builder *b, int type);
+
 /* After that, and once at most: a second output. */
 void thaw_onnx_second_output(thaw_onnx_builder *b, const char *output, int n_dims,
                              const int64_t *dims);
@@ -59,8 +64,9 @@ void thaw_onnx_second_output(thaw_onnx_builder *b, const char *output, int n_dim
 void thaw_onnx_metadata(thaw_onnx_builder *b, Onnx__ModelProto *m, const char *key,
                         const char *value);
 
-/* Writes the graph as a file of this program; m: initialised, with opset, version and metadata.
- * The file appears by rename. ERR_UNSUPPORTED: more than 2 GB; ERR_NOMEM; ERR_IO. */
+/* Writes the graph as a file of this program; m: initialised, with opset, version and metadata. Where one file
+ * would have more than most_bytes, weights go into one beside it. Both appear by rename, that of the weights
+ * first. ERR_UNSUPPORTED: more than 2 GB even so; ERR_NOMEM; ERR_IO. */
 thaw_status thaw_onnx_save(thaw_onnx_builder *b, Onnx__ModelProto *m, const char *path,
                            thaw_error *err);
 

@@ -4,12 +4,15 @@
 
 #include "onnx_build.h"
 #include "onnx_names.h"
+#include "onnx_tensor.h"
 
 /* What comes from the model is only pointed to. */
 typedef struct writer {
     thaw_onnx_builder file;
     const thaw_model *model;
-    thaw__names names; /* Of all tensors and nodes, the model's and those made here. */
+    thaw__names names;  /* Of all tensors and nodes, the model's and those made here. */
+    int input_type;     /* The type of the input's elements in the model's file. */
+    const char *floats; /* The input as floats: itself, or what a Cast makes of it. */
 } writer;
 
 /* A name that no tensor or node has; base must live as long as the writer. */
@@ -129,6 +132,18 @@ static bool is_left_out(const Onnx__AttributeProto *attribute) {
     return strcmp(name, "training_mode") == 0 || strcmp(name, "allowzero") == 0;
 }
 
+/* Whoever reads the input reads it as floats. */
+static void read_floats(writer *w, Onnx__NodeProto *node) {
+    const char *input = w->model->graph.values[w->model->graph.input].name;
+    if (w->input_type == THAW_ONNX_FLOAT) return;
+    for (size_t i = 0; i < node->n_input; i++)
+        if (strcmp(node->input[i], input) == 0) {
+            char **in = own_inputs(w, node);
+            if (!in) return;
+            in[i] = (char *)w->floats;
+        }
+}
+
 /* In the form for inference. */
 static void copy_node(writer *w, int index) {
     const Onnx__NodeProto *old = w->model->proto->graph->node[index];
@@ -149,6 +164,7 @@ static void copy_node(writer *w, int index) {
         expand_anew(w, index, node);
     if (strcmp(type, "Resize") == 0 && find_batch(&w->model->graph, read, 3) == 0)
         resize_anew(w, index, node);
+    read_floats(w, node);
     w->file.graph.node[w->file.graph.n_node++] = node;
 }
 
@@ -186,13 +202,35 @@ static void keep_names(writer *w, const uint8_t *marks) {
     }
 }
 
+static int input_type_of(const thaw_model *model) {
+    const Onnx__GraphProto *g = model->proto->graph;
+    const char *name = model->graph.values[model->graph.input].name;
+    for (size_t i = 0; i < g->n_input; i++)
+        if (g->input[i]->name && strcmp(g->input[i]->name, name) == 0)
+            return g->input[i]->type->tensor_type->elem_type;
+    return THAW_ONNX_FLOAT;
+}
+
+/* Whoever calls the file gives it what it gave the model. */
+static void take_input(writer *w) {
+    const char *input = w->model->graph.values[w->model->graph.input].name;
+    w->input_type = input_type_of(w->model);
+    w->floats = input;
+    if (w->input_type == THAW_ONNX_FLOAT) return;
+    w->floats = fresh(w, "thaw_float");
+    thaw_onnx_int(
+        &w->file,
+        thaw_onnx_node(&w->file, "Cast", w->floats, (const char *[]){input, NULL}, w->floats), "to",
+        THAW_ONNX_FLOAT);
+}
+
 /* Room for the nodes, tensors and names of both networks. */
 static void start(writer *w, int highest, size_t n_layers) {
     const thaw_graph *g = &w->model->graph;
     size_t nodes = (size_t)g->n_nodes, values = (size_t)g->n_values;
     for (int i = 0; i < g->n_nodes; i++) /* See resize_anew: nodes, and sizes. */
         if (strcmp(g->nodes[i].type, "Resize") == 0) nodes += 3, values += 3;
-    size_t head_nodes = 4 + 2 * n_layers, head_tensors = 2 * n_layers;
+    size_t head_nodes = 5 + 2 * n_layers, head_tensors = 2 * n_layers;
     thaw_onnx_start(&w->file, nodes + head_nodes, values + nodes + head_tensors);
     uint8_t *marks = thaw_onnx_take(&w->file, nodes + 1), *used = thaw_onnx_take(&w->file, values);
     size_t names = values + 2 * nodes + head_nodes + head_tensors;
@@ -200,6 +238,7 @@ static void start(writer *w, int highest, size_t n_layers) {
     if (w->file.short_of_memory) return;
     thaw_graph_mark_below(g, highest, marks);
     keep_names(w, marks);
+    take_input(w);
     copy_marked(w, marks, used);
 }
 
@@ -208,7 +247,8 @@ static void start(writer *w, int highest, size_t n_layers) {
 /* Returns the name of the output. */
 static const char *add_head(writer *w, const thaw_cut *cut, const thaw_new_head *head) {
     const thaw_value *at = &w->model->graph.values[cut->shape];
-    const char *x = at->name;
+    bool pixels = cut->shape == w->model->graph.input;
+    const char *x = pixels ? w->floats : at->name;
     if (head->pooled && at->nhwc) {
         const char *y = fresh(w, "thaw_nchw");
         Onnx__NodeProto *transpose =
@@ -264,6 +304,7 @@ static void add_ends(writer *w, const char *scores, int64_t K) {
     const thaw_graph *g = &w->model->graph;
     const thaw_value *input = &g->values[g->input];
     thaw_onnx_ends(&w->file, input->name, 4, input->dims, scores, 2, (int64_t[]){0, K});
+    thaw_onnx_input_type(&w->file, w->input_type);
 }
 
 static void add_old_output(writer *w) {
@@ -271,28 +312,46 @@ static void add_old_output(writer *w) {
     thaw_onnx_second_output(&w->file, old->name, old->rank, old->dims);
 }
 
-static void add_metadata(writer *w, Onnx__ModelProto *m, const thaw_new_head *head) {
+/* What the model says of itself, and metadata over it. */
+static void add_metadata(writer *w, Onnx__ModelProto *m, const thaw_metadata *metadata,
+                         int n_metadata) {
     const Onnx__ModelProto *old = w->model->proto;
-    size_t most = old->n_metadata_props + (size_t)head->n_metadata;
+    size_t most = old->n_metadata_props + (size_t)n_metadata;
+    m->domain = old->domain;
+    m->doc_string = old->doc_string;
+    m->has_model_version = old->has_model_version;
+    m->model_version = old->model_version;
+    if (old->graph->name && old->graph->name[0]) w->file.graph.name = old->graph->name;
+    w->file.graph.doc_string = old->graph->doc_string;
     m->metadata_props = thaw_onnx_take(&w->file, most * sizeof *m->metadata_props);
     if (w->file.short_of_memory) return;
     for (size_t i = 0; i < old->n_metadata_props; i++) {
         bool replaced = false;
-        for (int k = 0; k < head->n_metadata && old->metadata_props[i]->key; k++)
-            replaced |= strcmp(old->metadata_props[i]->key, head->metadata[k].key) == 0;
+        for (int k = 0; k < n_metadata && old->metadata_props[i]->key; k++)
+            replaced |= strcmp(old->metadata_props[i]->key, metadata[k].key) == 0;
         if (!replaced) m->metadata_props[m->n_metadata_props++] = old->metadata_props[i];
     }
-    for (int k = 0; k < head->n_metadata; k++)
-        thaw_onnx_metadata(&w->file, m, head->metadata[k].key, head->metadata[k].value);
+    for (int k = 0; k < n_metadata; k++)
+        thaw_onnx_metadata(&w->file, m, metadata[k].key, metadata[k].value);
 }
 
 /* ---- the file ------------------------------------------------------------------------------ */
 
-static thaw_status write_with(writer *w, const thaw_cut *cut, const thaw_new_head *head,
-                              const char *path, thaw_error *err) {
+/* With the model's opset, which has all that is added. */
+static thaw_status save(writer *w, Onnx__ModelProto *m, const char *path, thaw_error *err) {
     enum { OLDEST_IR = 4 }; /* From 4 on, initializers need not be inputs as well. */
     const Onnx__ModelProto *old = w->model->proto;
+    m->has_ir_version = 1;
+    m->ir_version = old->ir_version < OLDEST_IR ? OLDEST_IR : old->ir_version;
+    m->n_opset_import = old->n_opset_import;
+    m->opset_import = old->opset_import;
+    return thaw_onnx_save(&w->file, m, path, err);
+}
+
+static thaw_status write_with(writer *w, const thaw_cut *cut, const thaw_new_head *head,
+                              const char *path, thaw_error *err) {
     size_t n_layers = (size_t)head->n_layers;
+    w->file.most_bytes = head->most_bytes;
     start(w, head->keep_old ? w->model->graph.output : cut->shape, n_layers);
     Onnx__ModelProto m;
     onnx__model_proto__init(&m);
@@ -300,19 +359,149 @@ static thaw_status write_with(writer *w, const thaw_cut *cut, const thaw_new_hea
         const char *scores = add_head(w, cut, head);
         add_ends(w, scores, head->layers[n_layers - 1].K);
         if (head->keep_old) add_old_output(w);
-        add_metadata(w, &m, head);
+        add_metadata(w, &m, head->metadata, head->n_metadata);
     }
-    m.has_ir_version = 1;
-    m.ir_version = old->ir_version < OLDEST_IR ? OLDEST_IR : old->ir_version;
-    m.n_opset_import = old->n_opset_import;
-    m.opset_import = old->opset_import;
-    return thaw_onnx_save(&w->file, &m, path, err);
+    return save(w, &m, path, err);
 }
 
 thaw_status thaw_onnx_write(const thaw_model *model, const thaw_cut *cut, const thaw_new_head *head,
                             const char *path, thaw_error *err) {
     writer w = {.model = model};
     thaw_status status = write_with(&w, cut, head, path, err);
+    thaw_arena_free(&w.file.arena);
+    return status;
+}
+
+/* ---- pixels in front ------------------------------------------------------------------------ */
+
+/* A node with one input more than x, and the name of what it makes. */
+static const char *follow(writer *w, const char *type, const char *x, const char *second,
+                          const char *last, Onnx__NodeProto **node) {
+    char *base = thaw_arena_printf(&w->file.arena, "thaw_pixels_%s", type);
+    const char *y = fresh(w, base ? base : "thaw_pixels");
+    *node = thaw_onnx_node(&w->file, type, y, (const char *[]){x, second, NULL}, last ? last : y);
+    return last ? last : y;
+}
+
+/* One number a channel, as broadcasting wants it. */
+static const char *channels(writer *w, const char *name, const float *values, int64_t C) {
+    const char *unique = fresh(w, name);
+    bool nhwc = w->model->graph.input_nhwc;
+    thaw_onnx_tensor(&w->file, unique, 3, nhwc ? (int64_t[]){1, 1, C} : (int64_t[]){C, 1, 1},
+                     values);
+    return unique;
+}
+
+/* x with dimensions in another order. */
+static const char *transpose(writer *w, const char *x, const int64_t perm[4]) {
+    Onnx__NodeProto *node;
+    const char *y = follow(w, "Transpose", x, NULL, NULL, &node);
+    thaw_onnx_ints(&w->file, node, "perm", 4, perm);
+    return y;
+}
+
+/* N,C,H,W with the channels in reverse: a convolution, which adds zeros, because nothing else that does so
+ * is the same in all opsets and read by Thaw. */
+static const char *flip(writer *w, const char *x) {
+    static const float swap[9] = {0, 0, 1, 0, 1, 0, 1, 0, 0};
+    Onnx__NodeProto *node;
+    const char *weights = fresh(w, "thaw_pixels_order");
+    thaw_onnx_tensor(&w->file, weights, 4, (int64_t[]){3, 3, 1, 1}, swap);
+    return follow(w, "Conv", x, weights, NULL, &node);
+}
+
+/* Cast, Transpose, Conv, Mul, Add, as far as they change anything; the last makes the model's input. */
+static void add_front(writer *w, const thaw_onnx_front *front, const char *pixels, bool changes) {
+    static const int64_t to_nchw[4] = {0, 3, 1, 2}, to_nhwc[4] = {0, 2, 3, 1};
+    const thaw_graph *g = &w->model->graph;
+    int64_t C = w->model->channels;
+    const char *x = pixels, *input = g->values[g->input].name;
+    bool flips = front->flips && C == 3;
+    bool floats = changes || flips || w->input_type != THAW_ONNX_UINT8;
+    Onnx__NodeProto *node;
+    if (floats) {
+        x = follow(w, "Cast", x, NULL, NULL, &node);
+        thaw_onnx_int(&w->file, node, "to", THAW_ONNX_FLOAT);
+    }
+    if (!g->input_nhwc || flips) x = transpose(w, x, to_nchw);
+    if (flips) x = flip(w, x);
+    if (g->input_nhwc && flips) x = transpose(w, x, to_nhwc);
+    if (changes) {
+        x = follow(w, "Mul", x, channels(w, "thaw_pixels_scale", front->scale, C), NULL, &node);
+        x = follow(w, "Add", x, channels(w, "thaw_pixels_shift", front->shift, C), NULL, &node);
+    }
+    bool casts = floats && w->input_type != THAW_ONNX_FLOAT;
+    follow(w, casts ? "Cast" : "Identity", x, NULL, input, &node);
+    if (casts) thaw_onnx_int(&w->file, node, "to", w->input_type);
+}
+
+static bool changes_numbers(const thaw_model *model, const thaw_onnx_front *front) {
+    for (int64_t c = 0; c < model->channels; c++)
+        if (front->scale[c] != 1 || front->shift[c] != 0) return true;
+    return false;
+}
+
+/* All nodes and weights as they are: initializers are a graph's first values. */
+static void copy_all(writer *w) {
+    const Onnx__GraphProto *g = w->model->proto->graph;
+    for (size_t i = 0; i < g->n_initializer; i++)
+        add_constant(w, &w->model->graph.values[i]);
+    for (size_t i = 0; i < g->n_node; i++)
+        w->file.graph.node[w->file.graph.n_node++] = g->node[i];
+}
+
+/* pixels: the input's name; NULL: it is the model's. */
+static void add_front_ends(writer *w, const char *pixels) {
+    const thaw_model *m = w->model;
+    const thaw_value *scores = &m->graph.values[m->outputs[0]],
+                     *own = &m->graph.values[m->graph.input];
+    int64_t dims[4] = {0, m->height, m->width, m->channels};
+    thaw_onnx_ends(&w->file, pixels ? pixels : own->name, 4, pixels ? dims : own->dims,
+                   scores->name, scores->rank, scores->dims);
+    thaw_onnx_input_type(&w->file, pixels ? THAW_ONNX_UINT8 : w->input_type);
+    if (m->n_outputs < 2) return;
+    const thaw_value *old = &m->graph.values[m->outputs[1]];
+    thaw_onnx_second_output(&w->file, old->name, old->rank, old->dims);
+}
+
+static thaw_status write_front(writer *w, const thaw_onnx_front *front,
+                               const thaw_metadata *metadata, int n_metadata, const char *path,
+                               thaw_error *err) {
+    enum { NODES = 7, TENSORS = 3 };
+    const thaw_graph *g = &w->model->graph;
+    bool changes = front && changes_numbers(w->model, front);
+    w->input_type = input_type_of(w->model);
+    /* It takes such pixels already. */
+    if (front && !changes && !front->flips && g->input_nhwc && w->input_type == THAW_ONNX_UINT8)
+        front = NULL;
+    if (changes && thaw__onnx_is_integer(w->input_type))
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                         "%s takes whole numbers, and its preprocessing makes others of pixels",
+                         w->model->path);
+    size_t nodes = (size_t)g->n_nodes + NODES, values = (size_t)g->n_values + TENSORS;
+    uint8_t *marks = thaw_onnx_take(&w->file, nodes);
+    thaw_onnx_start(&w->file, nodes, values);
+    if (!thaw__names_init(&w->names, 2 * (nodes + values), &w->file.arena))
+        w->file.short_of_memory = true;
+    Onnx__ModelProto m;
+    onnx__model_proto__init(&m);
+    if (!w->file.short_of_memory) {
+        memset(marks, 1, (size_t)g->n_nodes);
+        keep_names(w, marks);
+        const char *pixels = front ? fresh(w, "pixels") : NULL;
+        if (front) add_front(w, front, pixels, changes);
+        copy_all(w);
+        add_front_ends(w, pixels);
+        add_metadata(w, &m, metadata, n_metadata);
+    }
+    return save(w, &m, path, err);
+}
+
+thaw_status thaw_onnx_write_front(const thaw_model *model, const thaw_onnx_front *front,
+                                  const thaw_metadata *metadata, int n_metadata, size_t most_bytes,
+                                  const char *path, thaw_error *err) {
+    writer w = {.model = model, .file = {.most_bytes = most_bytes}};
+    thaw_status status = write_front(&w, front, metadata, n_metadata, path, err);
     thaw_arena_free(&w.file.arena);
     return status;
 }

@@ -1,13 +1,17 @@
-/* thaw export RUN --safetensors FILE: the trained weights, for PyTorch and its like.
+/* thaw export RUN --onnx FILE: the network, with its preprocessing in front if that is asked for.
+ * thaw export RUN --safetensors FILE: the trained weights, for PyTorch and its like.
  * thaw export RUN --tar FILE: what serves the run, packed. */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "file.h"
 #include "json.h"
 #include "model/archive.h"
+#include "model/export_onnx.h"
+#include "model/model_file.h"
 #include "model/novelty_file.h"
 #include "model/safetensors.h"
 #include "utf8.h"
@@ -49,6 +53,16 @@ static thaw_status export_weights(const char *run, const char *to, thaw_model *m
     return THAW_OK;
 }
 
+static thaw_status export_network(const char *run, const char *to, bool preprocess,
+                                  thaw_error *err) {
+    THAW_TRY(thaw_export_onnx(run, to, preprocess, 0, err));
+    thaw_utf8_put(stdout, to, 0);
+    printf(preprocess ? ": takes decoded pixels, u8 [N, H, W, 3] in the order R, G, B, of the "
+                        "network's size\n"
+                      : ": the run's model.onnx\n");
+    return THAW_OK;
+}
+
 /* Whether the run says `unknown`, for which it has one file more. */
 static thaw_status find_rejects(const char *run, bool *rejects, thaw_error *err) {
     thaw_arena arena = {0};
@@ -63,14 +77,19 @@ static thaw_status find_rejects(const char *run, bool *rejects, thaw_error *err)
 }
 
 /* What an endpoint unpacks must lie at the archive's root. */
-static thaw_status export_bundle(const char *run, const char *to, thaw_error *err) {
-    const char *names[] = {"model.onnx", "bundle.json", "golden", NULL, NULL};
+static thaw_status export_bundle(const char *run, const char *to, thaw_arena *arena,
+                                 thaw_error *err) {
+    const char *names[] = {"model.onnx", "bundle.json", "golden", NULL, NULL, NULL};
+    const char *data = thaw_file_join(arena, run, THAW_MODEL_DATA);
     bool rejects;
+    if (!data) return thaw_fail_memory(err, "for the model's name");
     if (!thaw_archive_is(to) || strcasecmp(to + strlen(to) - 2, "gz") != 0)
         return thaw_fail(err, THAW_ERR_USAGE, "export.tar = %.600s: expected the name of a .tar.gz",
                          to);
     THAW_TRY(find_rejects(run, &rejects, err));
-    if (rejects) names[3] = THAW_NOVELTY_FILE;
+    int n = 3;
+    if (rejects) names[n++] = THAW_NOVELTY_FILE;
+    if (access(data, F_OK) == 0) names[n] = THAW_MODEL_DATA;
     THAW_TRY(thaw_archive_pack(run, names, to, err));
     thaw_utf8_put(stdout, to, 0);
     printf(": the run's model.onnx, bundle.json and golden pictures%s\n",
@@ -80,15 +99,16 @@ static thaw_status export_bundle(const char *run, const char *to, thaw_error *er
 
 thaw_status thaw_cmd_export(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
     const char *run = cli->args[0], *weights = options->export_to.safetensors;
-    const char *tar = options->export_to.tar;
+    const char *tar = options->export_to.tar, *onnx = options->export_to.onnx;
     thaw_model model = {0};
     thaw_arena arena = {0};
-    if (!*weights && !*tar)
+    if (!*weights && !*tar && !*onnx)
         return thaw_fail(err, THAW_ERR_USAGE,
-                         "export needs --safetensors FILE or --tar FILE.tar.gz");
+                         "export needs --onnx FILE, --safetensors FILE or --tar FILE.tar.gz");
     thaw_status status = THAW_OK;
-    if (*weights) status = export_weights(run, weights, &model, &arena, err);
-    if (status == THAW_OK && *tar) status = export_bundle(run, tar, err);
+    if (*onnx) status = export_network(run, onnx, options->export_to.preprocess, err);
+    if (status == THAW_OK && *weights) status = export_weights(run, weights, &model, &arena, err);
+    if (status == THAW_OK && *tar) status = export_bundle(run, tar, &arena, err);
     thaw_model_free(&model);
     thaw_arena_free(&arena);
     return status;

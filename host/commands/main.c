@@ -41,7 +41,9 @@ static const thaw_command commands[] = {
     {"new", "", "Write a known network with random weights: --arch NAME --classes N -o FILE.onnx.",
      THAW_FOR_NEW, 0, 0, false, thaw_cmd_new},
     {"export", "RUN",
-     "The weights that a run has trained, --safetensors FILE, or all that serves it, --tar FILE.",
+     "What others take of a run: the network, --onnx FILE, the weights that were trained, "
+     "--safetensors "
+     "FILE, or all that serves it, --tar FILE.",
      THAW_FOR_EXPORT, 1, 1, false, thaw_cmd_export},
     {"bench freeze", "[TRAIN.ini]",
      "How deep to freeze: trains the same at each depth, and compares what comes out.",

@@ -255,16 +255,6 @@ static void put_provenance(thaw_json *json, json_t *into, const thaw_network *ne
     thaw_json_text(json, into, "thaw", THAW_VERSION);
 }
 
-/* As one line, to be freed. */
-static thaw_status preprocess_line(const thaw_bundle_spec *spec, char **line, thaw_error *err) {
-    thaw_json json = thaw_json_begin();
-    thaw_preprocess_json(&json, json.root, &spec->network->preprocess);
-    thaw_status status =
-        thaw_json_print(&json, THAW_JSON_LINE, ALL_DIGITS, "the bundle", line, err);
-    thaw_json_free(&json);
-    return status;
-}
-
 static thaw_status labels_line(const thaw_bundle_spec *spec, char **line, thaw_error *err) {
     thaw_json json = {.root = json_array()};
     json.failed = !json.root;
@@ -277,7 +267,7 @@ static thaw_status labels_line(const thaw_bundle_spec *spec, char **line, thaw_e
 
 static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, thaw_error *err) {
     char *preprocess = NULL, *labels = NULL;
-    thaw_status status = preprocess_line(spec, &preprocess, err);
+    thaw_status status = thaw_preprocess_line(&spec->network->preprocess, &preprocess, err);
     if (status == THAW_OK) status = labels_line(spec, &labels, err);
     thaw_metadata metadata[] = {{"thaw.preprocess", preprocess}, {"thaw.labels", labels}};
     thaw_new_head head = {.pooled = spec->network->head_pooled,
@@ -285,7 +275,8 @@ static thaw_status write_model(const thaw_bundle_spec *spec, const char *path, t
                           .n_layers = spec->n_layers,
                           .metadata = metadata,
                           .n_metadata = 2,
-                          .keep_old = spec->old->output != NULL};
+                          .keep_old = spec->old->output != NULL,
+                          .most_bytes = spec->most_bytes};
     if (status == THAW_OK)
         status = thaw_onnx_write(&spec->network->model, spec->network->head_cut, &head, path, err);
     free(preprocess);

@@ -1,6 +1,7 @@
 /* The bundle: the folder that training writes and serving reads.
  *
  *   model.onnx    the whole network with its new head, softmax or sigmoid included, and the old one if that is kept
+ *                 (its weights in model.onnx.data, where they do not fit into one file)
  *   bundle.json   preprocessing, labels, which of the two scores are, provenance, options, metrics, golden pictures' scores
  *   golden/       three pictures of the dataset, as they were; their scores are checked on loading
  *   known.bin     where it says `unknown`: what that is told by, see novelty_file.h
@@ -67,6 +68,7 @@ typedef struct thaw_bundle_spec {
     json_t *metrics;                 /* Borrowed. */
     const char *golden[THAW_GOLDEN]; /* Paths of pictures; NULL: fewer. */
     thaw_backend *backend;
+    size_t most_bytes; /* What model.onnx may have before its weights get a file; 0: 2 GB. */
 } thaw_bundle_spec;
 
 /* Writes model.onnx, bundle.json, golden/ and known.bin into an existing folder that is not yet in use. */

@@ -17,14 +17,24 @@ static const char name[] = "model.onnx";
 
 /* ---- the file is the bundle's --------------------------------------------------------------- */
 
-thaw_status thaw_model_hash(const char *path, char text[THAW_HASH_TEXT], thaw_error *err) {
+static thaw_status hash_file(const char *path, thaw_hash *hash, thaw_error *err) {
     thaw_arena arena = {0};
     char *bytes;
     size_t n;
     thaw_status status = thaw_file_read(path, SIZE_MAX, &arena, &bytes, &n, err);
-    if (status == THAW_OK) thaw_hash_text(thaw_hash_bytes((thaw_hash){0}, bytes, n), text);
+    if (status == THAW_OK) *hash = thaw_hash_bytes(*hash, bytes, n);
     thaw_arena_free(&arena);
     return status;
+}
+
+thaw_status thaw_model_hash(const char *path, char text[THAW_HASH_TEXT], thaw_error *err) {
+    char data[PATH_MAX];
+    thaw_hash hash = {0};
+    int n = snprintf(data, sizeof data, "%s" THAW_ONNX_DATA, path);
+    THAW_TRY(hash_file(path, &hash, err));
+    if (n < (int)sizeof data && access(data, F_OK) == 0) THAW_TRY(hash_file(data, &hash, err));
+    thaw_hash_text(hash, text);
+    return THAW_OK;
 }
 
 thaw_status thaw_model_check_hash(const char *path, const json_t *bundle, thaw_error *err) {

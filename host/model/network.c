@@ -127,9 +127,7 @@ static thaw_status take_notes(thaw_network *network, const thaw_options *options
             &m->arena, "%s says %d x %d, and the network takes %lld x %lld: that counts",
             beside->file, beside->width, beside->height, (long long)m->width, (long long)m->height);
     if (m->integer_input)
-        *note++ =
-            "the model takes pixels as whole numbers; the bundle's model.onnx will take them "
-            "as floats";
+        *note++ = "the model takes pixels as whole numbers, and so will the bundle's model.onnx";
     network->n_notes = (int)(note - network->notes);
     bool short_of_memory = !network->head;
     for (int i = 0; i < network->n_notes; i++)

@@ -271,6 +271,16 @@ void thaw_preprocess_json(thaw_json *json, json_t *into, const thaw_preprocess *
     put_channels(json, into, "std", p->std);
 }
 
+thaw_status thaw_preprocess_line(const thaw_preprocess *p, char **line, thaw_error *err) {
+    enum { ALL_DIGITS = 17 };
+    thaw_json json = thaw_json_begin();
+    thaw_preprocess_json(&json, json.root, p);
+    thaw_status status =
+        thaw_json_print(&json, THAW_JSON_LINE, ALL_DIGITS, "the bundle", line, err);
+    thaw_json_free(&json);
+    return status;
+}
+
 thaw_status thaw_preprocess_parse(const json_t *json, const char *where, thaw_preprocess *p,
                                   thaw_error *err) {
     thaw_geometry *g = &p->geometry;

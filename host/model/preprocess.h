@@ -55,6 +55,8 @@ void thaw_preprocess_affine(const thaw_preprocess *preprocess, float scale[3], f
 /* To and from JSON: "width", "height", "fit", "shorter", "filter", "channels", "order",
  * "background", "scale", "mean", "std" of an object. where is named in errors (ERR_FORMAT). */
 void thaw_preprocess_json(thaw_json *json, json_t *into, const thaw_preprocess *preprocess);
+thaw_status thaw_preprocess_line(const thaw_preprocess *preprocess, char **line,
+                                 thaw_error *err); /* As one line, to be freed. */
 thaw_status thaw_preprocess_parse(const json_t *json, const char *where,
                                   thaw_preprocess *preprocess, thaw_error *err);
 

@@ -240,7 +240,8 @@ typedef struct thaw_options {
         const char *list, *csv;
     } predict;
     struct {
-        const char *safetensors, *tar;
+        const char *onnx, *safetensors, *tar;
+        bool preprocess;
     } export_to;
     struct {
         const char *cuts;

@@ -414,6 +414,13 @@ const thaw__option thaw__options_table[] = {
     {.key = "new.output", .used_by = NEW, PATH(new_network.output), .fallback = "", .aliases = "o",
      .help = "The file that new writes."},
 
+    {.key = "export.onnx", .used_by = EXPORT, PATH(export_to.onnx), .fallback = "", .aliases = "onnx",
+     .help = "The file that export writes: the network as ONNX Runtime loads it."},
+    {.key = "export.preprocess", .used_by = TRAIN | EXPORT, SWITCH(export_to.preprocess),
+     .fallback = "false",
+     .help = "Puts the preprocessing into the ONNX file that export writes: it takes decoded pixels, u8 "
+             "[N, H, W, C] in the order R, G, B, of the network's size, and answers as predict does. A "
+             "training writes such a file beside model.onnx, pixels.onnx."},
     {.key = "export.safetensors", .used_by = EXPORT, PATH(export_to.safetensors), .fallback = "",
      .aliases = "safetensors",
      .help = "The file that export writes: the tensors above the cut and the head's, for PyTorch."},

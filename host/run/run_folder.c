@@ -13,6 +13,8 @@
 
 #include "file.h"
 #include "model/bundle.h"
+#include "model/export_onnx.h"
+#include "model/model_file.h"
 #include "model/novelty_file.h"
 
 static thaw_status no_memory(thaw_error *err) {
@@ -37,10 +39,11 @@ static bool is_file(const char *name, const char *file) {
 /* Whether Thaw writes such an entry into a run's folder. */
 static bool is_of_a_run(const char *name) {
     static const char *const names[] = {
-        "model.onnx",        "bundle.json",    "golden",          "metrics.json", "epochs.jsonl",
-        "head_epochs.jsonl", "report.html",    "predictions.csv", "rejected.csv", "train.ini",
-        "neighbours.csv",    "suspects.csv",   "map.csv",         "sweep.json",   "sweep.csv",
-        "best.ini",          THAW_NOVELTY_FILE};
+        "model.onnx",      "bundle.json",       "golden",         "metrics.json",
+        "epochs.jsonl",    "head_epochs.jsonl", "report.html",    "predictions.csv",
+        "rejected.csv",    "train.ini",         "neighbours.csv", "suspects.csv",
+        "map.csv",         "sweep.json",        "sweep.csv",      "best.ini",
+        THAW_NOVELTY_FILE, THAW_MODEL_DATA,     THAW_PIXELS_FILE, THAW_PIXELS_FILE THAW_ONNX_DATA};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (is_file(name, names[i])) return true;
     return is_dot(name);

@@ -10,6 +10,7 @@
 #include "insight.h"
 #include "metric_lines.h"
 #include "model/bundle.h"
+#include "model/export_onnx.h"
 #include "predictions.h"
 #include "report/sheet.h"
 #include "run_folder.h"
@@ -524,6 +525,11 @@ static thaw_status write_bundle(run *r, thaw_json *json, thaw_error *err) {
     THAW_TRY(pick_golden(r, spec.golden, err));
     if (spec.n_labels <= MANY) thaw_results_classes_json(json, json->root, &r->measured);
     THAW_TRY(thaw_bundle_write(&spec, r->folder.partial, err));
+    if (r->options->export_to.preprocess) {
+        char *path = in_folder(r, THAW_PIXELS_FILE);
+        if (!path) return no_memory(err);
+        THAW_TRY(thaw_export_onnx(r->folder.partial, path, true, 0, err));
+    }
     if (spec.n_labels > MANY) thaw_results_classes_json(json, json->root, &r->measured);
     return THAW_OK;
 }

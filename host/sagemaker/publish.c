@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "file.h"
+#include "model/model_file.h"
 #include "model/novelty_file.h"
 
 static thaw_status fail_move(const char *from, const char *to, int code, thaw_error *err) {
@@ -85,6 +86,7 @@ static thaw_status remove_file(const char *folder, const char *name, const char 
 
 thaw_status thaw_publish(const char *run, const char *model, const char *data, thaw_error *err) {
     char golden[PATH_MAX], new_golden[PATH_MAX], bundle[PATH_MAX], known[PATH_MAX];
+    char weights[PATH_MAX];
     snprintf(golden, sizeof golden, "%.2000s/golden", model);
     snprintf(new_golden, sizeof new_golden, "%.2000s/golden", run);
     snprintf(bundle, sizeof bundle, "%.2000s/bundle.json", model);
@@ -96,6 +98,8 @@ thaw_status thaw_publish(const char *run, const char *model, const char *data, t
     THAW_TRY(each_file(golden, NULL, remove_file, err));
     THAW_TRY(each_file(new_golden, golden, thaw_publish_file, err));
     rmdir(new_golden);
+    snprintf(weights, sizeof weights, "%.2000s/" THAW_MODEL_DATA, run);
+    if (access(weights, F_OK) == 0) THAW_TRY(thaw_publish_file(run, THAW_MODEL_DATA, model, err));
     THAW_TRY(thaw_publish_file(run, "model.onnx", model, err));
     THAW_TRY(thaw_publish_file(run, THAW_NOVELTY_FILE, model, err));
     THAW_TRY(thaw_publish_file(run, "bundle.json", model, err));

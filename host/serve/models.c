@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "file.h"
 #include "machine.h"
+#include "model/model_file.h"
 #include "model/novelty_file.h"
 #include "run/device.h"
 
@@ -170,10 +171,12 @@ static void free_model(thaw_models *m, model *one) {
 static thaw_status check_memory(const char *folder, thaw_error *err) {
     enum { COPIES = 5, ACTIVATIONS = 64 << 20 };
     thaw_arena arena = {0};
-    struct stat info = {0};
+    struct stat info = {0}, weights = {0};
     const char *path = thaw_file_join(&arena, folder, "model.onnx");
+    const char *data = thaw_file_join(&arena, folder, THAW_MODEL_DATA);
     if (path) stat(path, &info);
-    double size = (double)info.st_size;
+    if (data) stat(data, &weights);
+    double size = (double)info.st_size + (double)weights.st_size;
     path = thaw_file_join(&arena, folder, THAW_NOVELTY_FILE);
     if (path && stat(path, &info) == 0) size += (double)info.st_size;
     thaw_arena_free(&arena);

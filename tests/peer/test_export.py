@@ -49,13 +49,24 @@ def crop_all(source, target, side, most):
             crop(os.path.join(source, name, file), os.path.join(target, name, f"{i}.png"), side)
 
 
-def pixels(path, record):
-    """One picture as the network takes it, by the bundle's own record: H x W x C."""
+def raw_pixels(path, record):
+    """One picture as it is: H x W x C."""
     c = record["channels"]
-    x = np.asarray(Image.open(path).convert("RGB" if c == 3 else "L"), dtype=np.float64)
+    x = np.asarray(Image.open(path).convert("RGB" if c == 3 else "L"))
     x = x.reshape(*x.shape[:2], c)
     assert x.shape == (record["height"], record["width"], c), x.shape
     assert record["fit"] == "squash" or record["shorter"] == record["width"]
+    return x
+
+
+# What files may take; Thaw's own keep what the model took.
+TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
+         "tensor(uint8)": np.uint8}
+
+
+def pixels(path, record):
+    """One picture as the network takes it, by the bundle's own record: H x W x C."""
+    c, x = record["channels"], raw_pixels(path, record).astype(np.float64)
     if record["order"] == "bgr":
         x = x[:, :, ::-1]
     x = (x * record["scale"] - record["mean"][:c]) / record["std"][:c]
@@ -151,6 +162,34 @@ def is_accepted(model):
         return False
 
 
+def check_pixels(what, thaw, run_folder, files, record, ours, theirs):
+    """With its preprocessing in front, the file says of decoded pixels what predict does."""
+    path = os.path.join(run_folder, "pixels.onnx")
+    whole = run(thaw, "export", run_folder, "--onnx", path, "--export.preprocess")
+    assert "takes decoded pixels, u8 [N, H, W, 3]" in whole
+    if is_accepted(os.path.join(run_folder, "model.onnx")):
+        onnx.checker.check_model(path, full_check=True)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    takes = session.get_inputs()[0]
+    assert takes.type == "tensor(uint8)", takes
+    assert takes.shape[1:] == [record["height"], record["width"], record["channels"]]
+    x = np.stack([raw_pixels(file, record) for file in files])
+    scores = session.run(None, {takes.name: x})[0]
+    worst = np.abs(scores - ours).max()
+    if not worst <= TOLERANCE + np.abs(ours - theirs).max():
+        sys.exit(f"{what}: with its preprocessing in front, scores differ by {worst:.1e}")
+
+
+def check_next(what, thaw, folder, data):
+    """A file with its preprocessing in front is a model to train on, which takes pixels as they are."""
+    path = os.path.join(folder, "next.onnx")
+    shutil.copy(os.path.join(folder, "run", "pixels.onnx"), path)
+    told = run(thaw, "inspect", path)
+    assert "from the model's own metadata; certain" in told and "whole numbers" in told, told
+    check(f"{what}, on a file with its preprocessing in front", thaw, folder, data, path,
+          ["--export.preprocess"])
+
+
 def check(what, thaw, folder, data, model, options):
     out = os.path.join(folder, "run")
     kept = train(thaw, out, [f"--data.train={data}", f"--model={model}", f"--cache.dir={folder}/cache",
@@ -176,6 +215,12 @@ def check(what, thaw, folder, data, model, options):
     x = np.stack([pixels(file, bundle["preprocess"]) for file in files])
     if list(takes.shape[1:]) != list(x.shape[1:]):
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    x = x.astype(TYPES[takes.type])
+    was = onnx.load(model, load_external_data=False)
+    own = {i.name: i.type.tensor_type.elem_type for i in was.graph.input}[takes.name]
+    assert TYPES[takes.type] == onnx.helper.tensor_dtype_to_np_dtype(own), takes.type
+    assert {o.domain: o.version for o in was.opset_import}.items() >= {
+        o.domain: o.version for o in onnx.load(exported).opset_import}.items()
     theirs = session.run(None, {takes.name: x})[0]
     alone = session.run(None, {takes.name: x[:1]})[0]
     worst, spread = np.abs(ours - theirs).max(), np.median(np.ptp(ours, axis=0))
@@ -188,6 +233,7 @@ def check(what, thaw, folder, data, model, options):
         print(f"{what}: other last bits of the weights make {own:.1e}")
         if not worst <= 30 * own:
             sys.exit(f"{what}: scores differ by {worst:.1e}, {TOLERANCE:.0e} is allowed")
+    check_pixels(what, thaw, out, files, bundle["preprocess"], ours, theirs)
     if kept:
         check_old(what, session, takes, x, lines, model, bundle["old"])
     check_safetensors(thaw, out, exported)
@@ -257,7 +303,9 @@ def main():
               ["--freeze=stage2", "--top.epochs=3", "--top.lr=0.01"])
         check("above a cut, BN of batches", thaw, folder, data, base,
               ["--freeze=1", "--top.epochs=2", "--top.norm=full", "--top.batch=16", "--recipe=joint"])
+        check_next("BN of batches", thaw, folder, data)
         check("BGR, other scale", thaw, folder, data, base, ["--preprocess=caffe"])
+        check_next("BGR, other scale", thaw, folder, data)
         model = os.path.join(shared, "models", "mobilenet_v2.onnx")
         pictures = os.path.join(shared, "data", "oxford12", "train")
         if os.path.exists(model) and os.path.isdir(pictures):
