@@ -320,6 +320,68 @@ static void what_a_file_beside_the_model_may_not_say(void **state) {
     }
 }
 
+/* Each key of a full record with each odd value: a sentence, or a record that can be. */
+static void no_odd_value_makes_an_odd_record(void **state) {
+    (void)state;
+    static const char *const keys[] = {
+        "mean",       "std",          "interpolation",  "crop_pct",
+        "crop_mode",  "input_size",   "image_mean",     "image_std",
+        "resample",   "size",         "crop_size",      "rescale_factor",
+        "do_rescale", "do_normalize", "do_center_crop", "do_flip_channel_order"};
+    static const char *const values[] = {"null",
+                                         "true",
+                                         "0",
+                                         "-1",
+                                         "1",
+                                         "7",
+                                         "1e300",
+                                         "-1e300",
+                                         "1e-300",
+                                         "16385",
+                                         "\"\"",
+                                         "\"x\"",
+                                         "[]",
+                                         "[0,0,0]",
+                                         "{}",
+                                         "[1,2,3]",
+                                         "[1,2,3,4]",
+                                         "[1e300,1,1]",
+                                         "\"bicubic\"",
+                                         "{\"height\": 1}",
+                                         "{\"height\": 9, \"width\": 5}",
+                                         "{\"shortest_edge\": 8}",
+                                         "{\"shortest_edge\": -8}",
+                                         "[3, 1, 1]",
+                                         "[3, -1, 1e9]"};
+    int n_taken = 0, n_refused = 0;
+    thaw_model model;
+    open_model("resnet_17", NULL, &model);
+    for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++)
+        for (size_t v = 0; v < sizeof values / sizeof values[0]; v++) {
+            char text[512];
+            thaw_beside b;
+            snprintf(text, sizeof text,
+                     "{\"mean\": 0, \"std\": 1, \"size\": 40, \"crop_size\": 32, \"resample\": 2, "
+                     "\"%s\": %s}",
+                     keys[k], values[v]);
+            thaw_status status = beside(text, &b);
+            n_taken += status == THAW_OK;
+            n_refused += status == THAW_ERR_FORMAT;
+            if (status != THAW_OK) continue;
+            status = thaw_preprocess_choose(&model, &b, &options, &record, &choice, &err);
+            const thaw_geometry *g = &record.geometry;
+            bool sound = g->shorter >= 32 && g->shorter <= 65536 && g->fit <= THAW_FIT_SQUASH &&
+                         g->filter <= THAW_FILTER_BICUBIC && g->order <= THAW_ORDER_BGR &&
+                         record.scale >= 1e-6 && record.scale <= 1e3 && record.std[0] >= 1e-6 &&
+                         fabs(record.mean[2]) <= 1e3;
+            if (status != THAW_OK || !sound) fail_msg("%s: status %d, %s", text, status, why);
+        }
+    thaw_model_free(&model);
+    if (n_taken < 40 || n_refused < 100) fail_msg("%d taken, %d refused", n_taken, n_refused);
+    assert_int_equal(n_taken + n_refused,
+                     sizeof keys / sizeof keys[0] * (sizeof values / sizeof values[0]));
+}
+
 /* ---- what goes before a guess -------------------------------------------------------------- */
 
 static void put_metadata(Onnx__ModelProto *m, const char *value) {
@@ -412,6 +474,7 @@ int main(void) {
         OPTIONS_TEST(what_the_network_does_itself_tells_what_it_wants),
         OPTIONS_TEST(a_file_beside_the_model_counts),
         OPTIONS_TEST(what_a_file_beside_the_model_may_not_say),
+        OPTIONS_TEST(no_odd_value_makes_an_odd_record),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

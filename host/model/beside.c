@@ -12,6 +12,10 @@
 
 enum { LARGEST = 1 << 20, LONGEST_SIDE = 16384 };
 
+/* Of scale, mean and std, as image.scale and so on have them. */
+#define LEAST 1e-6
+#define MOST 1e3
+
 /* A record that is being read. */
 typedef struct reading {
     const json_t *json;
@@ -35,13 +39,13 @@ static const json_t *get(const reading *r, const char *key) {
 
 /* ---- numbers -------------------------------------------------------------------------------- */
 
-/* One number for all channels, or three; of a grey network one. False: neither. */
-static bool read_channels(const json_t *value, double channels[3]) {
+/* One number for all channels, or three; each within the range that options have. False: neither. */
+static bool read_channels(const json_t *value, double least, double channels[3]) {
     size_t n = json_is_array(value) ? json_array_size(value) : 0;
     for (size_t c = 0; c < 3; c++) {
         const json_t *one = n ? json_array_get(value, n == 1 ? 0 : c) : value;
         channels[c] = json_number_value(one);
-        if (!json_is_number(one) || !isfinite(channels[c])) return false;
+        if (!json_is_number(one) || !(channels[c] >= least && channels[c] <= MOST)) return false;
     }
     return n == 0 || n == 1 || n == 3;
 }
@@ -56,10 +60,9 @@ static thaw_status read_mean_and_std(const reading *r, const char *mean_key, con
     const json_t *mean = get(r, mean_key), *std = get(r, std_key);
     thaw_beside *to = r->to;
     if (!mean && !std) return THAW_OK;
-    if (!mean || !read_channels(mean, to->mean))
+    if (!mean || !read_channels(mean, -MOST, to->mean))
         return fail(r, mean_key, "one number, or three, beside its counterpart");
-    if (!std || !read_channels(std, to->std) || to->std[0] <= 0 || to->std[1] <= 0 ||
-        to->std[2] <= 0)
+    if (!std || !read_channels(std, LEAST, to->std))
         return fail(r, std_key, "one number above 0, or three, beside its counterpart");
     to->numbers = true;
     to->scale = 1 / 255.0;
@@ -76,7 +79,7 @@ static thaw_status read_steps(const reading *r) {
     THAW_TRY(read_switch(r, "do_flip_channel_order", false, &flips));
     const json_t *factor = get(r, "rescale_factor");
     double value = factor ? json_number_value(factor) : 1 / 255.0;
-    if (factor && (!json_is_number(factor) || !(value > 0)))
+    if (factor && (!json_is_number(factor) || !(value >= LEAST && value <= MOST)))
         return fail(r, "rescale_factor", "a number above 0");
     /* As people write 1/255; one in so many digits is meant to be it. */
     if (fabs(value * 255 - 1) < 1e-6) value = 1 / 255.0;
