@@ -108,6 +108,8 @@ static void what_is_not_taken_says_what_to_do(void **state) {
          "9 dimensions; expected at most 8", THAW_ERR_UNSUPPORTED},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4), }", "2 x 4 numbers of 4 bytes",
          THAW_ERR_FORMAT},
+        {"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2), }", "2 x 2 numbers of 4 bytes",
+         THAW_ERR_FORMAT},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999, 99999999999), }",
          "the file is damaged", THAW_ERR_FORMAT},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 1), }",
