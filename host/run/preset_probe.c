@@ -340,6 +340,12 @@ thaw_status thaw_preset_probe_run(const thaw_network *network, const char *folde
     *probe = (thaw_preset_probe){0};
     thaw_status status = thaw_dataset_find_splits(folder, &spec, &arena, err);
     if (status == THAW_OK) status = thaw_dataset_open(&dataset, &spec, err);
+    if (status == THAW_OK && dataset.sets)
+        status =
+            thaw_fail(err, THAW_ERR_DATA,
+                      "'%.600s' has pictures of several classes: presets are compared on pictures "
+                      "of one class each",
+                      folder);
     if (status == THAW_OK) status = thaw_grouping_open(&none, NULL, err);
     if (status == THAW_OK) status = choose_pictures(&s, none, most, err);
     if (status == THAW_OK && s.n < 4 * FOLDS)
