@@ -18,9 +18,10 @@ declare -A below=(
     [host/report]="top picture"
     [host/container]="" # No sources: how the image is made.
     [host/run]="graph trunk cache top onnx options picture data model report"
+    [host/lint]="graph trunk cache top onnx options picture data model report run"
     [host/serve]="graph trunk top onnx options picture model run"
     [host/sagemaker]="cache top options picture data model run serve"
-    [host/commands]="graph trunk cache top onnx options picture data model report run serve sagemaker"
+    [host/commands]="graph trunk cache top onnx options picture data model report run lint serve sagemaker"
 )
 
 wrong=0 rooms=0

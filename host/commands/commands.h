@@ -12,6 +12,7 @@ THAW_COMMAND(train);
 THAW_COMMAND(eval);
 THAW_COMMAND(predict);
 THAW_COMMAND(cache);
+THAW_COMMAND(lint);
 THAW_COMMAND(demo);
 THAW_COMMAND(bench);
 THAW_COMMAND(freeze);

@@ -38,6 +38,10 @@ static const thaw_command commands[] = {
      thaw_cmd_cache},
     {"demo", "", "The built-in story: draws flowers, trains, shows the result.", THAW_FOR_TRAIN, 0,
      0, false, thaw_cmd_demo},
+    {"lint", "FOLDER",
+     "What is wrong or odd about pictures, before anything is trained: --out FOLDER for a page, "
+     "--model MODEL.onnx or RUN for doubtful labels.",
+     THAW_FOR_LINT, 1, 1, false, thaw_cmd_lint},
     {"new", "", "Write a known network with random weights: --arch NAME --classes N -o FILE.onnx.",
      THAW_FOR_NEW, 0, 0, false, thaw_cmd_new},
     {"export", "RUN",

@@ -18,11 +18,17 @@ static int compare_keyed(const void *a, const void *b) {
 
 static int compare_twins(const void *a, const void *b) {
     const thaw_twins *x = a, *y = b;
-    return x->other < y->other ? -1 : x->other > y->other;
+    if (x->other != y->other) return x->other < y->other ? -1 : 1;
+    return x->picture < y->picture ? -1 : x->picture > y->picture;
 }
 
-static void add_twins(thaw_lint *lint, size_t a, size_t b) {
-    lint->twins[lint->n_twins++] = (thaw_twins){a < b ? a : b, a < b ? b : a};
+static void add_twins(thaw_lint *lint, size_t picture, size_t earlier, size_t stranger) {
+    size_t other = earlier != picture ? earlier : stranger;
+    lint->twins[lint->n_twins++] = (thaw_twins){.one = picture < other ? picture : other,
+                                                .other = picture < other ? other : picture,
+                                                .picture = picture,
+                                                .earlier = earlier,
+                                                .stranger = stranger};
 }
 
 /* Looks at n pictures with the same bytes. */
@@ -43,7 +49,8 @@ static void look_at(thaw_lint *lint, const keyed *group, size_t n) {
         lint->n_across_splits += across_splits;
         lint->n_across_classes += across_classes;
         if (across_splits || across_classes)
-            add_twins(lint, picture, across_splits ? first : other);
+            add_twins(lint, picture, across_splits ? first : picture,
+                      across_classes ? other : picture);
     }
 }
 

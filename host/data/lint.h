@@ -11,6 +11,9 @@
 /* Two pictures with the same bytes, by their places in the dataset. */
 typedef struct thaw_twins {
     size_t one, other; /* one < other; whose split or class differs. */
+    size_t picture;    /* Which of them is counted; for it: */
+    size_t earlier,
+        stranger; /* a picture of an earlier split, and one of another class; itself: none. */
 } thaw_twins;
 
 typedef struct thaw_lint {

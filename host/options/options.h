@@ -78,6 +78,7 @@ enum {
     THAW_FOR_TRANSFORM = 1 << 16,
     THAW_FOR_TRY = 1 << 17,
     THAW_FOR_VERIFY = 1 << 18,
+    THAW_FOR_LINT = 1 << 19,
     /* What a training takes, here or as a job's hyperparameter. */
     THAW_FOR_TRAINING =
         THAW_FOR_TRAIN | THAW_FOR_JOB | THAW_FOR_TUNING | THAW_FOR_ALGORITHM | THAW_FOR_TRY,
@@ -239,6 +240,9 @@ typedef struct thaw_options {
         bool json;
         const char *list, *csv;
     } predict;
+    struct {
+        const char *out;
+    } lint;
     struct {
         const char *onnx, *safetensors, *tar;
         bool preprocess;

@@ -50,6 +50,7 @@ enum {
     SERVE = THAW_FOR_SERVE,
     TRY = THAW_FOR_TRY,
     VERIFY = THAW_FOR_VERIFY,
+    LINT = THAW_FOR_LINT,
     JOB = THAW_FOR_JOB | THAW_FOR_TUNING | TRY,
     TUNING = THAW_FOR_TUNING,
     ALGORITHM = THAW_FOR_ALGORITHM,
@@ -58,20 +59,20 @@ enum {
     ENDPOINT = THAW_FOR_ENDPOINT,
     TRANSFORM = THAW_FOR_TRANSFORM,
     REQUEST = JOB | ALGORITHM | MODEL | VARIANT | ENDPOINT | TRANSFORM,
-    PIXELS = INSPECT | TRAIN | CACHE,
-    COMPUTING = INSPECT | TRAIN | EVAL | PREDICT | CACHE,
-    KEEPING = INSPECT | HERE | EVAL | PREDICT | CACHE,
+    PIXELS = INSPECT | TRAIN | CACHE | LINT,
+    COMPUTING = INSPECT | TRAIN | EVAL | PREDICT | CACHE | LINT,
+    KEEPING = INSPECT | HERE | EVAL | PREDICT | CACHE | LINT,
 };
 
 /* Rows without a section come first, the rows of a section stand together: train.ini has this
  * order. clang-format would give every field a line of its own. */
 const thaw__option thaw__options_table[] = {
-    {.key = "model", .used_by = HERE | CACHE | TRY, PATH(model), .fallback = "",
+    {.key = "model", .used_by = HERE | CACHE | TRY | LINT, PATH(model), .fallback = "",
      .help = "The network to start from: an ONNX file, the folder of a trained run, or one packed as "
              ".tar.gz."},
     {.key = "out", .used_by = HERE, PATH(out), .fallback = "run",
      .help = "Folder that gets the trained bundle, the metrics and the log."},
-    {.key = "freeze", .used_by = TRAIN | CACHE, TEXT(freeze), .fallback = "last",
+    {.key = "freeze", .used_by = TRAIN | CACHE | LINT, TEXT(freeze), .fallback = "last",
      .help = "Up to which cut the network stays as it is: last (only the new head is trained), "
              "none, half (as much as leaves half of the network's weights or more to be trained), or a "
              "cut's index or name from `thaw inspect`."},
@@ -84,7 +85,7 @@ const thaw__option thaw__options_table[] = {
              "PyTorch draws them; with freeze = none that is training from scratch."},
     {.key = "resume", .used_by = HERE, SWITCH(resume), .fallback = "false",
      .help = "Goes on with the unfinished training that checkpoint.dir keeps; without one, begins."},
-    {.key = "output", .used_by = INSPECT | TRAIN | CACHE, TEXT(output), AUTO,
+    {.key = "output", .used_by = INSPECT | TRAIN | CACHE | LINT, TEXT(output), AUTO,
      .help = "Which of the model's outputs counts, by name; auto is the one that most of the network "
              "lies below."},
     {.key = "preprocess", .used_by = PIXELS, CHOICE(preprocess, thaw_preset, THAW_PRESET_LIST),
@@ -97,7 +98,7 @@ const thaw__option thaw__options_table[] = {
      .aliases = "num_epochs num_train_epochs", .above = "top.epochs",
      .help = "Passes over the training pictures; auto is 30, or what makes 300 steps if that is "
              "more."},
-    {.key = "batch", .used_by = INSPECT | TRAIN | EVAL | PREDICT | SERVE, INTEGER(batch), .fallback = "32",
+    {.key = "batch", .used_by = INSPECT | TRAIN | EVAL | PREDICT | SERVE | LINT, INTEGER(batch), .fallback = "32",
      RANGE(1, 4096),
      .help = "Pictures that go through the frozen layers at once."},
     {.key = "views", .used_by = TRAIN, INTEGER(views.n), .fallback = "1", RANGE(1, 256),
@@ -105,7 +106,7 @@ const thaw__option thaw__options_table[] = {
              "mirrored, turned and coloured as [views] says; an epoch looks at one of each."},
     {.key = "device", .used_by = COMPUTING | SERVE, DEVICE(device), AUTO,
      .help = "Where to compute."},
-    {.key = "precision", .used_by = INSPECT | TRAIN | EVAL | CACHE,
+    {.key = "precision", .used_by = INSPECT | TRAIN | EVAL | CACHE | LINT,
      CHOICE(precision, thaw_dtype, THAW_DTYPE_LIST), .fallback = "fp32", .automatic = true,
      .values = ONLY(THAW_F32) | ONLY(THAW_F16) | ONLY(THAW_BF16),
      .help = "What the frozen layers compute in; auto takes fp16 on a GPU, bf16 on a processor that "
@@ -131,24 +132,24 @@ const thaw__option thaw__options_table[] = {
              "such as path,label,split,group, of which the last two may be missing, MXNet's .lst, or an "
              "augmented manifest, .manifest or .jsonl; or the pictures of a RecordIO file, .rec, or of a "
              "WebDataset, .tar, or of a folder of either; x-{000..099}.tar stands for a hundred files."},
-    {.key = "data.root", .used_by = HERE | EVAL, PATH(data.root), AUTO,
+    {.key = "data.root", .used_by = HERE | EVAL | LINT, PATH(data.root), AUTO,
      .help = "Folder that the paths in lists are relative to and stay in; auto is the list's own, "
              "and for one in a folder NAME_lst the folder NAME beside that."},
-    {.key = "data.validation", .used_by = TRAIN, HELD_OUT(data.validation), AUTO, RANGE(0, 0.9),
+    {.key = "data.validation", .used_by = TRAIN | LINT, HELD_OUT(data.validation), AUTO, RANGE(0, 0.9),
      .help = "Folder or list of the same classes, or the fraction of the training pictures that is "
              "held out, chosen by name; auto is what validates in data.train, and where nothing does, "
              "0.1."},
-    {.key = "data.group", .used_by = TRAIN, TEXT(data.group), .fallback = "none",
+    {.key = "data.group", .used_by = TRAIN | LINT, TEXT(data.group), .fallback = "none",
      .help = "Pictures that stay on one side when some are held out: none, folder (what lies in one "
              "folder within its class), or a regular expression for the path within the class, "
              "such as ^(.*)_view[0-9]+, whose first parenthesis is the group."},
-    {.key = "data.test", .used_by = HERE, PATH(data.test), AUTO,
+    {.key = "data.test", .used_by = HERE | LINT, PATH(data.test), AUTO,
      .help = "Folder or list of the same classes that only the final report uses; auto is what tests "
              "in data.train, if anything does."},
     {.key = "data.unknown", .used_by = HERE, PATH(data.unknown), .fallback = "",
      .help = "Folder of pictures, at any depth, of what the classes do not have: the report says how well "
              "they are told from those of the test, and how many a run with reject.rate says unknown of."},
-    {.key = "data.fold", .used_by = TRAIN, TEXT(data.fold), .fallback = "",
+    {.key = "data.fold", .used_by = TRAIN | LINT, TEXT(data.fold), .fallback = "",
      .help = "For cross-validation: 2/5 deals all pictures, whatever folders they lie in, to five parts by "
              "their names, tests on the second and trains on the others."},
     {.key = "data.classes", .used_by = TRAIN, INTEGER(data.classes), AUTO, RANGE(1, 1000000),
@@ -158,7 +159,7 @@ const thaw__option thaw__options_table[] = {
     {.key = "data.pictures", .used_by = TRAIN, INTEGER(data.pictures), AUTO, RANGE(1, 1e12),
      .aliases = "num_training_samples",
      .help = "How many pictures to train on are expected: another number is a warning; auto is any."},
-    {.key = "data.max_bad", .used_by = TRAIN | EVAL, LIMIT(data.max_bad), AUTO, RANGE(0, 1e9),
+    {.key = "data.max_bad", .used_by = TRAIN | EVAL | LINT, LIMIT(data.max_bad), AUTO, RANGE(0, 1e9),
      .help = "Pictures that may be unreadable before the run stops; auto is 1%, or a tenth up to 3 "
              "where that is more. They are listed in rejected.csv."},
 
@@ -203,7 +204,7 @@ const thaw__option thaw__options_table[] = {
     {.key = "cache.dir", .used_by = KEEPING, PATH(cache.dir), AUTO, .none = true,
      .help = "Folder that keeps the activations; auto is thaw in $XDG_CACHE_HOME or ~/.cache, "
              "none keeps nothing on disk."},
-    {.key = "cache.memory", .used_by = TRAIN | EVAL, SIZE(cache.memory_bytes), AUTO,
+    {.key = "cache.memory", .used_by = TRAIN | EVAL | LINT, SIZE(cache.memory_bytes), AUTO,
      RANGE(1, 0x1p50),
      .help = "How much memory the activations of all splits may take together; auto is half of what "
              "is free, in a container of what it has left."},
@@ -212,7 +213,7 @@ const thaw__option thaw__options_table[] = {
     {.key = "cache.pinned", .used_by = TRAIN, SIZE(cache.pinned_bytes), AUTO, RANGE(1, 0x1p50),
      .help = "How much page-locked memory the rows that a GPU has no room for may take; auto is what "
              "cache.memory leaves. With more rows than both hold, the head is trained on the CPU."},
-    {.key = "cache.dtype", .used_by = TRAIN | EVAL | CACHE,
+    {.key = "cache.dtype", .used_by = TRAIN | EVAL | CACHE | LINT,
      CHOICE(cache.dtype, thaw_dtype, THAW_DTYPE_LIST), AUTO,
      .values = ONLY(THAW_F32) | ONLY(THAW_F16),
      .help = "What the activations are kept in; auto is fp32, however full the disk is. fp16 takes "
@@ -229,7 +230,7 @@ const thaw__option thaw__options_table[] = {
     {.key = "head.kind", .used_by = TRAIN, CHOICE(head.kind, thaw_head_kind, THAW_HEAD_KIND_LIST),
      .fallback = "linear",
      .help = "One linear layer, or a hidden layer before it."},
-    {.key = "head.at", .used_by = INSPECT | TRAIN | CACHE, TEXT(head.at), AUTO,
+    {.key = "head.at", .used_by = INSPECT | TRAIN | CACHE | LINT, TEXT(head.at), AUTO,
      .help = "The node that the old head, which is replaced, begins with; auto finds it by its look, "
              "none keeps the whole network."},
     {.key = "head.hidden", .used_by = TRAIN, INTEGER(head.hidden), .fallback = "256",
@@ -414,6 +415,10 @@ const thaw__option thaw__options_table[] = {
     {.key = "new.output", .used_by = NEW, PATH(new_network.output), .fallback = "", .aliases = "o",
      .help = "The file that new writes."},
 
+    {.key = "lint.out", .used_by = LINT, PATH(lint.out), .fallback = "", .aliases = "out",
+     .help = "Folder that gets lint.json and lint.html, a page with pictures; it must not lie among those "
+             "that are looked at."},
+
     {.key = "export.onnx", .used_by = EXPORT, PATH(export_to.onnx), .fallback = "", .aliases = "onnx",
      .help = "The file that export writes: the network as ONNX Runtime loads it."},
     {.key = "export.preprocess", .used_by = TRAIN | EXPORT, SWITCH(export_to.preprocess),
@@ -469,9 +474,9 @@ const thaw__option thaw__options_table[] = {
      RANGE(1, 100000), .aliases = "top top_k",
      .help = "How many classes predict names for a picture; where it may have several, those above 0.5, all "
              "of them unless this is given."},
-    {.key = "predict.json", .used_by = EVAL | PREDICT, SWITCH(predict.json), .fallback = "false",
+    {.key = "predict.json", .used_by = EVAL | PREDICT | LINT, SWITCH(predict.json), .fallback = "false",
      .aliases = "json",
-     .help = "Let predict and eval write JSON: predict one line a picture."},
+     .help = "Let predict, eval and lint write JSON: predict one line a picture."},
     {.key = "predict.list", .used_by = PREDICT, PATH(predict.list), .fallback = "", .aliases = "list",
      .help = "A file with one path a line, of a picture or a folder; - is standard input."},
     {.key = "predict.csv", .used_by = EVAL | PREDICT, PATH(predict.csv), .fallback = "",

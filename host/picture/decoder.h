@@ -36,6 +36,8 @@ struct thaw_decoder {
     int width, height;           /* Of the stored picture, */
     int first_column, n_columns; /* of which these columns are in rgb. */
     int channels;                /* Of rgb while it is filled: 3, or 4 with alpha. */
+    int orientation;             /* As the file says it. */
+    const char *format;          /* Of the file. */
     thaw_turn turn;
     uint8_t *rgb; /* [height, n_columns, channels] */
 

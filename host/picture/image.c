@@ -111,25 +111,37 @@ static thaw_status refuse_format(const uint8_t *b, size_t n, thaw_error *err) {
 }
 
 typedef struct format {
-    const char *magic;
+    const char *name, *magic;
     size_t length;
     thaw_status (*decode)(thaw_decoder *d, const uint8_t *bytes, size_t n, thaw_error *err);
 } format;
 
 static const format formats[] = {
-    {"\xff\xd8\xff", 3, thaw__jpeg_decode},
-    {"\x89PNG", 4, thaw__png_decode},
-    {"GIF87a", 6, thaw__gif_decode},
-    {"GIF89a", 6, thaw__gif_decode},
-    {"BM", 2, thaw__bmp_decode},
-    {"8BPS", 4, thaw__psd_decode},
-    {"P1", 2, thaw__pnm_decode},
-    {"P2", 2, thaw__pnm_decode},
-    {"P3", 2, thaw__pnm_decode},
-    {"P4", 2, thaw__pnm_decode},
-    {"P5", 2, thaw__pnm_decode},
-    {"P6", 2, thaw__pnm_decode},
+    {"JPEG", "\xff\xd8\xff", 3, thaw__jpeg_decode},
+    {"PNG", "\x89PNG", 4, thaw__png_decode},
+    {"GIF", "GIF87a", 6, thaw__gif_decode},
+    {"GIF", "GIF89a", 6, thaw__gif_decode},
+    {"BMP", "BM", 2, thaw__bmp_decode},
+    {"PSD", "8BPS", 4, thaw__psd_decode},
+    {"PNM", "P1", 2, thaw__pnm_decode},
+    {"PNM", "P2", 2, thaw__pnm_decode},
+    {"PNM", "P3", 2, thaw__pnm_decode},
+    {"PNM", "P4", 2, thaw__pnm_decode},
+    {"PNM", "P5", 2, thaw__pnm_decode},
+    {"PNM", "P6", 2, thaw__pnm_decode},
 };
+
+/* NULL: none of those that are read. */
+static const format *find_format(const uint8_t *bytes, size_t n) {
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (starts(bytes, n, formats[i].magic, formats[i].length)) return &formats[i];
+    return NULL;
+}
+
+const char *thaw_image_format(const void *bytes, size_t n) {
+    const format *found = find_format(bytes, n);
+    return found ? found->name : foreign_format(bytes, n);
+}
 
 /* ---- where it goes ------------------------------------------------------------------------- */
 
@@ -290,6 +302,7 @@ thaw_status thaw__picture_open(thaw_decoder *d, const thaw_picture *p, thaw_erro
     d->height = (int)p->height;
     d->first_column = 0;
     d->channels = p->channels;
+    d->orientation = p->orientation;
     d->turn = turn_from_exif(p->orientation);
     if (d->geometry) THAW_TRY(prepare_axes(d, d->geometry, err));
     uint64_t bytes = (uint64_t)(p->width * p->height * p->channels) + p->more_bytes;
@@ -321,13 +334,19 @@ static thaw_status decode(thaw_decoder *d, const uint8_t *bytes, size_t n, const
     picture_close(d);
     d->geometry = g;
     d->background = background;
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
-        if (!starts(bytes, n, formats[i].magic, formats[i].length)) continue;
-        THAW_TRY(formats[i].decode(d, bytes, n, err));
-        if (d->channels == 4) flatten(d);
-        return THAW_OK;
-    }
-    return refuse_format(bytes, n, err);
+    const format *found = find_format(bytes, n);
+    if (!found) return refuse_format(bytes, n, err);
+    d->format = found->name;
+    THAW_TRY(found->decode(d, bytes, n, err));
+    if (d->channels == 4) flatten(d);
+    return THAW_OK;
+}
+
+thaw_image_facts thaw_decoder_facts(const thaw_decoder *d) {
+    return (thaw_image_facts){.format = d->format,
+                              .width = d->turn.swap ? d->height : d->width,
+                              .height = d->turn.swap ? d->width : d->height,
+                              .orientation = d->orientation};
 }
 
 thaw_status thaw_image_decode_view(thaw_decoder *d, const void *bytes, size_t n,

@@ -79,6 +79,18 @@ thaw_status thaw_image_decode_view(thaw_decoder *decoder, const void *bytes, siz
                                    const thaw_geometry *geometry, const thaw_view *view,
                                    uint8_t *out, thaw_error *err);
 
+/* What the file of the picture that was decoded last says of it. */
+typedef struct thaw_image_facts {
+    const char *format; /* "JPEG", static. */
+    int width, height;  /* As it is shown. */
+    int orientation;    /* EXIF's 1..8; 0: nothing is said. */
+} thaw_image_facts;
+thaw_image_facts thaw_decoder_facts(const thaw_decoder *decoder);
+
+/* The name of the format, of those that are read or known, that the n bytes of a file begin like; NULL:
+ * none. Static text. */
+const char *thaw_image_format(const void *bytes, size_t n);
+
 /* The steps of the above, for tests. Pixels are u8 RGB, rows dense. */
 typedef struct thaw_pixels {
     const uint8_t *rgb; /* The decoder's, until its next call. */

@@ -52,6 +52,7 @@ static const char style[] =
     "figure{margin:0;width:7rem;font-size:.8rem;line-height:1.3;break-inside:avoid}"
     "figure img,td img{display:block;border-radius:4px}figcaption{margin-top:.3rem}"
     "figcaption b{color:var(--warn)}figcaption span{display:block}"
+    ".pair{width:14.3rem}.pair>div{display:flex;gap:4px}"
     ".near{display:flex;gap:2px;margin-top:3px}.near img{width:36px;height:auto;border-radius:2px}"
     "#tip{position:fixed;left:0;top:0;z-index:9;max-width:20rem;padding:.2rem .5rem;"
     "border-radius:4px;background:var(--ink);color:var(--paper);font-size:.8rem;"

@@ -2,7 +2,7 @@
 without an error, nothing may stick out sideways, letters must be large enough, and no two texts of a
 chart may lie on each other. Then sorts a table by clicking.
 
-    test_pages.py WRITE_PAGES FOLDER    WRITE_PAGES FOLDER makes the pages there
+    test_pages.py FOLDER WRITE_PAGES...    each program, given the FOLDER, makes pages there
 
 Exit code 77, skipped, where there is no Chromium. Needs Python's standard library alone.
 """
@@ -92,9 +92,10 @@ def main():
     if not chromium:
         print("SKIPPED: there is no Chromium: apt-get install chromium")
         return 77
-    write_pages, folder = sys.argv[1:3]
+    folder, *writers = sys.argv[1:]
     os.makedirs(folder, exist_ok=True)
-    subprocess.run([write_pages, folder], check=True)
+    for write_pages in writers:
+        subprocess.run([write_pages, folder], check=True)
     pages = sorted(name for name in os.listdir(folder) if name.startswith("page-"))
     assert pages, "no pages were written"
     bad = columns = tips = 0
