@@ -18,10 +18,11 @@ declare -A below=(
     [host/report]="top picture"
     [host/container]="" # No sources: how the image is made.
     [host/run]="graph trunk cache top onnx options picture data model report"
+    [host/fetch]="options data model"
     [host/lint]="graph trunk cache top onnx options picture data model report run"
     [host/serve]="graph trunk top onnx options picture model run"
     [host/sagemaker]="cache top options picture data model run serve"
-    [host/commands]="graph trunk cache top onnx options picture data model report run lint serve sagemaker"
+    [host/commands]="graph trunk cache top onnx options picture data model report run lint fetch serve sagemaker"
 )
 
 wrong=0 rooms=0

@@ -3,31 +3,19 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "commands.h"
+#include "data_file.h"
 #include "draw.h"
 #include "run/train.h"
 #include "utf8.h"
 
 enum { N_TRAIN = 60, N_TEST = 30, SIZE = 160, SEED = 2026 };
 
-/* The base CNN lies in share/thaw beside an installed program's folder, or in the source tree. */
-static void find_model(char *path, size_t size) {
-    char program[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    program[n > 0 ? n : 0] = 0;
-    char *slash = strrchr(program, '/');
-    if (slash) *slash = 0;
-    int needed = snprintf(path, size, "%s/../share/thaw/flower_or_not.onnx", program);
-    if (needed < 0 || (size_t)needed >= size || access(path, R_OK) != 0)
-        snprintf(path, size, "%s/flower_or_not.onnx", THAW_DATA_DIR);
-}
-
 /* The demo's own values for what the command line leaves open. */
 static thaw_status fill_in(thaw_options *options, thaw_error *err) {
     char model[PATH_MAX + 64];
-    find_model(model, sizeof model);
+    thaw_data_file("flower_or_not.onnx", model, sizeof model);
     const char *const values[][2] = {
         {"model", model},
         {"data.train", "thaw-demo/pictures"},

@@ -13,6 +13,7 @@ THAW_COMMAND(eval);
 THAW_COMMAND(predict);
 THAW_COMMAND(cache);
 THAW_COMMAND(lint);
+THAW_COMMAND(data);
 THAW_COMMAND(demo);
 THAW_COMMAND(bench);
 THAW_COMMAND(freeze);

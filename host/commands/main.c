@@ -42,6 +42,11 @@ static const thaw_command commands[] = {
      "What is wrong or odd about pictures, before anything is trained: --out FOLDER for a page, "
      "--model MODEL.onnx or RUN for doubtful labels.",
      THAW_FOR_LINT, 1, 1, false, thaw_cmd_lint},
+    {"data fetch", "NAME",
+     "Fetch a real set of pictures, by address, size and checksum, into folders of classes.",
+     THAW_FOR_FETCH, 1, 1, false, thaw_cmd_data},
+    {"data ls", "", "The sets that can be fetched, with their sizes and licences.", THAW_FOR_FETCH,
+     0, 0, false, thaw_cmd_data},
     {"new", "", "Write a known network with random weights: --arch NAME --classes N -o FILE.onnx.",
      THAW_FOR_NEW, 0, 0, false, thaw_cmd_new},
     {"export", "RUN",

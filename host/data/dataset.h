@@ -3,7 +3,7 @@
  *
  * Classes and files stand in natural order (2 before 10). What is a picture is decided by content
  * when it is decoded; here only well-known other files are left out. Names that start with a point,
- * __MACOSX, Thumbs.db and their like do not exist for this program. Links are followed.
+ * __MACOSX, Thumbs.db and their like, and LICENSE.txt, do not exist for this program. Links are followed.
  */
 #ifndef THAW_DATASET_H
 #define THAW_DATASET_H

@@ -28,10 +28,11 @@ static bool in_list(const char *name, const char *const *list, size_t n) {
     return false;
 }
 
-/* Names that file managers and systems leave behind. */
+/* Names that file managers and systems leave behind, and what tells whose pictures they are. */
 static bool is_ignored(const char *name) {
-    static const char *const names[] = {"__MACOSX",     "Thumbs.db",  "ehthumbs.db", "desktop.ini",
-                                        "$RECYCLE.BIN", "lost+found", "@eaDir"};
+    static const char *const names[] = {"__MACOSX",    "Thumbs.db",    "ehthumbs.db",
+                                        "desktop.ini", "$RECYCLE.BIN", "lost+found",
+                                        "@eaDir",      "LICENSE",      "LICENSE.txt"};
     return name[0] == '.' || in_list(name, names, sizeof names / sizeof *names);
 }
 

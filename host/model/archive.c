@@ -200,7 +200,7 @@ typedef struct unpacking {
 static thaw_status fail_damaged(const unpacking *u) {
     return thaw_fail(u->err, THAW_ERR_FORMAT,
                      "'%.600s' cannot be unpacked after %zu entries: %.200s; it is damaged, or no "
-                     ".tar.gz",
+                     ".tar.gz or .zip",
                      u->file, u->n, reason(u->archive));
 }
 
@@ -218,7 +218,7 @@ static thaw_status fail_full(const unpacking *u) {
     return thaw_fail(u->err, THAW_ERR_IO,
                      "'%.300s' unpacks to more than the %" PRIu64
                      " MB that are free for it in "
-                     "'%.300s'; free some space, or set TMPDIR to a folder on another disk",
+                     "'%.300s'; free some space, or take a folder on another disk (TMPDIR, --out)",
                      u->file, u->room >> 20, u->folder);
 }
 
@@ -275,6 +275,7 @@ static thaw_status unpack_all(unpacking *u, int fd) {
     struct archive_entry *entry;
     struct archive *a = u->archive;
     if (archive_read_support_format_tar(a) != ARCHIVE_OK ||
+        archive_read_support_format_zip(a) != ARCHIVE_OK ||
         archive_read_support_filter_gzip(a) != ARCHIVE_OK ||
         archive_read_open_fd(a, fd, BLOCK) != ARCHIVE_OK)
         return fail_damaged(u);

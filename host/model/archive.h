@@ -16,7 +16,7 @@ bool thaw_archive_is(const char *path);
 thaw_status thaw_archive_pack(const char *folder, const char *const *names, const char *file,
                               thaw_error *err);
 
-/* Unpacks file into `folder`, which is made and must not be there yet; after a failure it is gone.
+/* Unpacks file, a .tar.gz, .tar or .zip, into `folder`, which is made and must not be there yet; after a failure it is gone.
  * ERR_FORMAT: it is no archive, or damaged, or holds what does not belong there: links, devices, a
  * path that is absolute or has a "..", two files of one path, no file at all, or more than 100,000.
  * ERR_IO: it cannot be read, or more would be written than is free on the folder's disk. */

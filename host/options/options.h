@@ -79,10 +79,11 @@ enum {
     THAW_FOR_TRY = 1 << 17,
     THAW_FOR_VERIFY = 1 << 18,
     THAW_FOR_LINT = 1 << 19,
+    THAW_FOR_FETCH = 1 << 20,
     /* What a training takes, here or as a job's hyperparameter. */
     THAW_FOR_TRAINING =
         THAW_FOR_TRAIN | THAW_FOR_JOB | THAW_FOR_TUNING | THAW_FOR_ALGORITHM | THAW_FOR_TRY,
-    THAW_FOR_ALL = (1 << 19) - 1,
+    THAW_FOR_ALL = (1 << 21) - 1,
 };
 
 /* What a request to SageMaker says, in its words. */
@@ -243,6 +244,9 @@ typedef struct thaw_options {
     struct {
         const char *out;
     } lint;
+    struct {
+        const char *out, *table;
+    } fetch;
     struct {
         const char *onnx, *safetensors, *tar;
         bool preprocess;

@@ -51,6 +51,7 @@ enum {
     TRY = THAW_FOR_TRY,
     VERIFY = THAW_FOR_VERIFY,
     LINT = THAW_FOR_LINT,
+    FETCH = THAW_FOR_FETCH,
     JOB = THAW_FOR_JOB | THAW_FOR_TUNING | TRY,
     TUNING = THAW_FOR_TUNING,
     ALGORITHM = THAW_FOR_ALGORITHM,
@@ -418,6 +419,13 @@ const thaw__option thaw__options_table[] = {
     {.key = "lint.out", .used_by = LINT, PATH(lint.out), .fallback = "", .aliases = "out",
      .help = "Folder that gets lint.json and lint.html, a page with pictures; it must not lie among those "
              "that are looked at."},
+
+    {.key = "fetch.out", .used_by = FETCH, PATH(fetch.out), .fallback = "", .aliases = "out",
+     .help = "Folder that a set is fetched into; none is one of its name, here. Until it is whole, all "
+             "lies in FOLDER.partial, from where the same command goes on."},
+    {.key = "fetch.table", .used_by = FETCH, PATH(fetch.table), AUTO, .aliases = "table",
+     .help = "File with the addresses, sizes and checksums of sets, as datasets/sets.json has them; auto is "
+             "that one."},
 
     {.key = "export.onnx", .used_by = EXPORT, PATH(export_to.onnx), .fallback = "", .aliases = "onnx",
      .help = "The file that export writes: the network as ONNX Runtime loads it."},
