@@ -214,6 +214,29 @@ static void many_folders(void **state) {
     ASSERT_NOTES("links to folders that are read elsewhere, not followed, in '$/train': 1");
 }
 
+/* As many files in one folder as a large set has: what is kept of each is its name and some numbers. */
+static void a_large_folder(void **state) {
+    (void)state;
+    enum { N = 60000, LINKS = 20000, MOST_BYTES = 80 };
+    char name[64], to[PATH_MAX], from[PATH_MAX];
+    FILES("train/b/1.jpg");
+    for (int i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "train/a/picture %d.jpg", i);
+        if (i % LINKS == 0)
+            tempdir_file(&dir, name, "");
+        else
+            assert_int_equal(link(from, tempdir_path(&dir, name, to)), 0);
+        if (i % LINKS == 0) tempdir_path(&dir, name, from);
+    }
+    assert_int_equal(open_train(0.1), THAW_OK);
+    assert_int_equal(dataset.n, N + 1);
+    for (size_t i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "picture %zu.jpg", i);
+        assert_string_equal(dataset.name[i], name);
+    }
+    assert_in_range(dataset.arena.used_bytes, N, (size_t)N * MOST_BYTES);
+}
+
 static void stopped(void **state) {
     (void)state;
     FILES("train/a/1.jpg", "train/b/1.jpg");
@@ -929,6 +952,7 @@ int main(void) {
         TEST(links),
         TEST(links_among_classes),
         TEST(many_folders),
+        TEST(a_large_folder),
         TEST(stopped),
         TEST(trailing_slash),
         TEST(bad_train),

@@ -388,7 +388,7 @@ static void wrong_labels_are_doubted(void **state) {
         right++;
     }
     assert_in_range(right, MOVED / 2, MOVED); /* Of the two surest the head says 99 %. */
-    assert_in_range(i, right, 12); /* Of 208. */
+    assert_in_range(i, right, 12);            /* Of 208. */
     assert_true(number_at(said, "cross_validated_top1") > 0.8);
     json_t *first = json_incref(said);
     lint(0, " --model=m.onnx --cache.dir=cache"); /* From the cache, the same. */
@@ -435,15 +435,24 @@ static void names_may_be_odd(void **state) {
     snprintf(path, sizeof path, "%s/\u82b1 \"1\" <b>&\n.jpg", folder);
     write_drawn(path, 1, 78, SIDE, SIDE);
     lint(0, "");
+    program p = {0};
+    size_t n;
+    program_expect_ok(&p,
+                      "train --data.train=d --model=m.onnx --epochs=1 --out=run --cache.dir=none");
+    program_free(&p);
+    program_expect_ok(&p, "predict run d/train --csv=all.csv");
+    program_free(&p);
+    char *table = (char *)test_read("all.csv", &n);
+    table[n] = '\0';
+    assert_non_null(strstr(table, "/\u82b1 \"\"1\"\" <b>&\n.jpg\","));
+    free(table);
     write_bytes(path, "no picture", 10);
     lint(0, "");
     assert_string_equal(text_at(picture(expect("unreadable", 1, NULL), 0), "path"), path);
-    size_t n;
     char *page = (char *)test_read("out/lint.html", &n);
     page[n] = '\0';
     assert_non_null(strstr(page, "\u82b1 &quot;1&quot; &lt;b&gt;&amp;"));
     free(page);
-    program p = {0};
     program_expect_ok(&p, "lint d");
     assert_null(strstr(p.out, "&\n.jpg"));
     program_free(&p);
