@@ -301,6 +301,33 @@ static void odd_pictures_are_named(void **state) {
     expect_at(picture(expect("extension", 1, NULL), 0), "why", "it is a JPEG");
 }
 
+/* EXIF says that it was taken with the camera on its side: it counts as it is shown. */
+static void turned_pictures_are_counted(void **state) {
+    (void)state;
+    static const uint8_t exif[] =
+        "\xff\xd8\xff\xe1\0\x22"
+        "Exif\0\0"
+        "II*\0\x08\0\0\0"
+        "\x01\0"
+        "\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+        "\0\0\0\0";
+    make_folder();
+    size_t n;
+    write_drawn("d/train/rote Rose/tall.jpg", 1, 77, 160, SIDE);
+    uint8_t *bytes = test_read("d/train/rote Rose/tall.jpg", &n);
+    FILE *file = fopen("d/train/rote Rose/tall.jpg", "wb");
+    assert_int_equal(fwrite(exif, 1, sizeof exif - 1, file), sizeof exif - 1);
+    assert_int_equal(fwrite(bytes + 2, 1, n - 2, file), n - 2);
+    assert_int_equal(fclose(file), 0);
+    free(bytes);
+    lint(0, "");
+    assert_int_equal(json_array_size(json_object_get(said, "findings")), 0);
+    assert_true(number_at(said, "turned") == 1);
+    const json_t *largest = json_object_get(json_object_get(said, "sizes"), "largest");
+    assert_int_equal(json_integer_value(json_array_get(largest, 0)), SIDE);
+    assert_int_equal(json_integer_value(json_array_get(largest, 1)), 160);
+}
+
 static void rare_classes_are_named(void **state) {
     (void)state;
     make_folder();
@@ -521,12 +548,19 @@ static int teardown(void **state) {
 int main(int argc, char **argv) {
     if (argc > 1) return write_pages(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_is_wrong),        cmocka_unit_test(nothing_is_changed),
-        cmocka_unit_test(copies_are_found),        cmocka_unit_test(near_copies_are_found),
-        cmocka_unit_test(damaged_files_are_named), cmocka_unit_test(a_class_without_pictures_fails),
-        cmocka_unit_test(odd_pictures_are_named),  cmocka_unit_test(rare_classes_are_named),
-        cmocka_unit_test(telltales_are_named),     cmocka_unit_test(wrong_labels_are_doubted),
-        cmocka_unit_test(folders_may_change),      cmocka_unit_test(names_may_be_odd),
+        cmocka_unit_test(nothing_is_wrong),
+        cmocka_unit_test(nothing_is_changed),
+        cmocka_unit_test(copies_are_found),
+        cmocka_unit_test(near_copies_are_found),
+        cmocka_unit_test(damaged_files_are_named),
+        cmocka_unit_test(a_class_without_pictures_fails),
+        cmocka_unit_test(odd_pictures_are_named),
+        cmocka_unit_test(turned_pictures_are_counted),
+        cmocka_unit_test(rare_classes_are_named),
+        cmocka_unit_test(telltales_are_named),
+        cmocka_unit_test(wrong_labels_are_doubted),
+        cmocka_unit_test(folders_may_change),
+        cmocka_unit_test(names_may_be_odd),
         cmocka_unit_test(a_look_is_repeatable),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

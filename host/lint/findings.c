@@ -437,13 +437,13 @@ static thaw_status find_small(thaw_findings *f, thaw_error *err) {
         "add pictures, or put classes together; views = 4 makes a little more of them", err);
 }
 
-static thaw_status find_imbalance(thaw_findings *f, bool weighted, thaw_error *err) {
+static thaw_status find_imbalance(thaw_findings *f, thaw_error *err) {
     size_t fewest = 0, most = 0;
     for (size_t k = 0; k < f->survey->dataset->n_classes; k++) {
         if (to_train(f, k) < to_train(f, fewest)) fewest = k;
         if (to_train(f, k) > to_train(f, most)) most = k;
     }
-    if (weighted || !to_train(f, fewest) || to_train(f, most) < MUCH_RARER * to_train(f, fewest))
+    if (!to_train(f, fewest) || to_train(f, most) < MUCH_RARER * to_train(f, fewest))
         return THAW_OK;
     return add_classes(
         f, "imbalance", THAW_FINDING_WARN,
@@ -586,6 +586,18 @@ static thaw_status find_telltales(thaw_findings *f, thaw_error *err) {
     return status;
 }
 
+/* Where so many pictures are nearly one that the search gave up on some. */
+static thaw_status find_cut_short(thaw_findings *f, thaw_error *err) {
+    size_t n = f->survey->alike.n_cut_short;
+    if (!n) return THAW_OK;
+    return add_classes(f, "alike_cut_short", THAW_FINDING_NOTE,
+                       thaw_arena_printf(&f->arena,
+                                         "%zu %s so much like others that they were compared with "
+                                         "some of them only: there may be more copies",
+                                         n, n == 1 ? "picture looks" : "pictures look"),
+                       NULL, err);
+}
+
 /* ---- the whole --------------------------------------------------------------------------------- */
 
 /* What the dataset has to say: what was skipped, which classes lack pictures of a split. */
@@ -606,7 +618,8 @@ thaw_status thaw_findings_make(thaw_findings *f, const thaw_survey *survey,
     THAW_TRY(find_small(f, err));
     THAW_TRY(find_unreadable(&c, err));
     THAW_TRY(find_pairs(&c, err));
-    THAW_TRY(find_imbalance(f, limits->weighted, err));
+    THAW_TRY(find_cut_short(f, err));
+    THAW_TRY(find_imbalance(f, err));
     THAW_TRY(find_telltales(f, err));
     THAW_TRY(find_odd(&c, err));
     return take_notes(f, err);

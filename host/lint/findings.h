@@ -57,7 +57,6 @@ typedef struct thaw_findings {
 /* What is judged against. */
 typedef struct thaw_findings_limits {
     thaw_opt_limit max_bad;
-    bool weighted;   /* Rare classes weigh more already. */
     int least_side;  /* Shorter ones are tiny. */
     bool of_network; /* It is half of what the network takes. */
 } thaw_findings_limits;
@@ -67,8 +66,8 @@ thaw_status thaw_findings_make(thaw_findings *findings, const thaw_survey *surve
                                const thaw_findings_limits *limits, thaw_error *err);
 void thaw_findings_free(thaw_findings *findings);
 
-/* Adds one behind those that are as grave, whose texts and list lie in the findings' arena; texts of NULL are memory that was short, and
- * so are more than THAW_FINDINGS_MOST. ERR_NOMEM. */
+/* Adds one behind those that are as grave; its texts and its list lie in the findings' arena. ERR_NOMEM:
+ * also where its text is NULL, and where there are THAW_FINDINGS_MOST already. */
 thaw_status thaw_findings_add(thaw_findings *findings, const thaw_finding *finding,
                               thaw_error *err);
 

@@ -67,7 +67,7 @@ static void put_formats(const writer *w) {
                     (double)f->survey->dataset->n, bars, n);
 }
 
-static size_t count_pictures(const thaw_findings *f, thaw_finding_level level) {
+static size_t count_findings(const thaw_findings *f, thaw_finding_level level) {
     size_t n = 0;
     for (size_t i = 0; i < f->n; i++)
         n += f->list[i].level == level;
@@ -77,12 +77,12 @@ static size_t count_pictures(const thaw_findings *f, thaw_finding_level level) {
 static void put_summary(const writer *w, const char *data) {
     const thaw_findings *f = w->f;
     const thaw_dataset *d = f->survey->dataset;
-    size_t fails = count_pictures(f, THAW_FINDING_FAILS);
+    size_t fails = count_findings(f, THAW_FINDING_FAILS);
     fputs("<p class=advice>", w->out);
     if (fails)
         fprintf(w->out, "A training would fail: see the first %s below.",
                 fails == 1 ? "finding" : "findings");
-    else if (count_pictures(f, THAW_FINDING_WARN))
+    else if (count_findings(f, THAW_FINDING_WARN))
         fputs("A training would run; look at the warnings first.", w->out);
     else
         fputs("Nothing stands in the way of a training.", w->out);
