@@ -29,7 +29,7 @@ static thaw_status read_table(fetching *f, thaw_error *err) {
         thaw_data_file("sets.json", path, sizeof path);
     else
         snprintf(path, sizeof path, "%s", f->options->fetch.table);
-    thaw_status status = thaw_sets_read(path, &f->arena, &sets, &f->n_sets, err);
+    thaw_status status = thaw_catalogue_read(path, &f->arena, &sets, &f->n_sets, err);
     f->sets = sets;
     return status;
 }
@@ -150,7 +150,7 @@ thaw_status thaw_cmd_data(const thaw_cli *cli, const thaw_options *options, thaw
     thaw_log_open(&f.log, stderr, options->log);
     thaw_status status = read_table(&f, err);
     if (status == THAW_OK && cli->n_args)
-        status = thaw_sets_find(f.sets, f.n_sets, cli->args[0], &f.set, err);
+        status = thaw_catalogue_find(f.sets, f.n_sets, cli->args[0], &f.set, err);
     if (status == THAW_OK && f.set)
         status = fetch(&f, err);
     else if (status == THAW_OK)

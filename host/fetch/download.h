@@ -10,8 +10,8 @@
 
 #include <stdint.h>
 
+#include "catalogue.h"
 #include "log.h"
-#include "sets.h"
 #include "status.h"
 
 typedef struct thaw_download {

@@ -4,7 +4,7 @@
 #ifndef THAW_LAYOUT_H
 #define THAW_LAYOUT_H
 
-#include "sets.h"
+#include "catalogue.h"
 
 /* Unpacks the files of the set that lie in `files` into folders below `work`, which is emptied, and moves
  * what are pictures from there into `out`, which is made and must not be there; pictures: how many of

@@ -1,4 +1,4 @@
-#include "sets.h"
+#include "catalogue.h"
 
 #include <string.h>
 
@@ -98,8 +98,8 @@ static thaw_status read_set(reader *r, const json_t *from, thaw_set *set) {
     return THAW_OK;
 }
 
-thaw_status thaw_sets_read(const char *path, thaw_arena *arena, thaw_set **sets, size_t *n,
-                           thaw_error *err) {
+thaw_status thaw_catalogue_read(const char *path, thaw_arena *arena, thaw_set **sets, size_t *n,
+                                thaw_error *err) {
     enum { MOST_BYTES = 4 << 20 };
     reader r = {.path = path, .arena = arena, .err = err};
     json_t *json;
@@ -115,8 +115,8 @@ thaw_status thaw_sets_read(const char *path, thaw_arena *arena, thaw_set **sets,
     return status;
 }
 
-thaw_status thaw_sets_find(const thaw_set *sets, size_t n, const char *name, const thaw_set **set,
-                           thaw_error *err) {
+thaw_status thaw_catalogue_find(const thaw_set *sets, size_t n, const char *name,
+                                const thaw_set **set, thaw_error *err) {
     thaw_nearest nearest = {.word = name};
     thaw_text all = {0};
     for (size_t i = 0; i < n; i++) {

@@ -1,6 +1,6 @@
 /* The table of real sets that can be fetched: datasets/sets.json, or a file of that kind of one's own. */
-#ifndef THAW_SETS_H
-#define THAW_SETS_H
+#ifndef THAW_CATALOGUE_H
+#define THAW_CATALOGUE_H
 
 #include <stdint.h>
 
@@ -39,11 +39,11 @@ typedef struct thaw_set {
 
 /* Reads a whole table into the arena. ERR_IO; ERR_FORMAT: it is no such table, with the set and what is
  * wrong: an address that is neither http nor https, a checksum that is not one of 64 digits. */
-thaw_status thaw_sets_read(const char *path, thaw_arena *arena, thaw_set **sets, size_t *n,
-                           thaw_error *err);
+thaw_status thaw_catalogue_read(const char *path, thaw_arena *arena, thaw_set **sets, size_t *n,
+                                thaw_error *err);
 
 /* ERR_USAGE: there is none of that name; the sentence has the nearest, or all. */
-thaw_status thaw_sets_find(const thaw_set *sets, size_t n, const char *name, const thaw_set **set,
-                           thaw_error *err);
+thaw_status thaw_catalogue_find(const thaw_set *sets, size_t n, const char *name,
+                                const thaw_set **set, thaw_error *err);
 
 #endif
