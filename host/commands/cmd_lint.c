@@ -52,6 +52,12 @@ static thaw_status survey(linting *l, thaw_error *err) {
     thaw_dataset_spec spec = {.stop = l->stop};
     THAW_TRY(thaw_dataset_spec_from_options(&l->options, &spec, &l->arena, err));
     THAW_TRY(thaw_dataset_open(&l->dataset, &spec, err));
+    if (l->dataset.sets)
+        return thaw_fail(
+            err, THAW_ERR_UNSUPPORTED,
+            "'%.600s': thaw lint looks at pictures that have one class each, and these may "
+            "have several",
+            l->data);
     return thaw_survey_make(&l->survey, &l->dataset, l->stop, &l->log, err);
 }
 
