@@ -65,6 +65,11 @@ static bool record_is(const preset_row *row) {
     return same;
 }
 
+static bool window_is(thaw_pixel_window_kind kind, double low, double high) {
+    const thaw_pixel_window *w = &record.geometry.window;
+    return w->kind == kind && w->low == low && w->high == high;
+}
+
 static void presets_have_their_numbers(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof presets / sizeof presets[0]; i++) {
@@ -77,6 +82,7 @@ static void presets_have_their_numbers(void **state) {
         assert_int_equal(g->fit, THAW_FIT_CROP);
         assert_int_equal(g->filter, THAW_FILTER_BILINEAR);
         assert_true(g->width == 32 && g->height == 32 && g->shorter == 32 && g->channels == 3);
+        assert_true(g->decode == THAW_DECODE_FAST && window_is(THAW_WINDOW_FILE, 0, 0));
     }
 }
 
@@ -399,7 +405,23 @@ static void with_record(Onnx__ModelProto *m) {
     put_metadata(m,
                  "{\"width\": 9, \"height\": 9, \"fit\": \"squash\", \"shorter\": 40, "
                  "\"filter\": \"bicubic\", \"channels\": 3, \"order\": \"bgr\", "
-                 "\"background\": 17, \"scale\": 1, \"mean\": [1, 2, 3], \"std\": [4, 5, 6]}");
+                 "\"background\": 17, \"decode\": \"fast\", \"window\": \"-1000..400\", "
+                 "\"scale\": 1, \"mean\": [1, 2, 3], \"std\": [4, 5, 6]}");
+}
+
+/* Of a program that did not know them. */
+static void with_old_record(Onnx__ModelProto *m) {
+    put_metadata(m,
+                 "{\"width\": 9, \"height\": 9, \"fit\": \"squash\", \"shorter\": 40, "
+                 "\"filter\": \"bicubic\", \"order\": \"bgr\", "
+                 "\"scale\": 1, \"mean\": [1, 2, 3], \"std\": [4, 5, 6]}");
+}
+
+static void with_unknown_window(Onnx__ModelProto *m) {
+    put_metadata(m,
+                 "{\"width\": 9, \"height\": 9, \"fit\": \"squash\", \"shorter\": 40, "
+                 "\"filter\": \"bicubic\", \"order\": \"bgr\", \"window\": \"all\", "
+                 "\"scale\": 1, \"mean\": [1, 2, 3], \"std\": [4, 5, 6]}");
 }
 
 static void with_damaged_record(Onnx__ModelProto *m) {
@@ -416,6 +438,10 @@ static void the_files_own_record_counts(void **state) {
                 g->order == THAW_ORDER_BGR);
     assert_true(g->shorter == 40 && g->background == 17 && record.scale == 1);
     assert_true(record.mean[2] == 3 && record.std[2] == 6);
+    assert_true(g->decode == THAW_DECODE_FAST && window_is(THAW_WINDOW_FIXED, -1000, 400));
+    assert_int_equal(choose("resnet_17", with_old_record), THAW_OK);
+    assert_true(g->decode == THAW_DECODE_EXACT && window_is(THAW_WINDOW_FILE, 0, 0));
+    assert_int_equal(choose("resnet_17", with_unknown_window), THAW_ERR_FORMAT);
     assert_int_equal(choose("resnet_17", with_damaged_record), THAW_ERR_FORMAT);
     assert_non_null(strstr(err.text, "the preprocessing record is damaged"));
     options_put("preprocess", "unit"); /* What was asked for goes before it. */
@@ -432,11 +458,14 @@ static void options_change_single_parts(void **state) {
     options_put("image.mean", "1,2,3");
     options_put("image.std", "4");
     options_put("image.shorter", "50");
+    options_put("image.decode", "exact");
+    options_put("image.window", "percentile(0.5,99.5)");
     assert_int_equal(choose("resnet_17", NULL), THAW_OK);
     const thaw_geometry *g = &record.geometry;
     assert_true(g->fit == THAW_FIT_SQUASH && g->filter == THAW_FILTER_BICUBIC &&
                 g->order == THAW_ORDER_BGR);
     assert_true(g->shorter == 50 && record.scale == 0.5);
+    assert_true(g->decode == THAW_DECODE_EXACT && window_is(THAW_WINDOW_PERCENTILE, 0.5, 99.5));
     for (int c = 0; c < 3; c++)
         assert_true(record.mean[c] == c + 1 && record.std[c] == 4);
     options_put("image.shorter", "20");
@@ -461,7 +490,38 @@ static void the_record_survives_json(void **state) {
     assert_true(again.scale == record.scale && a->width == b->width && a->height == b->height &&
                 a->fit == b->fit && a->shorter == b->shorter && a->filter == b->filter &&
                 a->channels == b->channels && a->order == b->order &&
-                a->background == b->background);
+                a->background == b->background && a->decode == b->decode);
+    assert_true(window_is(a->window.kind, a->window.low, a->window.high));
+}
+
+/* What pixels come from identifies cached features: each part of it. */
+static void each_part_is_a_fact(void **state) {
+    (void)state;
+    const char *names[THAW_PREPROCESS_FACTS];
+    char before[THAW_PREPROCESS_FACTS][THAW_PREPROCESS_FACT_TEXT];
+    char after[THAW_PREPROCESS_FACTS][THAW_PREPROCESS_FACT_TEXT];
+    static const char *const options_of[] = {
+        "image.fit=squash",    "image.shorter=60", "image.filter=bicubic", "image.order=bgr",
+        "image.scale=0.5",     "image.mean=3",     "image.std=3",          "image.decode=exact",
+        "image.window=minmax", "image.window=1..2"};
+    static const char *const facts[] = {"fit",  "shorter", "filter", "order",  "scale",
+                                        "mean", "std",     "decode", "window", "window"};
+    for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
+        char key[64];
+        options_teardown(NULL);
+        assert_int_equal(options_setup(NULL), 0);
+        assert_int_equal(choose("resnet_17", NULL), THAW_OK);
+        thaw_preprocess_facts(&record, names, before);
+        snprintf(key, sizeof key, "%s", options_of[i]);
+        char *value = strchr(key, '=');
+        *value++ = 0;
+        options_put(key, value);
+        assert_int_equal(choose("resnet_17", NULL), THAW_OK);
+        thaw_preprocess_facts(&record, names, after);
+        for (int f = 0; f < THAW_PREPROCESS_FACTS; f++)
+            if (strcmp(names[f], facts[i]) == 0 && strcmp(before[f], after[f]) == 0)
+                fail_msg("%s leaves the fact %s as it was", options_of[i], facts[i]);
+    }
 }
 
 int main(void) {
@@ -475,6 +535,7 @@ int main(void) {
         OPTIONS_TEST(a_file_beside_the_model_counts),
         OPTIONS_TEST(what_a_file_beside_the_model_may_not_say),
         OPTIONS_TEST(no_odd_value_makes_an_odd_record),
+        OPTIONS_TEST(each_part_is_a_fact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

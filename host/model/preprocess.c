@@ -164,6 +164,8 @@ static thaw_status take_options(const thaw_model *model, const thaw_options *opt
     }
     if (!thaw_is_auto(options->image.filter)) g->filter = options->image.filter;
     if (!thaw_is_auto(options->image.order)) g->order = options->image.order;
+    if (!thaw_is_auto(options->image.decode)) g->decode = options->image.decode;
+    if (!thaw_is_auto(options->image.window.kind)) g->window = options->image.window;
     if (!thaw_is_auto(options->image.scale)) p->scale = options->image.scale;
     for (int c = 0; c < 3; c++) {
         if (!thaw_is_auto(options->image.mean[c])) p->mean[c] = options->image.mean[c];
@@ -217,8 +219,10 @@ thaw_status thaw_preprocess_choose(const thaw_model *model, const thaw_beside *b
                                    const thaw_options *options, thaw_preprocess *p,
                                    thaw_choice *choice, thaw_error *err) {
     static const thaw_beside nothing = {0};
-    *p = (thaw_preprocess){
-        .geometry = {.fit = THAW_FIT_CROP, .filter = THAW_FILTER_BILINEAR, .background = 255}};
+    *p = (thaw_preprocess){.geometry = {.fit = THAW_FIT_CROP,
+                                        .filter = THAW_FILTER_BILINEAR,
+                                        .background = 255,
+                                        .decode = THAW_DECODE_FAST}};
     *choice = (thaw_choice){.reason = "given", .certainty = THAW_CERTAIN};
     thaw_status status = THAW_OK;
     char *why = choice->why;
@@ -249,6 +253,7 @@ void thaw_preprocess_affine(const thaw_preprocess *p, float scale[3], float shif
 static const char *const fit_names[] = {THAW_FIT_LIST(THAW_ENUM_NAME) NULL};
 static const char *const filter_names[] = {THAW_FILTER_LIST(THAW_ENUM_NAME) NULL};
 static const char *const order_names[] = {THAW_ORDER_LIST(THAW_ENUM_NAME) NULL};
+static const char *const decode_names[] = {THAW_DECODE_LIST(THAW_ENUM_NAME) NULL};
 
 static void put_channels(thaw_json *json, json_t *into, const char *key, const double value[3]) {
     json_t *list = thaw_json_array(json, into, key);
@@ -258,6 +263,8 @@ static void put_channels(thaw_json *json, json_t *into, const char *key, const d
 
 void thaw_preprocess_json(thaw_json *json, json_t *into, const thaw_preprocess *p) {
     const thaw_geometry *g = &p->geometry;
+    char window[THAW_WINDOW_TEXT];
+    thaw_pixel_window_text(&g->window, window);
     thaw_json_integer(json, into, "width", g->width);
     thaw_json_integer(json, into, "height", g->height);
     thaw_json_text(json, into, "fit", fit_names[g->fit]);
@@ -266,6 +273,8 @@ void thaw_preprocess_json(thaw_json *json, json_t *into, const thaw_preprocess *
     thaw_json_integer(json, into, "channels", g->channels);
     thaw_json_text(json, into, "order", order_names[g->order]);
     thaw_json_integer(json, into, "background", g->background);
+    thaw_json_text(json, into, "decode", decode_names[g->decode]);
+    thaw_json_text(json, into, "window", window);
     thaw_json_real(json, into, "scale", p->scale);
     put_channels(json, into, "mean", p->mean);
     put_channels(json, into, "std", p->std);
@@ -284,23 +293,26 @@ thaw_status thaw_preprocess_line(const thaw_preprocess *p, char **line, thaw_err
 thaw_status thaw_preprocess_parse(const json_t *json, const char *where, thaw_preprocess *p,
                                   thaw_error *err) {
     thaw_geometry *g = &p->geometry;
-    const char *fit, *filter, *order;
+    const char *fit, *filter, *order, *decode = decode_names[THAW_DECODE_EXACT], *window = "file";
     int background = 255;
     g->channels = 3;
     json_error_t problem = {0};
     /* "F" takes integers, too: people write 1 for 1.0. */
     int code = json_unpack_ex((json_t *)json, &problem, 0,
-                              "{s:i,s:i,s:s,s:i,s:s,s?i,s:s,s?i,s:F,s:[F,F,F],s:[F,F,F]}", "width",
-                              &g->width, "height", &g->height, "fit", &fit, "shorter", &g->shorter,
-                              "filter", &filter, "channels", &g->channels, "order", &order,
-                              "background", &background, "scale", &p->scale, "mean", &p->mean[0],
-                              &p->mean[1], &p->mean[2], "std", &p->std[0], &p->std[1], &p->std[2]);
+                              "{s:i,s:i,s:s,s:i,s:s,s?i,s:s,s?i,s?s,s?s,s:F,s:[F,F,F],s:[F,F,F]}",
+                              "width", &g->width, "height", &g->height, "fit", &fit, "shorter",
+                              &g->shorter, "filter", &filter, "channels", &g->channels, "order",
+                              &order, "background", &background, "decode", &decode, "window",
+                              &window, "scale", &p->scale, "mean", &p->mean[0], &p->mean[1],
+                              &p->mean[2], "std", &p->std[0], &p->std[1], &p->std[2]);
     bool good = json && code == 0;
     int fit_value = good ? thaw_text_find(fit_names, fit) : -1;
     int filter_value = good ? thaw_text_find(filter_names, filter) : -1;
     int order_value = good ? thaw_text_find(order_names, order) : -1;
-    if (fit_value < 0 || filter_value < 0 || order_value < 0 || background < 0 ||
-        background > 255 || g->width < 1 || g->height < 1 || g->width > 16384 ||
+    int decode_value = good ? thaw_text_find(decode_names, decode) : -1;
+    bool has_window = good && thaw_pixel_window_parse(window, &g->window);
+    if (fit_value < 0 || filter_value < 0 || order_value < 0 || decode_value < 0 || !has_window ||
+        background < 0 || background > 255 || g->width < 1 || g->height < 1 || g->width > 16384 ||
         g->height > 16384 || g->shorter < 0 || g->shorter > 65536 ||
         (g->channels != 1 && g->channels != 3))
         return thaw_fail(err, THAW_ERR_FORMAT, "%s: the preprocessing record is damaged%s%s", where,
@@ -308,6 +320,7 @@ thaw_status thaw_preprocess_parse(const json_t *json, const char *where, thaw_pr
     g->fit = (thaw_fit)fit_value;
     g->filter = (thaw_filter)filter_value;
     g->order = (thaw_order)order_value;
+    g->decode = (thaw_decode)decode_value;
     g->background = (uint8_t)background;
     return THAW_OK;
 }
@@ -316,7 +329,8 @@ void thaw_preprocess_facts(const thaw_preprocess *p, const char *names[THAW_PREP
                            char texts[THAW_PREPROCESS_FACTS][THAW_PREPROCESS_FACT_TEXT]) {
     enum { SIZE = THAW_PREPROCESS_FACT_TEXT };
     static const char *const all[THAW_PREPROCESS_FACTS] = {
-        "size", "fit", "shorter", "filter", "order", "background", "scale", "mean", "std"};
+        "size",  "fit",  "shorter", "filter", "order", "background",
+        "scale", "mean", "std",     "decode", "window"};
     const thaw_geometry *g = &p->geometry;
     memcpy(names, all, sizeof all);
     snprintf(texts[0], SIZE, "%d x %d x %d", g->width, g->height, g->channels);
@@ -328,4 +342,6 @@ void thaw_preprocess_facts(const thaw_preprocess *p, const char *names[THAW_PREP
     snprintf(texts[6], SIZE, "%.9g", p->scale);
     snprintf(texts[7], SIZE, "%.9g %.9g %.9g", p->mean[0], p->mean[1], p->mean[2]);
     snprintf(texts[8], SIZE, "%.9g %.9g %.9g", p->std[0], p->std[1], p->std[2]);
+    snprintf(texts[9], SIZE, "%s", decode_names[g->decode]);
+    thaw_pixel_window_text(&g->window, texts[10]);
 }

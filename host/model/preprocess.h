@@ -14,7 +14,7 @@
 #include "picture/image.h"
 
 typedef struct thaw_preprocess {
-    thaw_geometry geometry; /* Size, fit, filter, channels, colour order. */
+    thaw_geometry geometry; /* Size, fit, filter, channels, colour order, decoding. */
     double scale;           /* Network input = (u8 * scale - mean[c]) / std[c]. */
     double mean[3], std[3];
 } thaw_preprocess;
@@ -53,7 +53,8 @@ int thaw_preprocess_shorter(int64_t side, double crop);
 void thaw_preprocess_affine(const thaw_preprocess *preprocess, float scale[3], float shift[3]);
 
 /* To and from JSON: "width", "height", "fit", "shorter", "filter", "channels", "order",
- * "background", "scale", "mean", "std" of an object. where is named in errors (ERR_FORMAT). */
+ * "background", "scale", "mean", "std" of an object, and "decode" and "window", without which, as in
+ * older records, they are exact and file. where is named in errors (ERR_FORMAT). */
 void thaw_preprocess_json(thaw_json *json, json_t *into, const thaw_preprocess *preprocess);
 thaw_status thaw_preprocess_line(const thaw_preprocess *preprocess, char **line,
                                  thaw_error *err); /* As one line, to be freed. */
@@ -61,7 +62,7 @@ thaw_status thaw_preprocess_parse(const json_t *json, const char *where,
                                   thaw_preprocess *preprocess, thaw_error *err);
 
 /* The record as named texts, one a field: the facts that the cache keys on. */
-enum { THAW_PREPROCESS_FACTS = 9, THAW_PREPROCESS_FACT_TEXT = 96 };
+enum { THAW_PREPROCESS_FACTS = 11, THAW_PREPROCESS_FACT_TEXT = 96 };
 void thaw_preprocess_facts(const thaw_preprocess *preprocess,
                            const char *names[THAW_PREPROCESS_FACTS],
                            char texts[THAW_PREPROCESS_FACTS][THAW_PREPROCESS_FACT_TEXT]);

@@ -246,6 +246,19 @@ static void describe_limit(const thaw__option *row, char text[THAW__EXPECTED_TEX
              row->automatic ? "auto, " : "", row->range->least, row->range->most);
 }
 
+static thaw_status parse_window(const thaw__option *row, const char *text, thaw_arena *arena,
+                                void *slot) {
+    (void)row, (void)arena;
+    return thaw_pixel_window_parse(text, slot) ? THAW_OK : THAW_ERR_USAGE;
+}
+
+static void describe_window(const thaw__option *row, char text[THAW__EXPECTED_TEXT]) {
+    snprintf(text, THAW__EXPECTED_TEXT,
+             "%sfile, minmax, percentile(LOW,HIGH) such as percentile(0.5,99.5), or samples as "
+             "LOW..HIGH such as -1000..400; LOW is below HIGH",
+             row->automatic ? "auto, " : "");
+}
+
 static const int64_t auto_integer = THAW_AUTO_INTEGER;
 static const double auto_number = NAN;
 static const int auto_choice = THAW_AUTO_CHOICE;
@@ -253,6 +266,7 @@ static const char *const auto_text = NULL;
 static const thaw_opt_held_out auto_held_out = {.fraction = NAN};
 static const thaw_opt_limit auto_limit = {.number = NAN};
 static const thaw_opt_channels auto_channels = {NAN, NAN, NAN};
+static const thaw_pixel_window auto_window = {.kind = THAW_AUTO_CHOICE};
 
 static const char *path_of_path(const void *slot) {
     return *(const char *const *)slot;
@@ -277,4 +291,5 @@ const thaw__option_type thaw__type_device = TYPE(const char *, device, &auto_tex
 const thaw__option_type thaw__type_held_out =
     TYPE(thaw_opt_held_out, held_out, &auto_held_out, path_of_held_out);
 const thaw__option_type thaw__type_limit = TYPE(thaw_opt_limit, limit, &auto_limit, NULL);
+const thaw__option_type thaw__type_window = TYPE(thaw_pixel_window, window, &auto_window, NULL);
 #undef TYPE

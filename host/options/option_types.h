@@ -69,5 +69,6 @@ extern const thaw__option_type thaw__type_channels; /* thaw_opt_channels */
 extern const thaw__option_type thaw__type_device;   /* const char *; as thaw_backend_open has it. */
 extern const thaw__option_type thaw__type_held_out; /* thaw_opt_held_out */
 extern const thaw__option_type thaw__type_limit;    /* thaw_opt_limit; N, or a share as N%. */
+extern const thaw__option_type thaw__type_window;   /* thaw_pixel_window */
 
 #endif

@@ -177,6 +177,8 @@ typedef struct thaw_options {
         thaw_order order;
         double scale;
         thaw_opt_channels mean, std;
+        thaw_decode decode;
+        thaw_pixel_window window; /* Auto: its kind is. */
     } image;
     struct {
         int64_t n;

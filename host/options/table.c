@@ -20,6 +20,7 @@
 #define SWITCH(field) .type = &thaw__type_switch, SLOT(field, bool)
 #define CHANNELS(field) .type = &thaw__type_channels, SLOT(field, thaw_opt_channels)
 #define HELD_OUT(field) .type = &thaw__type_held_out, SLOT(field, thaw_opt_held_out)
+#define WINDOW(field) .type = &thaw__type_window, SLOT(field, thaw_pixel_window)
 #define LIMIT(field) .type = &thaw__type_limit, SLOT(field, thaw_opt_limit)
 #define CHOICE(field, ctype, LIST) .type = &thaw__type_choice, SLOT(field, ctype), \
     .names = (const char *const[]){LIST(THAW_ENUM_NAME) NULL}
@@ -188,6 +189,15 @@ const thaw__option thaw__options_table[] = {
      .help = "See image.scale; one number for all channels, or one for each."},
     {.key = "image.std", .used_by = PIXELS, CHANNELS(image.std), AUTO, RANGE(1e-6, 1e3),
      .help = "See image.scale; one number for all channels, or one for each."},
+    {.key = "image.decode", .used_by = PIXELS, CHOICE(image.decode, thaw_decode, THAW_DECODE_LIST), AUTO,
+     .help = "exact: each pixel of a JPEG; fast: of a large one a half, a quarter or an eighth of its rows "
+             "and columns, as long as two are left for each that the network sees. auto is fast, or "
+             "what the model's own file says."},
+    {.key = "image.window", .used_by = PIXELS, WINDOW(image.window), AUTO,
+     .help = "Which samples of more than 8 bits become black and white: file (DICOM's own window, elsewhere all "
+             "that their type can hold), minmax (each picture's least and greatest), "
+             "percentile(0.5,99.5), or samples such as -1000..400; auto is file, or what the model's own "
+             "file says. HEIC and AVIF are always read whole."},
 
     {.key = "views.crop", .used_by = TRAIN, NUMBER(views.ranges.crop), .fallback = "0.5",
      RANGE(0.05, 1),

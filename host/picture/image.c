@@ -1,11 +1,10 @@
 #include "decoder.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <jpeglib.h>
 
 #include "view.h"
 
@@ -20,6 +19,7 @@ thaw_status thaw_decoder_create(thaw_decoder **decoder, thaw_error *err) {
     *decoder = calloc(1, sizeof **decoder);
     if (!*decoder) return thaw_fail_memory(err, "for a decoder");
     (*decoder)->most_pixels = MOST_PIXELS;
+    (*decoder)->shrink = 1;
     return THAW_OK;
 }
 
@@ -29,17 +29,23 @@ void thaw_decoder_share(thaw_decoder *decoder, thaw_image_budget *budget,
     decoder->stop = stop;
 }
 
-/* Frees *memory when it holds more than n bytes. */
-static void give_up(uint8_t **memory, size_t *have, size_t n) {
-    if (*have <= n) return;
-    free(*memory);
-    *memory = NULL;
-    *have = 0;
+/* Frees what a picture is decoded into when it holds more than n bytes. */
+static void give_up(thaw_decoder *d, size_t n) {
+    if (d->rgb_bytes > n) {
+        free(d->rgb);
+        d->rgb = NULL;
+        d->rgb_bytes = 0;
+    }
+    if (d->deep.bytes > n) {
+        free(d->deep.samples);
+        d->deep.samples = NULL;
+        d->deep.bytes = 0;
+    }
 }
 
 /* Between pictures: what a large one took goes back. */
 static void picture_close(thaw_decoder *d) {
-    give_up(&d->rgb, &d->rgb_bytes, KEPT_BYTES);
+    give_up(d, KEPT_BYTES);
     if (d->borrowed) thaw__budget_return(d->budget, d->borrowed);
     d->borrowed = 0;
 }
@@ -50,6 +56,7 @@ void thaw_decoder_free(thaw_decoder *decoder) {
     thaw_axis_free(&decoder->x.axis);
     thaw_axis_free(&decoder->y.axis);
     free(decoder->rgb);
+    free(decoder->deep.samples);
     free(decoder->small);
     free(decoder->scratch);
     free(decoder->seen);
@@ -67,32 +74,105 @@ static thaw_status reserve(void **memory, size_t *have, size_t n, thaw_error *er
 }
 
 thaw_status thaw__picture_rows(thaw_decoder *d, thaw_error *err) {
-    size_t n = (size_t)d->n_columns * (size_t)d->height * (size_t)d->channels;
-    return reserve((void **)&d->rgb, &d->rgb_bytes, n, err);
+    size_t columns = (size_t)d->n_columns * (size_t)d->height;
+    size_t deep = columns * (size_t)d->deep.channels * sizeof(float);
+    if (deep) THAW_TRY(reserve((void **)&d->deep.samples, &d->deep.bytes, deep, err));
+    return reserve((void **)&d->rgb, &d->rgb_bytes, columns * (size_t)d->channels, err);
+}
+
+bool thaw__picture_is_deep(const thaw_decoder *d) {
+    return d->geometry && d->geometry->window.kind != THAW_WINDOW_FILE;
 }
 
 thaw_status thaw__picture_damaged(const char *format, const char *how, thaw_error *err) {
     return thaw_fail(err, THAW_ERR_FORMAT, "the %s is damaged: %s", format, how);
 }
 
+thaw_status thaw__picture_unread(const char *format, const char *package, thaw_error *err) {
+    return thaw_fail(err, THAW_ERR_FORMAT,
+                     "this build reads no %s pictures: install %s and build Thaw again, or convert "
+                     "it to JPEG or PNG",
+                     format, package);
+}
+
 bool thaw__picture_stopped(const thaw_decoder *d) {
     return d->stop && *d->stop;
 }
 
+/* ---- colours --------------------------------------------------------------------------------- */
+
+void thaw__cmyk_to_rgb(const uint8_t *ink, int n, uint8_t *rgb) {
+    for (int i = 0; i < n; i++) {
+        unsigned light = ink[4 * i + 3];
+        for (int c = 0; c < 3; c++) {
+            unsigned t = (255u - ink[4 * i + c]) * light + 128;
+            rgb[3 * i + c] = (uint8_t)(light - ((t + (t >> 8)) >> 8));
+        }
+    }
+}
+
+void thaw__unpremultiply(uint8_t rgba[4]) {
+    unsigned alpha = rgba[3];
+    for (int c = 0; alpha > 0 && alpha < 255 && c < 3; c++) {
+        unsigned value = 255u * rgba[c] / alpha;
+        rgba[c] = (uint8_t)(value < 255 ? value : 255);
+    }
+}
+
 /* ---- what it is ---------------------------------------------------------------------------- */
 
-static bool starts(const uint8_t *bytes, size_t n, const char *magic, size_t length) {
-    return n >= length && memcmp(bytes, magic, length) == 0;
+typedef struct format {
+    const char *name;
+    size_t at; /* Where its magic stands. */
+    const char *magic;
+    size_t length;
+    thaw_status (*decode)(thaw_decoder *d, const uint8_t *bytes, size_t n, thaw_error *err);
+    thaw_version *version; /* Of its library; NULL: it has none. */
+} format;
+
+#define MAGIC(at, text) at, text, sizeof(text) - 1
+/* HEIF's files differ in how their pictures are coded. */
+#define HEIF(name, brand) \
+    { name, MAGIC(4, "ftyp" brand), thaw__heif_decode, thaw__heif_version }
+static const format formats[] = {
+    {"JPEG", MAGIC(0, "\xff\xd8\xff"), thaw__jpeg_decode, thaw__jpeg_version},
+    {"PNG", MAGIC(0, "\x89PNG"), thaw__png_decode, thaw__png_version},
+    {"GIF", MAGIC(0, "GIF87a"), thaw__gif_decode, NULL},
+    {"GIF", MAGIC(0, "GIF89a"), thaw__gif_decode, NULL},
+    {"BMP", MAGIC(0, "BM"), thaw__bmp_decode, NULL},
+    {"PSD", MAGIC(0, "8BPS"), thaw__psd_decode, NULL},
+    {"PNM", MAGIC(0, "P1"), thaw__pnm_decode, NULL},
+    {"PNM", MAGIC(0, "P2"), thaw__pnm_decode, NULL},
+    {"PNM", MAGIC(0, "P3"), thaw__pnm_decode, NULL},
+    {"PNM", MAGIC(0, "P4"), thaw__pnm_decode, NULL},
+    {"PNM", MAGIC(0, "P5"), thaw__pnm_decode, NULL},
+    {"PNM", MAGIC(0, "P6"), thaw__pnm_decode, NULL},
+    {"WebP", MAGIC(8, "WEBPVP8"), thaw__webp_decode, thaw__webp_version},
+    {"TIFF", MAGIC(0, "II*\0"), thaw__tiff_decode, thaw__tiff_version},
+    {"TIFF", MAGIC(0, "MM\0*"), thaw__tiff_decode, thaw__tiff_version},
+    {"TIFF", MAGIC(0, "II+\0"), thaw__tiff_decode, thaw__tiff_version}, /* BigTIFF. */
+    {"TIFF", MAGIC(0, "MM\0+"), thaw__tiff_decode, thaw__tiff_version},
+    {"DICOM", MAGIC(128, "DICM"), thaw__dicom_decode, thaw__dicom_version},
+    HEIF("HEIC", "heic"),
+    HEIF("HEIC", "heix"),
+    HEIF("HEIC", "hevc"),
+    HEIF("HEIC", "hevx"),
+    HEIF("HEIC", "mif1"),
+    HEIF("HEIC", "msf1"),
+    HEIF("AVIF", "avif"),
+    HEIF("AVIF", "avis"),
+};
+enum { N_FORMATS = sizeof formats / sizeof *formats };
+
+static bool holds(const uint8_t *bytes, size_t n, size_t at, const char *magic, size_t length) {
+    return n >= at + length && memcmp(bytes + at, magic, length) == 0;
 }
 
 /* The name of a picture format that is not read, NULL when it is none of those. */
 static const char *foreign_format(const uint8_t *b, size_t n) {
-    if (starts(b, n, "RIFF", 4) && n >= 12 && memcmp(b + 8, "WEBP", 4) == 0) return "WebP";
-    if (n >= 12 && memcmp(b + 4, "ftyp", 4) == 0)
-        return memcmp(b + 8, "avif", 4) == 0 ? "AVIF" : "HEIC (or a video)";
-    if (starts(b, n, "II*\0", 4) || starts(b, n, "MM\0*", 4)) return "TIFF";
-    if (starts(b, n, "\xff\x0a", 2) || starts(b, n, "\0\0\0\x0cJXL ", 8)) return "JPEG XL";
-    if (starts(b, n, "\0\0\0\x0cjP  ", 8)) return "JPEG 2000";
+    if (holds(b, n, MAGIC(0, "\xff\x0a")) || holds(b, n, MAGIC(0, "\0\0\0\x0cJXL ")))
+        return "JPEG XL";
+    if (holds(b, n, MAGIC(0, "\0\0\0\x0cjP  "))) return "JPEG 2000";
     return NULL;
 }
 
@@ -102,39 +182,56 @@ static thaw_status refuse_format(const uint8_t *b, size_t n, thaw_error *err) {
     if (name)
         return thaw_fail(err, THAW_ERR_FORMAT,
                          "%s pictures are not read; convert it to JPEG or PNG", name);
+    if (holds(b, n, MAGIC(4, "ftyp")))
+        return thaw_fail(err, THAW_ERR_FORMAT, "this is a video, not a picture");
     char start[3 * 8 + 1] = "";
     for (size_t i = 0; i < n && i < 8; i++)
         snprintf(start + 3 * i, 4, "%02x ", b[i]);
-    return thaw_fail(err, THAW_ERR_FORMAT,
-                     "this is not a JPEG, PNG, BMP, GIF, PSD or PNM picture (it starts with %s)",
-                     start);
+    return thaw_fail(
+        err, THAW_ERR_FORMAT,
+        "this is no picture of a kind that is read: JPEG, PNG, WebP, TIFF, HEIC, AVIF, DICOM, "
+        "BMP, GIF, PSD or PNM (it starts with %s)",
+        start);
 }
 
-typedef struct format {
-    const char *name, *magic;
-    size_t length;
-    thaw_status (*decode)(thaw_decoder *d, const uint8_t *bytes, size_t n, thaw_error *err);
-} format;
+bool thaw_image_reads(const char *name) {
+    char version[THAW__VERSION];
+    for (size_t i = 0; i < N_FORMATS; i++) {
+        if (strcmp(formats[i].name, name) != 0) continue;
+        if (!formats[i].version) return true;
+        formats[i].version(version);
+        return version[0] != 0;
+    }
+    return false;
+}
 
-static const format formats[] = {
-    {"JPEG", "\xff\xd8\xff", 3, thaw__jpeg_decode},
-    {"PNG", "\x89PNG", 4, thaw__png_decode},
-    {"GIF", "GIF87a", 6, thaw__gif_decode},
-    {"GIF", "GIF89a", 6, thaw__gif_decode},
-    {"BMP", "BM", 2, thaw__bmp_decode},
-    {"PSD", "8BPS", 4, thaw__psd_decode},
-    {"PNM", "P1", 2, thaw__pnm_decode},
-    {"PNM", "P2", 2, thaw__pnm_decode},
-    {"PNM", "P3", 2, thaw__pnm_decode},
-    {"PNM", "P4", 2, thaw__pnm_decode},
-    {"PNM", "P5", 2, thaw__pnm_decode},
-    {"PNM", "P6", 2, thaw__pnm_decode},
-};
+/* ---- what identifies the decoders ---------------------------------------------------------- */
+
+static char decoder_id[8 * THAW__VERSION];
+
+static void make_decoder_id(void) {
+    size_t n = 0;
+    for (size_t i = 0; i < N_FORMATS; i++) {
+        char version[THAW__VERSION];
+        if (!formats[i].version || (i > 0 && formats[i].version == formats[i - 1].version))
+            continue;
+        formats[i].version(version);
+        if (version[0])
+            n += (size_t)snprintf(decoder_id + n, sizeof decoder_id - n, "%s; ", version);
+    }
+    snprintf(decoder_id + n, sizeof decoder_id - n, "bmp gif pnm psd 1; resize 1");
+}
+
+const char *thaw_image_decoder_id(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_decoder_id);
+    return decoder_id;
+}
 
 /* NULL: none of those that are read. */
 static const format *find_format(const uint8_t *bytes, size_t n) {
-    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
-        if (starts(bytes, n, formats[i].magic, formats[i].length)) return &formats[i];
+    for (size_t i = 0; i < N_FORMATS; i++)
+        if (holds(bytes, n, formats[i].at, formats[i].magic, formats[i].length)) return &formats[i];
     return NULL;
 }
 
@@ -198,34 +295,54 @@ static void place_view(const thaw_view *view, const thaw_geometry *g, int width,
     *y = place_crop(height, box.y, box.height, g->height);
 }
 
-static thaw_status prepare_axis(thaw_cached_axis *cached, int in, span s, bool flip,
+static bool same_span(const thaw_span *a, const thaw_span *b) {
+    return a->in == b->in && fabs(a->length - b->length) <= 0 && a->out == b->out &&
+           a->first == b->first && a->n == b->n && a->filter == b->filter;
+}
+
+/* in: of the file. */
+static thaw_status prepare_axis(thaw_cached_axis *cached, int in, int shrink, span s, bool flip,
                                 thaw_filter filter, thaw_error *err) {
-    int first = flip ? s.out - s.first - s.n : s.first;
-    if (cached->in == in && cached->out == s.out && cached->first == first && cached->n == s.n &&
-        cached->filter == filter)
-        return THAW_OK;
+    thaw_span wanted = {.in = (in + shrink - 1) / shrink,
+                        .length = (double)in / shrink,
+                        .out = s.out,
+                        .first = flip ? s.out - s.first - s.n : s.first,
+                        .n = s.n,
+                        .filter = filter};
+    if (same_span(&cached->span, &wanted)) return THAW_OK;
     thaw_axis_free(&cached->axis);
-    cached->in = 0;
-    THAW_TRY(thaw_axis_make(&cached->axis, in, s.out, first, s.n, filter, err));
-    cached->in = in;
-    cached->out = s.out;
-    cached->first = first;
-    cached->n = s.n;
-    cached->filter = filter;
+    cached->span = (thaw_span){0};
+    THAW_TRY(thaw_axis_make(&cached->axis, &wanted, err));
+    cached->span = wanted;
     return THAW_OK;
 }
 
-/* Both axes of the stored picture, such that the shown one is what the geometry asks for. */
-static thaw_status prepare_axes(thaw_decoder *d, const thaw_geometry *g, thaw_error *err) {
+/* The smallest size that still has two pixels for each of the result, along both axes. */
+static int choose_shrink(int width, int height, span x, span y) {
+    int shrink = 8;
+    while (shrink > 1 &&
+           (width < (int64_t)2 * shrink * x.out || height < (int64_t)2 * shrink * y.out))
+        shrink /= 2;
+    return shrink;
+}
+
+/* Both axes of a stored picture of that size in the file, such that the shown one is what the
+ * geometry asks for. */
+static thaw_status prepare_axes(thaw_decoder *d, const thaw_geometry *g, int width, int height,
+                                bool shrinks, thaw_error *err) {
     span x, y;
     thaw_turn t = d->turn;
-    int width = t.swap ? d->height : d->width, height = t.swap ? d->width : d->height;
+    int shown_width = t.swap ? height : width, shown_height = t.swap ? width : height;
     if (d->view && d->view->crop)
-        place_view(d->view, g, width, height, &x, &y);
+        place_view(d->view, g, shown_width, shown_height, &x, &y);
     else
-        place(g, width, height, &x, &y);
-    THAW_TRY(prepare_axis(&d->x, d->width, t.swap ? y : x, t.flip_x, g->filter, err));
-    return prepare_axis(&d->y, d->height, t.swap ? x : y, t.flip_y, g->filter, err);
+        place(g, shown_width, shown_height, &x, &y);
+    span stored_x = t.swap ? y : x, stored_y = t.swap ? x : y;
+    d->shrink = shrinks && g->decode == THAW_DECODE_FAST
+                    ? choose_shrink(width, height, stored_x, stored_y)
+                    : 1;
+    THAW_TRY(prepare_axis(&d->x, width, d->shrink, stored_x, t.flip_x, g->filter, err));
+    return prepare_axis(&d->y, height, d->shrink, stored_y, t.flip_y, g->filter, err);
 }
 
 /* RGB as it is asked for; returns where the next one goes. */
@@ -244,7 +361,7 @@ static uint8_t *put_pixel(const thaw_geometry *g, const uint8_t *p, uint8_t *out
 /* The small stored picture to the shown one, in the channel order that is asked for. */
 static void put_out(const thaw_decoder *d, const thaw_geometry *g, uint8_t *out) {
     thaw_turn t = d->turn;
-    int stored_width = d->x.n, stored_height = d->y.n;
+    int stored_width = d->x.span.n, stored_height = d->y.span.n;
     for (int y = 0; y < g->height; y++) {
         for (int x = 0; x < g->width; x++) {
             int sx = t.swap ? y : x, sy = t.swap ? x : y;
@@ -259,7 +376,7 @@ static void put_out(const thaw_decoder *d, const thaw_geometry *g, uint8_t *out)
 /* From stored pixels (d->rgb, or a test's) to the result. */
 static thaw_status finish(thaw_decoder *d, const uint8_t *rgb, const thaw_geometry *g, uint8_t *out,
                           thaw_error *err) {
-    size_t small = 3 * (size_t)d->x.n * (size_t)d->y.n;
+    size_t small = 3 * (size_t)d->x.span.n * (size_t)d->y.span.n;
     size_t scratch = thaw_resize_scratch(&d->x.axis) * sizeof(float);
     THAW_TRY(reserve((void **)&d->scratch, &d->scratch_bytes, scratch, err));
     thaw_turn t = d->turn;
@@ -298,17 +415,23 @@ thaw_status thaw__picture_open(thaw_decoder *d, const thaw_picture *p, thaw_erro
                          "the picture has %lld x %lld pixels: at most 2^28, and 2^16 a side, are "
                          "read",
                          (long long)p->width, (long long)p->height);
-    d->width = d->n_columns = (int)p->width;
-    d->height = (int)p->height;
+    d->shrink = 1;
     d->first_column = 0;
     d->channels = p->channels;
     d->orientation = p->orientation;
+    d->stored_width = (int)p->width;
+    d->stored_height = (int)p->height;
+    d->deep.channels = p->deep_channels;
+    d->deep.invert = false;
     d->turn = turn_from_exif(p->orientation);
-    if (d->geometry) THAW_TRY(prepare_axes(d, d->geometry, err));
-    uint64_t bytes = (uint64_t)(p->width * p->height * p->channels) + p->more_bytes;
+    if (d->geometry)
+        THAW_TRY(prepare_axes(d, d->geometry, (int)p->width, (int)p->height, p->shrinks, err));
+    d->width = d->n_columns = ((int)p->width + d->shrink - 1) / d->shrink;
+    d->height = ((int)p->height + d->shrink - 1) / d->shrink;
+    uint64_t pixel = (uint64_t)p->channels + (uint64_t)p->deep_channels * sizeof(float);
+    uint64_t bytes = (uint64_t)d->width * (uint64_t)d->height * pixel + p->more_bytes;
     if (!d->budget || bytes <= KEPT_BYTES) return THAW_OK;
-    /* What is left of the picture before would not count. */
-    give_up(&d->rgb, &d->rgb_bytes, 0);
+    give_up(d, 0); /* What is left of the picture before would not count. */
     if (!thaw__budget_take(d->budget, bytes, d->stop))
         return thaw_fail(err, THAW_ERR_INTERRUPTED, "stopped while a picture waited for memory");
     d->borrowed = bytes;
@@ -337,15 +460,17 @@ static thaw_status decode(thaw_decoder *d, const uint8_t *bytes, size_t n, const
     const format *found = find_format(bytes, n);
     if (!found) return refuse_format(bytes, n, err);
     d->format = found->name;
+    d->deep.channels = 0;
     THAW_TRY(found->decode(d, bytes, n, err));
+    if (d->deep.channels) THAW_TRY(thaw__window_apply(d, &g->window, err));
     if (d->channels == 4) flatten(d);
     return THAW_OK;
 }
 
 thaw_image_facts thaw_decoder_facts(const thaw_decoder *d) {
     return (thaw_image_facts){.format = d->format,
-                              .width = d->turn.swap ? d->height : d->width,
-                              .height = d->turn.swap ? d->width : d->height,
+                              .width = d->turn.swap ? d->stored_height : d->stored_width,
+                              .height = d->turn.swap ? d->stored_width : d->stored_height,
                               .orientation = d->orientation};
 }
 
@@ -381,12 +506,6 @@ thaw_status thaw_image_resize(thaw_decoder *d, const thaw_pixels *pixels, const 
     d->height = pixels->height;
     d->first_column = 0;
     d->turn = (thaw_turn){0};
-    THAW_TRY(prepare_axes(d, g, err));
+    THAW_TRY(prepare_axes(d, g, d->width, d->height, false, err));
     return finish(d, pixels->rgb, g, out, err);
-}
-
-#define TEXT(x) #x
-#define NUMBER(x) TEXT(x)
-const char *thaw_image_decoder_id(void) {
-    return "libjpeg-turbo " NUMBER(LIBJPEG_TURBO_VERSION) "; libpng; bmp gif pnm psd 1; resize 1";
 }

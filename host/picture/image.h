@@ -1,10 +1,11 @@
 /* Pictures: the bytes of a file to u8 pixels of the size that a network takes.
  *
  * One definition for training, evaluation and serving. JPEG is decoded by libjpeg-turbo exactly as
- * Pillow decodes it (accurate integer IDCT, fancy upsampling), PNG by libpng, the rest by short
- * decoders of our own; which of them is decided by the content, never by the name. A picture is
- * what Pillow makes of the same bytes, or it is refused as damaged: no part of it is ever made up.
- * EXIF orientation is always applied. The resize is Pillow's antialiased one.
+ * Pillow decodes it (accurate integer IDCT, fancy upsampling), PNG by libpng, WebP, TIFF, HEIC, AVIF
+ * and DICOM by libraries that a build may lack, the rest by short decoders of our own; which of them
+ * is decided by the content, never by the name. A picture is what Pillow makes of the same bytes, or
+ * it is refused as damaged: no part of it is ever made up. Of several pictures in a file the first
+ * counts. EXIF orientation is always applied. The resize is Pillow's antialiased one.
  */
 #ifndef THAW_IMAGE_H
 #define THAW_IMAGE_H
@@ -15,6 +16,7 @@
 
 #include "enum.h"
 #include "status.h"
+#include "window.h"
 
 /* No picture's file is larger; a wrong file must not fill the memory. */
 enum { THAW_PICTURE_MOST_BYTES = 512 << 20 };
@@ -38,6 +40,14 @@ typedef enum thaw_filter { THAW_FILTER_LIST(THAW_ENUM_VALUE) } thaw_filter;
     X(THAW_ORDER_BGR, "bgr")
 typedef enum thaw_order { THAW_ORDER_LIST(THAW_ENUM_VALUE) } thaw_order;
 
+/* exact: every pixel of the file. fast: of a JPEG a half, a quarter or an eighth of the rows and
+ * columns, as long as that leaves two for each of the result; it is transformed to that size from
+ * frequencies, as Pillow's draft() does. */
+#define THAW_DECODE_LIST(X)       \
+    X(THAW_DECODE_EXACT, "exact") \
+    X(THAW_DECODE_FAST, "fast")
+typedef enum thaw_decode { THAW_DECODE_LIST(THAW_ENUM_VALUE) } thaw_decode;
+
 typedef struct thaw_geometry {
     int width, height; /* Of the result. */
     thaw_fit fit;
@@ -46,6 +56,8 @@ typedef struct thaw_geometry {
     int channels;       /* 3; 1: grey, by the weights of ITU-R 601. */
     thaw_order order;   /* Of the result. */
     uint8_t background; /* Grey on which transparent pixels are laid. */
+    thaw_decode decode;
+    thaw_pixel_window window; /* For samples of more than 8 bits. */
 } thaw_geometry;
 
 typedef struct thaw_view thaw_view; /* view.h */
@@ -68,8 +80,8 @@ void thaw_image_budget_free(thaw_image_budget *budget); /* NULL: nothing. */
 void thaw_decoder_share(thaw_decoder *decoder, thaw_image_budget *budget, const volatile int *stop);
 
 /* Decodes the n bytes of a picture's file into out, u8 [height, width, channels].
- * ERR_FORMAT: not a picture, one of a format that Thaw does not read (named), damaged or cut off;
- * ERR_UNSUPPORTED: larger than 2^28 pixels, or of a kind that is not read; ERR_NOMEM;
+ * ERR_FORMAT: not a picture, one of a format that Thaw or this build does not read (named), damaged
+ * or cut off; ERR_UNSUPPORTED: larger than 2^28 pixels, or of a kind that is not read; ERR_NOMEM;
  * ERR_INTERRUPTED. out is undefined then. */
 thaw_status thaw_image_decode(thaw_decoder *decoder, const void *bytes, size_t n,
                               const thaw_geometry *geometry, uint8_t *out, thaw_error *err);
@@ -101,8 +113,11 @@ thaw_status thaw_image_decode_full(thaw_decoder *decoder, const void *bytes, siz
 thaw_status thaw_image_resize(thaw_decoder *decoder, const thaw_pixels *pixels,
                               const thaw_geometry *geometry, uint8_t *out, thaw_error *err);
 
-/* Names the decoders and their versions: other decoders make other pixels, so this is part of what
- * identifies cached features. Static text. */
+/* Whether this build reads the format: "JPEG", "WebP", "TIFF", "HEIC", "DICOM", ... */
+bool thaw_image_reads(const char *format);
+
+/* Names the decoders and the versions of their libraries: other decoders make other pixels, so this
+ * is part of what identifies cached features. Static text. */
 const char *thaw_image_decoder_id(void);
 
 #endif

@@ -104,18 +104,6 @@ static uint64_t coefficient_bytes(struct jpeg_decompress_struct *info) {
     return bytes;
 }
 
-/* n pixels of CMYK to RGB, as Pillow converts. The inks are stored inverted, as Adobe does;
- * Pillow, browsers and viewers take that for granted whether Adobe's marker is there or not. */
-static void cmyk_to_rgb(const uint8_t *ink, int n, uint8_t *rgb) {
-    for (int i = 0; i < n; i++) {
-        unsigned light = ink[4 * i + 3];
-        for (int c = 0; c < 3; c++) {
-            unsigned t = (255u - ink[4 * i + c]) * light + 128;
-            rgb[3 * i + c] = (uint8_t)(light - ((t + (t >> 8)) >> 8));
-        }
-    }
-}
-
 /* Columns outside of what the resize reads are not transformed back from frequencies: a third less
  * of that work for a 3:2 picture. A block of margin on each side keeps the neighbours that the
  * upsampling looks at, so the columns in use are what a full decode gives (a test compares). */
@@ -130,13 +118,15 @@ static void crop_columns(struct jpeg_decompress_struct *info, thaw_decoder *d) {
     d->n_columns = (int)width;
 }
 
+/* Inks are stored inverted, as Adobe does; Pillow, browsers and viewers take that for granted whether
+ * Adobe's marker is there or not. */
 static void read_rows(jpeg_job *job, bool cmyk) {
     struct jpeg_decompress_struct *info = &job->info;
     while (info->output_scanline < info->output_height) {
         uint8_t *rgb = thaw__picture_row(job->decoder, info->output_scanline);
         JSAMPROW row = cmyk ? job->ink : rgb;
         if (jpeg_read_scanlines(info, &row, 1) == 1 && cmyk)
-            cmyk_to_rgb(job->ink, job->decoder->n_columns, rgb);
+            thaw__cmyk_to_rgb(job->ink, job->decoder->n_columns, rgb);
     }
 }
 
@@ -153,8 +143,12 @@ static thaw_status read_picture(jpeg_job *job, thaw_error *err) {
                             .height = info->image_height,
                             .channels = 3,
                             .orientation = orientation(info),
+                            .shrinks = true,
                             .more_bytes = coefficient_bytes(info)};
     THAW_TRY(thaw__picture_open(d, &picture, err));
+    /* Halves, quarters and eighths have transforms of their own in SIMD; others cost more than the
+     * whole. Subsampled colours are transformed to the size of the grey where they can be. */
+    info->scale_denom = (unsigned)d->shrink;
     jpeg_start_decompress(info); /* Reads all scans where there are several. */
     if (jpeg_has_multiple_scans(info) && !is_whole(job)) end_job(job, "cut off, scans are missing");
     if (d->geometry) crop_columns(info, d);
@@ -196,4 +190,10 @@ thaw_status thaw__jpeg_decode(thaw_decoder *d, const uint8_t *bytes, size_t n, t
     jpeg_destroy_decompress(&job.info);
     free(job.ink);
     return status;
+}
+
+#define TEXT(x) #x
+#define NUMBER(x) TEXT(x)
+void thaw__jpeg_version(char text[THAW__VERSION]) {
+    snprintf(text, THAW__VERSION, "libjpeg-turbo " NUMBER(LIBJPEG_TURBO_VERSION));
 }

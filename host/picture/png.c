@@ -91,14 +91,19 @@ static int orientation(const png_job *job) {
 }
 
 /* RGB of 8 bits, with alpha where the file has it or a transparent colour. Of 16 bits the upper
- * eight are kept. Returns the number of channels. */
-static int ask_for_rgb(png_job *job) {
+ * eight are kept, unless they are wanted as they are. */
+static void ask_for_rgb(png_job *job, thaw_picture *p) {
     png_set_expand(job->png);
-    png_set_strip_16(job->png);
-    png_set_gray_to_rgb(job->png);
     bool alpha = png_get_color_type(job->png, job->info) & PNG_COLOR_MASK_ALPHA ||
                  png_get_valid(job->png, job->info, PNG_INFO_tRNS);
-    return alpha ? 4 : 3;
+    p->channels = alpha ? 4 : 3;
+    if (png_get_bit_depth(job->png, job->info) == 16 && thaw__picture_is_deep(job->decoder)) {
+        bool colour = png_get_color_type(job->png, job->info) & PNG_COLOR_MASK_COLOR;
+        p->deep_channels = (colour ? 3 : 1) + alpha;
+        return;
+    }
+    png_set_strip_16(job->png);
+    png_set_gray_to_rgb(job->png);
 }
 
 /* libpng reads the compressed stream to its end, which may be gigabytes away, together with the
@@ -115,21 +120,25 @@ static thaw_status read_picture(png_job *job, thaw_error *err) {
     png_read_info(job->png, job->info);
     thaw_picture picture = {.width = png_get_image_width(job->png, job->info),
                             .height = png_get_image_height(job->png, job->info),
-                            .channels = ask_for_rgb(job),
                             .orientation = orientation(job)};
+    ask_for_rgb(job, &picture);
     THAW_TRY(thaw__picture_open(d, &picture, err));
     int passes = png_set_interlace_handling(job->png);
     png_read_update_info(job->png, job->info);
     /* There is no other way, but room in memory depends on it. */
-    if (png_get_rowbytes(job->png, job->info) != (size_t)d->width * (size_t)d->channels)
+    int deep = d->deep.channels, bytes = deep ? 2 * deep : d->channels; /* A pixel. */
+    if (png_get_rowbytes(job->png, job->info) != (size_t)d->width * (size_t)bytes)
         png_error(job->png, "its header does not fit its pixels");
     THAW_TRY(thaw__picture_rows(d, err));
     for (int pass = 0; pass < passes; pass++) {
         for (int y = 0; y < d->height; y++) {
             if (pass == passes - 1 && y == d->height - 1) job->limit = most_of_a_row(job);
-            png_read_row(job->png, thaw__picture_row(d, y), NULL);
+            uint8_t *row = deep ? (uint8_t *)thaw__picture_deep_row(d, y) : thaw__picture_row(d, y);
+            png_read_row(job->png, row, NULL);
         }
     }
+    for (int y = 0; deep && y < d->height; y++)
+        thaw__picture_widen(d, y);
     job->limit = job->n;
     png_read_end(job->png, NULL);
     return THAW_OK;
@@ -163,4 +172,8 @@ thaw_status thaw__png_decode(thaw_decoder *d, const uint8_t *bytes, size_t n, th
     thaw_status status = run(&job, err);
     png_destroy_read_struct(&job.png, &job.info, NULL);
     return status;
+}
+
+void thaw__png_version(char text[THAW__VERSION]) {
+    snprintf(text, THAW__VERSION, "libpng %s", png_get_libpng_ver(NULL));
 }

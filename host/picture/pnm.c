@@ -68,8 +68,22 @@ static void make_levels(uint32_t most, uint8_t *level) {
         level[i] = (uint8_t)nearbyint((double)i / most * 255);
 }
 
+/* Where the samples of a row go: to 8 bits by `level`, or as they are. */
+typedef struct pnm_row {
+    const uint8_t *level;
+    uint8_t *out;
+    float *deep; /* NULL: out counts. */
+} pnm_row;
+
+static void put_sample(const pnm_row *row, int64_t i, uint32_t sample) {
+    if (row->deep)
+        row->deep[i] = (float)sample;
+    else
+        row->out[i] = row->level[sample];
+}
+
 /* A row of text; false: something in it is no sample. */
-static bool read_plain(thaw_bytes *b, const pnm_header *h, const uint8_t *level, uint8_t *out) {
+static bool read_plain(thaw_bytes *b, const pnm_header *h, const pnm_row *row) {
     int64_t n = row_samples(h);
     for (int64_t i = 0; i < n; i++) {
         uint32_t sample;
@@ -79,16 +93,16 @@ static bool read_plain(thaw_bytes *b, const pnm_header *h, const uint8_t *level,
             sample = next_character(b) - '0';
             if (sample > 1) return false;
         }
-        out[i] = level[sample];
+        put_sample(row, i, sample);
     }
     return true;
 }
 
-static bool read_raw(thaw_bytes *b, const pnm_header *h, const uint8_t *level, uint8_t *out) {
+static bool read_raw(thaw_bytes *b, const pnm_header *h, const pnm_row *row) {
     int64_t n = row_samples(h);
     const uint8_t *p = thaw_bytes_take(b, row_bytes(h));
     if (h->most == 255) { /* As in most files. */
-        memcpy(out, p, (size_t)n);
+        memcpy(row->out, p, (size_t)n);
         return true;
     }
     for (int64_t i = 0; i < n; i++) {
@@ -96,7 +110,7 @@ static bool read_raw(thaw_bytes *b, const pnm_header *h, const uint8_t *level, u
                           : h->most > 255 ? (uint32_t)p[2 * i] << 8 | p[2 * i + 1]
                                           : p[i];
         if (sample > h->most && h->most) return false;
-        out[i] = level[sample];
+        put_sample(row, i, sample);
     }
     return true;
 }
@@ -118,15 +132,19 @@ thaw_status thaw__pnm_decode(thaw_decoder *d, const uint8_t *bytes, size_t n, th
     if (!read_header(&b, &h)) return refuse(&b, "its header makes no sense", err);
     b.ended = b.left < row_bytes(&h) * h.height;
     if (b.ended) return refuse(&b, "", err);
-    thaw_picture picture = {.width = h.width, .height = h.height, .channels = 3};
+    bool deep = h.most > 255 && thaw__picture_is_deep(d);
+    thaw_picture picture = {
+        .width = h.width, .height = h.height, .channels = 3, .deep_channels = deep ? h.samples : 0};
     THAW_TRY(thaw__picture_open(d, &picture, err));
     THAW_TRY(thaw__picture_rows(d, err));
     make_levels(h.most, level);
     for (uint32_t y = 0; y < h.height; y++) {
-        uint8_t *row = thaw__picture_row(d, y);
-        if (!(h.plain ? read_plain : read_raw)(&b, &h, level, row))
+        pnm_row row = {.level = level,
+                       .out = thaw__picture_row(d, y),
+                       .deep = deep ? thaw__picture_deep_row(d, y) : NULL};
+        if (!(h.plain ? read_plain : read_raw)(&b, &h, &row))
             return refuse(&b, "a sample is none, or above the largest", err);
-        if (h.samples == 1) spread(row, h.width);
+        if (h.samples == 1 && !deep) spread(row.out, h.width);
     }
     return THAW_OK;
 }

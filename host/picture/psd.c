@@ -44,10 +44,10 @@ static uint64_t row_bytes(const psd_header *h) {
 }
 
 /* Rows of one channel after another. `lengths` stands at the table of packed rows' lengths, b
- * behind it; buffer: one row. Of 16 bits the upper eight are kept. */
+ * behind it; buffer: one row. Of 16 bits the upper eight are kept, unless the samples are deep. */
 static thaw_status read_channels(thaw_decoder *d, const psd_header *h, thaw_bytes *lengths,
                                  thaw_bytes *b, uint8_t *buffer, thaw_error *err) {
-    uint32_t step = h->bits / 8;
+    uint32_t step = h->bits / 8, kept = d->deep.channels ? step : 1; /* Bytes of a sample. */
     for (int c = 0; c < d->channels; c++) {
         for (uint32_t y = 0; y < h->height; y++) {
             uint64_t n = h->compression ? thaw_bytes_number(lengths, 2) : row_bytes(h);
@@ -58,11 +58,15 @@ static thaw_status read_channels(thaw_decoder *d, const psd_header *h, thaw_byte
                 return thaw__picture_damaged(
                     "PSD", "a row has more or fewer pixels than the picture is wide", err);
             if (h->compression) row = buffer;
-            uint8_t *out = thaw__picture_row(d, y) + c;
+            uint8_t *out = d->deep.channels ? (uint8_t *)thaw__picture_deep_row(d, y)
+                                            : thaw__picture_row(d, y);
             for (uint32_t x = 0; x < h->width; x++)
-                out[(size_t)x * (size_t)d->channels] = row[(size_t)x * step];
+                memcpy(out + ((size_t)x * (size_t)d->channels + (size_t)c) * kept,
+                       row + (size_t)x * step, kept);
         }
     }
+    for (uint32_t y = 0; d->deep.channels && y < h->height; y++)
+        thaw__picture_widen(d, y);
     return THAW_OK;
 }
 
@@ -91,6 +95,7 @@ thaw_status thaw__psd_decode(thaw_decoder *d, const uint8_t *bytes, size_t n, th
                          h.mode, h.channels, h.bits, h.compression);
     thaw_picture picture = {
         .width = h.width, .height = h.height, .channels = h.channels == 4 ? 4 : 3};
+    if (h.bits == 16 && thaw__picture_is_deep(d)) picture.deep_channels = picture.channels;
     THAW_TRY(thaw__picture_open(d, &picture, err));
     thaw_bytes lengths = b;
     if (h.compression) thaw_bytes_take(&b, (uint64_t)2 * h.channels * h.height);

@@ -64,18 +64,17 @@ static void close_up(thaw_axis *axis) {
     axis->most_taps = most;
 }
 
-thaw_status thaw_axis_make(thaw_axis *axis, int in, int out, int first, int n, thaw_filter filter,
-                           thaw_error *err) {
-    double scale = (double)in / out, stretch = scale > 1 ? scale : 1;
-    double support = (filter == THAW_FILTER_BICUBIC ? 2 : 1) * stretch;
-    *axis = (thaw_axis){.n = n, .most_taps = (int)ceil(support) * 2 + 1};
-    axis->from = calloc((size_t)n, sizeof *axis->from);
-    axis->taps = calloc((size_t)n, sizeof *axis->taps);
-    axis->weight = calloc((size_t)n * (size_t)axis->most_taps, sizeof *axis->weight);
+thaw_status thaw_axis_make(thaw_axis *axis, const thaw_span *s, thaw_error *err) {
+    double scale = s->length / s->out, stretch = scale > 1 ? scale : 1;
+    double support = (s->filter == THAW_FILTER_BICUBIC ? 2 : 1) * stretch;
+    *axis = (thaw_axis){.n = s->n, .most_taps = (int)ceil(support) * 2 + 1};
+    axis->from = calloc((size_t)s->n, sizeof *axis->from);
+    axis->taps = calloc((size_t)s->n, sizeof *axis->taps);
+    axis->weight = calloc((size_t)s->n * (size_t)axis->most_taps, sizeof *axis->weight);
     if (!axis->from || !axis->taps || !axis->weight)
         return thaw_fail_memory(err, "to resize a picture");
-    for (int k = 0; k < n; k++)
-        make_taps(axis, k, in, (first + k + 0.5) * scale, stretch, filter);
+    for (int k = 0; k < s->n; k++)
+        make_taps(axis, k, s->in, (s->first + k + 0.5) * scale, stretch, s->filter);
     close_up(axis);
     return THAW_OK;
 }

@@ -14,10 +14,17 @@ typedef struct thaw_axis {
     float *weight;
 } thaw_axis;
 
-/* Sizes: `in` inputs to `out` outputs, of which n from `first` on are wanted. Free with
- * thaw_axis_free. ERR_NOMEM. */
-thaw_status thaw_axis_make(thaw_axis *axis, int in, int out, int first, int n, thaw_filter filter,
-                           thaw_error *err);
+/* Which outputs are made of how much: `length` of `in` inputs, the whole but for a part of the last
+ * one, to `out` outputs, of which n from `first` on are wanted. */
+typedef struct thaw_span {
+    int in;
+    double length;
+    int out, first, n;
+    thaw_filter filter;
+} thaw_span;
+
+/* Free with thaw_axis_free. ERR_NOMEM. */
+thaw_status thaw_axis_make(thaw_axis *axis, const thaw_span *span, thaw_error *err);
 void thaw_axis_free(thaw_axis *axis);
 
 /* Resizes u8 RGB rows (row y at rows + (y - y_low) * stride, whose first pixel is column x_low) to

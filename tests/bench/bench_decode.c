@@ -1,10 +1,11 @@
 /* Decoding: pictures' bytes in memory to the pixels that a network takes (decode, resize, crop),
  * against libjpeg-turbo alone decoding the same bytes to full-size RGB with its defaults.
  *
- * usage: bench_decode LIST THREADS REPEATS [PIXELS [SIDE SHORTER]]
+ * usage: bench_decode LIST THREADS REPEATS [PIXELS [SIDE SHORTER [fast]]]
  *
  * LIST: a file with one path to a JPEG a line. PIXELS: written, u8 [n, SIDE, SIDE, 3]. SIDE and
- * SHORTER: 224 and 256; SHORTER = 0 squashes. The two take turns; each turn is one pass over all
+ * SHORTER: 224 and 256; SHORTER = 0 squashes. fast: as image.decode = fast decodes
+ * (tests/bench/draft.py has Pillow's way beside it). The two take turns; each turn is one pass over all
  * pictures, which the threads share out one by one. Prints a JSON object with pictures a second,
  * and with CPU time a picture, in which other load hardly shows; ratios above 1 are in Thaw's
  * favour.
@@ -160,8 +161,10 @@ static thaw_status run(job *j, worker *workers, long threads, size_t repeats,
 }
 
 int main(int argc, char **argv) {
-    if (argc != 4 && argc != 5 && argc != 7) {
-        fprintf(stderr, "usage: bench_decode LIST THREADS REPEATS [PIXELS [SIDE SHORTER]]\n");
+    bool fast = argc == 8 && strcmp(argv[7], "fast") == 0;
+    if (argc != 4 && argc != 5 && argc != 7 && !fast) {
+        fprintf(stderr,
+                "usage: bench_decode LIST THREADS REPEATS [PIXELS [SIDE SHORTER [fast]]]\n");
         return 2;
     }
     long threads = bench_number(argv[2], 1), repeats = bench_number(argv[3], 1);
@@ -173,7 +176,8 @@ int main(int argc, char **argv) {
                           .shorter = shorter,
                           .filter = THAW_FILTER_BILINEAR,
                           .channels = 3,
-                          .background = 255}};
+                          .background = 255,
+                          .decode = fast ? THAW_DECODE_FAST : THAW_DECODE_EXACT}};
     thaw_arena arena = {0};
     thaw_error err = {0};
     worker *workers = thaw_arena_array(&arena, (size_t)threads, sizeof *workers);

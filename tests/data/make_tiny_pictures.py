@@ -1,8 +1,8 @@
 """Makes tests/data/image/tiny: a picture of each kind that is read, a few hundred bytes each, and
 beside it NAME.full.png, what Pillow makes of it.
 
-Run it from anywhere with Pillow and NumPy; the results are committed. The files are written here byte
-by byte where Pillow writes no such kind. tests/test_image_damage.c cuts and flips them, and
+Run it from anywhere with Pillow, pillow-heif and NumPy; the results are committed. The files are written
+here byte by byte where Pillow writes no such kind. tests/test_image_damage.c cuts and flips them, and
 tests/peer/test_pictures.py does the same beside Pillow.
 """
 import io
@@ -361,23 +361,267 @@ def make_psds():
     yield "packed16.psd", psd(3, 16, True)
 
 
+# ---- WebP -------------------------------------------------------------------------------------------
+
+
+def saved(image, kind, **options):
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def riff(chunks):
+    body = b"".join(name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2) for name, data in chunks)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+def riff_chunks(webp):
+    at = 12
+    while at < len(webp):
+        (n,) = struct.unpack_from("<I", webp, at + 4)
+        yield webp[at : at + 4], webp[at + 8 : at + 8 + n]
+        at += 8 + n + n % 2
+
+
+def make_webps():
+    rgb, rgba = Image.fromarray(colours().astype(np.uint8)), Image.fromarray(colours(channels=4).astype(np.uint8))
+    lossy = saved(rgb, "WEBP", quality=60)
+    yield "lossy.webp", lossy
+    yield "lossless.webp", saved(rgb, "WEBP", lossless=True)
+    yield "lossy_alpha.webp", saved(rgba, "WEBP", quality=60)
+    yield "lossless_alpha.webp", saved(rgba, "WEBP", lossless=True, exact=True)
+    yield "exif6.webp", saved(rgb, "WEBP", quality=60, exif=exif(6))
+    flags = struct.pack("<I", 4) + struct.pack("<I", WIDTH - 1)[:3] + struct.pack("<I", HEIGHT - 1)[:3]
+    yield "xmp8.webp", riff([(b"VP8X", flags), *riff_chunks(lossy), (b"XMP ", xmp(8))])
+    frames = saved(rgb, "WEBP", quality=60, save_all=True, duration=100,
+                   append_images=[Image.fromarray(255 - colours().astype(np.uint8))])
+    yield "animated.webp", frames
+    # The first picture of an animation beside the corner of its canvas.
+    size = struct.pack("<I", WIDTH + 5)[:3] + struct.pack("<I", HEIGHT + 3)[:3]
+    frame = struct.pack("<I", 2)[:3] + struct.pack("<I", 1)[:3] + flags[4:] + struct.pack("<I", 100)[:3] + b"\0"
+    yield "aside.webp", riff([(b"VP8X", struct.pack("<I", 0x12) + size), (b"ANIM", bytes(6)),
+                              (b"ANMF", frame + riff(riff_chunks(lossy))[12:])])
+
+
+# ---- TIFF -------------------------------------------------------------------------------------------
+
+
+def lzw_tiff(data):
+    """Codes of 9 bits alone: the table is emptied before they get longer."""
+    codes = []
+    for i, byte in enumerate(data):
+        codes += ([256] if i % 200 == 0 else []) + [byte]
+    text = "".join(format(code, "09b") for code in codes + [257])
+    text += "0" * (-len(text) % 8)
+    return bytes(int(text[i : i + 8], 2) for i in range(0, len(text), 8))
+
+
+def tiff(samples, bits, photometric, order="<", compression=1, rows=5, tile=None, planes=False, orientation=1,
+         extra=None, floats=False, signed=False, table=None, big=False):
+    """samples: [height, width, channels]."""
+    kind = np.dtype(order + {8: "u1", 16: "u2", 32: "f4" if floats else "u4"}.get(bits, "u1"))
+    height, width, channels = samples.shape
+    squeeze = {1: bytes, 5: lzw_tiff, 8: zlib.compress,
+               32773: lambda b: b"".join(packbits(b[i : i + 100]) for i in range(0, len(b), 100))}
+
+    def coded(part):
+        if bits < 8:
+            return squeeze[compression](b"".join(pack(part, bits)))
+        return squeeze[compression](np.ascontiguousarray(part).astype(kind).tobytes())
+
+    blocks = []
+    for plane in (range(channels) if planes else [None]):
+        part = samples if plane is None else samples[:, :, plane : plane + 1]
+        if tile:
+            for y in range(0, height, tile):
+                for x in range(0, width, tile):
+                    block = part[y : y + tile, x : x + tile]
+                    block = np.pad(block, ((0, tile - block.shape[0]), (0, tile - block.shape[1]), (0, 0)))
+                    blocks.append(coded(block))
+        else:
+            blocks += [coded(part[y : y + rows]) for y in range(0, height, rows)]
+    tags = {256: (4, [width]), 257: (4, [height]), 258: (3, [bits] * channels), 259: (3, [compression]),
+            262: (3, [photometric]), 274: (3, [orientation]), 277: (3, [channels]), 284: (3, [2 if planes else 1])}
+    tags |= {322: (4, [tile]), 323: (4, [tile])} if tile else {278: (4, [rows])}
+    if extra is not None:
+        tags[338] = (3, [extra])
+    if floats or signed:
+        tags[339] = (3, [3 if floats else 2] * channels)
+    if table:
+        tags[320] = (3, [colour[c] * 257 for c in range(3) for colour in table])
+    start = 16 if big else 8
+    at, where = start, []
+    for block in blocks:
+        where.append(at)
+        at += len(block)
+    tags[324 if tile else 273] = (4, where)
+    tags[325 if tile else 279] = (4, [len(block) for block in blocks])
+    room, number = (8, "Q") if big else (4, "I")
+    head = b"II" if order == "<" else b"MM"
+    entries = more = b""
+    directory = at + at % 2
+    behind = directory + (8 + 20 * len(tags) + 8 if big else 2 + 12 * len(tags) + 4)
+    for tag, (type_, values) in sorted(tags.items()):
+        value = b"".join(struct.pack(order + {3: "H", 4: "I"}[type_], v) for v in values)
+        if len(value) > room:
+            entry = struct.pack(order + number, behind + len(more))
+            more += value
+        else:
+            entry = value.ljust(room, b"\0")
+        entries += struct.pack(order + "HH" + number, tag, type_, len(values)) + entry
+    first = (struct.pack(order + "HHHQ", 43, 8, 0, directory) if big else struct.pack(order + "HI", 42, directory))
+    count = struct.pack(order + ("Q" if big else "H"), len(tags))
+    return head + first + b"".join(blocks) + b"\0" * (at % 2) + count + entries + bytes(8 if big else 4) + more
+
+
+def make_tiffs():
+    grey, rgb, rgba = colours(channels=1), colours(), colours(channels=4)
+    yield "grey8.tif", tiff(grey, 8, 1)
+    yield "grey8_white.tif", tiff(grey, 8, 0, ">")
+    yield "grey_alpha8.tif", tiff(colours(channels=2), 8, 1, extra=2)
+    yield "bits.tif", tiff(indices(2)[:, :, None], 1, 1)
+    yield "bits_fax.tif", saved(Image.fromarray(indices(2).astype(bool)), "TIFF", compression="group4")
+    yield "palette8.tif", tiff(indices(256)[:, :, None], 8, 3, table=palette(256))
+    yield "palette4.tif", tiff(indices(16)[:, :, None], 4, 3, table=palette(16))
+    yield "rgb8.tif", tiff(rgb, 8, 2, ">", 8)
+    yield "rgb8_lzw.tif", tiff(rgb, 8, 2, "<", 5)
+    yield "rgb8_packed.tif", tiff(rgb, 8, 2, "<", 32773)
+    yield "rgb8_tiles.tif", tiff(rgb, 8, 2, "<", 8, tile=16)
+    yield "rgb8_planes.tif", tiff(rgb, 8, 2, planes=True)
+    yield "rgb8_tile_planes.tif", tiff(rgb, 8, 2, tile=16, planes=True)
+    yield "rgba8.tif", tiff(rgba, 8, 2, extra=2)
+    premultiplied = rgba.copy()
+    premultiplied[:, :, :3] = rgba[:, :, :3] * rgba[:, :, 3:] // 255
+    yield "rgba8_premultiplied.tif", tiff(premultiplied, 8, 2, extra=1)
+    yield "rgb8_more.tif", tiff(rgba, 8, 2, extra=0)
+    yield "cmyk8.tif", tiff(rgba, 8, 5)
+    yield "turned6.tif", tiff(rgb, 8, 2, orientation=6)
+    yield "big.tif", tiff(rgb, 8, 2, big=True)
+    yield "grey16.tif", tiff(colours(channels=1, most=65535), 16, 1, ">")
+    yield "rgb16.tif", tiff(colours(most=65535), 16, 2)
+    image = Image.fromarray(rgb.astype(np.uint8))
+    yield "jpeg.tif", saved(image, "TIFF", compression="jpeg", quality=75)
+    pages = [image, Image.fromarray(255 - rgb.astype(np.uint8))]
+    yield "pages.tif", saved(pages[0], "TIFF", save_all=True, append_images=pages[1:], compression="tiff_lzw")
+
+
+# ---- HEIC, AVIF -------------------------------------------------------------------------------------
+
+
+def make_heifs():
+    """Larger than the others: so small pictures are coded in no way that cameras use."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    smooth = Image.fromarray(colours(64, 48).astype(np.uint8))
+    yield "grey.heic", saved(smooth.convert("L"), "HEIF", quality=50)
+    yield "420.heic", saved(smooth, "HEIF", quality=50, chroma="420")
+    yield "alpha.heic", saved(Image.fromarray(colours(64, 48, 4).astype(np.uint8)), "HEIF", quality=50)
+    yield "420.avif", saved(smooth, "AVIF", quality=50, subsampling="4:2:0")
+    yield "alpha.avif", saved(Image.fromarray(colours(64, 48, 4).astype(np.uint8)), "AVIF", quality=50)
+    yield "turned6.avif", saved(smooth, "AVIF", quality=50, exif=exif(6))
+
+
+# ---- DICOM ------------------------------------------------------------------------------------------
+
+
+def dicom_element(group, element, kind, value):
+    value = value.encode() if isinstance(value, str) else value
+    value += (b"\0" if kind in ("UI", "OB", "OW") else b" ") * (len(value) % 2)
+    head = struct.pack("<HH2s", group, element, kind.encode())
+    if kind in ("OB", "OW"):
+        return head + struct.pack("<HI", 0, len(value)) + value
+    return head + struct.pack("<H", len(value)) + value
+
+
+def dicom(samples, stored, photometric, signed=False, more=b"", coded=None, syntax="1.2.840.10008.1.2.1"):
+    """samples: [height, width, channels]; coded: the frame of another syntax."""
+    height, width, channels = samples.shape
+    bits = 8 if stored <= 8 else 16
+    short = lambda element, n: dicom_element(0x28, element, "US", struct.pack("<H", n))
+    meta = (dicom_element(2, 1, "OB", b"\0\1") + dicom_element(2, 2, "UI", "1.2.840.10008.5.1.4.1.1.7")
+            + dicom_element(2, 3, "UI", "1.2.3.4") + dicom_element(2, 0x10, "UI", syntax)
+            + dicom_element(2, 0x12, "UI", "1.2.3"))
+    meta = dicom_element(2, 0, "UL", struct.pack("<I", len(meta))) + meta
+    shape = short(2, channels) + dicom_element(0x28, 4, "CS", photometric)
+    shape += short(6, 0) if channels > 1 else b""
+    shape += short(0x10, height) + short(0x11, width) + short(0x100, bits) + short(0x101, stored)
+    shape += short(0x102, stored - 1) + short(0x103, int(signed)) + more
+    if coded is None:
+        kind = "OB" if bits == 8 else "OW"
+        raw = samples.astype("<i2" if signed else "<u2" if bits == 16 else "u1").tobytes()
+        pixels = dicom_element(0x7FE0, 0x10, kind, raw)
+    else:
+        coded += b"\0" * (len(coded) % 2)
+        pixels = (struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0)
+                  + struct.pack("<HHI", 0xFFFE, 0xE000, len(coded)) + coded + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0))
+    return bytes(128) + b"DICM" + meta + dicom_element(8, 0x16, "UI", "1.2.840.10008.5.1.4.1.1.7") + shape + pixels
+
+
+def dicom_run_lengths(samples):
+    """A segment a byte of the sample, the upper first."""
+    planes = [samples[:, :, c] for c in range(samples.shape[2])]
+    segments = [b"".join(packbits(row.astype(np.uint8).tobytes()) for row in plane) for plane in planes]
+    segments = [s + b"\0" * (len(s) % 2) for s in segments]
+    offsets = [64 + sum(map(len, segments[:i])) for i in range(len(segments))]
+    return struct.pack("<16I", len(segments), *offsets, *[0] * (15 - len(offsets))) + b"".join(segments)
+
+
+def shades(values, low, high):
+    """What a window of DICOM makes of grey."""
+    return np.repeat(np.rint(np.clip((values.astype(float) - low) / (high - low), 0, 1) * 255), 3, 2).astype(np.uint8)
+
+
+def make_dicoms():
+    """And what is right, which Pillow does not know."""
+    grey, rgb = colours(channels=1), colours()
+    deep = colours(channels=1, most=4000)
+    text = lambda element, value: dicom_element(0x28, element, "DS", value)
+    eight = np.repeat(grey, 3, 2).astype(np.uint8)
+    yield "grey8.dcm", dicom(grey, 8, "MONOCHROME2"), eight
+    yield "grey8_white.dcm", dicom(grey, 8, "MONOCHROME1"), 255 - eight
+    yield "rgb8.dcm", dicom(rgb, 8, "RGB"), rgb.astype(np.uint8)
+    yield "grey12.dcm", dicom(deep, 12, "MONOCHROME2"), shades(deep, deep.min(), deep.max())
+    window = text(0x1050, "100") + text(0x1051, "801") + text(0x1052, "-1024") + text(0x1053, "1")
+    yield "hounsfield.dcm", dicom(deep, 12, "MONOCHROME2", more=window), shades(deep.astype(int) - 1024, -300.5, 499.5)
+    yield "runs8.dcm", dicom(rgb, 8, "RGB", coded=dicom_run_lengths(rgb), syntax="1.2.840.10008.1.2.5"), rgb.astype(np.uint8)
+    coded = jpeg(Image.fromarray(grey[:, :, 0].astype(np.uint8)))
+    yield ("jpeg8.dcm", dicom(grey, 8, "MONOCHROME2", coded=coded, syntax="1.2.840.10008.1.2.4.50"),
+           pillow_reads(coded))
+
+
 # ---- the whole --------------------------------------------------------------------------------------
 
 # Kinds that Pillow refuses, and another file that holds the same pixels.
-SAME_AS = {"raw16.psd": "rgb16.png", "packed16.psd": "rgb16.png", "no_end.jpg": "420.jpg"}
+SAME_AS = {"raw16.psd": "rgb16.png", "packed16.psd": "rgb16.png", "no_end.jpg": "420.jpg", "big.tif": "rgb8.tif"}
+
+
+def make_deep():
+    """For tests of windows: what Pillow makes something else of. They lie beside the tiny ones."""
+    deep = colours(channels=1, most=65535)
+    yield "float32.tif", tiff(deep, 32, 1, floats=True)
+    yield "white16.tif", tiff(deep, 16, 0)
+    yield "signed16.tif", tiff((deep.astype(int) - 30000) & 0xFFFF, 16, 1, ">", signed=True)
 
 
 def main():
+    for name, data in make_deep():
+        with open(os.path.join(OUT, "..", name), "wb") as file:
+            file.write(data)
     os.makedirs(OUT, exist_ok=True)
     for old in os.listdir(OUT):
         os.remove(os.path.join(OUT, old))
     files = {}
-    for make in (make_pngs, make_jpegs, make_pnms, make_bmps, make_gifs, make_psds):
+    for make in (make_pngs, make_jpegs, make_pnms, make_bmps, make_gifs, make_psds, make_webps, make_tiffs,
+                 make_heifs):
         files.update(make())
+    right = {}
+    for name, data, pixels in make_dicoms():
+        files[name], right[name] = data, pixels
     for name, data in files.items():
         with open(os.path.join(OUT, name), "wb") as file:
             file.write(data)
-        pixels = pillow_reads(files[SAME_AS.get(name, name)])
+        pixels = right[name] if name in right else pillow_reads(files[SAME_AS.get(name, name)])
         Image.fromarray(pixels).save(os.path.join(OUT, name + ".full.png"), optimize=True)
     print(f"{len(files)} pictures, {sum(map(len, files.values()))} bytes")
 
