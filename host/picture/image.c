@@ -187,11 +187,10 @@ static thaw_status refuse_format(const uint8_t *b, size_t n, thaw_error *err) {
     char start[3 * 8 + 1] = "";
     for (size_t i = 0; i < n && i < 8; i++)
         snprintf(start + 3 * i, 4, "%02x ", b[i]);
-    return thaw_fail(
-        err, THAW_ERR_FORMAT,
-        "this is no picture of a kind that is read: JPEG, PNG, WebP, TIFF, HEIC, AVIF, DICOM, "
-        "BMP, GIF, PSD or PNM (it starts with %s)",
-        start);
+    return thaw_fail(err, THAW_ERR_FORMAT,
+                     "this is not a JPEG, PNG, WebP, TIFF, HEIC, AVIF, DICOM, BMP, GIF, PSD or PNM "
+                     "picture (it starts with %s)",
+                     start);
 }
 
 bool thaw_image_reads(const char *name) {

@@ -140,7 +140,8 @@ static void read_alpha(tiff_job *job) {
 
 static bool read_header(tiff_job *job) {
     if (!TIFFGetField(job->tiff, TIFFTAG_IMAGEWIDTH, &job->width) ||
-        !TIFFGetField(job->tiff, TIFFTAG_IMAGELENGTH, &job->height))
+        !TIFFGetField(job->tiff, TIFFTAG_IMAGELENGTH, &job->height) ||
+        !TIFFGetField(job->tiff, TIFFTAG_PHOTOMETRIC, &job->photometric))
         return false;
     job->bits = number(job, TIFFTAG_BITSPERSAMPLE, 1);
     job->samples = number(job, TIFFTAG_SAMPLESPERPIXEL, 1);
@@ -148,8 +149,6 @@ static bool read_header(tiff_job *job) {
     job->compression = number(job, TIFFTAG_COMPRESSION, COMPRESSION_NONE);
     job->format = number(job, TIFFTAG_SAMPLEFORMAT, SAMPLEFORMAT_UINT);
     job->orientation = number(job, TIFFTAG_ORIENTATION, 1);
-    if (!TIFFGetField(job->tiff, TIFFTAG_PHOTOMETRIC, &job->photometric))
-        job->photometric = job->samples < 3 ? PHOTOMETRIC_MINISBLACK : PHOTOMETRIC_RGB;
     job->colours = job->photometric == PHOTOMETRIC_RGB         ? 3
                    : job->photometric == PHOTOMETRIC_SEPARATED ? 4
                                                                : 1;

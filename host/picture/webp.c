@@ -1,4 +1,5 @@
-/* WebP by libwebp, as Pillow uses it. Of an animation the first picture, on a transparent canvas. */
+/* WebP by libwebp, as Pillow uses it. Of an animation the first picture, on a canvas that is transparent
+ * where the file has transparency, and else black. */
 #include <stdio.h>
 #include <string.h>
 
@@ -52,10 +53,11 @@ static thaw_status read_frame(thaw_decoder *d, const WebPDemuxer *file, const We
     if (code != VP8_STATUS_OK) return refuse(code, err);
     uint32_t width = WebPDemuxGetI(file, WEBP_FF_CANVAS_WIDTH);
     uint32_t height = WebPDemuxGetI(file, WEBP_FF_CANVAS_HEIGHT);
+    bool alpha = frame->has_alpha || WebPDemuxGetI(file, WEBP_FF_FORMAT_FLAGS) & ALPHA_FLAG;
     bool covered = frame->width == (int)width && frame->height == (int)height;
     thaw_picture picture = {.width = width,
                             .height = height,
-                            .channels = frame->has_alpha || !covered ? 4 : 3,
+                            .channels = alpha ? 4 : 3,
                             .orientation = orientation(file),
                             .more_bytes = (uint64_t)5 * width * height}; /* Of a lossless one. */
     if (config.input.width != frame->width || config.input.height != frame->height ||
@@ -64,7 +66,7 @@ static thaw_status read_frame(thaw_decoder *d, const WebPDemuxer *file, const We
         return thaw__picture_damaged("WebP", "its header does not fit its pixels", err);
     THAW_TRY(thaw__picture_open(d, &picture, err));
     THAW_TRY(thaw__picture_rows(d, err));
-    if (!covered) memset(d->rgb, 0, (size_t)4 * width * height);
+    if (!covered) memset(d->rgb, 0, (size_t)d->channels * width * height);
     config.output.colorspace = d->channels == 4 ? MODE_RGBA : MODE_RGB;
     config.output.is_external_memory = 1;
     config.output.u.RGBA = frame_room(d, frame);

@@ -43,7 +43,11 @@ static inline void fuzz_picture(const char *magic, size_t length, const uint8_t 
                        .filter = n & 2 ? THAW_FILTER_BICUBIC : THAW_FILTER_BILINEAR,
                        .order = n & 4 ? THAW_ORDER_BGR : THAW_ORDER_RGB,
                        .channels = n & 8 ? 1 : 3,
-                       .background = 255};
+                       .background = 255,
+                       .decode = n & 16 ? THAW_DECODE_FAST : THAW_DECODE_EXACT,
+                       .window = n & 32   ? (thaw_pixel_window){THAW_WINDOW_PERCENTILE, 1, 99}
+                                 : n & 64 ? (thaw_pixel_window){THAW_WINDOW_MINMAX, 0, 0}
+                                          : (thaw_pixel_window){THAW_WINDOW_FILE, 0, 0}};
     uint8_t a[FUZZ_SIDE * FUZZ_SIDE * 3], b[FUZZ_SIDE * FUZZ_SIDE * 3];
     uint8_t *bytes = malloc(n); /* Exactly: a sanitizer sees a read behind the end. */
     FUZZ_CHECK(bytes);

@@ -63,7 +63,8 @@ seed() {
     case $target in
         jpeg) cp "$tiny"/*.jpg "$to" ;;
         png) find "$tiny" -name '*.png' ! -name '*.full.png' -exec cp {} "$to" \; ;;
-        bmp | gif | pnm | psd) cp "$tiny"/*."$target" "$to" ;;
+        bmp | gif | pnm | psd | webp) cp "$tiny"/*."$target" "$to" ;;
+        tiff) cp "$tiny"/*.tif "$tiny"/../*.tif "$to" ;;
         onnx) find "$root/tests/data/onnx" -name '*.onnx' -size -12k -exec cp {} "$to" \; ;;
         ini) cp "$root/train.ini" "$to" ;;
         option)
@@ -106,6 +107,8 @@ words() {
         gif) printf '%s\n' GIF87a GIF89a '!\xf9\x04' ',' ;;
         pnm) printf '%s\n' P1 P2 P3 P4 P5 P6 '#' '\x0a' 255 65535 ;;
         bmp) printf '%s\n' 'BM' '\x28\x00\x00\x00' '\x6c\x00\x00\x00' '\x0c\x00\x00\x00' ;;
+        tiff) printf '%s\n' '\x03\x00\x01\x00' '\x04\x00\x01\x00' '\x01\x03' '\x06\x01' '\x11\x01' '\x40\x01' '\x52\x01' ;;
+        webp) printf '%s\n' 'VP8 ' VP8L VP8X ANIM ANMF ALPH 'EXIF' 'XMP ' ;;
         psd) printf '%s\n' '8BPS\x00\x01' '\x00\x01' '\x00\x03' '\x00\x10' ;;
         onnx) grep -rhoE '\.type = "\w+"' "$root/engine/graph" | sed 's/.*"\(.*\)"/\1/' ;;
         ini | option) options | tr ' ' '\n' | grep -E '^[a-zA-Z0-9._-]+$' ;;
