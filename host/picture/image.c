@@ -183,7 +183,10 @@ static thaw_status refuse_format(const uint8_t *b, size_t n, thaw_error *err) {
         return thaw_fail(err, THAW_ERR_FORMAT,
                          "%s pictures are not read; convert it to JPEG or PNG", name);
     if (holds(b, n, MAGIC(4, "ftyp")))
-        return thaw_fail(err, THAW_ERR_FORMAT, "this is a video, not a picture");
+        return thaw_fail(err, THAW_ERR_FORMAT,
+                         "this is a video, or a picture of a kind that is not read ('%.4s'); "
+                         "convert it to JPEG or PNG",
+                         n >= 12 ? (const char *)b + 8 : "");
     char start[3 * 8 + 1] = "";
     for (size_t i = 0; i < n && i < 8; i++)
         snprintf(start + 3 * i, 4, "%02x ", b[i]);
