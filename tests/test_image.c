@@ -241,8 +241,35 @@ static void refuses_what_is_no_picture(void **state) {
             "ftypavif",
             12, "AVIF");
     refuses("TIFF", "II*\0abcdefgh", 12, "TIFF");
+    refuses("HEIF of no known kind",
+            "\0\0\0\x18"
+            "ftypmp42",
+            12, "mp42");
+    /* A pixel, of a kind that says it is a thumbnail. */
+    static const char raw[] =
+        "II*\0\x08\0\0\0\x08\0\xfe\0\4\0\1\0\0\0\1\0\0\0\0\1\3\0\1\0\0\0\1\0\0\0\1\1\3\0\1\0\0\0\1"
+        "\0\0\0\2\1\3\0\1\0\0\0\x08\0\0\0\6\1\3\0\1\0\0\0\1\0\0\0\x11\1\4\0\1\0\0\0\x08\0\0\0"
+        "\x16\1\4\0\1\0\0\0\1\0\0\0\x17\1\4\0\1\0\0\0\1\0\0\0\0\0\0\0";
+    if (thaw_image_reads("TIFF")) refuses("camera raw", raw, sizeof raw - 1, "raw file");
     refuses("JPEG start", "\xff\xd8\xff\xe0", 4, "JPEG");
     refuses("PNG start", "\x89PNG\r\n\x1a\n", 8, "cut off");
+}
+
+/* Its text is part of what identifies cached features. */
+static void the_decoders_are_named(void **state) {
+    (void)state;
+    static const struct {
+        const char *format, *library;
+    } rows[] = {{"JPEG", "libjpeg-turbo "}, {"PNG", "libpng "},   {"WebP", "libwebp "},
+                {"TIFF", "libtiff "},       {"HEIC", "libheif "}, {"AVIF", "libheif "},
+                {"DICOM", "DCMTK "},        {"PSD", "psd "},      {"GIF", "gif "}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *at = strstr(thaw_image_decoder_id(), rows[i].library);
+        assert_int_equal(at != NULL, thaw_image_reads(rows[i].format));
+        if (at && i < 7) assert_in_range(at[strlen(rows[i].library)], '0', '9');
+    }
+    assert_false(thaw_image_reads("JPEG 2000"));
+    assert_ptr_equal(thaw_image_decoder_id(), thaw_image_decoder_id());
 }
 
 int main(void) {
@@ -254,6 +281,7 @@ int main(void) {
         cmocka_unit_test(skipping_columns_changes_nothing),
         cmocka_unit_test(orders_and_grey),
         cmocka_unit_test(refuses_what_is_no_picture),
+        cmocka_unit_test(the_decoders_are_named),
     };
     return cmocka_run_group_tests(tests, open_decoder, close_decoder);
 }

@@ -411,7 +411,13 @@ static thaw_status read_other(tiff_job *job, const blocks *b, thaw_error *err) {
 
 static thaw_status read_picture(tiff_job *job, thaw_error *err) {
     blocks b;
+    uint32_t kind = 0;
     if (!read_header(job)) return damaged(job, "its header makes no sense", err);
+    if (TIFFGetField(job->tiff, TIFFTAG_SUBFILETYPE, &kind) && kind & FILETYPE_REDUCEDIMAGE)
+        return thaw_fail(
+            err, THAW_ERR_UNSUPPORTED,
+            "the first picture of this TIFF is a small one of another, as in a camera's "
+            "raw file, which is not read; convert it to JPEG or PNG");
     if (job->compression == COMPRESSION_OJPEG || !TIFFIsCODECConfigured(job->compression))
         return refuse_kind(job, "", err);
     if (job->width > THAW__LONGEST_SIDE || job->height > THAW__LONGEST_SIDE) { /* Says so. */
