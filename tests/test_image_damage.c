@@ -331,10 +331,11 @@ static void claims_get_no_memory(void **state) {
     static const uint8_t bmp[] =
         "BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\0\x40\0\0\0\x40\0\0\1\0"
         "\x18\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
-    /* Tags: width, height, bits, photometric, where its one strip is, rows and bytes of it. */
+    /* Tags: width, height, bits, deflated, grey, where its one strip is, rows and bytes of it. */
     static const uint8_t tiff[] =
-        "II*\0\x08\0\0\0\x07\0\0\1\3\0\1\0\0\0\0\x40\0\0\1\1\3\0\1\0\0\0\0\x40\0\0"
-        "\2\1\3\0\1\0\0\0\x08\0\0\0\6\1\3\0\1\0\0\0\1\0\0\0\x11\1\4\0\1\0\0\0\x08\0\0\0"
+        "II*\0\x08\0\0\0\x08\0\0\1\3\0\1\0\0\0\0\x40\0\0\1\1\3\0\1\0\0\0\0\x40\0\0"
+        "\2\1\3\0\1\0\0\0\x08\0\0\0\3\1\3\0\1\0\0\0\x08\0\0\0\6\1\3\0\1\0\0\0\1\0\0\0\x11\1\4\0\1\0"
+        "\0\0\x08\0\0\0"
         "\x16\1\4\0\1\0\0\0\0\x40\0\0\x17\1\4\0\1\0\0\0\0\0\0\x10\0\0\0\0";
     /* A lossless picture's header, and the chunk that says that more follows. */
     static const uint8_t webp[] =
@@ -353,8 +354,7 @@ static void claims_get_no_memory(void **state) {
         if (library && !thaw_image_reads(claims[i].name)) continue;
         largest = 0;
         result r = decode(claims[i].bytes, claims[i].n, 1);
-        const char *says = strcmp(claims[i].name, "TIFF") ? "cut off" : "StripByteCounts";
-        if (r.status != THAW_ERR_FORMAT || !strstr(r.err.text, says))
+        if (r.status != THAW_ERR_FORMAT || !strstr(r.err.text, "cut off"))
             fail_msg("%s: %d, %s", claims[i].name, r.status, r.err.text);
         if (largest > 1 << 20) fail_msg("%s: took %zu bytes", claims[i].name, largest);
     }
