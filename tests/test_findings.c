@@ -237,15 +237,15 @@ static void damaged_files_are_named(void **state) {
     assert_string_equal(text_at(find("unreadable"), "level"), "warning");
 
     write_bytes("d/train/rote Rose/empty.jpg", "", 0);
-    write_bytes("d/train/rote Rose/photo.webp", "RIFF\x10\0\0\0WEBPVP8 ", 16);
+    write_bytes("d/train/rote Rose/photo.webp", "\xff\x0a is JPEG XL", 13);
     write_bytes("d/train/rote Rose/note.jpg", "no picture", 10);
     lint(1, "");
     const json_t *found = expect("unreadable", 4, NULL);
     assert_string_equal(text_at(found, "level"), "fails");
     assert_true(json_is_true(json_object_get(said, "fails")));
     expect_at(picture(found, 1), "why", "the file is empty");
-    expect_at(picture(found, 2), "why", "this is not a JPEG");
-    expect_at(picture(found, 3), "why", "WebP pictures are not read; convert it");
+    expect_at(picture(found, 2), "why", "this is no picture of a kind");
+    expect_at(picture(found, 3), "why", "JPEG XL pictures are not read; convert it");
     lint(0, " --data.max_bad=4");
 
     program p = {0}; /* A training says the same. */

@@ -32,9 +32,9 @@ ACCEPTED = [
     ("*.tif", "*cannot identify*", "", "Pillow knows a list of kinds: of bits, samples and colours"),
     ("*.tif", "*decoder error*", "", "older versions of libtiff leave out the checksum of a strip"),
 ]
-# Formats that a build may lack, those that Pillow does not know among them.
+# Formats that a build may lack; those that Pillow does not know, or whose chroma it interpolates in another way.
 OPTIONAL = {".webp": "WebP", ".tif": "TIFF", ".avif": "AVIF", ".heic": "HEIC", ".dcm": "DICOM"}
-UNKNOWN = {".heic", ".dcm"}
+UNKNOWN = {".avif", ".heic", ".dcm"}
 # Other pixels than Pillow's, and why.
 OTHER = {
     "exif5_long.jpg, byte 15 ^ 0x1": "no TIFF begins like that, Pillow takes it for one",
