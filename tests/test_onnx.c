@@ -67,6 +67,7 @@ static const model_row models[] = {
     {"headless", 8, 7},
     {"headless_matmul", 7, 6},
     {"headless_nhwc", 3, 2},
+    {"inner_axes", 9, 8},
     {"ir3", 5, 3},
     {"layer_norm_20", 10, 8},
     {"matmul_add", 11, 7},
@@ -88,6 +89,7 @@ static const model_row models[] = {
     {"parts", 9, 7},
     {"parts_18", 3, 2},
     {"parts_9", 3, 2},
+    {"patches", 3, 2},
     {"place_constants", 12, 11},
     {"pool_avg", 3, 2},
     {"pool_avg_ceil", 3, 2},
@@ -121,6 +123,7 @@ static const model_row models[] = {
     {"selective", 4, 3},
     {"shuffles", 7, 6},
     {"silu", 7, 6},
+    {"spelled_norms", 20, 19},
     {"squeeze_11", 6, 4},
     {"squeeze_13", 6, 4},
     {"squeezenet_13", 13, 9},
@@ -128,6 +131,7 @@ static const model_row models[] = {
     {"tokens_11", 5, 4},
     {"tokens_17", 3, 2},
     {"transform_input", 4, 3},
+    {"transposed", 18, 17},
     {"two_maps", 8, 7},
     {"two_outputs", 7, 5},
     {"typed_fields", 6, 4},
@@ -136,6 +140,8 @@ static const model_row models[] = {
     {"vector_arithmetic", 15, 13},
     {"vgg_17_bn", 13, 11},
     {"vgg_9", 11, 9},
+    {"windows", 4, 3},
+    {"windows_1", 7, 6},
 };
 
 static const float scale[3] = {1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, shift[3] = {-2, -2, -2};

@@ -75,8 +75,8 @@ static void opset_6(Onnx__ModelProto *m) {
     m->opset_import[0]->version = 6;
 }
 
-static void opset_23(Onnx__ModelProto *m) {
-    m->opset_import[0]->version = 23;
+static void opset_27(Onnx__ModelProto *m) {
+    m->opset_import[0]->version = 27;
 }
 
 static void no_opset(Onnx__ModelProto *m) {
@@ -169,8 +169,8 @@ static void bias_too_short(Onnx__ModelProto *m) {
     bias->raw_data.len -= sizeof(float);
 }
 
-static void int8_weights(Onnx__ModelProto *m) {
-    input_tensor(m, 1)->data_type = 3;
+static void int16_weights(Onnx__ModelProto *m) {
+    input_tensor(m, 1)->data_type = 5;
 }
 
 static void fewer_values_than_declared(Onnx__ModelProto *m) {
@@ -247,6 +247,55 @@ static void transposed_gemm(Onnx__ModelProto *m) {
     test_replace(&a->name, "transA");
 }
 
+static void quantised_features(Onnx__ModelProto *m) {
+    Onnx__GraphProto *g = m->graph;
+    for (size_t i = 0; i < g->n_node; i++)
+        if (strcmp(g->node[i]->op_type, "Relu") == 0)
+            test_replace(&g->node[i]->op_type, "QuantizeLinear");
+}
+
+static void windows_of_5(Onnx__ModelProto *m) {
+    int64_t sizes[6];
+    Onnx__TensorProto *t = tensor_of(m, "Reshape", 1);
+    assert_int_equal(t->raw_data.len, sizeof sizes);
+    memcpy(sizes, t->raw_data.data, sizeof sizes);
+    sizes[3] = 5;
+    memcpy(t->raw_data.data, sizes, sizeof sizes);
+}
+
+static void pooled_windows(Onnx__ModelProto *m) {
+    Onnx__GraphProto *g = m->graph;
+    for (size_t i = 0; i < g->n_node; i++)
+        if (strcmp(g->node[i]->op_type, "LayerNormalization") == 0)
+            test_replace(&g->node[i]->op_type, "GlobalAveragePool");
+}
+
+static void sum_over_pictures(Onnx__ModelProto *m) {
+    int64_t batch = 0;
+    memcpy(tensor_of(m, "CumSum", 1)->raw_data.data, &batch, sizeof batch);
+}
+
+static void other_channels_transposed(Onnx__ModelProto *m) {
+    test_attribute(m->graph, "ConvTranspose", "group")->i = 3;
+}
+
+static void place_too_far(Onnx__ModelProto *m) {
+    int64_t far = 18;
+    memcpy(tensor_of(m, "GatherND", 1)->raw_data.data, &far, sizeof far);
+}
+
+static void numbers_of_other_pictures(Onnx__ModelProto *m) {
+    Onnx__GraphProto *g = m->graph; /* The second of two that each has: not where it begins. */
+    for (size_t i = 0; i < g->n_node; i++)
+        if (strcmp(g->node[i]->op_type, "Range") == 0) {
+            for (size_t k = 0; k < g->n_initializer; k++)
+                if (strcmp(g->initializer[k]->name, g->node[i + 1]->input[1]) == 0)
+                    g->initializer[k]->raw_data.data[0] = 1;
+            return;
+        }
+    fail_msg("no Range");
+}
+
 static void stride_0(Onnx__ModelProto *m) {
     test_attribute(m->graph, "Conv", "strides")->ints[0] = 0;
 }
@@ -309,8 +358,8 @@ static const struct {
     {"too small", "conv_valid", too_small, THAW_ERR_SHAPE, "3 x 3 is larger than the 2 x 2 input"},
     {"too large", "conv_valid", too_large, THAW_ERR_UNSUPPORTED, "larger than 16384 pixels"},
     {"no input", "conv_valid", no_input, THAW_ERR_FORMAT, "no input"},
-    {"opset 6", "conv_valid", opset_6, THAW_ERR_UNSUPPORTED, "opset 6; Thaw reads opsets 7 to 22"},
-    {"opset 23", "conv_valid", opset_23, THAW_ERR_UNSUPPORTED, "opset 23"},
+    {"opset 6", "conv_valid", opset_6, THAW_ERR_UNSUPPORTED, "opset 6; Thaw reads opsets 7 to 26"},
+    {"opset 27", "conv_valid", opset_27, THAW_ERR_UNSUPPORTED, "opset 27"},
     {"no opset", "conv_valid", no_opset, THAW_ERR_FORMAT, "is not an ONNX model"},
     {"no graph", "conv_valid", no_graph, THAW_ERR_FORMAT, "is not an ONNX model"},
     {"external ..", "external", external_above, THAW_ERR_FORMAT, "only files in the model's own"},
@@ -322,7 +371,7 @@ static const struct {
     {"external offset", "external", external_offset_huge, THAW_ERR_FORMAT, "offset or length"},
     {"external length", "external", external_length_short, THAW_ERR_FORMAT, "offset or length"},
     {"bias", "conv_valid", bias_too_short, THAW_ERR_SHAPE, "constant float tensor of 6 values"},
-    {"int8", "conv_valid", int8_weights, THAW_ERR_UNSUPPORTED, "element type 3"},
+    {"int16", "conv_valid", int16_weights, THAW_ERR_UNSUPPORTED, "element type 5"},
     {"fewer", "conv_valid", fewer_values_than_declared, THAW_ERR_FORMAT, "should hold 162 values"},
     {"2^40", "conv_valid", declared_2_to_the_40, THAW_ERR_FORMAT, "the file is damaged"},
     {"2^80", "conv_valid", declared_more_than_addresses, THAW_ERR_FORMAT, "impossible size"},
@@ -339,6 +388,16 @@ static const struct {
     {"enormous pad", "pad_attr", enormous_pad, THAW_ERR_SHAPE, "empty or too large"},
     {"mean", "mean_attr_11", mean_over_pictures, THAW_ERR_UNSUPPORTED, "the batch is one"},
     {"transA", "gemm_forms", transposed_gemm, THAW_ERR_UNSUPPORTED, "transA"},
+    {"quantised", "resnet_17", quantised_features, THAW_ERR_UNSUPPORTED,
+     "export the model that it was made from"},
+    {"windows", "windows", windows_of_5, THAW_ERR_SHAPE, "shapes do not fit"},
+    {"pooled windows", "windows", pooled_windows, THAW_ERR_SHAPE,
+     "windows or heads of all pictures in a row with the batch"},
+    {"sum", "transposed", sum_over_pictures, THAW_ERR_UNSUPPORTED, "its axis is the batch"},
+    {"transposed", "transposed", other_channels_transposed, THAW_ERR_SHAPE, "shapes do not fit"},
+    {"place", "inner_axes", place_too_far, THAW_ERR_SHAPE, "shapes do not fit"},
+    {"other pictures", "inner_axes", numbers_of_other_pictures, THAW_ERR_UNSUPPORTED,
+     "constants, or some of the batch"},
     {"stride 0", "conv_same_upper", stride_0, THAW_ERR_UNSUPPORTED, "its window is not one"},
     {"nan", "conv_valid", nan_among_the_weights, THAW_ERR_FORMAT,
      "tensor c0, which node Conv_1 (Conv) reads, holds nan as its number 7"},

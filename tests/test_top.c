@@ -251,6 +251,11 @@ static void gradients_of_networks(void **state) {
         "other_norms",
         "selective",
         "attention",
+        "spelled_norms",
+        "windows",
+        "patches",
+        "inner_axes",
+        "transposed",
     };
     thaw_backend backend;
     thaw_error err = {0};

@@ -347,14 +347,16 @@ static bool is_told_sizes(const thaw_node *node) {
 
 static thaw_hash mix_sizes(thaw_hash h, const thaw_graph *graph, const thaw_node *node) {
     const thaw_value *y = thaw_node_out(graph, node, 0);
+    if (y->merged) h = thaw_hash_bytes(h, &y->merged, sizeof y->merged);
     return thaw_hash_bytes(h, y->dims, (size_t)y->rank * sizeof *y->dims);
 }
 
 /* What a node's axes mean where they are not those of N,C,H,W or N,C: other names of the same memory, of
  * which the hash knows nothing else. */
 static thaw_hash mix_axes(thaw_hash h, const thaw_value *v) {
-    if (!v->nhwc && (v->rank == 4 || v->rank == 2)) return h;
+    if (!v->nhwc && !v->merged && (v->rank == 4 || v->rank == 2)) return h;
     h = thaw_hash_bytes(h, &v->nhwc, sizeof v->nhwc);
+    if (v->merged) h = thaw_hash_bytes(h, &v->merged, sizeof v->merged);
     return thaw_hash_bytes(h, v->dims, (size_t)v->rank * sizeof *v->dims);
 }
 
@@ -378,7 +380,8 @@ thaw_status thaw_cut_hash(const thaw_graph *graph, const thaw_cut *cut, bool poo
     thaw_hash h = {1, 1};
     int next = 1;
     const thaw_value *input = &graph->values[graph->input];
-    h = thaw_hash_bytes(h, input->dims, sizeof input->dims);
+    enum { HASHED = 6 }; /* As many as a value had once: what caches hold is found by these. */
+    h = thaw_hash_bytes(h, input->dims, HASHED * sizeof *input->dims);
     for (int i = 0; i < graph->n_nodes; i++) {
         const thaw_node *node = &graph->nodes[i];
         if (!marks[i] || !runs(node)) continue;

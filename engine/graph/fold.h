@@ -2,8 +2,8 @@
  *
  * A constant is float or int64; bool is int64, 0 or 1. Arithmetic on floats is ONNX's, each result
  * rounded to float; sums are in double, rounded once. The free batch, THAW_BATCH, goes through what
- * moves numbers, and through arithmetic that leaves it as it is (times one, plus zero) or only asks
- * whether it is some other number.
+ * moves numbers, and through arithmetic that makes a multiple of it or only asks whether it is some
+ * other number.
  */
 #ifndef THAW_FOLD_H
 #define THAW_FOLD_H
@@ -14,7 +14,7 @@
 typedef thaw_status thaw_fold_function(thaw_graph *graph, thaw_node *node, thaw_error *err);
 
 typedef struct thaw_fold {
-    const char *type; /* ONNX's name, default domain, opsets 7 to 23. */
+    const char *type; /* ONNX's name, default domain, opsets 7 to 26. */
     thaw_fold_function *compute;
     /* Of the families: one element. Float gives double to be rounded; int false where it has no
      * result. Either may be NULL: not of this type. test: the result is a truth. */
@@ -28,6 +28,9 @@ const thaw_fold *thaw__fold_find(const char *type);
 
 /* Computes the node if it has a row and all its inputs are constants: *done. */
 thaw_status thaw__fold_node(thaw_graph *graph, thaw_node *node, bool *done, thaw_error *err);
+
+/* Constants that depend on a picture's number in the batch. done: the node makes such a one. */
+thaw_status thaw__fold_places(thaw_graph *graph, thaw_node *node, bool *done, thaw_error *err);
 
 /* ---- for the rows --------------------------------------------------------------------------- */
 
@@ -64,7 +67,7 @@ void thaw__fold_next(thaw_fold_walk *walk);
 
 /* clang-format off */
 #define THAW_FOLD_FUNCTIONS(X) \
-    X(unary) X(binary) X(many) X(mean) X(where) X(clip) X(cast) X(same) \
+    X(unary) X(binary) X(many) X(mean) X(where) X(clip) X(cast) X(same) X(dequantize) \
     X(concat) X(constant_of_shape) X(expand) X(flatten) X(gather) X(pad) X(range) X(size) \
     X(slice) X(split) X(tile) X(transpose) \
     X(reduce_max) X(reduce_min) X(reduce_mean) X(reduce_sum) X(reduce_prod) X(reduce_l1) \

@@ -223,10 +223,15 @@ static void check_operators(const thaw_graph *graph, const bool *constant, const
                       missing[k].count, thaw_utf8_prefix(missing[k].first->name, 60),
                       missing[k].first->name);
     if (others) thaw_text_add(&list, ", and %d nodes of other kinds", others);
+    bool quantised = false;
+    for (int k = 0; k < n; k++)
+        quantised |= strstr(missing[k].first->type, "QuantizeLinear") ||
+                     strncmp(missing[k].first->type, "QLinear", 7) == 0;
     thaw_fail(&why, THAW_ERR_UNSUPPORTED,
-              "the model uses operators that Thaw does not have: %s; export it without "
-              "them, or cut the file before them",
-              list.text);
+              "the model uses operators that Thaw does not have: %s; %s", list.text,
+              quantised ? "it computes with quantised features, and can neither be trained nor "
+                          "cached in float: export the model that it was made from"
+                        : "export it without them, or cut the file before them");
     thaw_problems_add(problems, "operators", "", &why);
 }
 
@@ -325,6 +330,12 @@ static thaw_status infer_node(thaw_graph *graph, thaw_node *node, thaw_error *er
     bool done;
     THAW_TRY(thaw__fold_node(graph, node, &done, err));
     if (done) return THAW_OK;
+    for (int k = 0; k < node->n_in; k++) {
+        const thaw_value *in = thaw_node_in(graph, node, k);
+        if (in && !in->data && in->rank < 0)
+            return thaw_fail(err, THAW_ERR_SHAPE, "%s (%s): reads %s, whose size is not known",
+                             node->name, node->type, in->name);
+    }
     if (node->op) return node->op->infer(graph, node, err);
     return thaw_fail(err, THAW_ERR_UNSUPPORTED, "%s (%s): Thaw computes this from constants only",
                      node->name, node->type);

@@ -11,21 +11,34 @@
 #include "kernels.h"
 #include "status.h"
 
-enum { THAW_MAX_RANK = 6 };
+enum { THAW_MAX_RANK = 8 };
 
-/* The size of the batch dimension. In a constant int64 tensor it stands for "the batch" too. */
+/* The size of the batch dimension. In a constant int64 tensor it stands for "the batch" too, and what
+ * follows it for twice the batch, three times, and so on: sizes of what pictures were taken apart into. */
 #define THAW_BATCH (-INT64_C(0x7468617762617463))
+static inline int64_t thaw_batches(int64_t times) {
+    return THAW_BATCH + times - 1;
+}
+/* How many times the batch a size is; 0: it is a number. */
+static inline int64_t thaw_batch_times(int64_t size) {
+    return size >= THAW_BATCH && size < THAW_BATCH + INT32_MAX ? size - THAW_BATCH + 1 : 0;
+}
 
 typedef struct thaw_value {
     const char *name; /* "" for none. */
     thaw_dtype dtype;
     int rank; /* -1 until inferred. */
     int64_t dims[THAW_MAX_RANK];
-    bool nhwc;        /* Dimensions are N,H,W,C: TensorFlow's picture, up to its Transpose. */
+    bool nhwc;  /* Dimensions are N,H,W,C: TensorFlow's picture, up to its Transpose. */
+    int merged; /* 0: dimensions are the file's. Else the batch was put in front of them, and the
+                       * file's axis merged - 1 is the batch times dims[merged]: windows of all pictures,
+                       * heads of them, or what has something else in front of the batch. */
     const void *data; /* A constant's elements, dense; NULL: runtime. */
-    int producer;     /* Node index; -1: initializer or input. */
-    int root;         /* The value whose memory this is: itself, or the one that it renames. */
-    int n_uses;       /* By live nodes and as the output; counted at the root. */
+    int64_t
+        step; /* A constant that is this much more for each further picture; see fold_places.c. */
+    int producer; /* Node index; -1: initializer or input. */
+    int root;     /* The value whose memory this is: itself, or the one that it renames. */
+    int n_uses;   /* By live nodes and as the output; counted at the root. */
 } thaw_value;
 
 typedef struct thaw_attr {

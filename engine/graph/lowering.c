@@ -21,6 +21,13 @@ thaw_port *thaw__lower_port(const thaw_lowering *l, const thaw_node *node, int i
     return l->port[thaw__lower_root(l, node->in[i])];
 }
 
+const thaw_node *thaw__lower_only_reader(const thaw_lowering *l, const thaw_node *node,
+                                         const struct thaw_op *op) {
+    int root = thaw__lower_root(l, node->out[0]), reader = l->reader[root];
+    if (l->uses[root] != 1 || reader < 0 || l->graph->nodes[reader].op != op) return NULL;
+    return &l->graph->nodes[reader];
+}
+
 thaw_step *thaw__lower_producer(const thaw_lowering *l, const thaw_node *node, int i) {
     int root = thaw__lower_root(l, node->in[i]);
     if (l->uses[root] != 1 || l->step[root] < 0) return NULL;
@@ -332,6 +339,10 @@ thaw_status thaw__lower_finish(thaw_lowering *l, const thaw_node *node, thaw_por
 thaw_status thaw__lower_finish_output(thaw_lowering *l, const thaw_node *node, int k,
                                       thaw_port *made, thaw_error *err) {
     thaw_port want = thaw__lower_shape(l, &l->graph->values[node->out[k]]);
+    if (made && made->C * made->H * made->W != want.C * want.H * want.W)
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                         "%s (%s): Thaw does not lay out operands of these dimensions", node->name,
+                         node->type);
     made = thaw__lower_reshaped(l, node, made, want.C, want.H, want.W);
     for (int i = 0; made && i < node->n_in; i++) { /* Two values never share their memory. */
         const thaw_value *in = thaw__lower_value(l, node, i);

@@ -44,6 +44,10 @@ const thaw_value *thaw__lower_value(const thaw_lowering *l, const thaw_node *nod
 int thaw__lower_root(const thaw_lowering *l, int value);
 thaw_port *thaw__lower_port(const thaw_lowering *l, const thaw_node *node, int i);
 
+/* The only node that reads what `node` makes, if it is below the cut and of this operator; else NULL. */
+const thaw_node *thaw__lower_only_reader(const thaw_lowering *l, const thaw_node *node,
+                                         const struct thaw_op *op);
+
 /* The step that makes input i, if this node is its only reader; else NULL. */
 thaw_step *thaw__lower_producer(const thaw_lowering *l, const thaw_node *node, int i);
 

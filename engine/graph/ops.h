@@ -8,7 +8,7 @@
 struct thaw_lowering;
 
 typedef struct thaw_op {
-    const char *type; /* ONNX's name, default domain, opsets 7 to 22. */
+    const char *type; /* ONNX's name, default domain, opsets 7 to 26. */
     /* Sets the shapes of the outputs, or their data when it can be known without pixels. */
     thaw_status (*infer)(thaw_graph *graph, thaw_node *node, thaw_error *err);
     /* Appends the node to a trunk program. NULL: only constants and aliases go through here. */
@@ -35,6 +35,8 @@ const thaw_op *const *thaw_op_table(int *n);
     X(Concat)                \
     X(Constant)              \
     X(Conv)                  \
+    X(ConvTranspose)         \
+    X(CumSum)                \
     X(DepthToSpace)          \
     X(Div)                   \
     X(Dropout)               \
@@ -43,6 +45,7 @@ const thaw_op *const *thaw_op_table(int *n);
     X(Expand)                \
     X(Flatten)               \
     X(Gather)                \
+    X(GatherND)              \
     X(Gelu)                  \
     X(Gemm)                  \
     X(GlobalAveragePool)     \
@@ -93,7 +96,8 @@ const thaw_op *const *thaw_op_table(int *n);
     X(Tanh)                  \
     X(Transpose)             \
     X(Unsqueeze)             \
-    X(Upsample)
+    X(Upsample)              \
+    X(Where)
 
 #define X(name) extern const thaw_op thaw_op_##name;
 THAW_OP_LIST(X)

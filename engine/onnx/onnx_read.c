@@ -321,7 +321,7 @@ static thaw_status read_outputs(reader *r, const Onnx__GraphProto *g) {
 }
 
 static thaw_status read_opset(reader *r, const Onnx__ModelProto *m) {
-    enum { OLDEST = 7, NEWEST = 22 };
+    enum { OLDEST = 7, NEWEST = 26 };
     for (size_t i = 0; i < m->n_opset_import; i++) {
         const Onnx__OperatorSetIdProto *set = m->opset_import[i];
         if (!set->domain || !set->domain[0] || strcmp(set->domain, "ai.onnx") == 0)

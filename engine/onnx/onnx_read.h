@@ -1,4 +1,4 @@
-/* ONNX files, opsets 7 to 22, to a graph. */
+/* ONNX files, opsets 7 to 26, to a graph. */
 #ifndef THAW_ONNX_READ_H
 #define THAW_ONNX_READ_H
 

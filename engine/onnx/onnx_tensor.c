@@ -99,8 +99,8 @@ static thaw_status read_external(const reading *r, size_t expected, const void *
 /* ---- elements ------------------------------------------------------------------------------ */
 
 bool thaw__onnx_is_integer(int type) {
-    return type == THAW_ONNX_UINT8 || type == THAW_ONNX_INT32 || type == THAW_ONNX_INT64 ||
-           type == THAW_ONNX_BOOL;
+    return type == THAW_ONNX_UINT8 || type == THAW_ONNX_INT8 || type == THAW_ONNX_INT32 ||
+           type == THAW_ONNX_INT64 || type == THAW_ONNX_BOOL;
 }
 
 static float float_from_half(uint16_t h) {
@@ -128,6 +128,7 @@ static size_t onnx_type_bytes(int type) {
         case THAW_ONNX_BFLOAT16:
             return 2;
         case THAW_ONNX_UINT8:
+        case THAW_ONNX_INT8:
         case THAW_ONNX_BOOL:
             return 1;
         default:
@@ -154,6 +155,8 @@ static double raw_element(const void *raw, int type, int64_t i) {
             memcpy(&v, (const char *)raw + 4 * i, sizeof v);
             return v;
         }
+        case THAW_ONNX_INT8:
+            return ((const int8_t *)raw)[i];
         default:
             return ((const uint8_t *)raw)[i];
     }

@@ -9,6 +9,7 @@
 enum {
     THAW_ONNX_FLOAT = 1,
     THAW_ONNX_UINT8 = 2,
+    THAW_ONNX_INT8 = 3,
     THAW_ONNX_INT32 = 6,
     THAW_ONNX_INT64 = 7,
     THAW_ONNX_BOOL = 9,

@@ -42,22 +42,33 @@ static void become_identity(Onnx__NodeProto *node) {
 }
 
 /* The sizes that a Reshape makes, whatever its file computed them from: 0, "as it is", for the
- * batch, which stays free. */
+ * batch, which stays free; where it is a part of an axis, -1, what is left, for that. */
 static void reshape_anew(writer *w, int index, Onnx__NodeProto *node) {
     const thaw_graph *g = &w->model->graph;
     const thaw_value *y = thaw_node_out(g, &g->nodes[index], 0);
-    int64_t *sizes = thaw_onnx_take(&w->file, sizeof y->dims), n = y->rank;
+    bool merged = y->merged || thaw_node_in(g, &g->nodes[index], 0)->merged;
+    int axis = y->merged ? y->merged - 1 : 0, first = y->merged ? 1 : 0;
+    int64_t *sizes = thaw_onnx_take(&w->file, sizeof y->dims), n = y->rank - first;
     char **in = thaw_onnx_take(&w->file, 2 * sizeof *in);
     char *name = thaw_arena_printf(&w->file.arena, "thaw_shape_%d", index);
     if (!name) w->file.short_of_memory = true;
     if (w->file.short_of_memory) return;
-    for (int i = 0; i < y->rank; i++)
-        sizes[i] = y->dims[i] == THAW_BATCH ? 0 : y->dims[i];
+    for (int i = 0; i < n; i++)
+        sizes[i] = i != axis ? y->dims[i + first] : merged ? -1 : 0;
     in[0] = node->input[0];
     in[1] = (char *)fresh(w, name);
     thaw_onnx_int64_tensor(&w->file, in[1], 1, &n, sizes);
+    node->op_type = "Reshape";
+    node->n_attribute = 0;
     node->input = in;
     node->n_input = 2;
+}
+
+/* A Gather of each picture's own numbers is one, too. */
+static bool is_reshape(const thaw_graph *g, const thaw_node *node) {
+    const thaw_value *in = thaw_node_in(g, node, 1);
+    return strcmp(node->type, "Reshape") == 0 ||
+           (strcmp(node->type, "Gather") == 0 && in && in->step);
 }
 
 /* The batch among the sizes that input i is; -1: it is not there. */
@@ -65,7 +76,7 @@ static int find_batch(const thaw_graph *g, const thaw_node *node, int i) {
     const thaw_value *v = thaw_node_in(g, node, i);
     if (!v || !v->data || v->dtype != THAW_I64) return -1;
     for (int k = 0; k < thaw_value_elements(v); k++)
-        if (((const int64_t *)v->data)[k] == THAW_BATCH) return k;
+        if (thaw_batch_times(((const int64_t *)v->data)[k])) return k;
     return -1;
 }
 
@@ -126,10 +137,10 @@ static void resize_anew(writer *w, int index, Onnx__NodeProto *node) {
     in[3] = (char *)all;
 }
 
-/* Attributes of training, and one that gives a 0 of reshape_anew another meaning. */
+/* Attributes of training. */
 static bool is_left_out(const Onnx__AttributeProto *attribute) {
     const char *name = attribute->name ? attribute->name : "";
-    return strcmp(name, "training_mode") == 0 || strcmp(name, "allowzero") == 0;
+    return strcmp(name, "training_mode") == 0;
 }
 
 /* Whoever reads the input reads it as floats. */
@@ -158,8 +169,8 @@ static void copy_node(writer *w, int index) {
         if (!is_left_out(old->attribute[i])) kept[node->n_attribute++] = old->attribute[i];
     if (strcmp(type, "Dropout") == 0 || strcmp(type, "Cast") == 0) become_identity(node);
     if (strcmp(type, "BatchNormalization") == 0) node->n_output = 1; /* More are of training. */
-    if (strcmp(type, "Reshape") == 0) reshape_anew(w, index, node);
     const thaw_node *read = &w->model->graph.nodes[index];
+    if (is_reshape(&w->model->graph, read)) reshape_anew(w, index, node);
     if (strcmp(type, "Expand") == 0 && find_batch(&w->model->graph, read, 1) >= 0)
         expand_anew(w, index, node);
     if (strcmp(type, "Resize") == 0 && find_batch(&w->model->graph, read, 3) == 0)
@@ -175,9 +186,7 @@ static void copy_marked(writer *w, const uint8_t *marks, uint8_t *used) {
         const thaw_node *node = &g->nodes[i];
         if (!marks[i] || !node->live) continue;
         copy_node(w, i);
-        int n_in = strcmp(node->type, "Dropout") == 0 || strcmp(node->type, "Reshape") == 0
-                       ? 1
-                       : node->n_in;
+        int n_in = strcmp(node->type, "Dropout") == 0 || is_reshape(g, node) ? 1 : node->n_in;
         for (int k = 0; k < n_in; k++) /* Sizes with the batch among them were written anew. */
             if (node->in[k] >= 0 && g->values[node->in[k]].data && find_batch(g, node, k) < 0)
                 used[node->in[k]] = 1;

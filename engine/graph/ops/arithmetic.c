@@ -26,11 +26,18 @@ static bool fits_in(const thaw_value *v, const thaw_value *y) {
     return !some || all;
 }
 
-/* An operand as it lies, but where it has only some of the axes that are y's channels: then with all. */
+/* An operand with its axes at y's places: N,T,1 alone is a vector, beside N,T,C a column. Where it has only
+ * some of the axes that are y's channels, then with all. */
 static thaw_port *operand(thaw_lowering *l, const thaw_node *node, int i) {
     const thaw_value *v = thaw__lower_value(l, node, i), *y = thaw_node_out(l->graph, node, 0);
     thaw_port *x = thaw__lower_port(l, node, i);
-    return fits_in(v, y) ? x : thaw__lower_widened(l, node, x, v, y);
+    int64_t size[3] = {1, 1, 1};
+    if (!fits_in(v, y)) return thaw__lower_widened(l, node, x, v, y);
+    if (x->C * x->H * x->W != thaw_value_elements(v))
+        return x; /* An Expand that melted: see there. */
+    for (int own = 1; own < v->rank; own++)
+        size[thaw_value_place(y, own + y->rank - v->rank)] *= v->dims[own];
+    return thaw__lower_reshaped(l, node, x, size[THAW_IN_C], size[THAW_IN_H], size[THAW_IN_W]);
 }
 
 static thaw_status infer_pair(thaw_graph *graph, thaw_node *node, int i, int k, thaw_error *err) {
@@ -43,13 +50,15 @@ static thaw_status infer_pair(thaw_graph *graph, thaw_node *node, int i, int k, 
     if (a->dtype != THAW_F32 || b->dtype != THAW_F32 || rank < 0)
         return thaw__op_misfit(graph, node, err);
     const thaw_value *runtime = a->data ? b : a;
-    if (!a->data && !b->data && a->nhwc != b->nhwc) return thaw__op_misfit(graph, node, err);
+    if (!a->data && !b->data && (a->nhwc != b->nhwc || !thaw__op_merged_alike(a, b)))
+        return thaw__op_misfit(graph, node, err);
     if (rank != runtime->rank || rank < 2)
         return thaw__op_refuse(node, err, "is no feature map plus something that fits into it");
     if ((a->data || b->data) && memcmp(dims, runtime->dims, (size_t)rank * sizeof *dims) != 0)
         return thaw__op_refuse(node, err, "the constant is larger than what it is combined with");
     thaw__op_set_shape(y, THAW_F32, rank, dims);
     y->nhwc = runtime->nhwc;
+    y->merged = runtime->merged;
     int64_t picture[3];
     thaw_value_picture(y, picture);
     bool fits = (a->data || fits_in(a, y)) && (b->data || fits_in(b, y));
@@ -200,10 +209,8 @@ static bool same_shape(const thaw_port *a, const thaw_port *b) {
 
 static thaw_status two_tensors(thaw_lowering *l, const thaw_node *node, thaw_step_kind kind,
                                thaw_error *err) {
-    return thaw__lower_finish(
-        l, node,
-        thaw__lower_pair(l, node, kind, thaw__lower_port(l, node, 0), thaw__lower_port(l, node, 1)),
-        err);
+    thaw_port *x = operand(l, node, 0), *y = operand(l, node, 1);
+    return thaw__lower_finish(l, node, thaw__lower_pair(l, node, kind, x, y), err);
 }
 
 /* Melts conv + residual: input i comes from a convolution that nothing else reads, made after the
@@ -310,11 +317,13 @@ static thaw_status infer_many(thaw_graph *graph, thaw_node *node, thaw_error *er
         int rank = thaw__fold_broadcast(large->rank, large->dims, x->rank, x->dims, dims);
         bool same =
             rank == large->rank && memcmp(dims, large->dims, (size_t)rank * sizeof *dims) == 0;
-        if (!same || (!x->data && (x->nhwc != large->nhwc || !fits_in(x, large))))
+        if (!same || (!x->data && (x->nhwc != large->nhwc || !fits_in(x, large) ||
+                                   !thaw__op_merged_alike(x, large))))
             return thaw__op_misfit(graph, node, err);
     }
     thaw__op_set_shape(y, THAW_F32, large->rank, large->dims);
     y->nhwc = large->nhwc;
+    y->merged = large->merged;
     node->alias = node->n_in == 1;
     return THAW_OK;
 }
@@ -392,3 +401,64 @@ static thaw_status lower_choice(thaw_lowering *l, const thaw_node *node, thaw_er
 
 const thaw_op thaw_op_Max = {.type = "Max", .infer = infer_many, .lower = lower_choice};
 const thaw_op thaw_op_Min = {.type = "Min", .infer = infer_many, .lower = lower_choice};
+
+/* ---- one or the other ----------------------------------------------------------------------- */
+
+/* Which input is a feature map where the other one is a number; 0: neither. */
+static int chosen_from(const thaw_graph *graph, const thaw_node *node) {
+    for (int i = 1; i <= 2; i++) {
+        const thaw_value *x = thaw_node_in(graph, node, i), *k = thaw_node_in(graph, node, 3 - i);
+        if (x && k && !x->data && k->data && k->dtype == THAW_F32 && is_number(k)) return i;
+    }
+    return 0;
+}
+
+static thaw_status infer_where(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    thaw_value *y = thaw_node_out(graph, node, 0);
+    const thaw_value *test = thaw_node_in(graph, node, 0);
+    int i = chosen_from(graph, node);
+    if (!y || !i || !test || !test->data || test->dtype != THAW_I64 || test->step)
+        return thaw__op_refuse(node, err,
+                               "chooses otherwise than by constants between a map and a number");
+    const thaw_value *x = thaw_node_in(graph, node, i);
+    int64_t dims[THAW_MAX_RANK];
+    int rank = thaw__fold_broadcast(x->rank, x->dims, test->rank, test->dims, dims);
+    if (x->dtype != THAW_F32 || x->rank < 2 || rank != x->rank ||
+        memcmp(dims, x->dims, (size_t)rank * sizeof *dims) != 0)
+        return thaw__op_misfit(graph, node, err);
+    thaw__op_set_shape(y, THAW_F32, x->rank, x->dims);
+    y->nhwc = x->nhwc;
+    y->merged = x->merged;
+    return THAW_OK;
+}
+
+/* x times ones and zeros, plus zeros and the number. */
+static thaw_status lower_where(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    int i = chosen_from(l->graph, node);
+    const thaw_value *test = thaw__lower_value(l, node, 0), *y = thaw_node_out(l->graph, node, 0);
+    float number = number_of(thaw__lower_value(l, node, 3 - i));
+    int64_t n = thaw_value_elements(test);
+    thaw_value factor = *test, term = *test;
+    float *factors = thaw__lower_floats(l->arena, NULL, n);
+    float *terms = thaw__lower_floats(l->arena, NULL, n);
+    for (int64_t k = 0; factors && terms && k < n; k++) {
+        bool kept = (((const int64_t *)test->data)[k] != 0) == (i == 1);
+        factors[k] = kept ? 1 : 0;
+        terms[k] = kept ? 0 : number;
+    }
+    factor.data = factors;
+    term.data = terms;
+    map_constant a, b;
+    if (!factors || !terms || !place_constant(l, &factor, y, &a) ||
+        !place_constant(l, &term, y, &b))
+        return thaw__lower_no_memory(node, err);
+    thaw_port *x = thaw__lower_port(l, node, i);
+    x = thaw__lower_pair(l, node, THAW_STEP_mul, x,
+                         thaw__lower_constant(l, node, a.H, a.W, a.C, a.values));
+    if (number != 0)
+        x = thaw__lower_pair(l, node, THAW_STEP_add, x,
+                             thaw__lower_constant(l, node, b.H, b.W, b.C, b.values));
+    return thaw__lower_finish(l, node, x, err);
+}
+
+const thaw_op thaw_op_Where = {.type = "Where", .infer = infer_where, .lower = lower_where};

@@ -189,7 +189,7 @@ static thaw_status infer_prelu(thaw_graph *graph, thaw_node *node, thaw_error *e
         return thaw__op_refuse(node, err, "its slopes are not constant");
     int64_t n = thaw_value_elements(slope), C = thaw_value_channels(x);
     int axis = slope->rank - x->rank + (x->nhwc && x->rank == 4 ? 3 : 1);
-    bool channels = n == C && axis >= 0 && slope->dims[axis] == C;
+    bool channels = n == C && !x->merged && axis >= 0 && slope->dims[axis] == C;
     return n == 1 || ((x->rank == 2 || x->rank == 4) && channels)
                ? THAW_OK
                : thaw__op_refuse(node, err, "its slopes are neither one nor one a channel");
@@ -219,15 +219,6 @@ const thaw_op thaw_op_PRelu = {
 
 /* ---- GELU, spelled out: x (1 + erf(x / sqrt 2)) / 2 ------------------------------------------ */
 
-/* The only node that reads what `node` makes, if it is below the cut and of this operator; else NULL.
- */
-static const thaw_node *only_reader(const thaw_lowering *l, const thaw_node *node,
-                                    const thaw_op *op) {
-    int root = thaw__lower_root(l, node->out[0]), reader = l->reader[root];
-    if (l->uses[root] != 1 || reader < 0 || l->graph->nodes[reader].op != op) return NULL;
-    return &l->graph->nodes[reader];
-}
-
 /* Whether one of the node's two inputs is this number. */
 static bool takes_number(const thaw_lowering *l, const thaw_node *node, float number) {
     for (int i = 0; node && i < 2; i++) {
@@ -255,7 +246,7 @@ bool thaw__op_melt_gelu(thaw_lowering *l, const thaw_node *first) {
     const thaw_node *chain[4], *node = first;
     static const thaw_op *const ops[] = {&thaw_op_Erf, &thaw_op_Add, &thaw_op_Mul, &thaw_op_Mul};
     for (int i = 0; i < 4; i++) {
-        node = chain[i] = only_reader(l, node, ops[i]);
+        node = chain[i] = thaw__lower_only_reader(l, node, ops[i]);
         if (!node) return false;
     }
     bool half_last = takes_value(l, chain[2], x) && takes_number(l, chain[3], 0.5f);

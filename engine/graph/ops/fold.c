@@ -63,37 +63,47 @@ static double softplus(double a) {
 }
 
 static bool add_whole(int64_t a, int64_t b, int64_t *y) {
-    if (a == THAW_BATCH || b == THAW_BATCH) {
-        *y = THAW_BATCH;
-        return a == 0 || b == 0;
+    int64_t na = thaw_batch_times(a), nb = thaw_batch_times(b);
+    if (na || nb) {
+        *y = thaw_batches(na + nb);
+        return (na || a == 0) && (nb || b == 0) && na + nb < INT32_MAX;
     }
     return !__builtin_add_overflow(a, b, y);
 }
 static bool subtract_whole(int64_t a, int64_t b, int64_t *y) {
-    *y = THAW_BATCH;
-    if (a == THAW_BATCH || b == THAW_BATCH) return b == 0;
+    int64_t na = thaw_batch_times(a), nb = thaw_batch_times(b);
+    if (na || nb) {
+        *y = na == nb ? 0 : thaw_batches(na - nb);
+        return na >= nb && (nb || b == 0);
+    }
     return !__builtin_sub_overflow(a, b, y);
 }
 static bool multiply_whole(int64_t a, int64_t b, int64_t *y) {
-    if (a == THAW_BATCH || b == THAW_BATCH) {
-        *y = a == 0 || b == 0 ? 0 : THAW_BATCH;
-        return a == 0 || b == 0 || a == 1 || b == 1;
+    int64_t na = thaw_batch_times(a), times = na ? b : a;
+    if (na || thaw_batch_times(b)) {
+        int64_t n = na ? na : thaw_batch_times(b);
+        *y = times ? thaw_batches(n * times) : 0;
+        return times >= 0 && times < INT32_MAX / n;
     }
     return !__builtin_mul_overflow(a, b, y);
 }
 /* Towards zero, as ONNX Runtime has it. */
 static bool divide_whole(int64_t a, int64_t b, int64_t *y) {
-    *y = a;
-    if (a == THAW_BATCH || b == THAW_BATCH) return b == 1;
+    int64_t na = thaw_batch_times(a), nb = thaw_batch_times(b), by = nb ? nb : b;
+    if (na || nb) {
+        *y = na && by > 0 ? (nb ? na / by : thaw_batches(na / by)) : 0;
+        return na && by > 0 && na % by == 0;
+    }
     if (b == 0 || (a == INT64_MIN && b == -1)) return false;
     *y = a / b;
     return true;
 }
 /* The sign of the divisor, as Python's; fmod's where the node says fmod = 1 is for floats. */
 static bool modulo_whole(int64_t a, int64_t b, int64_t *y) {
-    if (a == THAW_BATCH || b == THAW_BATCH || b == 0 || b == -1) {
+    int64_t na = thaw_batch_times(a);
+    if (na || thaw_batch_times(b) || b == 0 || b == -1) {
         *y = 0;
-        return b == -1 && a != THAW_BATCH;
+        return na ? b > 0 && na % b == 0 : b == -1;
     }
     *y = a % b;
     if (*y && (*y < 0) != (b < 0)) *y += b;
@@ -102,8 +112,7 @@ static bool modulo_whole(int64_t a, int64_t b, int64_t *y) {
 /* By squaring. */
 static bool power_whole(int64_t a, int64_t n, int64_t *y) {
     *y = a;
-    if (a == THAW_BATCH || n == THAW_BATCH) return n == 1;
-    if (n < 0) return false;
+    if (thaw_batch_times(a) || n < 0) return n == 1;
     for (*y = 1; n > 0; n >>= 1) {
         if (n & 1 && __builtin_mul_overflow(*y, a, y)) return false;
         if (n > 1 && __builtin_mul_overflow(a, a, &a)) return false;
@@ -112,21 +121,23 @@ static bool power_whole(int64_t a, int64_t n, int64_t *y) {
 }
 /* Nobody knows how large a batch is, but it is at least 1. */
 static bool larger_whole(int64_t a, int64_t b, int64_t *y) {
-    *y = a == THAW_BATCH || b == THAW_BATCH ? THAW_BATCH : a > b ? a : b;
-    return *y != THAW_BATCH || (a == THAW_BATCH ? b : a) <= 1;
+    int64_t na = thaw_batch_times(a), nb = thaw_batch_times(b);
+    *y = na || nb ? thaw_batches(na > nb ? na : nb) : a > b ? a : b;
+    return na == 0 ? nb == 0 || a <= nb : nb > 0 || b <= na;
 }
 static bool smaller_whole(int64_t a, int64_t b, int64_t *y) {
-    bool batch = a == THAW_BATCH || b == THAW_BATCH;
-    *y = a == THAW_BATCH ? b : b == THAW_BATCH ? a : a < b ? a : b;
-    return !batch || *y <= 1;
+    int64_t na = thaw_batch_times(a), nb = thaw_batch_times(b);
+    *y = na && nb ? thaw_batches(na < nb ? na : nb) : na ? b : nb ? a : a < b ? a : b;
+    return na == 0 ? nb == 0 || a <= nb : nb > 0 || b <= na;
 }
 /* A size that the file writes down is not the batch; below 1 nothing is. */
 static bool equal_whole(int64_t a, int64_t b, int64_t *y) {
+    int64_t na = thaw_batch_times(a), nb = thaw_batch_times(b);
     *y = a == b;
-    return (a == THAW_BATCH) == (b == THAW_BATCH) || a < 1 || b < 1;
+    return !na == !nb || (na ? b < na : a < nb);
 }
 static bool ordered(int64_t a, int64_t b) {
-    return a != THAW_BATCH && b != THAW_BATCH;
+    return !thaw_batch_times(a) && !thaw_batch_times(b);
 }
 static bool less_whole(int64_t a, int64_t b, int64_t *y) {
     *y = a < b;
@@ -161,14 +172,14 @@ static bool not_whole(int64_t a, int64_t *y) {
     return true;
 }
 static bool negative_whole(int64_t a, int64_t *y) {
-    return a != THAW_BATCH && !__builtin_sub_overflow(0, a, y);
+    return !thaw_batch_times(a) && !__builtin_sub_overflow(0, a, y);
 }
 static bool absolute_whole(int64_t a, int64_t *y) {
     *y = a;
-    return a == THAW_BATCH || a >= 0 || negative_whole(a, y);
+    return thaw_batch_times(a) || a >= 0 || negative_whole(a, y);
 }
 static bool sign_whole(int64_t a, int64_t *y) {
-    *y = a == THAW_BATCH ? 1 : (a > 0) - (a < 0);
+    *y = thaw_batch_times(a) ? 1 : (a > 0) - (a < 0);
     return true;
 }
 
@@ -192,6 +203,7 @@ static const thaw_fold table[] = {
     {"Concat", ROW(concat)},
     {"ConstantOfShape", ROW(constant_of_shape)},
     {"Cos", ONE(cos, NULL)},
+    {"DequantizeLinear", ROW(dequantize)},
     {"Div", TWO(divide, divide_whole)},
     {"Dropout", ROW(same)},
     {"Equal", TEST(is_equal, equal_whole)},
@@ -255,7 +267,8 @@ const thaw_fold *thaw__fold_find(const char *type) {
 
 thaw_status thaw__fold_node(thaw_graph *graph, thaw_node *node, bool *done, thaw_error *err) {
     const thaw_fold *row = thaw__fold_find(node->type);
-    *done = false;
+    THAW_TRY(thaw__fold_places(graph, node, done, err));
+    if (*done) return THAW_OK;
     if (!row || node->n_in < 1 || !thaw_node_out(graph, node, 0)) return THAW_OK;
     for (int i = 0; i < node->n_in; i++) {
         const thaw_value *in = thaw_node_in(graph, node, i);
@@ -274,7 +287,7 @@ thaw_status thaw__fold_make(thaw_graph *graph, thaw_node *node, int i, thaw_dtyp
     int64_t n = 1, room = (int64_t)(graph->fold_room / thaw_dtype_bytes(dtype));
     if (!y || rank > THAW_MAX_RANK) return thaw__op_misfit(graph, node, err);
     for (int k = 0; k < rank; k++) {
-        if (dims[k] == THAW_BATCH)
+        if (thaw_batch_times(dims[k]))
             return thaw__op_refuse(node, err, "makes a constant of the size of the batch");
         if (dims[k] < 0) return thaw__op_misfit(graph, node, err);
         if (__builtin_mul_overflow(n, dims[k], &n) || n > room)

@@ -61,12 +61,35 @@ thaw_status thaw__fold_cast(thaw_graph *graph, thaw_node *node, thaw_error *err)
         int64_t w = was_real ? 0 : ((const int64_t *)x->data)[i];
         if (truth)
             ((int64_t *)y)[i] = was_real ? f != 0 : w != 0;
-        else if (w == THAW_BATCH || !(fabs(f) < 0x1p63))
+        else if (thaw_batch_times(w) || !(fabs(f) < 0x1p63))
             return no_result(node, err);
         else if (real)
             ((float *)y)[i] = (float)w;
         else
             ((int64_t *)y)[i] = (int64_t)f;
+    }
+    return THAW_OK;
+}
+
+/* (x - zero) scale, of one scale or one for each place along an axis. */
+thaw_status thaw__fold_dequantize(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    const thaw_value *x = thaw_node_in(graph, node, 0), *scale = thaw_node_in(graph, node, 1);
+    const thaw_value *zero = thaw_node_in(graph, node, 2);
+    int64_t n_scales = scale ? thaw_value_elements(scale) : 0, inner = 1;
+    int axis = n_scales == 1 ? 0 : thaw__fold_axis(thaw_node_int(node, "axis", 1), x->rank);
+    bool fits = n_scales > 0 && scale->dtype == THAW_F32 && x->dtype == THAW_I64 && axis >= 0 &&
+                (n_scales == 1 || (scale->rank == 1 && x->dims[axis] == n_scales)) &&
+                (!zero || (zero->dtype == THAW_I64 && thaw_value_elements(zero) == n_scales));
+    if (!fits) return thaw__op_misfit(graph, node, err);
+    for (int i = axis + 1; i < x->rank; i++)
+        inner *= x->dims[i];
+    float *y;
+    THAW_TRY(thaw__fold_make(graph, node, 0, THAW_F32, x->rank, x->dims, (void **)&y, err));
+    for (int64_t i = 0, n = thaw_value_elements(x); i < n; i++) {
+        int64_t k = n_scales == 1 ? 0 : i / inner % n_scales;
+        double from = zero ? (double)((const int64_t *)zero->data)[k] : 0;
+        y[i] = (float)(((double)((const int64_t *)x->data)[i] - from) *
+                       ((const float *)scale->data)[k]);
     }
     return THAW_OK;
 }
@@ -83,7 +106,7 @@ static bool read_bound(const thaw_graph *graph, const thaw_node *node, int i, do
         *real = *(const float *)in->data;
     else
         *whole = *(const int64_t *)in->data;
-    return *whole != THAW_BATCH;
+    return !thaw_batch_times(*whole);
 }
 
 thaw_status thaw__fold_clip(thaw_graph *graph, thaw_node *node, thaw_error *err) {
@@ -104,7 +127,7 @@ thaw_status thaw__fold_clip(thaw_graph *graph, thaw_node *node, thaw_error *err)
             continue;
         }
         int64_t w = ((const int64_t *)x->data)[i];
-        if (w == THAW_BATCH) return no_result(node, err);
+        if (thaw_batch_times(w)) return no_result(node, err);
         w = w < whole[0] ? whole[0] : w;
         ((int64_t *)y)[i] = w > whole[1] ? whole[1] : w;
     }

@@ -132,7 +132,7 @@ thaw_status thaw__fold_slice(thaw_graph *graph, thaw_node *node, thaw_error *err
         int axis = thaw__fold_axis(given[2] ? given[2][i] : i, x->rank);
         int64_t step = given[3] ? given[3][i] : 1, from = given[0][i], to = given[1][i];
         if (axis < 0 || step == 0 || step == INT64_MIN) return thaw__op_misfit(graph, node, err);
-        if (from == THAW_BATCH || to == THAW_BATCH)
+        if (thaw_batch_times(from) || thaw_batch_times(to))
             return thaw__op_refuse(node, err, "takes a part that depends on the size of the batch");
         int64_t d = x->dims[axis], low = step < 0 ? -1 : 0, high = step < 0 ? d - 1 : d;
         from = from < 0 ? from + d : from;
@@ -313,7 +313,7 @@ thaw_status thaw__fold_range(thaw_graph *graph, thaw_node *node, thaw_error *err
         v[i] = thaw_node_in(graph, node, i);
         if (!v[i] || v[i]->dtype != v[0]->dtype || thaw_value_elements(v[i]) != 1)
             return thaw__op_misfit(graph, node, err);
-        if (v[0]->dtype == THAW_I64 && *(const int64_t *)v[i]->data == THAW_BATCH)
+        if (v[0]->dtype == THAW_I64 && thaw_batch_times(*(const int64_t *)v[i]->data))
             return thaw__op_refuse(node, err, "counts to the size of the batch");
         limit[i] = v[0]->dtype == THAW_F32 ? *(const float *)v[i]->data
                                            : (double)*(const int64_t *)v[i]->data;

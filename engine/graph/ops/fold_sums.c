@@ -72,7 +72,7 @@ static thaw_status reduce(thaw_graph *graph, thaw_node *node, reduction r, thaw_
     thaw_fold_walk w = {.rank = x->rank, .dims = x->dims};
     thaw__fold_strides(&kept, x->rank, w.strides[0]);
     for (int64_t i = 0; i < n; i++, thaw__fold_next(&w)) {
-        bool batch = x->dtype == THAW_I64 && ((const int64_t *)x->data)[i] == THAW_BATCH;
+        bool batch = x->dtype == THAW_I64 && thaw_batch_times(((const int64_t *)x->data)[i]) > 0;
         if (batch) return thaw__op_refuse(node, err, "computes with the size of the batch");
         double f = x->dtype == THAW_F32 ? ((const float *)x->data)[i]
                                         : (double)((const int64_t *)x->data)[i];

@@ -1,4 +1,5 @@
-/* What puts tensors together along their channels, and what takes them apart. */
+/* What puts tensors together, and what takes them apart: channels as they lie, rows and columns by taps;
+ * any other axis becomes one of these first. */
 #include <string.h>
 
 #include "graph/fold.h"
@@ -9,21 +10,22 @@
 static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *y = thaw__op_begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
-    int64_t axis = thaw_node_int(node, "axis", 1), sum = 0;
-    if (axis < 0) axis += x->rank;
-    if (axis < 0 || axis >= x->rank) return thaw__op_misfit(graph, node, err);
+    int64_t sum = 0;
+    int axis = thaw__op_axis(x, thaw_node_int(node, "axis", 1));
+    if (axis < 0) return thaw__op_misfit(graph, node, err);
+    if (axis == 0) return thaw__op_refuse(node, err, "joins batches of pictures to larger ones");
     for (int i = 0; i < node->n_in; i++) {
         const thaw_value *in = thaw_node_in(graph, node, i);
-        if (!in || in->rank != x->rank || in->data) return thaw__op_misfit(graph, node, err);
+        if (!in || in->rank != x->rank || in->data || in->merged != x->merged)
+            return thaw__op_misfit(graph, node, err);
         for (int k = 0; k < x->rank; k++)
             if (k != axis && in->dims[k] != x->dims[k]) return thaw__op_misfit(graph, node, err);
         if (__builtin_add_overflow(sum, in->dims[axis], &sum))
             return thaw__op_misfit(graph, node, err);
     }
-    /* Of more than four dimensions the first is the slowest of the channels. */
-    int channels = x->nhwc && x->rank == 4 ? 3 : 1;
-    if (axis != channels || x->rank == 3)
-        return thaw__op_refuse(node, err, "only feature maps are joined, along their channels");
+    if (x->nhwc && axis != 3)
+        return thaw__op_refuse(node, err,
+                               "joins maps N,H,W,C along another axis than their channels");
     for (int i = 1; i < node->n_in; i++)
         if (thaw_node_in(graph, node, i)->nhwc != x->nhwc) return thaw__op_misfit(graph, node, err);
     thaw__op_set_shape(y, THAW_F32, x->rank, x->dims);
@@ -33,7 +35,48 @@ static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *
     return THAW_OK;
 }
 
+/* What is in front of an axis, along it, and behind it. */
+static void around(const thaw_value *v, int axis, int64_t size[3]) {
+    size[0] = size[1] = size[2] = 1;
+    for (int i = 1; i < v->rank; i++)
+        size[i < axis ? 0 : i == axis ? 1 : 2] *= v->dims[i];
+}
+
+/* The axis becomes the channels', unless nothing is in front of it. */
+static thaw_port *axis_as_channels(thaw_lowering *l, const thaw_node *node, int i, int axis) {
+    int64_t n[3];
+    around(thaw__lower_value(l, node, i), axis, n);
+    thaw_port *x = thaw__lower_in_order(l, node, i, n[0] * n[1], 1, n[2]);
+    const thaw_permutation turn = {3, {n[0], n[1], n[2]}, {1, 0, 2}};
+    return n[0] == 1 || !x ? x : thaw__lower_transposed(l, node, x, &turn, n[1], n[0], n[2]);
+}
+
+static thaw_status join_along(thaw_lowering *l, const thaw_node *node, int axis, thaw_error *err) {
+    const thaw_value *y = thaw_node_out(l->graph, node, 0);
+    int64_t n[3];
+    around(y, axis, n);
+    thaw_port **parts = thaw_arena_array(l->arena, (size_t)node->n_in, sizeof *parts);
+    for (int i = 0; parts && i < node->n_in; i++) {
+        parts[i] = axis_as_channels(l, node, i, axis);
+        if (!parts[i]) return thaw__lower_no_memory(node, err);
+    }
+    thaw_step *step = thaw__lower_step(l, THAW_STEP_concat, node->name, -1, node->n_in);
+    if (!parts || !step) return thaw__lower_no_memory(node, err);
+    for (int i = 0; i < node->n_in; i++)
+        thaw__lower_read(l, step, i, parts[i]);
+    *step->out = (thaw_port){.N = l->batch, .C = n[1], .H = n[0], .W = n[2]};
+    const thaw_permutation back = {3, {n[1], n[0], n[2]}, {1, 0, 2}};
+    thaw_port *made = step->out;
+    if (n[0] > 1) made = thaw__lower_transposed(l, node, made, &back, n[0], n[1], n[2]);
+    return thaw__lower_finish(l, node, made, err);
+}
+
+/* Of more than four dimensions the first is the slowest of the channels. */
 static thaw_status lower_concat(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    const thaw_value *x = thaw__lower_value(l, node, 0);
+    int axis = thaw__op_axis(x, thaw_node_int(node, "axis", 1));
+    bool channels = axis == (x->nhwc && x->rank == 4 ? 3 : 1) && x->rank != 3;
+    if (!channels) return join_along(l, node, axis, err);
     thaw_step *step = thaw__lower_step_for(l, THAW_STEP_concat, node, node->n_in);
     return step ? THAW_OK : thaw__lower_no_memory(node, err);
 }
@@ -52,6 +95,7 @@ static void set_part(thaw_value *y, const thaw_value *x, int axis, int64_t count
     thaw__op_set_shape(y, THAW_F32, x->rank, x->dims);
     y->dims[axis] = count;
     y->nhwc = x->nhwc;
+    y->merged = x->merged;
 }
 
 /* How many channels one place along the channels' axis is: of more than four dimensions several. */
@@ -60,6 +104,27 @@ static int64_t channels_each(const thaw_value *x) {
     for (int i = 2; i < x->rank && x->rank != 4; i++)
         if (thaw_value_place(x, i) == THAW_IN_C) each *= x->dims[i];
     return each;
+}
+
+/* x, which is v, with `count` of its places along an axis: the n-th of them is from[n], or first + n. */
+static thaw_port *take_places(thaw_lowering *l, const thaw_node *node, thaw_port *x, thaw_value *v,
+                              int axis, thaw_taps places, int64_t count) {
+    int64_t n[3];
+    around(v, axis, n);
+    bool follow = places.from != NULL;
+    for (int64_t i = 1; follow && i < count; i++)
+        follow = places.from[i] == places.from[i - 1] + 1;
+    v->dims[axis] = count;
+    if (!x || !places.from) return NULL;
+    if (n[0] == 1 && follow) { /* Each place is so many channels. */
+        if (x->C % n[1] || x->C * x->H * x->W != n[1] * n[2] || x->C < n[1])
+            x = thaw__lower_reshaped(l, node, x, n[1], 1, n[2]);
+        int64_t each = x ? x->C / n[1] : 0;
+        return thaw__lower_sliced(l, node, x, places.from[0] * each, count * each);
+    }
+    x = thaw__lower_reshaped(l, node, x, n[0], n[1], n[2]);
+    return thaw__lower_resampled(l, node, x, count, n[2], places,
+                                 thaw__op_take_part(l, 0, 1, n[2]));
 }
 
 /* The channels from `first` on that make output k. */
@@ -72,11 +137,10 @@ static thaw_status take_part(thaw_lowering *l, const thaw_node *node, int k, int
     return THAW_OK;
 }
 
-/* Along which axis a Split goes; -1: none that it can. */
+/* Along which axis a Split goes; -1: none of a picture's. */
 static int split_axis(const thaw_node *node, const thaw_value *x) {
-    int axis = thaw__fold_axis(thaw_node_int(node, "axis", 0), x->rank);
-    bool channels = axis > 0 && thaw_value_place(x, axis) == THAW_IN_C;
-    return axis > 0 && (!channels || axis == channel_axis(x)) ? axis : -1;
+    int axis = thaw__op_axis(x, thaw_node_int(node, "axis", 0));
+    return axis > 0 ? axis : -1;
 }
 
 /* How many places along it output k has. Sizes: attribute until opset 12, input since; without them equal
@@ -95,10 +159,7 @@ static thaw_status infer_split(thaw_graph *graph, thaw_node *node, thaw_error *e
     if (!thaw__op_begin_pixelwise(graph, node, err)) return THAW_ERR_SHAPE;
     const thaw_value *x = thaw_node_in(graph, node, 0);
     int axis = split_axis(node, x);
-    if (axis < 0)
-        return thaw__op_refuse(node, err,
-                               "splits along the batch, or some of several axes that "
-                               "are channels together");
+    if (axis < 0) return thaw__op_refuse(node, err, "splits along the batch");
     int64_t sum = 0;
     for (int k = 0; k < node->n_out; k++) {
         int64_t size = size_of_part(graph, node, k);
@@ -124,15 +185,30 @@ static thaw_status take_pixels(thaw_lowering *l, const thaw_node *node, int k, i
     return thaw__lower_finish_output(l, node, k, port, err);
 }
 
+/* The same along one of several axes that are channels together, but not the slowest. */
+static thaw_status take_some_channels(thaw_lowering *l, const thaw_node *node, int k, int64_t first,
+                                      thaw_error *err) {
+    thaw_value x = *thaw__lower_value(l, node, 0);
+    int axis = split_axis(node, &x);
+    int64_t count = thaw_node_out(l->graph, node, k)->dims[axis];
+    thaw_port *port = take_places(l, node, thaw__lower_port(l, node, 0), &x, axis,
+                                  thaw__op_take_part(l, first, 1, count), count);
+    return thaw__lower_finish_output(l, node, k, port, err);
+}
+
 /* What nobody reads is not taken. */
 static thaw_status lower_split(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     const thaw_value *x = thaw__lower_value(l, node, 0);
-    bool channels = thaw_value_place(x, split_axis(node, x)) == THAW_IN_C;
+    int axis = split_axis(node, x);
+    bool channels = thaw_value_place(x, axis) == THAW_IN_C;
+    thaw_status (*take)(thaw_lowering *, const thaw_node *, int, int64_t, thaw_error *) =
+        !channels                 ? take_pixels
+        : axis == channel_axis(x) ? take_part
+                                  : take_some_channels;
     int64_t first = 0;
     for (int k = 0; k < node->n_out; k++) {
         if (node->out[k] >= 0 && l->uses[thaw__lower_root(l, node->out[k])] > 0)
-            THAW_TRY(channels ? take_part(l, node, k, first, err)
-                              : take_pixels(l, node, k, first, err));
+            THAW_TRY(take(l, node, k, first, err));
         first += size_of_part(l->graph, node, k);
     }
     return THAW_OK;
@@ -180,7 +256,7 @@ static bool read_slice(const thaw_graph *graph, const thaw_node *node, slice *s)
         (given[3] && n[3] != n[0]))
         return false;
     for (int64_t i = 0; i < n[0]; i++) {
-        int axis = thaw__fold_axis(given[2] ? given[2][i] : i, x->rank);
+        int axis = thaw__op_axis(x, given[2] ? given[2][i] : i);
         int64_t from = given[0][i], to = given[1][i], step = given[3] ? given[3][i] : 1;
         if (axis < 0) return false;
         if (axis == 0) { /* The whole batch ends beyond any size. */
@@ -194,8 +270,8 @@ static bool read_slice(const thaw_graph *graph, const thaw_node *node, slice *s)
     return true;
 }
 
-/* Channels one after the other; rows and columns in any way. */
-static bool is_taken(const thaw_value *x, const slice *s) {
+/* Whether it takes channels one after the other, and rows and columns in any way. */
+static bool is_plain(const thaw_value *x, const slice *s) {
     for (int i = 1; i < x->rank; i++) {
         bool whole = s->count[i] == x->dims[i] && s->step[i] == 1;
         bool channels = thaw_value_place(x, i) == THAW_IN_C;
@@ -209,10 +285,11 @@ static thaw_status infer_slice(thaw_graph *graph, thaw_node *node, thaw_error *e
     if (!y) return THAW_ERR_SHAPE;
     const thaw_value *x = thaw_node_in(graph, node, 0);
     slice s;
-    if (!read_slice(graph, node, &s) || !is_taken(x, &s))
-        return thaw__op_refuse(node, err,
-                               "takes a part of a feature map that is not constant, or of its "
-                               "channels some that do not follow each other");
+    if (!read_slice(graph, node, &s) || (x->nhwc && !is_plain(x, &s)))
+        return thaw__op_refuse(
+            node, err,
+            "takes a part that is not constant, is one of the batch, or, of a map "
+            "N,H,W,C, channels that do not follow each other");
     thaw__op_set_shape(y, THAW_F32, x->rank, x->dims);
     y->nhwc = x->nhwc;
     node->alias = true;
@@ -224,11 +301,25 @@ static thaw_status infer_slice(thaw_graph *graph, thaw_node *node, thaw_error *e
     return THAW_OK;
 }
 
+/* One axis after the other. */
+static thaw_status take_axes(thaw_lowering *l, const thaw_node *node, const slice *s,
+                             thaw_error *err) {
+    thaw_value x = *thaw__lower_value(l, node, 0);
+    thaw_port *port = thaw__lower_port(l, node, 0);
+    for (int i = 1; i < x.rank; i++)
+        if (s->count[i] != x.dims[i] || s->step[i] != 1)
+            port = take_places(l, node, port, &x, i,
+                               thaw__op_take_part(l, s->first[i], s->step[i], s->count[i]),
+                               s->count[i]);
+    return thaw__lower_finish(l, node, port, err);
+}
+
 static thaw_status lower_slice(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     const thaw_value *x = thaw__lower_value(l, node, 0);
     slice s;
     if (!read_slice(l->graph, node, &s))
         return thaw__op_refuse(node, err, "takes another part than it took at first");
+    if (!is_plain(x, &s)) return take_axes(l, node, &s, err);
     thaw_port *port = thaw__lower_port(l, node, 0);
     thaw_port want = thaw__lower_shape(l, thaw_node_out(l->graph, node, 0));
     thaw_taps taps[3]; /* By place; of the channels none. */
@@ -251,31 +342,134 @@ static thaw_status lower_slice(thaw_lowering *l, const thaw_node *node, thaw_err
 
 const thaw_op thaw_op_Slice = {.type = "Slice", .infer = infer_slice, .lower = lower_slice};
 
-/* Which channel of a map the node takes; -1: anything else. */
-static int64_t gathered_channel(const thaw_graph *graph, const thaw_node *node) {
-    const thaw_value *x = thaw_node_in(graph, node, 0), *index = thaw_node_in(graph, node, 1);
-    if (x->rank != 4 || x->nhwc || !thaw__op_is_ints(index) || index->rank != 0) return -1;
-    if (thaw__fold_axis(thaw_node_int(node, "axis", 0), x->rank) != 1) return -1;
-    int64_t at = *(const int64_t *)index->data, C = x->dims[1];
-    if (at < 0) at += C;
-    return at < C ? at : -1;
+/* Whether it takes of each picture of a batch, which is a row of numbers, its own, in their order: they
+ * get other dimensions, and nothing moves. */
+static bool takes_own(const thaw_value *x, const thaw_value *index) {
+    int64_t n = thaw_value_elements(index);
+    bool own = x->rank == 2 && x->merged == 1 && x->dims[1] == n && index->step == n;
+    for (int64_t i = 0; own && i < n; i++)
+        own = ((const int64_t *)index->data)[i] == i;
+    return own && index->rank > 1;
 }
 
-/* x[:, c], one channel of a map as N,H,W: what torchvision's transform_input is made of. */
+/* The axis that a Gather goes along; -1: the batch's, or what it takes is not a list of constants. */
+static int gather_axis(const thaw_graph *graph, const thaw_node *node) {
+    const thaw_value *x = thaw_node_in(graph, node, 0), *index = thaw_node_in(graph, node, 1);
+    if (x->data || !thaw__op_is_ints(index)) return -1;
+    if (index->step) return takes_own(x, index) ? 1 : -1;
+    int axis = thaw__op_axis(x, thaw_node_int(node, "axis", 0));
+    return axis > 0 && (!x->nhwc || x->rank != 4) ? axis : -1;
+}
+
+/* Which place number i of the list is; -1: there is none. */
+static int64_t gathered(const thaw_graph *graph, const thaw_node *node, int64_t i) {
+    int64_t n = thaw_node_in(graph, node, 0)->dims[gather_axis(graph, node)];
+    int64_t at = ((const int64_t *)thaw_node_in(graph, node, 1)->data)[i];
+    if (at < 0) at += n;
+    return at >= 0 && at < n ? at : -1;
+}
+
+/* Places along an axis, which becomes those of the list: one number of none, a table of several. */
 static thaw_status infer_gather(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *y = thaw__op_begin(graph, node, err);
     if (!y) return THAW_ERR_SHAPE;
-    const thaw_value *x = thaw_node_in(graph, node, 0);
-    if (x->data || gathered_channel(graph, node) < 0)
+    const thaw_value *x = thaw_node_in(graph, node, 0), *index = thaw_node_in(graph, node, 1);
+    int axis = gather_axis(graph, node);
+    if (axis < 0)
         return thaw__op_refuse(node, err,
-                               "takes something else of a feature map than one of its channels");
-    const int64_t dims[] = {x->dims[0], x->dims[2], x->dims[3]};
-    thaw__op_set_shape(y, THAW_F32, 3, dims);
-    return THAW_OK;
+                               "takes something else of a tensor than places along one axis that "
+                               "are constants, or some of the batch");
+    int64_t count = thaw_value_elements(index);
+    for (int64_t i = 0; i < count; i++)
+        if (gathered(graph, node, i) < 0) return thaw__op_misfit(graph, node, err);
+    if (index->step) { /* The batch is the list's first axis. */
+        thaw__op_set_shape(y, THAW_F32, index->rank, index->dims);
+        y->merged = 0;
+        node->alias = thaw_value_lies_as(x, y);
+        return THAW_OK;
+    }
+    thaw_value part = *x;
+    int behind = x->rank - axis - 1, more = index->rank - 1;
+    if (x->rank + more > THAW_MAX_RANK || count < 1) return thaw__op_misfit(graph, node, err);
+    part.rank += more;
+    memmove(part.dims + axis + index->rank, x->dims + axis + 1, (size_t)behind * sizeof *x->dims);
+    memcpy(part.dims + axis, index->dims, (size_t)index->rank * sizeof *index->dims);
+    if (part.merged > axis) part.merged += more;
+    thaw__op_set_shape(y, THAW_F32, part.rank, part.dims);
+    y->merged = part.merged;
+    if (part.merged) thaw__op_close(y, &part);
+    return y->rank > 1 ? THAW_OK : thaw__op_refuse(node, err, "leaves a number for each picture");
 }
 
 static thaw_status lower_gather(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    return take_part(l, node, 0, gathered_channel(l->graph, node), err);
+    thaw_value x = *thaw__lower_value(l, node, 0);
+    int axis = gather_axis(l->graph, node);
+    int64_t count = thaw_value_elements(thaw__lower_value(l, node, 1));
+    bool map =
+        x.rank == 4 && axis == 1 && count == 1; /* As transform_input of torchvision does it. */
+    if (map && thaw__lower_value(l, node, 1)->rank == 0)
+        return take_part(l, node, 0, gathered(l->graph, node, 0), err);
+    if (thaw__lower_value(l, node, 1)->step)
+        return thaw__lower_finish(l, node, thaw__lower_port(l, node, 0), err);
+    thaw_taps places = thaw__op_take_part(l, 0, 1, count);
+    for (int64_t i = 0; places.from && i < count; i++)
+        ((int32_t *)places.from)[i] = (int32_t)gathered(l->graph, node, i);
+    thaw_port *port = take_places(l, node, thaw__lower_port(l, node, 0), &x, axis, places, count);
+    return thaw__lower_finish(l, node, port, err);
 }
 
 const thaw_op thaw_op_Gather = {.type = "Gather", .infer = infer_gather, .lower = lower_gather};
+
+/* Of a table of places along the first axes of x, whose last axis has one number for each of these: which
+ * place along all of them together number i is; -1: there is none. */
+static int64_t gathered_place(const thaw_value *x, const thaw_value *table, int64_t i) {
+    int64_t n = table->dims[table->rank - 1], place = 0;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t at = ((const int64_t *)table->data)[i * n + k], size = x->dims[k + 1];
+        if (at < 0) at += size;
+        if (at < 0 || at >= size) return -1;
+        place = place * size + at;
+    }
+    return place;
+}
+
+/* Places along axes in front of the batch: so PyTorch's newer exporter spells an adaptive pool. */
+static thaw_status infer_gather_nd(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    thaw_value *y = thaw__op_begin(graph, node, err);
+    if (!y) return THAW_ERR_SHAPE;
+    const thaw_value *x = thaw_node_in(graph, node, 0), *table = thaw_node_in(graph, node, 1);
+    int64_t n = thaw__op_is_ints(table) && table->rank > 0 ? table->dims[table->rank - 1] : 0;
+    if (x->data || n < 1 || n >= x->merged || table->step || thaw_node_int(node, "batch_dims", 0))
+        return thaw__op_refuse(node, err,
+                               "takes something else than constant places along axes that stand in "
+                               "front of the batch");
+    int more = table->rank - 1 - (int)n;
+    if (x->rank + more > THAW_MAX_RANK) return thaw__op_misfit(graph, node, err);
+    for (int64_t i = 0; i < thaw_value_elements(table) / n; i++)
+        if (gathered_place(x, table, i) < 0) return thaw__op_misfit(graph, node, err);
+    thaw_value made = *x;
+    made.rank += more;
+    made.merged += more;
+    memcpy(made.dims + 1, table->dims, (size_t)(table->rank - 1) * sizeof *made.dims);
+    memcpy(made.dims + table->rank, x->dims + n + 1, (size_t)(x->rank - n - 1) * sizeof *made.dims);
+    y->dtype = THAW_F32;
+    return thaw__op_close(y, &made) ? THAW_OK : thaw__op_misfit(graph, node, err);
+}
+
+static thaw_status lower_gather_nd(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    const thaw_value *x = thaw__lower_value(l, node, 0), *table = thaw__lower_value(l, node, 1);
+    int n = (int)table->dims[table->rank - 1];
+    int64_t count = thaw_value_elements(table) / n;
+    thaw_value rows = {.rank = 3,
+                       .dims = {THAW_BATCH, 1, 1}}; /* Those axes together, and the rest. */
+    for (int i = 1; i < x->rank; i++)
+        rows.dims[i <= n ? 1 : 2] *= x->dims[i];
+    thaw_taps places = thaw__op_take_part(l, 0, 1, count);
+    for (int64_t i = 0; places.from && i < count; i++)
+        ((int32_t *)places.from)[i] = (int32_t)gathered_place(x, table, i);
+    thaw_port *port = take_places(l, node, thaw__lower_port(l, node, 0), &rows, 1, places, count);
+    return thaw__lower_finish(l, node, port, err);
+}
+
+const thaw_op thaw_op_GatherND = {
+    .type = "GatherND", .infer = infer_gather_nd, .lower = lower_gather_nd};

@@ -17,7 +17,8 @@ static thaw_status infer_product(thaw_graph *graph, thaw_node *node, thaw_error 
     const thaw_value *a = thaw_node_in(graph, node, 0), *b = thaw_node_in(graph, node, 1);
     thaw_value *y = thaw_node_out(graph, node, 0);
     int rank = a->rank;
-    bool fits = rank == b->rank && rank > 2 && a->dtype == THAW_F32 && b->dtype == THAW_F32 &&
+    bool fits = rank == b->rank && rank > 2 && thaw__op_merged_alike(a, b) &&
+                a->dtype == THAW_F32 && b->dtype == THAW_F32 &&
                 a->dims[rank - 1] == b->dims[rank - 2];
     bool same = fits && memcmp(a->dims, b->dims, (size_t)(rank - 2) * sizeof *a->dims) == 0;
     if (!fits || !(same || matrices_of(a) == 1 || matrices_of(b) == 1))
@@ -32,8 +33,9 @@ static thaw_status infer_gemm(thaw_graph *graph, thaw_node *node, thaw_error *er
     bool gemm = node->op == &thaw_op_Gemm;
     thaw_value *x = thaw_node_in(graph, node, 0), *w = thaw_node_in(graph, node, 1);
     /* A product for each pixel, or for each row of whatever has more dimensions. */
-    thaw_value *y = gemm ? thaw__op_begin_layer(graph, node, 1u << 2, err)
-                         : thaw__op_begin_pixelwise(graph, node, err);
+    bool rows = x && x->merged == 1 && x->rank == 3;
+    thaw_value *y = gemm && !rows ? thaw__op_begin_layer(graph, node, 1u << 2, err)
+                                  : thaw__op_begin_pixelwise(graph, node, err);
     if (!y) return THAW_ERR_SHAPE;
     if (!gemm && w && !w->data && w->rank >= 0) {
         y->nhwc = false;

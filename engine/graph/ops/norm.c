@@ -5,14 +5,19 @@
 #include "graph/lowering.h"
 #include "rules.h"
 
+/* Vectors, several of each picture. */
+static bool is_of_rows(const thaw_value *x) {
+    return x->merged == 1 && x->rank == 3;
+}
+
 static thaw_status infer_batch_norm(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     THAW_TRY(thaw__op_infer_unary(graph, node, err));
-    int64_t C = thaw_node_in(graph, node, 0)->dims[1];
-    if (thaw_node_in(graph, node, 0)->rank != 2 && thaw_node_in(graph, node, 0)->rank != 4)
+    const thaw_value *x = thaw_node_in(graph, node, 0);
+    int64_t C = x->dims[is_of_rows(x) ? 2 : 1];
+    if (!is_of_rows(x) && (x->merged || (x->rank != 2 && x->rank != 4)))
         return thaw__op_misfit(graph, node, err);
     if (thaw_node_int(node, "spatial", 1) != 1) return thaw__op_refuse(node, err, "spatial = 0");
-    if (thaw_node_in(graph, node, 0)->nhwc)
-        return thaw__op_refuse(node, err, "its input is N,H,W,C");
+    if (x->nhwc) return thaw__op_refuse(node, err, "its input is N,H,W,C");
     for (int i = 1; i <= 4; i++)
         if (!thaw_value_floats(graph, node, i, C, err)) return THAW_ERR_SHAPE;
     return THAW_OK;
@@ -45,14 +50,34 @@ static thaw_status lower_trained(thaw_lowering *l, const thaw_node *node, const 
     return THAW_OK;
 }
 
+/* Of rows: turned, so that channels are channels, and back. Its numbers are not trained. */
+static thaw_status lower_rows(thaw_lowering *l, const thaw_node *node, int64_t C,
+                              const double *scale, const double *shift, thaw_error *err) {
+    const thaw_value *v = thaw__lower_value(l, node, 0);
+    int64_t rows = v->dims[1];
+    float *s = thaw__lower_floats(l->arena, NULL, C), *t = thaw__lower_floats(l->arena, NULL, C);
+    for (int64_t c = 0; s && t && c < C; c++) {
+        s[c] = (float)scale[c];
+        t[c] = (float)shift[c];
+    }
+    thaw_port *x = thaw__lower_port(l, node, 0);
+    x = thaw__lower_transposed(l, node, x, &(thaw_permutation){2, {rows, C}, {1, 0}}, C, 1, rows);
+    x = thaw__lower_scaled(l, node, x, s, t);
+    thaw_port want = thaw__lower_shape(l, v);
+    x = thaw__lower_transposed(l, node, x, &(thaw_permutation){2, {C, rows}, {1, 0}}, want.C,
+                               want.H, want.W);
+    return thaw__lower_finish(l, node, x, err);
+}
+
 static thaw_status lower_batch_norm(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    int64_t C = thaw__lower_port(l, node, 0)->C;
+    const thaw_value *v = thaw__lower_value(l, node, 0);
+    int64_t C = v->dims[is_of_rows(v) ? 2 : 1];
     const float *p[5];
     for (int i = 1; i <= 4; i++) {
         p[i] = thaw_value_floats(l->graph, node, i, C, err);
         if (!p[i]) return THAW_ERR_SHAPE;
     }
-    if (l->training) return lower_trained(l, node, p, err);
+    if (l->training && !is_of_rows(v)) return lower_trained(l, node, p, err);
     double epsilon = thaw_node_float(node, "epsilon", 1e-5f);
     double *scale = thaw_arena_array(l->arena, (size_t)C, sizeof *scale);
     double *shift = thaw_arena_array(l->arena, (size_t)C, sizeof *shift);
@@ -61,6 +86,7 @@ static thaw_status lower_batch_norm(thaw_lowering *l, const thaw_node *node, tha
         scale[c] = p[1][c] / sqrt(p[4][c] + epsilon);
         shift[c] = p[2][c] - p[3][c] * scale[c];
     }
+    if (is_of_rows(v)) return lower_rows(l, node, C, scale, shift, err);
     return thaw__lower_affine(l, node, 0, scale, shift, err);
 }
 
@@ -68,29 +94,6 @@ const thaw_op thaw_op_BatchNormalization = {.type = "BatchNormalization",
                                             .infer = infer_batch_norm,
                                             .lower = lower_batch_norm,
                                             .params = 0x6};
-
-/* Over the last axis; over more, there is no kernel. */
-static thaw_status infer_layer_norm(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    THAW_TRY(thaw__op_infer_unary(graph, node, err));
-    const thaw_value *x = thaw_node_in(graph, node, 0);
-    int64_t axis = thaw_node_int(node, "axis", -1);
-    if (axis != -1 && axis != x->rank - 1)
-        return thaw__op_refuse(node, err, "only the last axis can be normalised");
-    for (int i = 1; i <= 2; i++)
-        if (thaw_node_in(graph, node, i) &&
-            !thaw_value_floats(graph, node, i, x->dims[x->rank - 1], err))
-            return THAW_ERR_SHAPE;
-    return THAW_OK;
-}
-
-/* C numbers that a node has as input i, or C times `absent`. */
-static float *numbers_or(thaw_lowering *l, const thaw_node *node, int i, int64_t C, float absent) {
-    const thaw_value *v = thaw__lower_value(l, node, i);
-    float *to = thaw__lower_floats(l->arena, v ? v->data : NULL, C);
-    for (int64_t c = 0; to && c < C && !v; c++)
-        to[c] = absent;
-    return to;
-}
 
 /* Training: what the step's scale and shift are. */
 static void note_scale(thaw_lowering *l, const thaw_node *node, const thaw_step *step) {
@@ -100,37 +103,6 @@ static void note_scale(thaw_lowering *l, const thaw_node *node, const thaw_step 
     if (thaw__lower_value(l, node, 1)) origins->scale = (thaw_origin){true, false, index, 1};
     if (thaw__lower_value(l, node, 2)) origins->shift = (thaw_origin){true, false, index, 2};
 }
-
-/* What lies with other axes behind its channels is turned, and back. */
-static thaw_status lower_layer_norm(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    const thaw_value *v = thaw__lower_value(l, node, 0);
-    int64_t C = v->dims[v->rank - 1], rows = thaw_value_elements(v) / C;
-    thaw_port *x = thaw__lower_port(l, node, 0);
-    bool turned = x->C != C || (!v->nhwc && x->H * x->W > 1);
-    if (turned)
-        x = thaw__lower_transposed(l, node, x, &(thaw_permutation){2, {rows, C}, {1, 0}}, C, 1,
-                                   rows);
-    thaw_step *step = x ? thaw__lower_step(l, THAW_STEP_layer_norm, node->name, -1, 1) : NULL;
-    float *scale = numbers_or(l, node, 1, C, 1), *shift = numbers_or(l, node, 2, C, 0);
-    if (!step || !scale || !shift) return thaw__lower_no_memory(node, err);
-    thaw__lower_read(l, step, 0, x);
-    *step->out = (thaw_port){.N = l->batch, .C = C, .H = x->H, .W = x->W};
-    step->scale = scale;
-    step->shift = shift;
-    step->epsilon = thaw_node_float(node, "epsilon", 1e-5f);
-    note_scale(l, node, step);
-    x = step->out;
-    thaw_port want = thaw__lower_shape(l, thaw_node_out(l->graph, node, 0));
-    if (turned)
-        x = thaw__lower_transposed(l, node, x, &(thaw_permutation){2, {C, rows}, {1, 0}}, want.C,
-                                   want.H, want.W);
-    return thaw__lower_finish(l, node, x, err);
-}
-
-const thaw_op thaw_op_LayerNormalization = {.type = "LayerNormalization",
-                                            .infer = infer_layer_norm,
-                                            .lower = lower_layer_norm,
-                                            .params = 0x6};
 
 /* ---- groups of channels ---------------------------------------------------------------------- */
 
@@ -147,7 +119,8 @@ static thaw_status infer_group_norm(thaw_graph *graph, thaw_node *node, thaw_err
     THAW_TRY(thaw__op_infer_unary(graph, node, err));
     const thaw_value *x = thaw_node_in(graph, node, 0);
     int64_t n;
-    if (x->nhwc || !groups_of(graph, node, &n)) return thaw__op_misfit(graph, node, err);
+    if (x->nhwc || x->merged || !groups_of(graph, node, &n))
+        return thaw__op_misfit(graph, node, err);
     for (int i = 1; i <= 2; i++)
         if (!thaw_value_floats(graph, node, i, n, err)) return THAW_ERR_SHAPE;
     return THAW_OK;
@@ -259,7 +232,7 @@ const thaw_op thaw_op_LRN = {.type = "LRN", .infer = infer_lrn, .lower = lower_l
 
 /* The axis whose numbers sum to 1, from -rank on; before opset 13 all from it on. */
 static int softmax_axis(const thaw_graph *graph, const thaw_node *node, const thaw_value *x) {
-    return thaw__fold_axis(thaw_node_int(node, "axis", graph->opset < 13 ? 1 : -1), x->rank);
+    return thaw__op_axis(x, thaw_node_int(node, "axis", graph->opset < 13 ? 1 : -1));
 }
 
 static thaw_status infer_softmax(thaw_graph *graph, thaw_node *node, thaw_error *err) {

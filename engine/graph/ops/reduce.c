@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "graph/lowering.h"
+#include "layer_norm.h"
 #include "rules.h"
 
 /* What is done to each element before, how they come together, and what is done to the result. */
@@ -39,10 +40,10 @@ static reduction find_reduction(const thaw_node *node) {
 static unsigned find_axes(const thaw_graph *graph, const thaw_node *node) {
     const thaw_value *x = thaw_node_in(graph, node, 0);
     if (strncmp(node->type, "Global", 6) == 0) return (1u << x->rank) - (1u << 2);
-    int axes[THAW_MAX_RANK], n = thaw__op_axes(graph, node, x->rank, axes);
+    int axes[THAW_MAX_RANK], n = thaw__op_axes(graph, node, thaw__op_rank(x), axes);
     unsigned bits = 0;
     for (int i = 0; i < n; i++)
-        bits |= 1u << axes[i];
+        bits |= 1u << thaw__op_axis(x, axes[i]);
     return bits & 1 ? 0 : bits;
 }
 
@@ -60,24 +61,37 @@ static thaw_status infer_reduce(thaw_graph *graph, thaw_node *node, thaw_error *
     for (int i = 0; i < x->rank; i++) {
         bool reduced = axes >> i & 1;
         alone &= !reduced || x->dims[i] == 1;
+        if (i == x->merged && i) y->merged = rank;
         if (!reduced || keep) dims[rank++] = reduced ? 1 : x->dims[i];
     }
     thaw__op_set_shape(y, THAW_F32, rank, dims);
     y->nhwc = x->nhwc && rank == 4;
+    thaw_value merged = *y; /* Perhaps nothing but the batch itself any more. */
+    if (y->merged) thaw__op_close(y, &merged);
     reduction r = find_reduction(node);
     node->alias = alone && r.power == 1 && !r.absolute && thaw_value_lies_as(x, y);
     return rank > 1 ? THAW_OK : thaw__op_refuse(node, err, "leaves a number for each picture");
 }
 
-/* The mean or maximum over axes that follow each other in ONNX's order. */
-static thaw_port *reduce_run(thaw_lowering *l, const thaw_node *node, thaw_port *x, unsigned axes,
-                             bool max) {
+/* The mean or maximum over any axes: in ONNX's order, a run of neighbours after the other, the last first. */
+static thaw_port *reduce_runs(thaw_lowering *l, const thaw_node *node, thaw_port *x, unsigned axes,
+                              bool max) {
     const thaw_value *v = thaw__lower_value(l, node, 0);
-    int64_t size[3] = {1, 1, 1}; /* In front of them, theirs, behind them. */
-    for (int i = 1; i < v->rank; i++)
-        size[axes >> i & 1 ? 1 : axes >> i ? 0 : 2] *= v->dims[i];
-    x = thaw__lower_reshaped(l, node, x, size[0], size[1], size[2]);
-    return thaw__lower_pooled(l, node, x, max, size[1], 1);
+    int64_t behind = 1;
+    for (int last = v->rank - 1; last >= 1; last--) {
+        if (!(axes >> last & 1)) behind *= v->dims[last];
+        if (!(axes >> last & 1)) continue;
+        int first = last;
+        int64_t along = v->dims[last], before = 1;
+        while (axes >> (first - 1) & 1)
+            along *= v->dims[--first];
+        for (int i = 1; i < first; i++)
+            before *= v->dims[i];
+        x = thaw__lower_reshaped(l, node, x, before, along, behind);
+        x = thaw__lower_pooled(l, node, x, max, along, 1);
+        last = first;
+    }
+    return x;
 }
 
 static thaw_port *mix_channels(thaw_lowering *l, const thaw_node *node, thaw_port *x) {
@@ -95,16 +109,10 @@ static thaw_port *most_of_channels(thaw_lowering *l, const thaw_node *node, thaw
     return thaw__lower_reshaped(l, node, thaw__lower_pooled(l, node, x, true, C, 1), 1, H, W);
 }
 
-static bool is_run(unsigned axes) {
-    while (!(axes & 1))
-        axes >>= 1;
-    return (axes & (axes + 1)) == 0;
-}
-
 static thaw_port *reduce_axes(thaw_lowering *l, const thaw_node *node, thaw_port *x, unsigned axes,
                               bool max) {
     const thaw_value *v = thaw__lower_value(l, node, 0);
-    if (v->rank != 4 && v->rank != 2) return reduce_run(l, node, x, axes, max);
+    if (v->rank != 4 && v->rank != 2) return reduce_runs(l, node, x, axes, max);
     bool reduced[3] = {false};
     for (int i = 1; i < v->rank; i++)
         if (axes >> i & 1) reduced[thaw_value_place(v, i)] = true;
@@ -116,16 +124,15 @@ static thaw_port *reduce_axes(thaw_lowering *l, const thaw_node *node, thaw_port
 }
 
 static thaw_status lower_reduce(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    bool done;
+    thaw_status status = thaw__op_melt_layer_norm(l, node, &done, err);
+    if (done) return status;
     const thaw_value *v = thaw__lower_value(l, node, 0);
     unsigned axes = find_axes(l->graph, node);
     reduction r = find_reduction(node);
     float terms = 1;
     for (int i = 1; i < v->rank; i++)
         if (axes >> i & 1) terms *= (float)v->dims[i];
-    if (v->rank != 4 && v->rank != 2 && !is_run(axes))
-        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
-                         "%s (%s): the axes that it reduces do not follow each other", node->name,
-                         node->type);
     thaw_port *x = thaw__lower_port(l, node, 0);
     if (r.power != 1)
         x = thaw__lower_act(l, node, x, (thaw_epilogue){.act = THAW_ACT_POWER, .a = r.power});

@@ -4,15 +4,15 @@
 #include "resample.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "graph/fold.h"
 
 /* ---- taps ----------------------------------------------------------------------------------- */
 
-/* Room for n taps at each of `out` places. False: out of memory. */
-static bool take_taps(thaw_lowering *l, int64_t n, int64_t out, int32_t **from, float **weight,
-                      thaw_taps *taps) {
+bool thaw__op_take_taps(thaw_lowering *l, int64_t n, int64_t out, int32_t **from, float **weight,
+                        thaw_taps *taps) {
     *from = thaw_arena_array(l->arena, (size_t)(n * out), sizeof **from);
     *weight = thaw_arena_array(l->arena, (size_t)(n * out), sizeof **weight);
     *taps = (thaw_taps){n, *from, *weight};
@@ -23,7 +23,7 @@ thaw_taps thaw__op_take_part(thaw_lowering *l, int64_t first, int64_t step, int6
     int32_t *from;
     float *weight;
     thaw_taps taps;
-    if (!take_taps(l, 1, out, &from, &weight, &taps)) return (thaw_taps){0};
+    if (!thaw__op_take_taps(l, 1, out, &from, &weight, &taps)) return (thaw_taps){0};
     for (int64_t i = 0; i < out; i++) {
         from[i] = (int32_t)(first + i * step);
         weight[i] = 1;
@@ -35,8 +35,9 @@ thaw_taps thaw__op_take_part(thaw_lowering *l, int64_t first, int64_t step, int6
 
 typedef enum border { ZEROS, NUMBER, MIRROR, LAST } border;
 
+/* By axis of the input. */
 typedef struct pads {
-    int64_t top, left, bottom, right;
+    int64_t before[THAW_MAX_RANK], after[THAW_MAX_RANK];
     border border;
     float number;
 } pads;
@@ -62,64 +63,71 @@ static bool read_border(const thaw_graph *graph, const thaw_node *node, pads *p)
     return isfinite(p->number);
 }
 
-/* Pads by axis: at its beginning, and 4 further on at its end. */
-static thaw_status read_sizes(const thaw_graph *graph, const thaw_node *node, int64_t p[8],
+/* Two for each axis, or, since opset 18, for each of some. */
+static thaw_status read_sizes(const thaw_graph *graph, const thaw_node *node, pads *p,
                               thaw_error *err) {
-    const thaw_attr *attr = thaw_node_attr(node, "pads");
-    const thaw_value *in = thaw_node_in(graph, node, 1);
-    const int64_t *list = attr ? attr->ints : thaw__op_is_ints(in) ? in->data : NULL;
-    int64_t n = attr ? (int64_t)attr->n : list ? thaw_value_elements(in) : 0;
-    const thaw_value *axes = thaw_node_in(graph, node, 3); /* Opset 18: the axes that p is for. */
-    int64_t n_axes = thaw__op_is_ints(axes) ? thaw_value_elements(axes) : 4;
-    if (!list || (axes && !thaw__op_is_ints(axes)) || n_axes > 4 || n != 2 * n_axes)
+    const thaw_value *x = thaw_node_in(graph, node, 0), *axes = thaw_node_in(graph, node, 3);
+    int64_t n, n_axes = thaw__op_rank(x);
+    const int64_t *list = thaw__fold_ints(graph, node, "pads", 1, &n);
+    if (thaw__op_is_ints(axes)) n_axes = thaw_value_elements(axes);
+    if (!list || (axes && !thaw__op_is_ints(axes)) || n_axes > thaw__op_rank(x) || n != 2 * n_axes)
         return thaw__op_refuse(node, err, "its pads must be constants, two for each axis");
-    for (int i = 0; i < n_axes; i++) {
-        int64_t axis = thaw__op_is_ints(axes) ? ((const int64_t *)axes->data)[i] : i;
-        if (axis < 0) axis += 4;
-        if (axis < 0 || axis > 3) return thaw__op_misfit(graph, node, err);
-        p[axis] = list[i];
-        p[axis + 4] = list[i + n_axes];
+    for (int64_t i = 0; i < n_axes; i++) {
+        int axis = thaw__op_axis(x, axes ? ((const int64_t *)axes->data)[i] : i);
+        if (axis < 0) return thaw__op_misfit(graph, node, err);
+        p->before[axis] = list[i];
+        p->after[axis] = list[i + n_axes];
     }
     return THAW_OK;
 }
 
-static thaw_status read_pads(const thaw_graph *graph, const thaw_node *node, pads *pads,
+static bool is_padded(const pads *p, int axis) {
+    return p->before[axis] || p->after[axis];
+}
+
+/* Whether height and width alone are padded: then it is a map, however it lies. */
+static bool pads_pixels(const thaw_value *x, const pads *p) {
+    for (int i = 1; i < x->rank; i++)
+        if (is_padded(p, i) && thaw_value_place(x, i) == THAW_IN_C) return false;
+    return x->rank == 4;
+}
+
+static thaw_status read_pads(const thaw_graph *graph, const thaw_node *node, pads *p,
                              thaw_error *err) {
     const thaw_value *x = thaw_node_in(graph, node, 0);
-    int64_t p[8] = {0};
     THAW_TRY(read_sizes(graph, node, p, err));
-    int H = x->nhwc ? 1 : 2, C = x->nhwc ? 3 : 1;
-    for (int i = 0; i < 8; i++)
-        if (p[i] < -INT32_MAX || p[i] > INT32_MAX || ((i % 4 == 0 || i % 4 == C) && p[i]))
-            return thaw__op_refuse(node, err, "only height and width can be padded");
-    pads->top = p[H];
-    pads->left = p[H + 1];
-    pads->bottom = p[H + 4];
-    pads->right = p[H + 5];
-    bool any = pads->top || pads->left || pads->bottom || pads->right;
-    if (!read_border(graph, node, pads) && any)
+    if (is_padded(p, 0) || (x->nhwc && !pads_pixels(x, p)))
+        return thaw__op_refuse(node, err, "the batch cannot be padded, nor channels that are last");
+    bool any = false, leaves = true;
+    for (int i = 1; i < x->rank; i++)
+        any |= is_padded(p, i);
+    if (!read_border(graph, node, p) && any)
         return thaw__op_refuse(node, err,
                                "the border must be a finite number, or of mode reflect or edge");
-    /* A mirror shows no more than there is. */
-    int64_t h = x->dims[H], w = x->dims[H + 1];
-    bool reaches = pads->top < h && pads->bottom < h && pads->left < w && pads->right < w;
-    bool leaves = h + pads->top > 0 && h + pads->bottom > 0 && h + pads->top + pads->bottom > 0 &&
-                  w + pads->left > 0 && w + pads->right > 0 && w + pads->left + pads->right > 0;
-    if (leaves && (reaches || pads->border != MIRROR)) return THAW_OK;
-    return thaw__op_refuse(
-        node, err, "its pads leave nothing of the picture, or mirror more of it than there is");
+    for (int i = 1; i < x->rank; i++) {
+        int64_t n = x->dims[i], before = p->before[i], after = p->after[i];
+        bool sane = llabs(before) <= INT32_MAX && llabs(after) <= INT32_MAX;
+        leaves &= sane && n + before > 0 && n + after > 0 && n + before + after > 0;
+        /* A mirror shows no more than there is. */
+        leaves &= p->border != MIRROR || (before < n && after < n);
+    }
+    return leaves ? THAW_OK
+                  : thaw__op_refuse(node, err,
+                                    "its pads leave nothing of the picture, or mirror more of it "
+                                    "than there is");
 }
 
 static thaw_status infer_pad(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *y = thaw__op_begin_pixelwise(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
-    if (x->rank != 4) return thaw__op_misfit(graph, node, err);
     pads p = {0};
     THAW_TRY(read_pads(graph, node, &p, err));
-    thaw__op_set_shape(y, x->dtype, 4, x->dims);
-    y->dims[x->nhwc ? 1 : 2] += p.top + p.bottom;
-    y->dims[x->nhwc ? 2 : 3] += p.left + p.right;
-    node->alias = !(p.top | p.bottom | p.left | p.right);
+    thaw__op_set_shape(y, x->dtype, x->rank, x->dims);
+    node->alias = true;
+    for (int i = 1; i < x->rank; i++) {
+        y->dims[i] += p.before[i] + p.after[i];
+        node->alias &= !is_padded(&p, i);
+    }
     return THAW_OK;
 }
 
@@ -130,7 +138,7 @@ static thaw_taps pad_axis(thaw_lowering *l, border border, int64_t in, int64_t b
     float *weight;
     thaw_taps taps;
     int64_t out = in + before + after, last = in - 1;
-    if (!take_taps(l, 1, out, &from, &weight, &taps)) return (thaw_taps){0};
+    if (!thaw__op_take_taps(l, 1, out, &from, &weight, &taps)) return (thaw_taps){0};
     for (int64_t i = 0; i < out; i++) {
         int64_t at = i - before;
         bool outside = at < 0 || at > last;
@@ -141,23 +149,56 @@ static thaw_taps pad_axis(thaw_lowering *l, border border, int64_t in, int64_t b
     return taps;
 }
 
+/* A border of zeros around height and width, which convolutions take over. */
+static thaw_status pad_with_zeros(thaw_lowering *l, const thaw_node *node, const pads *p, int H,
+                                  thaw_error *err) {
+    thaw_step *step = thaw__lower_step_for(l, THAW_STEP_pad, node, 1);
+    if (!step) return thaw__lower_no_memory(node, err);
+    step->conv.window = (thaw_window){.pad_top = p->before[H],
+                                      .pad_left = p->before[H + 1],
+                                      .pad_bottom = p->after[H],
+                                      .pad_right = p->after[H + 1]};
+    return THAW_OK;
+}
+
+static thaw_port *pad_pixels(thaw_lowering *l, const thaw_node *node, thaw_port *x, const pads *p,
+                             int H) {
+    int64_t h = p->before[H] + p->after[H], w = p->before[H + 1] + p->after[H + 1];
+    return thaw__lower_resampled(l, node, x, x->H + h, x->W + w,
+                                 pad_axis(l, p->border, x->H, p->before[H], p->after[H]),
+                                 pad_axis(l, p->border, x->W, p->before[H + 1], p->after[H + 1]));
+}
+
+/* Any axes, one after the other, each as the height of a map. */
+static thaw_port *pad_axes(thaw_lowering *l, const thaw_node *node, thaw_port *x, const pads *p) {
+    thaw_value v = *thaw__lower_value(l, node, 0);
+    for (int i = 1; x && i < v.rank; i++) {
+        if (!is_padded(p, i)) continue;
+        int64_t size[3] = {1, 1, 1};
+        for (int k = 1; k < v.rank; k++)
+            size[k < i ? 0 : k == i ? 1 : 2] *= v.dims[k];
+        v.dims[i] += p->before[i] + p->after[i];
+        x = thaw__lower_reshaped(l, node, x, size[0], size[1], size[2]);
+        x = thaw__lower_resampled(l, node, x, v.dims[i], size[2],
+                                  pad_axis(l, p->border, size[1], p->before[i], p->after[i]),
+                                  thaw__op_take_part(l, 0, 1, size[2]));
+    }
+    return x;
+}
+
 /* A border of some number is one of zeros around what is less by that. */
 static thaw_status lower_pad(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     pads p = {0};
     THAW_TRY(read_pads(l->graph, node, &p, err));
-    bool grows = p.top >= 0 && p.left >= 0 && p.bottom >= 0 && p.right >= 0;
-    if (p.border == ZEROS && grows) {
-        thaw_step *step = thaw__lower_step_for(l, THAW_STEP_pad, node, 1);
-        if (!step) return thaw__lower_no_memory(node, err);
-        step->conv.window = (thaw_window){
-            .pad_top = p.top, .pad_left = p.left, .pad_bottom = p.bottom, .pad_right = p.right};
-        return THAW_OK;
-    }
+    const thaw_value *v = thaw__lower_value(l, node, 0);
+    int H = v->nhwc ? 1 : 2;
+    bool map = pads_pixels(v, &p), grows = map;
+    for (int i = 1; i < v->rank; i++)
+        grows &= p.before[i] >= 0 && p.after[i] >= 0;
+    if (p.border == ZEROS && grows) return pad_with_zeros(l, node, &p, H, err);
     thaw_port *x = thaw__lower_line(l, node, thaw__lower_port(l, node, 0), 1, -p.number);
     if (!x) return thaw__lower_no_memory(node, err);
-    x = thaw__lower_resampled(l, node, x, x->H + p.top + p.bottom, x->W + p.left + p.right,
-                              pad_axis(l, p.border, x->H, p.top, p.bottom),
-                              pad_axis(l, p.border, x->W, p.left, p.right));
+    x = map ? pad_pixels(l, node, x, &p, H) : pad_axes(l, node, x, &p);
     return thaw__lower_finish(l, node, thaw__lower_line(l, node, x, 1, p.number), err);
 }
 
@@ -314,7 +355,7 @@ static thaw_taps resize_axis(thaw_lowering *l, const resizing *r, double factor,
     float *weight;
     thaw_taps taps;
     if (in == out && factor == 1) return thaw__op_take_part(l, 0, 1, out);
-    if (!take_taps(l, r->taps, out, &from, &weight, &taps)) return (thaw_taps){0};
+    if (!thaw__op_take_taps(l, r->taps, out, &from, &weight, &taps)) return (thaw_taps){0};
     for (int64_t i = 0; i < out; i++)
         resize_place(r, (double)place_in(r, i, (float)factor, in, out), in, from + i * r->taps,
                      weight + i * r->taps);
@@ -365,12 +406,17 @@ static thaw_status infer_expand(thaw_graph *graph, thaw_node *node, thaw_error *
     int64_t dims[THAW_MAX_RANK], n, want[THAW_MAX_RANK];
     const int64_t *given = thaw__fold_ints(graph, node, "shape", 1, &n);
     if (!given || n > THAW_MAX_RANK) return thaw__op_refuse(node, err, "the shape is not constant");
-    for (int64_t i = 0; i < n; i++) {
-        bool batch = n == x->rank && i == 0 && graph->fixed_batch && given[0] == graph->fixed_batch;
-        want[i] = batch ? THAW_BATCH : given[i];
+    int file_rank = thaw__op_rank(x),
+        own = 0; /* In x's dimensions, from the first that is given on. */
+    for (int64_t i = 0; i < n && n <= file_rank; i++) {
+        int axis = thaw__op_axis(x, i - n);
+        bool fixed = graph->fixed_batch && given[i] > 0 && given[i] % graph->fixed_batch == 0;
+        int64_t times = thaw_batch_times(given[i]);
+        if (axis == 0 && !times && fixed) times = given[i] / graph->fixed_batch;
+        want[own++] = axis || !times ? given[i] : x->merged ? times : thaw_batches(times);
     }
-    int rank = thaw__fold_broadcast(x->rank, x->dims, (int)n, want, dims);
-    if (rank != x->rank) return thaw__op_misfit(graph, node, err);
+    int rank = thaw__fold_broadcast(x->rank, x->dims, own, want, dims);
+    if (n > file_rank || rank != x->rank) return thaw__op_misfit(graph, node, err);
     thaw__op_set_shape(y, THAW_F32, rank, dims);
     node->alias = memcmp(dims, x->dims, (size_t)rank * sizeof *dims) == 0;
     int64_t from[3], to[3];
@@ -413,3 +459,49 @@ static thaw_status lower_expand(thaw_lowering *l, const thaw_node *node, thaw_er
 }
 
 const thaw_op thaw_op_Expand = {.type = "Expand", .infer = infer_expand, .lower = lower_expand};
+
+/* ---- sums from one end on -------------------------------------------------------------------- */
+
+static int sum_axis(const thaw_graph *graph, const thaw_node *node) {
+    const thaw_value *axis = thaw_node_in(graph, node, 1);
+    if (!thaw__op_is_ints(axis) || thaw_value_elements(axis) != 1) return -1;
+    return thaw__op_axis(thaw_node_in(graph, node, 0), *(const int64_t *)axis->data);
+}
+
+static thaw_status infer_cumsum(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    enum { LONGEST = 4096 }; /* As many taps at each place. */
+    THAW_TRY(thaw__op_infer_unary(graph, node, err));
+    const thaw_value *x = thaw_node_in(graph, node, 0);
+    int axis = sum_axis(graph, node);
+    if (axis < 1 || x->nhwc || x->dims[axis] > LONGEST)
+        return thaw__op_refuse(node, err,
+                               "its axis is the batch, not constant, longer than 4096, or of a map "
+                               "N,H,W,C");
+    return THAW_OK;
+}
+
+/* Each place is the sum of all before it, itself or not, from either end. */
+static thaw_status lower_cumsum(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    const thaw_value *x = thaw__lower_value(l, node, 0);
+    int axis = sum_axis(l->graph, node);
+    bool reverse = thaw_node_int(node, "reverse", 0) != 0;
+    bool exclusive = thaw_node_int(node, "exclusive", 0) != 0;
+    int64_t n = x->dims[axis], before = 1, behind = 1;
+    for (int i = 1; i < x->rank; i++)
+        *(i < axis ? &before : &behind) *= i == axis ? 1 : x->dims[i];
+    int32_t *from;
+    float *weight;
+    thaw_taps taps;
+    if (!thaw__op_take_taps(l, n, n, &from, &weight, &taps))
+        return thaw__lower_no_memory(node, err);
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t k = 0; k < n; k++) {
+            from[i * n + k] = (int32_t)k;
+            weight[i * n + k] = (reverse ? k > i : k < i) || (k == i && !exclusive) ? 1 : 0;
+        }
+    thaw_port *y = thaw__lower_reshaped(l, node, thaw__lower_port(l, node, 0), before, n, behind);
+    y = thaw__lower_resampled(l, node, y, n, behind, taps, thaw__op_take_part(l, 0, 1, behind));
+    return thaw__lower_finish(l, node, y, err);
+}
+
+const thaw_op thaw_op_CumSum = {.type = "CumSum", .infer = infer_cumsum, .lower = lower_cumsum};

@@ -5,6 +5,10 @@
 #include "graph/lowering.h"
 #include "rules.h"
 
+/* Room for n taps at each of `out` places, weights 0. False: out of memory. */
+bool thaw__op_take_taps(thaw_lowering *l, int64_t n, int64_t out, int32_t **from, float **weight,
+                        thaw_taps *taps);
+
 /* `out` places from `first` on, each `step` behind the one before. from is NULL: out of memory. */
 thaw_taps thaw__op_take_part(thaw_lowering *l, int64_t first, int64_t step, int64_t out);
 

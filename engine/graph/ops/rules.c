@@ -18,7 +18,10 @@ thaw_status thaw__op_misfit(const thaw_graph *graph, const thaw_node *node, thaw
 
 thaw_value *thaw__op_begin(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0), *y = thaw_node_out(graph, node, 0);
-    if (x && y && x->rank >= 0) return y;
+    if (x && y && x->rank >= 0) {
+        y->merged = x->merged;
+        return y;
+    }
     thaw__op_misfit(graph, node, err);
     return NULL;
 }
@@ -27,7 +30,11 @@ thaw_value *thaw__op_begin_layer(thaw_graph *graph, thaw_node *node, unsigned ra
                                  thaw_error *err) {
     thaw_value *y = thaw__op_begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return NULL;
-    const char *why = x->data   ? "its input is a constant"
+    const char *why = x->data ? "its input is a constant"
+                      : x->merged
+                          ? "its input has windows or heads of all pictures in a row with the "
+                            "batch; that goes through arithmetic, products and "
+                            "normalisations of rows only"
                       : x->nhwc ? "its input is N,H,W,C: it needs a Transpose to N,C,H,W before it"
                                 : NULL;
     if (!why && ranks >> x->rank & 1) return y;
@@ -39,16 +46,54 @@ thaw_value *thaw__op_begin_layer(thaw_graph *graph, thaw_node *node, unsigned ra
 }
 
 thaw_value *thaw__op_begin_pixelwise(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *x = thaw_node_in(graph, node, 0), *y;
+    thaw_value *x = thaw_node_in(graph, node, 0), *y = thaw__op_begin(graph, node, err);
     enum { TWO_AND_MORE = (2u << THAW_MAX_RANK) - (1u << 2) };
-    if (!x || !x->nhwc) return thaw__op_begin_layer(graph, node, TWO_AND_MORE, err);
-    y = thaw_node_out(graph, node, 0);
-    if (y && x->rank == 4 && !x->data) {
+    if (y && x->merged && !x->data) return y;
+    if (!y || !x->nhwc) return thaw__op_begin_layer(graph, node, TWO_AND_MORE, err);
+    if (x->rank == 4 && !x->data) {
         y->nhwc = true;
         return y;
     }
     thaw__op_misfit(graph, node, err);
     return NULL;
+}
+
+bool thaw__op_open(const thaw_value *x, thaw_value *opened) {
+    *opened = *x;
+    if (x->merged) return true;
+    if (x->rank == THAW_MAX_RANK) return false;
+    memmove(opened->dims + 1, x->dims, (size_t)x->rank * sizeof *x->dims);
+    opened->rank++;
+    opened->dims[0] = THAW_BATCH;
+    if (x->data) return true;
+    opened->dims[1] = 1;
+    opened->merged = 1;
+    return true;
+}
+
+bool thaw__op_close(thaw_value *y, const thaw_value *opened) {
+    bool plain = opened->merged == 1 && opened->dims[1] == 1;
+    if (!plain && opened->rank > THAW_MAX_RANK) return false;
+    y->merged = plain ? 0 : opened->merged;
+    y->rank = opened->rank - plain;
+    y->dims[0] = THAW_BATCH;
+    memmove(y->dims + 1, opened->dims + 1 + plain, (size_t)(y->rank - 1) * sizeof *y->dims);
+    return true;
+}
+
+int thaw__op_rank(const thaw_value *x) {
+    return x->merged ? x->rank - 1 : x->rank;
+}
+
+int thaw__op_axis(const thaw_value *x, int64_t axis) {
+    int rank = thaw__op_rank(x), own = (int)(axis < 0 ? axis + rank : axis);
+    if (axis < -rank || axis >= rank) return -1;
+    return !x->merged ? own : own + 1 == x->merged ? 0 : own + 1;
+}
+
+bool thaw__op_merged_alike(const thaw_value *a, const thaw_value *b) {
+    if (!a->merged && !b->merged) return true;
+    return a->rank == b->rank && a->merged == b->merged && a->dims[a->merged] == b->dims[b->merged];
 }
 
 void thaw__op_set_shape(thaw_value *y, thaw_dtype dtype, int rank, const int64_t *dims) {

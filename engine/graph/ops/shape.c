@@ -34,17 +34,25 @@ static thaw_status infer_constant(thaw_graph *graph, thaw_node *node, thaw_error
 
 const thaw_op thaw_op_Constant = {.type = "Constant", .infer = infer_constant};
 
+/* The size of the file's axis i. */
+static int64_t size_of_axis(const thaw_value *x, int i) {
+    if (!x->merged) return x->dims[i];
+    return i + 1 == x->merged ? thaw_batches(x->dims[i + 1]) : x->dims[i + 1];
+}
+
 static thaw_status infer_shape(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *y = thaw__op_begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
-    int64_t start = thaw_node_int(node, "start", 0), end = thaw_node_int(node, "end", x->rank);
-    if (start < 0) start += x->rank;
-    if (end < 0) end += x->rank;
-    if (end > x->rank) end = x->rank;
+    int rank = thaw__op_rank(x);
+    int64_t start = thaw_node_int(node, "start", 0), end = thaw_node_int(node, "end", rank);
+    if (start < 0) start += rank;
+    if (end < 0) end += rank;
+    if (end > rank) end = rank;
     if (start < 0 || start > end) return thaw__op_misfit(graph, node, err);
     int64_t *out;
     THAW_TRY(thaw__op_make_ints(graph, node, 1, end - start, &out, err));
-    memcpy(out, x->dims + start, (size_t)(end - start) * sizeof *out);
+    for (int64_t i = start; i < end; i++)
+        out[i - start] = size_of_axis(x, (int)i);
     return THAW_OK;
 }
 
@@ -86,54 +94,99 @@ const thaw_op thaw_op_Cast = {.type = "Cast", .infer = infer_cast};
 
 /* ---- other dimensions ----------------------------------------------------------------------- */
 
-/* Same elements, other dimensions. It is an alias where they lie as they did. A map N,H,W,C keeps its
- * order where only its name changes. */
-static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, int rank, const int64_t *dims,
+/* Same elements, other dimensions, as an opened value has them (thaw__op_open). It is an alias where they
+ * lie as they did. A map N,H,W,C keeps its order where only its name changes. */
+static thaw_status reshape_to(thaw_graph *graph, thaw_node *node, const thaw_value *opened,
                               thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0), *y = thaw_node_out(graph, node, 0);
-    thaw__op_set_shape(y, x->dtype, rank, dims);
+    y->dtype = x->dtype;
+    y->data = x->data;
+    if (x->data)
+        thaw__op_set_shape(y, x->dtype, opened->rank - 1, opened->dims + 1);
+    else if (!thaw__op_close(y, opened) || y->rank < 2)
+        return thaw__op_refuse(node, err,
+                               "makes something of more than seven dimensions, or of one");
     if (thaw_value_elements(y) != thaw_value_elements(x)) return thaw__op_misfit(graph, node, err);
-    if (x->data) {
-        y->data = x->data;
-        return THAW_OK;
-    }
-    if (rank < 2 || y->dims[0] != THAW_BATCH)
-        return thaw__op_refuse(node, err, "takes the pictures of a batch apart");
-    bool same = rank == x->rank && memcmp(x->dims, y->dims, (size_t)rank * sizeof *dims) == 0;
+    if (x->data) return THAW_OK;
+    bool same = y->rank == x->rank && y->merged == x->merged &&
+                memcmp(x->dims, y->dims, (size_t)y->rank * sizeof *y->dims) == 0;
     y->nhwc = same && x->nhwc;
     node->alias = thaw_value_lies_as(x, y);
     return THAW_OK;
 }
 
-/* The axes of a map as they lie, N,C,H,W, of a value whose own order is N,H,W,C; otherwise its own.
- * place[i]: which of them the value's axis i + 1 is. */
-static thaw_permutation axes_of(const thaw_value *x, int place[THAW_MAX_AXES]) {
-    thaw_permutation axes = {.n = x->rank - 1};
-    bool turned = x->rank == 4 && x->nhwc;
-    for (int i = 0; i < axes.n; i++) {
-        place[i] = turned ? (i + 1) % 3 : i;
-        axes.dims[place[i]] = x->dims[i + 1];
-    }
-    return axes;
+static thaw_status too_many(const thaw_node *node, thaw_error *err) {
+    return thaw__op_refuse(node, err, "reads something of more than seven dimensions");
 }
 
-/* y's axis i + 1 is x's axis order[i] + 1. */
+/* The picture's axes as they lie, N,C,H,W, of a value whose own order is N,H,W,C; otherwise its own.
+ * place[i]: which of them axis i + 1 of the opened value is. */
+static int axes_of(const thaw_value *x, int64_t dims[THAW_MAX_RANK], int place[THAW_MAX_RANK]) {
+    thaw_value v;
+    thaw__op_open(x, &v); /* As it was possible at first. */
+    bool turned = x->rank == 4 && x->nhwc;
+    for (int i = 0; i < v.rank - 1; i++) {
+        place[i] = turned && i ? 1 + i % 3 : i;
+        dims[place[i]] = v.dims[i + 1];
+    }
+    return v.rank - 1;
+}
+
+/* The permutation without axes of one place, and with those together that stay so. False: more than
+ * THAW_MAX_AXES are left. */
+static bool simplify(int n, const int64_t *dims, const int *perm, thaw_permutation *axes) {
+    int first[THAW_MAX_RANK], from[THAW_MAX_RANK], runs = 0, last = -1; /* By run of the result. */
+    int64_t size[THAW_MAX_RANK];
+    for (int i = 0; i < n; i++) {
+        if (dims[perm[i]] == 1) continue;
+        bool follows = last >= 0 && perm[i] > last;
+        for (int k = last + 1; follows && k < perm[i]; k++)
+            follows = dims[k] == 1;
+        if (!follows) {
+            first[runs] = perm[i];
+            size[runs++] = 1;
+        }
+        size[runs - 1] *= dims[perm[i]];
+        last = perm[i];
+    }
+    if (runs > THAW_MAX_AXES) return false;
+    axes->n = runs;
+    for (int i = 0; i < runs; i++) { /* Where the run stands in x. */
+        from[i] = 0;
+        for (int k = 0; k < runs; k++)
+            from[i] += first[k] < first[i];
+        axes->perm[i] = from[i];
+        axes->dims[from[i]] = size[i];
+    }
+    return true;
+}
+
+/* y's axis i + 1 is x's axis order[i] + 1, of opened values. */
 static thaw_status lower_permuted(thaw_lowering *l, const thaw_node *node, const int *order,
                                   thaw_error *err) {
     const thaw_value *x = thaw__lower_value(l, node, 0);
-    int place[THAW_MAX_AXES];
-    thaw_permutation axes = axes_of(x, place);
-    for (int i = 0; i < axes.n; i++)
-        axes.perm[i] = place[order[i]];
+    int place[THAW_MAX_RANK], perm[THAW_MAX_RANK];
+    int64_t dims[THAW_MAX_RANK];
+    int n = axes_of(x, dims, place);
+    for (int i = 0; i < n; i++)
+        perm[i] = place[order[i]];
+    thaw_permutation axes = {0};
+    if (!simplify(n, dims, perm, &axes))
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                         "%s (%s): puts more than five groups of axes in another order", node->name,
+                         node->type);
     thaw_port want = thaw__lower_shape(l, thaw_node_out(l->graph, node, 0));
-    return thaw__lower_finish(l, node,
-                              thaw__lower_transposed(l, node, thaw__lower_port(l, node, 0), &axes,
-                                                     want.C, want.H, want.W),
-                              err);
+    thaw_port *made = thaw__lower_port(l, node, 0);
+    bool moves = false;
+    for (int i = 0; i < axes.n; i++)
+        moves |= axes.perm[i] != i;
+    made = moves ? thaw__lower_transposed(l, node, made, &axes, want.C, want.H, want.W)
+                 : thaw__lower_reshaped(l, node, made, want.C, want.H, want.W);
+    return thaw__lower_finish(l, node, made, err);
 }
 
 static thaw_status lower_reshape(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    static const int as_it_is[] = {0, 1, 2, 3, 4};
+    static const int as_it_is[] = {0, 1, 2, 3, 4, 5, 6, 7};
     const thaw_value *x = thaw__lower_value(l, node, 0), *y = thaw_node_out(l->graph, node, 0);
     bool turned = x->rank == 4 && x->nhwc && !y->nhwc && thaw__lower_port(l, node, 0)->C > 1;
     if (turned) return lower_permuted(l, node, as_it_is, err);
@@ -141,34 +194,69 @@ static thaw_status lower_reshape(thaw_lowering *l, const thaw_node *node, thaw_e
                                                                : thaw__lower_no_memory(node, err);
 }
 
+/* The sizes that a Reshape asks for; open: the axis of -1, that is what is left; -1: none. False: they
+ * make no sense. */
+static bool read_sizes(const thaw_node *node, const thaw_value *x, const thaw_value *target,
+                       int64_t dims[THAW_MAX_RANK], int *open) {
+    const int64_t *want = target->data;
+    bool zero_copies = thaw_node_int(node, "allowzero", 0) == 0;
+    *open = -1;
+    for (int i = 0; i < target->dims[0]; i++) {
+        dims[i] = want[i];
+        if (want[i] == 0 && zero_copies && i < thaw__op_rank(x)) dims[i] = size_of_axis(x, i);
+        if (dims[i] == -1 && *open < 0)
+            *open = i;
+        else if (dims[i] <= 0 && !thaw_batch_times(dims[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool multiply(int64_t *product, int64_t by) {
+    return !__builtin_mul_overflow(*product, by, product);
+}
+
+/* Which of the new axes the batch goes into: the first in front of which stands what stood in front of
+ * it, and that is known to be a multiple of it, may be, or is a multiple of the file's fixed batch.
+ * -1: none. */
+static int find_batch_axis(const thaw_graph *graph, const thaw_value *opened, int rank,
+                           const int64_t *dims) {
+    int64_t before = 1, front = 1;
+    for (int i = 1; i < opened->merged; i++)
+        before *= opened->dims[i];
+    for (int i = 0; i < rank; i++) {
+        bool fixed = graph->fixed_batch && dims[i] > 0 && dims[i] % graph->fixed_batch == 0;
+        if (front == before && (dims[i] == -1 || thaw_batch_times(dims[i]) || fixed)) return i;
+        if (dims[i] < 1 || !multiply(&front, dims[i])) return -1;
+    }
+    return -1;
+}
+
 static thaw_status infer_reshape(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     if (!thaw__op_begin(graph, node, err)) return THAW_ERR_SHAPE;
     thaw_value *x = thaw_node_in(graph, node, 0), *target = thaw_node_in(graph, node, 1);
-    if (!thaw__op_is_ints(target) || target->rank != 1 || target->dims[0] > THAW_MAX_RANK)
-        return thaw__op_refuse(node, err, "the new shape is not constant");
-    const int64_t *want = target->data;
-    int rank = (int)target->dims[0], open = -1;
+    if (!thaw__op_is_ints(target) || target->rank != 1 || target->dims[0] >= THAW_MAX_RANK)
+        return thaw__op_refuse(node, err, "the new shape is not constant, or of more than seven");
+    int rank = (int)target->dims[0], open, batch = -1;
     int64_t dims[THAW_MAX_RANK], known = 1;
-    bool zero_copies = thaw_node_int(node, "allowzero", 0) == 0;
-    for (int i = 0; i < rank; i++) {
-        dims[i] = want[i];
-        if (want[i] == 0 && zero_copies && i < x->rank) dims[i] = x->dims[i];
-        /* A batch that the file fixed, written into the shape, means the batch. */
-        if (i == 0 && graph->fixed_batch && want[0] == graph->fixed_batch &&
-            x->dims[0] == THAW_BATCH)
-            dims[0] = THAW_BATCH;
-        bool batch = i == 0 && !x->data && dims[0] == THAW_BATCH;
-        if (dims[i] == -1 && open < 0)
-            open = i;
-        else if (!batch && (dims[i] <= 0 || __builtin_mul_overflow(known, dims[i], &known)))
+    if (!read_sizes(node, x, target, dims, &open)) return thaw__op_misfit(graph, node, err);
+    thaw_value y;
+    if (!thaw__op_open(x, &y)) return too_many(node, err);
+    if (!x->data) batch = find_batch_axis(graph, &y, rank, dims);
+    if (!x->data && batch < 0)
+        return thaw__op_refuse(node, err, "takes the pictures of a batch apart, or joins them");
+    if (batch >= 0 && thaw_batch_times(dims[batch])) dims[batch] = thaw_batch_times(dims[batch]);
+    /* A batch that the file fixed, written into the shape, means the batch. */
+    else if (batch >= 0 && dims[batch] > 0)
+        dims[batch] /= graph->fixed_batch;
+    for (int i = 0; i < rank; i++)
+        if (i != open && (dims[i] < 1 || !multiply(&known, dims[i])))
             return thaw__op_misfit(graph, node, err);
-    }
-    if (open == 0 && !x->data && x->rank && x->dims[0] == THAW_BATCH &&
-        known == thaw_value_elements(x))
-        dims[0] = THAW_BATCH;
-    else if (open >= 0)
-        dims[open] = thaw_value_elements(x) / known;
-    return reshape_to(graph, node, rank, dims, err);
+    if (open >= 0) dims[open] = thaw_value_elements(x) / known;
+    y.rank = rank + 1;
+    y.merged = batch + 1;
+    memcpy(y.dims + 1, dims, (size_t)rank * sizeof *dims);
+    return reshape_to(graph, node, &y, err);
 }
 
 const thaw_op thaw_op_Reshape = {.type = "Reshape", .infer = infer_reshape, .lower = lower_reshape};
@@ -177,28 +265,42 @@ static thaw_status infer_flatten(thaw_graph *graph, thaw_node *node, thaw_error 
     thaw_value *x = thaw_node_in(graph, node, 0);
     if (!thaw__op_begin(graph, node, err)) return THAW_ERR_SHAPE;
     int64_t axis = thaw_node_int(node, "axis", 1);
-    if (x->data || x->rank < 1 || (axis != 1 && axis != 1 - x->rank))
-        return thaw__op_refuse(node, err, "only axis = 1 of a feature map is flattened");
-    int64_t dims[2] = {x->dims[0], thaw_value_elements(x)};
-    return reshape_to(graph, node, 2, dims, err);
+    int rank = thaw__op_rank(x);
+    if (axis < 0) axis += rank;
+    if (x->data || x->merged > 1 || axis < 1 || axis > rank)
+        return thaw__op_refuse(node, err, "joins the pictures of a batch to one row");
+    thaw_value from, y;
+    if (!thaw__op_open(x, &from)) return too_many(node, err);
+    y = from;
+    for (int i = 2; i <= axis; i++)
+        y.dims[1] *= from.dims[i];
+    y.dims[2] = thaw_value_elements(x) / y.dims[1];
+    y.rank = 3;
+    return reshape_to(graph, node, &y, err);
 }
 
 const thaw_op thaw_op_Flatten = {.type = "Flatten", .infer = infer_flatten, .lower = lower_reshape};
 
+/* The file's axes one after the other, with or without some; axis is the file's, place the opened value's. */
 static thaw_status infer_squeeze(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *x = thaw_node_in(graph, node, 0);
     if (!thaw__op_begin(graph, node, err)) return THAW_ERR_SHAPE;
-    int axes[THAW_MAX_RANK], n = thaw__op_axes(graph, node, x->rank, axes), rank = 0;
+    thaw_value from, y;
+    if (!thaw__op_open(x, &from)) return too_many(node, err);
+    y = from;
+    int axes[THAW_MAX_RANK], n = thaw__op_axes(graph, node, from.rank - 1, axes);
     if (n < 0) return thaw__op_refuse(node, err, "its axes are not constant");
-    int64_t dims[THAW_MAX_RANK];
-    for (int i = 0; i < x->rank; i++) {
-        bool squeezed = n == 0 && x->dims[i] == 1;
+    y.rank = 1;
+    for (int i = 1; i < from.rank; i++) {
+        bool squeezed = n == 0 && from.dims[i] == 1 && i != from.merged;
         for (int k = 0; k < n; k++)
-            squeezed |= axes[k] == i;
-        if (squeezed && x->dims[i] != 1) return thaw__op_misfit(graph, node, err);
-        if (!squeezed) dims[rank++] = x->dims[i];
+            squeezed |= axes[k] + 1 == i;
+        if (squeezed && (from.dims[i] != 1 || i == from.merged))
+            return thaw__op_misfit(graph, node, err);
+        if (i == from.merged) y.merged = y.rank;
+        if (!squeezed) y.dims[y.rank++] = from.dims[i];
     }
-    return reshape_to(graph, node, rank, dims, err);
+    return reshape_to(graph, node, &y, err);
 }
 
 const thaw_op thaw_op_Squeeze = {.type = "Squeeze", .infer = infer_squeeze, .lower = lower_reshape};
@@ -209,38 +311,53 @@ static thaw_status infer_unsqueeze(thaw_graph *graph, thaw_node *node, thaw_erro
     const thaw_attr *attr = thaw_node_attr(node, "axes");
     const thaw_value *in = thaw_node_in(graph, node, 1);
     int added = attr ? (int)attr->n : thaw__op_is_ints(in) ? (int)thaw_value_elements(in) : -1;
-    int rank = x->rank + added;
-    if (added < 1 || rank > THAW_MAX_RANK)
-        return thaw__op_refuse(node, err, "its axes are not constant");
+    thaw_value from, y;
+    if (!thaw__op_open(x, &from)) return too_many(node, err);
+    y = from;
+    int rank = from.rank - 1 + added;
+    if (added < 1 || rank >= THAW_MAX_RANK)
+        return thaw__op_refuse(node, err, "its axes are not constant, or more than seven");
     int axes[THAW_MAX_RANK];
     if (thaw__op_axes(graph, node, rank, axes) != added) return thaw__op_misfit(graph, node, err);
-    int64_t dims[THAW_MAX_RANK];
-    for (int i = 0, from = 0, k = 0; i < rank; i++) {
-        if (k < added && axes[k] == i) {
-            dims[i] = 1;
-            k++;
-        } else if (from < x->rank) {
-            dims[i] = x->dims[from++];
-        } else {
-            return thaw__op_misfit(graph, node, err);
-        }
+    y.rank = rank + 1;
+    for (int i = 1, at = 1, k = 0; i <= rank; i++) {
+        bool is_new = k < added && axes[k] + 1 == i;
+        if (!is_new && at == from.merged) y.merged = i;
+        y.dims[i] = is_new ? 1 : from.dims[at++];
+        k += is_new;
     }
-    return reshape_to(graph, node, rank, dims, err);
+    return reshape_to(graph, node, &y, err);
 }
 
 const thaw_op thaw_op_Unsqueeze = {
     .type = "Unsqueeze", .infer = infer_unsqueeze, .lower = lower_reshape};
 
-/* Whether the node's axes are those of x in another order, the batch first. */
+/* The file's axes of x in another order; NULL: they are not that. */
 static const int64_t *read_perm(const thaw_value *x, const thaw_node *node) {
     const thaw_attr *perm = thaw_node_attr(node, "perm");
     unsigned seen = 0;
-    if (!perm || !perm->ints || (int)perm->n != x->rank || perm->ints[0] != 0) return NULL;
-    for (int i = 0; i < x->rank; i++) {
-        if (perm->ints[i] < 0 || perm->ints[i] >= x->rank) return NULL;
+    int rank = thaw__op_rank(x);
+    if (!perm || !perm->ints || (int)perm->n != rank) return NULL;
+    for (int i = 0; i < rank; i++) {
+        if (perm->ints[i] < 0 || perm->ints[i] >= rank) return NULL;
         seen |= 1u << perm->ints[i];
     }
-    return seen == (1u << x->rank) - 1 ? perm->ints : NULL;
+    return seen == (1u << rank) - 1 ? perm->ints : NULL;
+}
+
+/* The batch stays in front; what the file has it stand behind is moved alone. */
+static thaw_status infer_moved(thaw_graph *graph, thaw_node *node, const int64_t *perm,
+                               thaw_error *err) {
+    thaw_value *x = thaw_node_in(graph, node, 0), *y = thaw_node_out(graph, node, 0);
+    thaw_value from, to;
+    if (!thaw__op_open(x, &from)) return too_many(node, err);
+    to = from;
+    for (int i = 1; i < from.rank; i++) {
+        to.dims[i] = from.dims[perm[i - 1] + 1];
+        if (perm[i - 1] + 1 == from.merged) to.merged = i;
+    }
+    y->dtype = x->dtype;
+    return thaw__op_close(y, &to) ? THAW_OK : too_many(node, err);
 }
 
 /* A TensorFlow picture's, N,H,W,C -> N,C,H,W and back, costs nothing: pixels are NHWC in memory here
@@ -251,7 +368,8 @@ static thaw_status infer_transpose(thaw_graph *graph, thaw_node *node, thaw_erro
     static const int64_t to_nchw[] = {0, 3, 1, 2}, to_nhwc[] = {0, 2, 3, 1};
     const int64_t *perm = read_perm(x, node);
     if (x->data || x->rank < 2 || !perm)
-        return thaw__op_refuse(node, err, "its axes are not those of its input, the batch first");
+        return thaw__op_refuse(node, err, "its axes are not those of its input");
+    if (x->merged || perm[0] != 0) return infer_moved(graph, node, perm, err);
     const int64_t *free = x->nhwc ? to_nchw : to_nhwc;
     bool turns = x->rank == 4 && memcmp(perm, free, sizeof to_nchw) == 0, stays = true;
     int64_t dims[THAW_MAX_RANK];
@@ -269,10 +387,11 @@ static thaw_status infer_transpose(thaw_graph *graph, thaw_node *node, thaw_erro
 static thaw_status lower_transpose(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     const thaw_value *x = thaw__lower_value(l, node, 0);
     const int64_t *perm = read_perm(x, node);
-    int order[THAW_MAX_AXES];
-    bool shuffle = x->rank == 5 && perm[1] == 2 && perm[2] == 1 && perm[3] == 3;
-    for (int i = 1; i < x->rank; i++)
-        order[i - 1] = (int)perm[i] - 1;
+    int order[THAW_MAX_RANK];
+    bool shuffle =
+        x->rank == 5 && !x->merged && perm[0] == 0 && perm[1] == 2 && perm[2] == 1 && perm[3] == 3;
+    for (int i = 0; i < thaw__op_rank(x); i++)
+        order[i] = (int)perm[i];
     if (!shuffle) return lower_permuted(l, node, order, err);
     thaw_step *step = thaw__lower_step_for(l, THAW_STEP_shuffle, node, 1);
     if (!step) return thaw__lower_no_memory(node, err);

@@ -1143,9 +1143,186 @@ def orders():
     emit("tokens_17", n.model(y), y)
 
 
+def spelled_norms():
+    """Layer normalisation before its operator: over channels first, last, and of tokens; and what is none."""
+    reseed(40)
+    n = Net(13, size=6, width=4)
+
+    def norm(x, axis, scale=None, shift=None, square="Pow", part_of=None):
+        d = n.op("Sub", x, n.op("ReduceMean", x, axes=[axis]))
+        p = n.op("Pow", d, number(n, 2)) if square == "Pow" else n.op("Mul", d, d)
+        v = n.op("Add", n.op("ReduceMean", p, axes=[axis]), number(n, 1e-3))
+        y = n.op("Div", part_of or d, n.op("Sqrt", v))
+        y = n.op("Mul", scale, y) if scale else y
+        return n.op("Add", y, shift) if shift else y
+
+    def numbers(*shape):
+        return n.const(rng.uniform(0.5, 1.5, shape).astype(np.float32))
+
+    x = norm(n.conv("x", 3, 10, pads=[1] * 4), 1, numbers(10, 1, 1), numbers(1, 10, 1, 1))
+    x = norm(n.conv(x, 10, 7, r=1), 1, None, numbers(7, 1, 1), "Mul")
+    y = n.op("Transpose", x, perm=[0, 2, 3, 1])
+    y = norm(n.op("MatMul", y, n.weights(7, 9)), -1, numbers(9))
+    y = norm(y, 3, numbers(9), n.const(np.float32(0.5)))  # the shift is one for all
+    x = n.op("Transpose", y, perm=[0, 3, 1, 2])
+    t = n.op("Transpose", n.op("Reshape", x, ints(n, 0, 9, 24)), perm=[0, 2, 1])
+    t = norm(t, 2, numbers(9), numbers(9), "Mul")
+    t = norm(t, 1)  # of each channel's places
+    far = n.op("Sub", t, n.op("ReduceMax", t, axes=[2]))  # a column, which alone is a vector
+    t = n.op("Div", n.op("Mul", far, n.op("Sigmoid", n.op("ReduceMean", t, axes=[-1]))),
+             n.op("Add", n.op("ReduceMax", n.op("Abs", t), axes=[2]), number(n, 1)))
+    y = n.op("Reshape", n.op("Transpose", t, perm=[0, 2, 1]), ints(n, 0, 9, 6, 4))
+    y = norm(y, 1, part_of=n.op("Relu", y))  # divides something else
+    emit("spelled_norms", n.model(y), y, x)
+
+
+def windows():
+    """What has windows, heads or rows of all pictures in one axis with the batch, or something in front of it."""
+    reseed(41)
+    n = Net(17, size=8)
+    x = n.op("Relu", n.conv("x", 3, 8, pads=[1] * 4))
+    batch = n.op("Gather", n.op("Shape", x), n.const(np.int64(0)))
+
+    def batches(times, *more):
+        many = n.op("Unsqueeze", n.op("Mul", batch, n.const(np.int64(times))), ints(n, 0))
+        return n.op("Concat", many, ints(n, *more), axis=0)
+
+    def norm(t):
+        return n.op("LayerNormalization", t, n.vector(8, 0.5, 1.5), n.vector(8), axis=-1)
+
+    def attend(q, k, v, bias):
+        a = n.op("MatMul", n.op("Mul", q, number(n, 0.5)), n.op("Transpose", k, perm=[0, 1, 3, 2]))
+        return n.op("MatMul", n.op("Softmax", n.op("Add", a, bias), axis=-1), v)
+
+    bias = n.const(rng.normal(0, 0.5, (1, 2, 16, 16)).astype(np.float32))
+    t = n.op("Reshape", n.op("Transpose", x, perm=[0, 2, 3, 1]), ints(n, 0, 2, 4, 2, 4, 8))
+    w = n.op("Reshape", n.op("Transpose", t, perm=[0, 1, 3, 2, 4, 5]), ints(n, -1, 16, 8))  # 4 windows each
+    qkv = n.op("Reshape", n.op("MatMul", norm(w), n.weights(8, 24)), batches(4, 16, 3, 2, 4))
+    qkv = n.op("Transpose", qkv, perm=[2, 0, 3, 1, 4])
+    q, k, v = (n.op("Gather", qkv, n.const(np.int64(i)), axis=0) for i in (0, 1, -1))
+    z = n.op("Reshape", n.op("Transpose", attend(q, k, v, bias), perm=[0, 2, 1, 3]), ints(n, -1, 16, 8))
+    w = n.op("Add", w, n.op("Add", n.op("MatMul", z, n.weights(8, 8)), n.vector(8)))
+    rows = n.bn(n.op("Flatten", w, axis=2), 8)
+    w = n.op("Mul", w, n.op("Sigmoid", n.op("Reshape", n.gemm(rows, 8, 8), n.op("Shape", w))))
+    gate = n.op("Sigmoid", n.op("ReduceMean", w, axes=[1]))  # each window's
+    mean = n.op("ReduceMean", n.op("ReduceMax", w, axes=[2], keepdims=0), axes=[-1], keepdims=0)
+    mean = n.op("Reshape", mean, ints(n, -1, 4, 1, 1))
+    w = n.op("Mul", w, gate)
+    w = n.op("Reshape", w, n.op("Concat", n.op("Unsqueeze", n.op("Div", n.op("Mul", batch, n.const(np.int64(8))),
+                                                                n.const(np.int64(2))), ints(n, 0)), ints(n, 16, 8), axis=0))
+    w = n.op("Reshape", n.op("Mul", n.op("Reshape", w, ints(n, -1, 4, 16, 8)), mean), ints(n, -1, 16, 8))
+    # the other way of q, k and v: split in front, and heads in one axis with the windows
+    qkv = n.op("Transpose", n.op("Reshape", n.op("MatMul", w, n.weights(8, 24)), ints(n, -1, 16, 3, 2, 4)),
+               perm=[2, 0, 3, 1, 4])
+    parts = n.op("Split", qkv, ints(n, 1, 1, 1), axis=0, n_out=3)
+    q, k, v = (n.op("Reshape", n.op("Squeeze", p, ints(n, 0)), ints(n, -1, 16, 4)) for p in (parts, f"{parts}_1", f"{parts}_2"))
+    a = n.op("Softmax", n.op("MatMul", q, n.op("Transpose", k, perm=[0, 2, 1])), axis=2)
+    z = n.op("Reshape", n.op("MatMul", a, v), batches(4, 2, 16, 4))
+    w = n.op("Add", n.op("Reshape", n.op("Transpose", z, perm=[0, 2, 1, 3]), ints(n, -1, 16, 8)), w)
+    y = n.op("Reshape", w, ints(n, -1, 2, 2, 4, 4, 8))
+    y = n.op("Reshape", n.op("Transpose", y, perm=[0, 1, 3, 2, 4, 5]), ints(n, -1, 8, 8, 8))
+    y = n.op("Add", n.op("Transpose", y, perm=[0, 3, 1, 2]), x)
+    emit("windows", n.model(y), y)
+
+    n = Net(13, size=8, width=4)  # patches, by MobileViT; the batch in other places
+    x = n.conv("x", 3, 6, r=1)
+    y = n.op("Transpose", n.op("Reshape", x, ints(n, -1, 2, 2, 2)), perm=[0, 2, 1, 3])  # N 6 4, 2, 2, 2
+    y = n.op("Transpose", n.op("Reshape", y, ints(n, -1, 6, 8, 4)), perm=[0, 3, 2, 1])
+    y = n.op("Reshape", y, ints(n, -1, 8, 6))  # 4 N, 8, 6
+    y = n.op("Add", y, n.op("MatMul", n.op("Relu", n.op("MatMul", y, n.weights(6, 9))), n.weights(9, 6)))
+    y = n.op("Transpose", y, perm=[1, 0, 2])
+    y = n.op("Unsqueeze", n.op("Sigmoid", y), ints(n, 0))  # 1, 8, 4 N, 6
+    y = n.op("Mul", y, n.const(rng.uniform(0.5, 1, (8, 1, 6)).astype(np.float32)))
+    y = n.op("Softmax", n.op("Squeeze", n.op("Transpose", y, perm=[2, 1, 0, 3]), ints(n, 2)), axis=1)
+    y = n.op("Expand", n.op("ReduceSum", y, ints(n, 2)), n.op("Shape", y))
+    y = n.op("Reshape", n.op("Transpose", n.op("Reshape", y, ints(n, -1, 4, 8, 6)), perm=[0, 3, 2, 1]), ints(n, 0, 6, 8, 4))
+    y = n.op("Add", x, y)
+    emit("patches", n.model(y), y)
+
+    n = Net(13, size=8, batch=1)  # a file for one picture, whose windows have a mask
+    x = n.op("Relu", n.conv("x", 3, 6, pads=[1] * 4))
+    y = n.op("Transpose", n.op("Reshape", x, ints(n, 1, 6, 2, 4, 2, 4)), perm=[0, 2, 4, 3, 5, 1])
+    y = n.op("Reshape", y, ints(n, 4, 16, 6))
+    a = n.op("MatMul", y, n.op("Transpose", y, perm=[0, 2, 1]))
+    a = n.op("Softmax", n.op("Add", a, n.const(rng.normal(0, 1, (4, 16, 16)).astype(np.float32))), axis=-1)
+    y = n.op("Reshape", n.op("MatMul", a, y), ints(n, 1, 2, 2, 4, 4, 6))
+    y = n.op("Reshape", n.op("Transpose", y, perm=[0, 5, 1, 3, 2, 4]), ints(n, 1, 6, 8, 8))
+    y = n.op("Add", y, n.op("Reshape", n.op("Expand", n.op("Unsqueeze", y, ints(n, 0)), ints(n, 1, 1, 6, 8, 8)), ints(n, 1, 6, 8, 8)))
+    emit("windows_1", n.model(y), y, fixed=True)
+
+
+def inner_axes():
+    """Places along axes that are no map's, by lists of them, too; and numbers of a whole batch."""
+    reseed(42)
+    n = Net(18, size=6, width=5)
+    x = n.op("Relu", n.conv("x", 3, 12, r=1))
+    y = n.op("Reshape", x, ints(n, 0, 2, 3, 2, 6, 5))
+    p = n.op("Split", y, ints(n, 1, 2), axis=2, n_out=2)
+    y = n.op("Concat", f"{p}_1", p, axis=2)
+    q = n.op("Slice", y, ints(n, 1, 2, 5), ints(n, 2, 0, 0), ints(n, 3, 2, 4), ints(n, 1, -1, -2))  # 2, 2, 1, 3, 5
+    y = n.op("Mul", n.op("Gather", y, ints(n, 2, 0), axis=-4), n.op("Pad", q, ints(n, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0)))
+    y = n.op("Pad", y, ints(n, 1, 1), "", ints(n, 1), mode="edge")
+    y = n.op("Gather", n.op("Slice", y, ints(n, 0), ints(n, 9), ints(n, 2), ints(n, 2)), n.const(np.int64(-2)), axis=1)
+    y = n.op("Reshape", y, ints(n, 0, 2, 6, 5))
+    at = (np.arange(3)[:, None] + np.arange(4)[None, :]).astype(np.int64)  # windows of 3 rows that overlap
+    u = n.op("Gather", y, n.const(at), axis=2)  # N, 2, 3, 4, 5
+    u = n.op("Transpose", n.op("Concat", u, n.op("Sigmoid", u), u, axis=3), perm=[0, 1, 3, 2, 4])
+    u = n.op("Reshape", u, ints(n, 0, 2, 18, 10))
+    t = n.op("Reshape", x, ints(n, 0, 12, 30))  # tokens
+    t = n.op("Concat", n.op("Slice", t, ints(n, 3), ints(n, 5), ints(n, 1)), t, axis=1)
+    u = n.op("Mul", u, n.op("Sigmoid", n.op("ReduceMean", n.op("Unsqueeze", t, ints(n, 1)), ints(n, 2, 3))))
+    m = n.op("ReduceMean", u, ints(n, 2, 3))  # as_strided, by PyTorch
+    flat = n.op("Reshape", m, ints(n, -1))
+    own = n.op("Range", n.const(np.int64(0)), n.op("Squeeze", n.op("Shape", u, start=0, end=1)), n.const(np.int64(1)))
+    own = n.op("Unsqueeze", n.op("Mul", own, n.const(np.int64(2))), ints(n, 1, 2, 3))
+    own = n.op("Add", own, n.const(np.array([0, 1], np.int64).reshape(1, 2, 1, 1)))
+    y = n.op("Mul", u, n.op("Sigmoid", n.op("Gather", flat, own)))
+    at = np.stack(np.broadcast_arrays(np.array([[0, 5], [6, 11], [12, 17]])[:, :, None, None],
+                                      np.array([[0, 4], [-5, 9]])), axis=-1).astype(np.int64)  # an adaptive pool's
+    y = n.op("GatherND", n.op("Transpose", y, perm=[2, 3, 0, 1]), n.const(at))  # 3, 2, 2, 2, N, 2
+    y = n.op("ReduceMean", n.op("Transpose", y, perm=[4, 5, 0, 1, 2, 3]), ints(n, -3, -1), keepdims=0)
+    y = n.op("Add", y, n.op("ReduceMax", n.op("Reshape", u, ints(n, 0, 2, 3, 6, 2, 5)), ints(n, 3, -1), keepdims=0))
+    y = n.op("Where", n.const(rng.uniform(size=(2, 1, 2)) < 0.6), y, number(n, 0))  # a mask's
+    y = n.op("Where", n.const(rng.uniform(size=(3, 2)) < 0.3), number(n, -0.75), y)
+    y = n.op("Pad", y, ints(n, 0, 1, 0, 0, 0, 2, 0, 0))  # channels: a shortcut to a wider stage
+    y = n.conv(y, 5, 6, r=1)
+    emit("inner_axes", n.model(y), y)
+
+
+def transposed():
+    """Transposed convolutions, sums from one end on, and weights that were quantised."""
+    reseed(43)
+    n = Net(13, size=6, width=5)
+
+    def spread(x, c, k, r=(3, 3), group=1, bias=True, **attrs):
+        w = n.const(rng.normal(0, 0.4, (c, k // group, *r)).astype(np.float32))
+        return n.op("ConvTranspose", x, w, *([n.vector(k)] if bias else []), group=group, **attrs)
+
+    def quantised(array, zero, axis=None):
+        scale = np.abs(array).max(axis=tuple(i for i in range(array.ndim) if i != axis), keepdims=True) / 100
+        q = np.clip(np.round(array / scale) + zero, 0 if zero else -128, 255 if zero else 127)
+        q = n.const(q.astype(np.uint8 if zero else np.int8))
+        kind = dict(axis=axis) if axis is not None else {}
+        size = scale.ravel() if axis is not None else scale.ravel()[0]
+        zeros = [n.const(np.full(size.shape, zero, np.uint8))] if zero else []
+        return n.op("DequantizeLinear", q, n.const(np.asarray(size, np.float32)), *zeros, **kind)
+
+    w = quantised(rng.normal(0, 0.5, (8, 3, 3, 3)).astype(np.float32), 0, 0)
+    x = n.op("Relu", n.op("Conv", "x", w, quantised(rng.normal(0, 1, 8).astype(np.float32), 7), pads=[1] * 4))
+    y = n.op("Relu", spread(x, 8, 6, (2, 2), strides=[2, 2]))  # 12 x 10
+    y = n.op("Relu", spread(y, 6, 9, group=3, strides=[2, 1], pads=[1, 0, 2, 1], output_padding=[1, 0], bias=False))
+    y = n.op("Tanh", spread(y, 9, 4, (2, 3), dilations=[2, 1], auto_pad="SAME_UPPER"))
+    y = n.op("Tanh", spread(y, 4, 4, group=4, strides=[1, 2], auto_pad="SAME_LOWER"))
+    y = n.op("Relu", n.conv(y, 4, 6, strides=[4, 4]))
+    y = n.op("CumSum", n.op("CumSum", y, n.const(np.int64(2))), n.const(np.int64(-1)), reverse=1)
+    y = n.op("CumSum", y, n.const(np.int64(1)), exclusive=1)
+    y = spread(n.op("Tanh", y), 6, 5, strides=[2, 1], output_shape=[12, 6])
+    emit("transposed", n.model(y), y)
+
+
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
           storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads,
-          rare_activations, two_maps, reductions, other_norms, resamplings, orders, attention, tails]
+          rare_activations, two_maps, reductions, other_norms, resamplings, orders, attention, tails, spelled_norms, windows, inner_axes, transposed]
 
 
 def main():
