@@ -11,8 +11,8 @@ computes wrongly, and a command that runs it again; --keep leaves the network th
 
 What is made: convolutions (grouped, depthwise, dilated, padded in all ways), batch normalisation,
 activations and their spelled-out forms, arithmetic of equal maps and of maps with what is broadcast
-into them, pools, residuals, concatenations, squeeze and excitation, pads, layer normalisation,
-dense layers. Each operator reads what another one left, in the layout that it chose.
+into them, pools, residuals, concatenations, squeeze and excitation, pads, layer normalisation as an operator and
+spelled out, windows of all pictures in a row, transposed convolutions, dense layers. Each operator reads what another one left, in the layout that it chose.
 
 Tolerance: float against float in another order of summing; see test_onnx.c. A network may blow
 roundings up, so one that is beyond it is judged by what ONNX Runtime itself makes of weights whose
@@ -337,11 +337,65 @@ class Graph:
         self.channels_last.add(y.name)
         return y
 
+    def reduced(self, type_, x, axis):
+        if self.opset < 18:
+            return self.net.op(type_, x, axes=[axis])
+        return self.net.op(type_, x, self.net.const(np.array([axis], np.int64)))
+
+    def spelled_norm(self, x, c, axis, shape):
+        """Layer normalisation as exporters write it where it is no operator, of a tensor's name."""
+        op, constant = self.net.op, lambda: self.net.const(self.random.uniform(0.5, 1.5, shape).astype(np.float32))
+        d = op("Sub", x, self.reduced("ReduceMean", x, axis))
+        square = op("Pow", d, self.number(2)) if self.chance(0.5) else op("Mul", d, d)
+        y = op("Div", d, op("Sqrt", op("Add", self.reduced("ReduceMean", square, axis), self.number(1e-3))))
+        y = op("Mul", y, constant()) if self.chance(0.8) else y
+        return op("Add", y, constant()) if self.chance(0.8) else y
+
+    def norm_of_channels(self, x):
+        return Value(self.spelled_norm(x.name, x.c, 1, [x.c, 1, 1]), x.c, x.h, x.w) if x.c > 1 else self.norm(x)
+
+    def windows(self, x):
+        """Each window's pixels look at each other, by rows of the windows of all pictures."""
+        r, s = self.pick([n for n in (1, 2, 3) if x.h % n == 0]), self.pick([n for n in (1, 2, 3) if x.w % n == 0])
+        op, ints = self.net.op, lambda *numbers: self.net.const(np.array(numbers, np.int64))  # noqa: E731
+        h, w = x.h // r, x.w // s
+        if h * w > 300:
+            return self.norm(x)
+        y = op("Transpose", op("Reshape", x.name, ints(0, x.c, r, h, s, w)), perm=[0, 2, 4, 3, 5, 1])
+        y = op("Reshape", y, ints(-1, h * w, x.c))
+        if self.chance(0.5) and x.c > 1:
+            y = self.spelled_norm(y, x.c, -1, [x.c])
+        k = self.pick(CHANNELS)
+        y = op("Add", op("MatMul", y, self.net.weights(x.c, k)), self.net.vector(k))
+        if self.chance(0.5):
+            a = op("MatMul", op("Mul", y, self.number(k**-0.5)), op("Transpose", y, perm=[0, 2, 1]))
+            y = op("MatMul", op("Softmax", a, axis=2), y)
+        y = op("Transpose", op("Reshape", y, ints(-1, r, s, h, w, k)), perm=[0, 5, 1, 3, 2, 4])
+        return Value(op("Reshape", y, ints(-1, k, x.h, x.w)), k, x.h, x.w)
+
+    def transposed_conv(self, x):
+        if x.h * x.w > 600:
+            return self.conv(x)
+        r, stride = self.pick([(1, 1), (2, 2), (3, 3), (3, 2)]), self.pick([(1, 1), (2, 2), (2, 1)])
+        k, attrs = self.pick(CHANNELS), dict(strides=list(stride), group=1)
+        if x.c % 2 == 0 and k % 2 == 0 and self.chance(0.4):
+            attrs["group"] = 2
+        pads = [int(self.random.integers(0, n)) for n in r] * 2
+        more = [int(self.random.integers(0, n)) for n in stride]
+        size = [(n - 1) * t + q - 2 * p + m for n, t, q, p, m in zip((x.h, x.w), stride, r, pads, more)]
+        if min(size) < 1:
+            return self.conv(x)
+        w = self.net.weights(x.c, k // attrs["group"], *r)
+        return self.add("ConvTranspose", x, w, *([self.net.vector(k)] if self.chance(0.7) else []),
+                        like=Value("", k, *size), pads=pads, output_padding=more, **attrs)
+
     def pixelwise(self, x, back=True):
         """ConvNeXt's: layer normalisation and dense layers over the channels of each pixel."""
         y = self.add_last("Transpose", x, perm=[0, 2, 3, 1])
         if self.opset >= 17:
             y = self.add_last("LayerNormalization", y, self.net.vector(x.c, 0.5, 1.5), self.net.vector(x.c), axis=-1)
+        elif x.c > 1:
+            y = Value(self.spelled_norm(y.name, x.c, -1, [x.c]), x.c, x.h, x.w)
         k = self.pick(CHANNELS)
         y = self.add_last("MatMul", y, self.net.weights(x.c, k), like=Value("", k, x.h, x.w))
         bias = self.net.vector(k)
@@ -376,6 +430,7 @@ class Graph:
             return self.maybe_act(self.conv(x), 0.5)
         return self.pick([self.binary, self.binary, self.broadcast, self.constant, self.gate, self.residual,
                           self.concat, self.part, self.shuffle, self.pool, self.act, self.pad, self.norm, self.pixelwise,
+                          self.norm_of_channels, self.windows, self.transposed_conv,
                           lambda v: self.add("Identity", v)])(x)
 
     def build(self):
