@@ -1,24 +1,30 @@
 #!/usr/bin/env python3
 """Networks of many families, exported with random weights: which of them Thaw reads, freezes and trains.
 
-usage: families.py BUILD [--models WORD,WORD] [--library torchvision|timm|all] [--opset N] [--forms eval,preserve]
-                   [--keep FOLDER] [--table FILE]
+usage: families.py BUILD [--models WORD,WORD] [--library torchvision|timm|hybrids|keras|all]
+                   [--exports EXPORTER:OPSET,...] [--forms eval,preserve] [--limit SECONDS] [--keep FOLDER]
+                   [--table FILE]
 
-BUILD is a build of Thaw with its tests: graph_features and thaw are taken from there. Needs torch,
-torchvision, timm and onnxruntime. Weights are random, and so are the running statistics and the scales
-of all normalisations, within bounds in which a network of hundreds of layers stays calm: one whose
-features change by more than 1e-9 when its pixels do by 1e-6 of their size in ONNX Runtime itself is drawn
-again, with narrower bounds.
+BUILD is a build of Thaw with its tests: graph_features and thaw are taken from there. Needs torch, onnxruntime
+and, each for its networks, torchvision, timm and keras; for the exporter `dynamo` onnxscript, too. Exporters:
+torchscript (torch.onnx.export, the older one), dynamo (the newer one) and keras (Model.export, on the back end
+of KERAS_BACKEND). The table is appended to, and what stands in it is not done again.
+
+Weights are random, and so are the running statistics and the scales of all normalisations, within bounds in
+which a network of hundreds of layers stays calm: one whose features change by more than 1e-9 when its pixels do
+by 1e-6 of their size in its own framework is drawn again, with narrower bounds.
 
 imported  `thaw inspect` reads it
 frozen    the whole network is the trunk: what it computes is ONNX Runtime's, NMSE 1e-9 or better
 trained   how much can be trained: "all" from the pixels on, or the lowest cut above which it can
 """
 import argparse
+import collections
+import contextlib
 import inspect
-import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,38 +39,63 @@ from torch import nn  # noqa: E402
 
 TOLERANCE, PICTURES = 1e-9, 2
 
-# One of the smallest of each family of timm's that is made of convolutions (or of MLPs on patches).
+# The smallest of each family of timm's that is made of convolutions, and some of its relatives.
 TIMM = """
-bat_resnext26ts botnet26t_256 byobnet:gernet_s caformer_s18 coat_lite_tiny coatnet_nano_rw_224 convformer_s18
-convit_tiny convmixer_768_32 convnext_atto convnext_atto_ols convnextv2_atto crossvit_tiny_240 cs3darknet_s
-cs3darknet_focus_s cs3sedarknet_l cs3edgenet_x cspdarknet53 cspresnet50 cspresnext50 darknet17 darknet21
-densenet121 dla34 dla46_c dla60_res2net dla60x_c dm_nfnet_f0 dpn48b dpn68 dpn68b eca_botnext26ts_256
-eca_halonext26ts eca_nfnet_l0 eca_resnet33ts eca_resnext26ts ecaresnet26t ecaresnetlight ecaresnext26t_32x4d
-edgenext_xx_small efficientformer_l1 efficientformerv2_s0 efficientnet_b0 efficientnet_b0_g8_gn
-efficientnet_b0_gn efficientnet_cc_b0_4e efficientnet_em efficientnet_es efficientnet_es_pruned
-efficientnet_lite0 efficientnetv2_rw_t efficientvit_b0 efficientvit_m0 ese_vovnet19b_dw ese_vovnet19b_slim
-fasternet_t0 fastvit_t8 fbnetc_100 fbnetv3_b focalnet_tiny_srf gcresnet33ts gcresnext26ts gernet_s
-ghostnet_050 ghostnetv2_100 gmixer_12_224 gmlp_ti16_224 halo2botnet50ts_256 halonet26t haloregnetz_b
-hardcorenas_a hgnet_tiny hgnetv2_b0 hiera_tiny_224 hrnet_w18_small inception_next_atto inception_resnet_v2
-inception_v3 inception_v4 lambda_resnet26t lcnet_035 legacy_senet154 legacy_seresnet18 legacy_seresnext26_32x4d
-legacy_xception levit_128s mambaout_femto maxvit_pico_rw_256 mixer_s32_224 mixnet_s mixnet_xl mnasnet_050
-mnasnet_small mobilenet_edgetpu_100 mobilenet_edgetpu_v2_xs mobilenetv1_100 mobilenetv1_100h mobilenetv2_035
-mobilenetv3_large_075 mobilenetv3_rw mobilenetv3_small_050 mobilenetv4_conv_small mobilenetv4_conv_medium
-mobilenetv4_hybrid_medium mobileone_s0 mobilevit_xxs mobilevitv2_050 nasnetalarge nest_tiny nextvit_small
-nf_ecaresnet26 nf_regnet_b0 nf_resnet26 nf_seresnet26 nfnet_f0 nfnet_l0 pit_ti_224 pnasnet5large poolformer_s12
-poolformerv2_s12 pvt_v2_b0 rdnet_tiny regnetv_040 regnetx_002 regnety_002 regnetz_005 regnetz_b16
-regnetz_c16_evos regnetz_d8 repghostnet_050 repvgg_a0 repvgg_d2se repvit_m0_9 res2net50_14w_8s res2net50d
-res2next50 resmlp_12_224 resnest14d resnest26d resnest50d_1s4x24d resnet10t resnet18 resnet18d resnet26t
-resnet32ts resnet33ts resnet50_clip_gap resnet50_gn resnet51q resnet61q resnetaa50 resnetaa34d resnetblur18
-resnetrs50 resnetv2_18 resnetv2_50d_evos resnetv2_50d_frn resnetv2_50d_gn resnetv2_50x1_bit resnext26ts
-resnext50_32x4d rexnet_100 rexnetr_100 sebotnet33ts_256 sedarknet21 sehalonet33ts selecsls42 selecsls42b
-selecsls60 semnasnet_050 sequencer2d_s seresnet18 seresnet33ts seresnetaa50d seresnext26d_32x4d seresnext26ts
-shvit_s1 skresnet18 skresnext50_32x4d spnasnet_100 starnet_s1 swiftformer_xs test_byobnet test_convnext
-test_convnext2 test_convnext3 test_efficientnet test_efficientnet_evos test_efficientnet_gn test_efficientnet_ln
-test_mambaout test_nfnet test_resnet tf_efficientnet_b0 tf_efficientnet_cc_b0_4e tf_efficientnet_es
-tf_efficientnet_lite0 tf_efficientnetv2_b0 tf_mixnet_s tf_mobilenetv3_small_minimal_100 tiny_vit_5m_224
-tinynet_e tresnet_m vgg11 vgg11_bn vitamin_small_224 vovnet39a wide_resnet50_2 xception41 xception41p xception65
+convformer_s18 convformer_s36 convmixer_768_32 convnext_atto convnext_atto_ols
+convnext_atto_rms convnext_zepto_rms convnextv2_atto cs3darknet_focus_s cs3darknet_m cs3darknet_s cs3edgenet_x
+cs3sedarknet_l cspdarknet53 cspnext_tiny cspresnet50 cspresnext50 darknet17 darknet21 densenet121
+densenetblur121d dla34 dla46_c dla46x_c dla60_res2net dla60_res2next dla60x_c dm_nfnet_f0 dpn48b dpn68 dpn68b
+dpn92 eca_nfnet_l0 eca_resnet33ts eca_resnext26ts eca_vovnet39b ecaresnet26t ecaresnet50t ecaresnetlight
+ecaresnext26t_32x4d efficientnet_b0 efficientnet_b0_g16_evos efficientnet_b0_g8_gn efficientnet_b0_gn
+efficientnet_b1 efficientnet_cc_b0_4e efficientnet_em efficientnet_es efficientnet_es_pruned efficientnet_lite0
+efficientnet_lite1 efficientnetv2_rw_t efficientnetv2_s ese_vovnet19b_dw ese_vovnet19b_slim ese_vovnet39b_evos
+fasternet_t0 fasternet_t1 fastvit_t12 fastvit_t8 fbnetc_100 fbnetv3_b fbnetv3_d gcresnet33ts gcresnet50t
+gcresnext26ts gernet_s ghostnet_050 ghostnetv2_100 ghostnetv3_050 hardcorenas_a hardcorenas_f hgnet_small
+hgnet_tiny hgnetv2_b0 hgnetv2_b1 hrnet_w18_small hrnet_w18_small_v2 inception_next_atto inception_next_tiny
+inception_resnet_v2 inception_v3 inception_v4 lcnet_035 lcnet_100 lcnetv2_small legacy_senet154
+legacy_seresnet18 legacy_seresnext26_32x4d legacy_xception mambaout_femto mambaout_kobe mixnet_m mixnet_s
+mixnet_xl mnasnet_050 mnasnet_100 mnasnet_small mobilenet_edgetpu_100 mobilenet_edgetpu_v2_xs mobilenetv1_100
+mobilenetv1_100h mobilenetv1_125 mobilenetv2_035 mobilenetv2_100 mobilenetv3_large_075 mobilenetv3_large_100
+mobilenetv3_rw mobilenetv3_small_050 mobilenetv4_conv_blur_medium mobilenetv4_conv_medium mobilenetv4_conv_small
+mobilenetv4_conv_small_035 mobileone_s0 mobileone_s1 nasnetalarge nf_ecaresnet26 nf_regnet_b0 nf_regnet_b1
+nf_resnet26 nf_seresnet26 nfnet_f0 nfnet_l0 pnasnet5large poolformer_s12 poolformer_s24 poolformerv2_s12
+rdnet_tiny regnetv_040 regnetx_002 regnetx_004_tv regnety_002 regnety_008_tv regnety_064 regnetz_005 regnetz_040
+regnetz_b16 regnetz_b16_evos regnetz_c16_evos regnetz_d8 repghostnet_050 repvgg_a0 repvgg_b0 repvgg_d2se
+repvit_m0_9 repvit_m1_1 res2net101d res2net50_14w_8s res2net50_48w_2s res2net50d res2next50 resnest14d
+resnest26d resnest50d resnest50d_1s4x24d resnet10t resnet18 resnet18_clip_gap resnet18d resnet26d resnet26t
+resnet32ts resnet33ts resnet34 resnet50 resnet50_clip_gap resnet50_gn resnet50c resnet50s resnet51q resnet61q
+resnetaa34d resnetaa50 resnetblur18 resnetrs101 resnetrs50 resnetv2_18 resnetv2_18d resnetv2_34
+resnetv2_50d_evos resnetv2_50d_frn resnetv2_50d_gn resnetv2_50x1_bit resnext26ts resnext50_32x4d rexnet_100
+rexnet_130 rexnetr_100 sedarknet21 selecsls42 selecsls42b selecsls60 semnasnet_050 semnasnet_075 seresnet18
+seresnet33ts seresnet50 seresnetaa50d seresnext26d_32x4d seresnext26ts seresnext50_32x4d skresnet18 skresnet34
+skresnext50_32x4d spnasnet_100 starnet_s050 starnet_s1 test_byobnet test_convnext test_convnext2 test_convnext3
+test_efficientnet test_efficientnet_evos test_efficientnet_gn test_efficientnet_ln test_mambaout test_nfnet
+test_resnet tf_efficientnet_b0 tf_efficientnet_cc_b0_4e tf_efficientnet_em tf_efficientnet_es
+tf_efficientnet_lite0 tf_efficientnetv2_b0 tf_efficientnetv2_s tf_mixnet_s tf_mobilenetv3_large_075
+tf_mobilenetv3_large_minimal_100 tf_mobilenetv3_small_minimal_100 tinynet_e tresnet_m tresnet_v2_l vgg11
+vgg11_bn vgg13_bn vovnet39a wide_resnet50_2 xception41 xception41p xception65 xception65p
+""".split()
+
+# What mixes pixels by attention or by dense layers over patches, with convolutions or without.
+HYBRIDS = """
+bat_resnext26ts botnet26t_256 caformer_s18 coat_lite_tiny coatnet_nano_rw_224 convit_tiny cpubone_nano
+crossvit_tiny_240 csatv2 davit_tiny eca_botnext26ts_256 eca_halonext26ts edgenext_xx_small efficientformer_l1
+efficientformerv2_s0 efficientvim_m1 efficientvit_b0 efficientvit_l1 efficientvit_m0 fastvit_sa12
+focalnet_tiny_srf gcvit_xxtiny gmixer_12_224 gmlp_ti16_224 halo2botnet50ts_256 halonet26t haloregnetz_b
+hiera_tiny_224 iformer_t lambda_resnet26t levit_128s levit_conv_128s lowformer_b0 maxvit_pico_rw_256
+maxxvit_rmlp_nano_rw_256 maxxvitv2_nano_rw_256 mixer_s32_224 mobilenetv4_hybrid_medium mobilevit_xxs
+mobilevitv2_050 mvitv2_tiny nest_tiny nextvit_small pit_ti_224 pvt_v2_b0 resmlp_12_224 resnet50_clip
+sebotnet33ts_256 sehalonet33ts sequencer2d_s shvit_s1 swiftformer_xs swin_tiny_patch4_window7_224
+swinv2_cr_tiny_ns_224 swinv2_tiny_window8_256 tiny_vit_5m_224 tnt_s_patch16_224 twins_pcpvt_small
+twins_svt_small visformer_tiny vit_tiny_patch16_224 vit_tiny_r_s16_p8_224 vitamin_small_224 volo_d1_224
 xcit_nano_12_p16_224
+""".split()
+
+KERAS = """
+ConvNeXtTiny DenseNet121 DenseNet169 DenseNet201 EfficientNetB0 EfficientNetB1 EfficientNetB2 EfficientNetB3
+EfficientNetV2B0 EfficientNetV2B1 EfficientNetV2B2 EfficientNetV2S InceptionResNetV2 InceptionV3 MobileNet
+MobileNetV2 MobileNetV3Large MobileNetV3Small NASNetMobile ResNet50 ResNet50V2 ResNet101 ResNet101V2 VGG16 VGG19
+Xception
 """.split()
 
 
@@ -109,12 +140,33 @@ def randomise(model, reach, generator):
             uniform(p, around - reach, around + reach)
 
 
-def export(model, size, form, opset):
-    out = io.BytesIO()
-    kind = dict(training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False) if form == "preserve" else {}
-    torch.onnx.export(model.eval(), torch.zeros(1, 3, size, size), out, opset_version=opset, input_names=["input"],
-                      output_names=["output"], dynamic_axes={"input": {0: "N"}, "output": {0: "N"}}, **kind)
-    return out.getvalue()
+def export_torch(model, size, form, exporter, opset, path):
+    kind = dict(input_names=["input"], output_names=["output"])
+    if form == "preserve":
+        kind.update(training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False)
+    x = torch.zeros(2, 3, size, size)
+    if exporter == "dynamo":
+        torch.onnx.export(model, (x,), path, dynamo=True, external_data=False, verbose=False, opset_version=opset,
+                          dynamic_shapes=({0: torch.export.Dim("N")},), **kind)
+    else:
+        torch.onnx.export(model, x[:1], path, dynamo=False, opset_version=opset,
+                          dynamic_axes={"input": {0: "N"}, "output": {0: "N"}}, **kind)
+
+
+def build_keras(name, size):
+    import keras
+
+    return getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), classes=10,
+                                             classifier_activation=None)
+
+
+def randomise_keras(model, reach):
+    random = np.random.default_rng(1)
+    for w in model.weights:
+        value = np.asarray(w.numpy() if hasattr(w, "numpy") else w)
+        if value.ndim == 1:
+            around = 1 if w.name in ("gamma", "moving_variance", "variance") else 0
+            w.assign(random.uniform(around - reach, around + reach, value.shape).astype(np.float32))
 
 
 def run(path, x):
@@ -151,6 +203,13 @@ class Thaw:
         y = np.fromfile(f, np.float32).reshape(len(pixels), h, w, c).transpose(0, 3, 1, 2)
         return y.reshape(len(pixels), -1), ""
 
+    def stop(self):
+        """What it has not answered yet would be taken for the answer to the next question."""
+        if self.worker is not None:
+            self.worker.kill()
+            self.worker.wait()
+            self.worker = None
+
     def inspect(self, path, *more):
         r = subprocess.run([os.path.join(self.build, "thaw"), "inspect", path, *more], capture_output=True, text=True)
         return r.returncode == 0, r.stdout, r.stderr.strip()
@@ -172,40 +231,85 @@ def shorten(text):
     return re.sub(r"; (export it without them|cut the file).*", "", text)[:140]
 
 
-def check(thaw, library, name, form, opset, keep):
-    row = dict(library=library, name=name, form=form, imported="", frozen="", trained="", why="")
-    folder = keep or thaw.folder
-    path = os.path.join(folder, f"{library}_{name}_{form}_{opset}.onnx")
-    x = None
-    for reach in (0.3, 0.1, 0.03):
-        generator = torch.Generator().manual_seed(1)
-        torch.manual_seed(1)
-        try:
-            model = (build_torchvision if library == "torchvision" else build_timm)(name)
-        except Exception as e:  # noqa: BLE001
-            return None if "Unknown model" in str(e) else {**row, "why": f"not made: {str(e)[:80]}"}
-        randomise(model, reach, generator)
-        error = ""
+FIELDS = ["library", "name", "exporter", "opset", "form", "imported", "frozen", "trained", "why"]
+REACHES = (0.3, 0.1, 0.03)
+
+
+def is_calm(model, x, call):
+    """Whether its numbers are finite, and hang on those of the picture as a network's should."""
+    noise = np.random.default_rng(8).normal(0, 1e-6, x.shape).astype(np.float32)
+    y = call(model, x)
+    return np.isfinite(y).all() and nmse(y, call(model, x * (1 + noise))) < TOLERANCE
+
+
+def call_keras(model, x):
+    import keras
+
+    return keras.ops.convert_to_numpy(model(x, training=False))
+
+
+def call_torch(model, x):
+    with torch.no_grad():
+        y = model(torch.from_numpy(np.ascontiguousarray(x)))
+    return (y[0] if isinstance(y, (tuple, list)) else y).numpy()
+
+
+class Source:
+    """A network that is calm, and the smallest picture that it takes."""
+
+    def __init__(self, library, name):
+        self.library, self.name, self.model = library, name, None
+        build = {"torchvision": build_torchvision, "keras": build_keras}.get(library, build_timm)
         for size in (64, 128, 224, 240, 256, 299):
+            self.size, self.pixels = size, np.random.default_rng(7).integers(0, 256, (PICTURES, size, size, 3), np.uint8)
+            self.x = self.pixels.astype(np.float32) / 64 - 2
+            if library != "keras":
+                self.x = np.ascontiguousarray(self.x.transpose(0, 3, 1, 2))
             try:
-                data = export(model, size, form, opset)
-                break
-            except Exception as e:  # noqa: BLE001
-                error = str(e).strip().split("\n")[0][:100]
+                for reach in REACHES:
+                    torch.manual_seed(1)
+                    if library == "keras":
+                        self.model, call = build(name, size), call_keras
+                        randomise_keras(self.model, reach)
+                    else:
+                        self.model, call = build(name).eval(), call_torch
+                        randomise(self.model, reach, torch.Generator().manual_seed(1))
+                    if is_calm(self.model, self.x, call):
+                        return
+                return
+            except (RuntimeError, AssertionError, ValueError, IndexError) as e:
+                self.model, self.error = None, str(e).strip().split("\n")[0][:80]
+
+    def export(self, form, exporter, opset, path):
+        if self.library == "keras":
+            self.model.export(path, format="onnx", verbose=False, **({"opset_version": opset} if opset else {}))
         else:
-            return {**row, "why": f"PyTorch does not export it: {error}"}
-        with open(path, "wb") as f:
-            f.write(data)
-        pixels = np.random.default_rng(7).integers(0, 256, (PICTURES, size, size, 3), dtype=np.uint8)
-        x = np.ascontiguousarray((pixels.astype(np.float32) / 64 - 2).transpose(0, 3, 1, 2))
-        try:
-            want = run(path, x)
-            noise = np.random.default_rng(8).normal(0, 1e-6, x.shape).astype(np.float32)
-            calm = nmse(want, run(path, x * (1 + noise))) < TOLERANCE and np.isfinite(want).all()
-        except Exception as e:  # noqa: BLE001
-            return {**row, "why": f"ONNX Runtime: {str(e).strip()[:100]}"}
-        if calm:
-            break
+            export_torch(self.model, self.size, form, exporter, opset, path)
+
+
+def check(thaw, source, exporter, opset, form, keep):
+    row = dict.fromkeys(FIELDS, "")
+    row.update(library=source.library, name=source.name, exporter=exporter, opset=str(opset), form=form)
+    path = os.path.join(keep or thaw.folder, f"{source.library}_{source.name}_{exporter}_{form}_{opset}.onnx")
+    if source.model is None:
+        return {**row, "why": f"not made: {source.error}"}
+    try:
+        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+            source.export(form, exporter, opset, path)
+    except Timeout:
+        return {**row, "why": "it was not exported in time"}
+    except Exception as e:  # noqa: BLE001
+        return {**row, "why": f"not exported: {str(e).strip().split(chr(10))[0][:100]}"}
+    import onnx
+
+    row["opset"] = str(max(o.version for o in onnx.load(path, load_external_data=False).opset_import if not o.domain))
+    try:
+        want = run(path, source.x)
+    except Exception as e:  # noqa: BLE001
+        return {**row, "why": f"ONNX Runtime: {str(e).strip()[:100]}"}
+    if not np.isfinite(want).all():
+        return {**row, "why": "its own numbers are not finite"}
+    pixels = source.pixels
     good, text, error = thaw.inspect(path, "--train")
     row["imported"] = "yes" if good else "no"
     if not good:
@@ -220,11 +324,43 @@ def check(thaw, library, name, form, opset, keep):
     else:
         error = nmse(want.reshape(len(pixels), -1), got)
         row["frozen"] = f"{error:.0e}" if error <= TOLERANCE else "no"
-        if error > TOLERANCE:
-            row["why"] = f"NMSE {error:.1e}" + ("" if calm else ", chaotic")
+        if not error <= TOLERANCE:
+            row["why"] = f"NMSE {error:.1e}"
     if not keep:
         os.remove(path)
     return row
+
+
+class Timeout(BaseException):  # So that no library takes it for a failure of its own.
+    pass
+
+
+def stop(signal_, frame):
+    raise Timeout
+
+
+def key(row):
+    return row["library"], row["name"], row["exporter"], row["asked"], row["form"]
+
+
+def read_table(path):
+    if not path or not os.path.exists(path):
+        return []
+    with open(path) as f:
+        return [dict(zip(FIELDS + ["asked"], line.rstrip("\n").split("\t"))) for line in f]
+
+
+def report(rows):
+    """A line for each library, exporter, opset and form: what could be exported, and what became of it."""
+    groups = collections.defaultdict(list)
+    for r in rows:
+        if r["imported"]:
+            groups[r["library"], r["exporter"], r["opset"], r["form"]].append(r)
+    print("| library | exporter | opset | form | exported | imported | frozen | trained from the pixels | worst NMSE |")
+    for group, mine in sorted(groups.items()):
+        right = [float(r["frozen"]) for r in mine if r["frozen"] not in ("", "no")]
+        counts = [len(mine), sum(r["imported"] == "yes" for r in mine), len(right), sum(r["trained"] == "all" for r in mine)]
+        print("| " + " | ".join(str(v) for v in [*group, *counts]) + f" | {max(right, default=0):.0e} |")
 
 
 def main():
@@ -232,39 +368,45 @@ def main():
     parser.add_argument("build")
     parser.add_argument("--models", default="")
     parser.add_argument("--library", default="all")
-    parser.add_argument("--opset", type=int, default=17)
-    parser.add_argument("--forms", default="eval,preserve")
+    parser.add_argument("--exports", default="torchscript:17,dynamo:18")
+    parser.add_argument("--forms", default="eval")
+    parser.add_argument("--limit", type=int, default=120)
     parser.add_argument("--keep")
     parser.add_argument("--table")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    import timm
-
-    names = []
-    if args.library in ("all", "torchvision"):
-        names += [("torchvision", n) for n in torchvision_models()]
-    if args.library in ("all", "timm"):
-        known = set(timm.list_models())
-        names += [("timm", n) for n in TIMM if n in known]
+    known = {"torchvision": torchvision_models, "timm": lambda: TIMM, "hybrids": lambda: HYBRIDS, "keras": lambda: KERAS}
+    libraries = list(known) if args.library == "all" else args.library.split(",")
+    names = [(library, n) for library in libraries for n in known[library]()]
     if args.models:
-        names = [(lib, n) for lib, n in names if n in args.models.split(",")]
-    thaw, rows = Thaw(args.build), []
+        names = [(library, n) for library, n in names if n in args.models.split(",")]
+    exports = [(e.split(":")[0], int(e.split(":")[1])) for e in args.exports.split(",")]
+    thaw, rows = Thaw(args.build), read_table(args.table)
+    done = {key(r) for r in rows}
+    signal.signal(signal.SIGALRM, stop)
     for library, name in names:
-        for form in args.forms.split(","):
-            row = check(thaw, library, name, form, args.opset, args.keep)
-            if row:
+        source = None
+        for exporter, opset in exports:
+            for form in args.forms.split(","):
+                wanted = dict(library=library, name=name, exporter=exporter, asked=str(opset), form=form)
+                if key(wanted) in done:
+                    continue
+                signal.alarm(args.limit)
+                try:
+                    source = source or Source(library, name)
+                    row = check(thaw, source, exporter, opset, form, args.keep)
+                except Timeout:
+                    thaw.stop()
+                    row = {**dict.fromkeys(FIELDS, ""), **wanted, "opset": str(opset), "why": "out of time"}
+                signal.alarm(0)
+                row["asked"] = str(opset)
                 rows.append(row)
-                print("| " + " | ".join(row.values()) + " |", flush=True)
-    for library in ("torchvision", "timm"):
-        for form in args.forms.split(","):
-            mine = [r for r in rows if (r["library"], r["form"]) == (library, form) and r["imported"]]
-            if mine:
-                counts = [sum(r["imported"] == "yes" for r in mine), sum(r["frozen"] not in ("", "no") for r in mine),
-                          sum(r["trained"] == "all" for r in mine)]
-                print(f"{library} {form}: of {len(mine)} imported {counts[0]}, frozen {counts[1]}, trained from the pixels {counts[2]}")
-    if args.table:
-        with open(args.table, "w") as f:
-            f.writelines("| " + " | ".join(r.values()) + " |\n" for r in rows)
+                line = "\t".join(row[f] for f in FIELDS + ["asked"])
+                print(line, flush=True)
+                if args.table:
+                    with open(args.table, "a") as f:
+                        f.write(line + "\n")
+    report(rows)
 
 
 if __name__ == "__main__":
