@@ -244,7 +244,7 @@ static void damaged_files_are_named(void **state) {
     assert_string_equal(text_at(found, "level"), "fails");
     assert_true(json_is_true(json_object_get(said, "fails")));
     expect_at(picture(found, 1), "why", "the file is empty");
-    expect_at(picture(found, 2), "why", "this is no picture of a kind");
+    expect_at(picture(found, 2), "why", "this is not a JPEG");
     expect_at(picture(found, 3), "why", "JPEG XL pictures are not read; convert it");
     lint(0, " --data.max_bad=4");
 
