@@ -338,7 +338,7 @@ static void many_operators_and_more(Onnx__ModelProto *m) {
 static void damaged_initializers(Onnx__ModelProto *m) {
     for (size_t k = 0; k < 12; k++)
         m->graph->initializer[k]->raw_data.len -= 4;
-    m->graph->initializer[12]->data_type = 3;
+    m->graph->initializer[12]->data_type = 8; /* Texts. */
 }
 
 static const struct {
@@ -432,7 +432,7 @@ static const struct {
      damaged_initializers,
      THAW_ERR_FORMAT,
      {"13 things stand against it: (1) ", "should hold ", "(and the same of ", " more); (2) ",
-      "has element type 3"}},
+      "has element type 8"}},
 };
 
 /* One sentence, which names the file. */
