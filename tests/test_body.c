@@ -280,11 +280,18 @@ static void answers_are_written(void **state) {
     static const thaw_kept_answer old[] = {{1, 0.5f}, {0, 0}};
     static const bool unknown[] = {true, false};
     static const float distance[] = {0.5f, 0};
-    const thaw_answered one = {1, false, fine, scores, labels, 2, NULL, NULL, NULL, NULL},
-                        two = {2, true, mixed, scores, labels, 2, NULL, NULL, old, old_labels},
-                        odd = {1, false, fine, scores, labels, 2, unknown, distance, NULL, NULL},
-                        even = {1, false,       fine,         scores, labels,
-                                2, unknown + 1, distance + 1, NULL,   NULL};
+    const thaw_answered one = {1, false, fine, scores, labels, 2, false, NULL, NULL, NULL, NULL};
+    thaw_answered two = one, odd = one, even;
+    two.n = 2;
+    two.several = true;
+    two.problem = mixed;
+    two.old = old;
+    two.old_labels = old_labels;
+    odd.unknown = unknown;
+    odd.distance = distance;
+    even = odd;
+    even.unknown++;
+    even.distance++;
     static const char first[] =
         "{\"probabilities\":[0.25,0.75],\"labels\":[\"rose\",\"<b>\\\"lily\\\"\"],"
         "\"predicted_label\":\"<b>\\\"lily\\\"\",\"score\":0.75,"
