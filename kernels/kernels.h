@@ -229,8 +229,10 @@ struct thaw_error;
 typedef struct thaw_plan_context {
     struct thaw_arena *arena; /* The plan's: states and packed weights live here. */
     void *device;             /* The backend's, from open. */
-    bool training;            /* w, b, scale and shift change where they lie: see pack. */
-    const thaw_step *leader;  /* NULL, or the same step of another program, which packs for both. */
+    /* w, b, scale and shift change where they lie: see pack. On a device all of a step's numbers lie in
+     * its memory, and their gradients. */
+    bool training;
+    const thaw_step *leader; /* NULL, or the same step of another program, which packs for both. */
 } thaw_plan_context;
 
 /* What run is given. */
@@ -293,16 +295,22 @@ static inline bool thaw_act_needs_input(const thaw_epilogue *e) {
 }
 
 typedef struct thaw_training_slots {
+    const thaw_trunk_slot *forward; /* [THAW_N_STEP_KINDS] Steps that are trained. */
     thaw_backward_slot backward[THAW_N_STEP_KINDS]; /* prepare NULL: no gradient. */
     /* Takes over the weights of the moment, for this step and those that it leads. */
     int (*pack)(const thaw_step *step, void *stream);
     /* Whether values lie the same way in both ports. */
     bool (*alike)(const thaw_port *a, const thaw_port *b);
-    /* to += x, n floats. */
-    int (*add_to)(size_t n, const float *x, float *to);
+    /* to += x; to = x: n floats, which lie where steps' do. */
+    int (*add_to)(size_t n, const float *x, float *to, void *stream);
+    int (*copy)(size_t n, const float *x, float *to, void *stream);
     /* Calls work(context, i) for i = 0 .. n - 1, side by side where there are processors, each with
      * one thread: prepare of steps that are to run so must be called so. */
     void (*side_by_side)(int n, void (*work)(void *context, int i), void *context);
+    /* A port's values, from and to plain float N,H,W,C in the host's memory; queued on the stream.
+     * NULL: ports lie in the host's memory, and those that `load` and the last step write are plain. */
+    int (*put)(const thaw_port *to, const float *x, void *stream);
+    int (*get)(const thaw_port *from, float *x, void *stream);
 } thaw_training_slots;
 
 /* ---- the top ------------------------------------------------------------------------------- */

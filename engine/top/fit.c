@@ -10,14 +10,15 @@ thaw_status thaw_fit_measure(const thaw_tune_job *job, thaw_top_size *size, thaw
     thaw_head head;
     thaw_arena arena = {0};
     thaw_top *top = NULL;
-    thaw_top_spec spec = {.graph = job->graph,
-                          .from = job->from,
-                          .to = job->to,
-                          .pooled = job->pooled,
-                          .norm = job->options.norm,
-                          .head = &head,
-                          .lane = thaw_tune_lane(job->options.norm, job->options.batch),
-                          .most_lanes = 1};
+    thaw_top_spec spec = {
+        .graph = job->graph,
+        .from = job->from,
+        .to = job->to,
+        .pooled = job->pooled,
+        .norm = job->options.norm,
+        .head = &head,
+        .lane = thaw_tune_lane(job->backend, job->options.norm, job->options.batch),
+        .most_lanes = 1};
     thaw_status status = thaw_head_init(&head, D, 0, job->head.K, 0, &arena, err);
     if (status == THAW_OK) status = thaw_top_create(&top, &spec, job->backend, err);
     if (status == THAW_OK) *size = thaw_top_measure(top);
@@ -29,7 +30,7 @@ thaw_status thaw_fit_measure(const thaw_tune_job *job, thaw_top_size *size, thaw
 thaw_status thaw_fit_bytes(const thaw_tune_job *job, size_t *bytes, thaw_error *err) {
     thaw_top_size size;
     THAW_TRY(thaw_fit_measure(job, &size, err));
-    int64_t lane = thaw_tune_lane(job->options.norm, job->options.batch);
+    int64_t lane = thaw_tune_lane(job->backend, job->options.norm, job->options.batch);
     int64_t lanes = lanes_of(job, lane), threads = job->backend->threads;
     /* The statistics of a batch are taken of all its lanes at once. */
     if (job->options.norm != THAW_NORM_FULL && threads < lanes) lanes = threads > 0 ? threads : 1;

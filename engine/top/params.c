@@ -314,16 +314,17 @@ static void bind_one(float *block, float *gradient, int64_t place, const float *
     *d = gradient + place;
 }
 
-void thaw_params_bind(const thaw_params *params, thaw_program *program, float *gradient) {
+void thaw_params_bind(const thaw_params *params, thaw_program *program, float *block,
+                      float *gradient) {
     for (int i = 0; i < program->n_steps; i++) {
         thaw_step *step = &program->steps[i];
         const thaw_step_place *p = &params->places[i];
-        bind_one(params->steps, gradient, p->w, &step->w, &step->dw);
-        bind_one(params->steps, gradient, p->b, &step->b, &step->db);
-        bind_one(params->steps, gradient, p->scale, &step->scale, &step->dscale);
-        bind_one(params->steps, gradient, p->shift, &step->shift, &step->dshift);
-        bind_one(params->steps, gradient, p->mean, &step->mean, &step->batch_mean);
-        bind_one(params->steps, gradient, p->var, &step->var, &step->batch_var);
+        bind_one(block, gradient, p->w, &step->w, &step->dw);
+        bind_one(block, gradient, p->b, &step->b, &step->db);
+        bind_one(block, gradient, p->scale, &step->scale, &step->dscale);
+        bind_one(block, gradient, p->shift, &step->shift, &step->dshift);
+        bind_one(block, gradient, p->mean, &step->mean, &step->batch_mean);
+        bind_one(block, gradient, p->var, &step->var, &step->batch_var);
     }
 }
 

@@ -59,9 +59,10 @@ thaw_status thaw_params_init(thaw_params *params, const thaw_graph *graph, int t
                              const thaw_program *program, thaw_norm norm, int first_trained,
                              int first_head, thaw_arena *arena, thaw_error *err);
 
-/* Points the steps of such a program to the block, and their gradients to one that is laid out like
- * it. */
-void thaw_params_bind(const thaw_params *params, thaw_program *program, float *steps_gradient);
+/* Points the steps of such a program to the block, which is params->steps or a copy of it, and their
+ * gradients to one that is laid out like it. */
+void thaw_params_bind(const thaw_params *params, thaw_program *program, float *block,
+                      float *steps_gradient);
 
 /* Whether a step of the program has numbers that are trained. */
 bool thaw_params_trains(const thaw_params *params, int step);

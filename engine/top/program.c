@@ -39,8 +39,12 @@ typedef struct instance {
     int n_acts;
     thaw_port **gradient; /* [n_ports] Of each port of the program; NULL: none yet. */
     int *holders;         /* [made] How many ports' gradient it is. */
-    float *weights;       /* Gradients of the steps' block. */
+    float *weights;       /* Gradients of the steps' block, where kernels write them. */
     float *scratch;       /* [K] */
+    /* On a device, of the host: scores and their gradient, [lane, K], features, [lane, F], and a mask. */
+    float *scores, *d, *features, *mask;
+    float *constants; /* On a device: numbers of steps that are not in the block. */
+    size_t constant_bytes;
     void *activations, *workspace;
     size_t activation_bytes, workspace_bytes;
     thaw_error error; /* Of the last call. */
@@ -59,16 +63,35 @@ struct thaw_top {
     mask_step masks[MOST_MASKS];
     int n_masks;
     thaw_top_size size;
-    float *sum; /* Gradients of the steps' block, of all lanes. */
-    int lanes;  /* Of the last gradient. */
+    float *numbers; /* The steps' block where kernels read it: the params' own, or the device's. */
+    float *sum;     /* Gradients of the steps' block, of all lanes. */
+    float *total;   /* On a device: the same there. */
+    int lanes;      /* Of the last gradient. */
+    int parts;      /* That the host's work is split into: as many as it has threads. */
 };
 
 static const thaw_training_slots *slots(const thaw_top *top) {
     return top->backend->kernels->training;
 }
 
+/* Of a device that does not compute in the host's memory; else NULL. */
+static const thaw_memory *device_of(const thaw_top *top) {
+    return top->backend->kernels->memory;
+}
+
+static size_t block_bytes(const thaw_top *top) {
+    return (size_t)top->params.n_steps * sizeof(float);
+}
+
 static thaw_status no_memory(thaw_error *err) {
     return thaw_fail_memory(err, "to train above the cut");
+}
+
+/* The status of what a device was given to do. */
+static thaw_status device_status(const thaw_top *top, int code, thaw_error *err) {
+    if (code == 0) return THAW_OK;
+    return thaw_fail(err, THAW_ERR_BACKEND, "training above the cut: %s: %s (%d)",
+                     top->backend->kernels->name, top->backend->kernels->explain(code), code);
 }
 
 /* ---- the program ---------------------------------------------------------------------------- */
@@ -203,7 +226,7 @@ static thaw_plan_context plan_context(const thaw_top *top, instance *in, int ste
 static thaw_status prepare_forward(thaw_top *top, instance *in, thaw_error *err) {
     for (int i = 0; i < in->program.n_steps; i++) {
         thaw_step *step = &in->program.steps[i];
-        const thaw_trunk_slot *slot = &top->backend->kernels->trunk[step->kind];
+        const thaw_trunk_slot *slot = &slots(top)->forward[step->kind];
         thaw_plan_context context = plan_context(top, in, i);
         if (!slot->prepare)
             return thaw_fail(err, THAW_ERR_UNSUPPORTED, "%s: the %s backend has no %s", step->name,
@@ -423,8 +446,8 @@ static thaw_status plan_memory(thaw_top *top, instance *in, thaw_arena *arena, t
     memcpy(all + p->n_ports, in->kept, (size_t)n_kept * sizeof *all);
     memcpy(all + p->n_ports + n_kept, in->made, (size_t)in->n_made * sizeof *all);
     thaw_port *nobody = all + p->n_ports + n_kept + in->n_made;
-    /* load's values are the caller's. */
-    all[p->steps[0].out - p->ports].bytes = 0;
+    /* load's values are the caller's, unless a device has a copy. */
+    if (!device_of(top)) all[p->steps[0].out - p->ports].bytes = 0;
     for (int i = 0; i < p->n_steps; i++) {
         const thaw_step *s = &p->steps[i];
         add_entry(&t, s->in, s->n_in, s->out);
@@ -480,9 +503,10 @@ static thaw_status allocate(thaw_top *top, instance *in, thaw_error *err) {
     if (!in->activations || !in->workspace)
         return thaw_fail(err, THAW_ERR_NOMEM,
                          "training above this cut needs %zu MB for the activations of %lld "
-                         "pictures, which there are not: freeze more, or take fewer threads",
+                         "pictures, which there are not: freeze more, or take %s",
                          (in->activation_bytes + in->workspace_bytes) >> 20,
-                         (long long)top->spec.lane);
+                         (long long)top->spec.lane,
+                         device_of(top) ? "a smaller top.batch" : "fewer threads");
     for (int i = 0; i < p->n_ports; i++)
         p->ports[i].data = (char *)in->activations + p->ports[i].offset;
     for (int i = 0; i < p->n_steps; i++)
@@ -494,14 +518,110 @@ static thaw_status allocate(thaw_top *top, instance *in, thaw_error *err) {
 
 /* ---- creating ------------------------------------------------------------------------------- */
 
+/* A step's numbers of one kind, which are n; 0: there are none. */
+typedef struct number_field {
+    const float **at;
+    int64_t n;
+    int64_t place; /* In the steps' block; -1: elsewhere. */
+} number_field;
+
+enum { NUMBER_FIELDS = 6 };
+
+static void list_fields(thaw_step *s, const thaw_step_place *p, number_field f[NUMBER_FIELDS]) {
+    const thaw_conv_shape *c = &s->conv;
+    bool layer = s->kind == THAW_STEP_conv || s->kind == THAW_STEP_dense;
+    int64_t each = layer ? c->C / c->G * c->window.R * c->window.S : 0, C = s->out->C;
+    const number_field all[NUMBER_FIELDS] = {
+        {&s->w, layer ? c->K * each : s->out->H * s->out->W * C, p->w},
+        {&s->b, layer ? c->K : 0, p->b},
+        {&s->scale, C, p->scale},
+        {&s->shift, C, p->shift},
+        {&s->mean, C, p->mean},
+        {&s->var, C, p->var}};
+    for (int i = 0; i < NUMBER_FIELDS; i++) {
+        f[i] = all[i];
+        if (!*f[i].at || f[i].place >= 0) f[i].n = 0;
+    }
+}
+
+/* Numbers that are not trained move to the device, each to a place of its own. */
+static thaw_status move_constants(thaw_top *top, instance *in, thaw_error *err) {
+    number_field fields[NUMBER_FIELDS];
+    int64_t n = 0, at = 0;
+    for (int i = 0; i < in->program.n_steps; i++) {
+        list_fields(&in->program.steps[i], &top->params.places[i], fields);
+        for (int k = 0; k < NUMBER_FIELDS; k++)
+            n += (fields[k].n + 63) / 64 * 64;
+    }
+    in->constant_bytes = (size_t)n * sizeof(float);
+    in->constants = top->backend->alloc(in->constant_bytes);
+    if (!in->constants)
+        return thaw_fail(err, THAW_ERR_NOMEM,
+                         "training above this cut needs %zu MB of the device's memory for what is "
+                         "frozen above it, which there are not: freeze more",
+                         in->constant_bytes >> 20);
+    for (int i = 0; i < in->program.n_steps; i++) {
+        list_fields(&in->program.steps[i], &top->params.places[i], fields);
+        for (int k = 0; k < NUMBER_FIELDS; k++) {
+            if (fields[k].n == 0) continue;
+            THAW_TRY(device_status(
+                top,
+                device_of(top)->upload(top->backend->stream, in->constants + at, *fields[k].at,
+                                       (size_t)fields[k].n * sizeof(float)),
+                err));
+            *fields[k].at = in->constants + at;
+            at += (fields[k].n + 63) / 64 * 64;
+        }
+    }
+    return THAW_OK;
+}
+
+/* n floats where kernels write them, zero: on the host the arena's. */
+static thaw_status take_block(thaw_top *top, thaw_arena *arena, float **block, thaw_error *err) {
+    if (!device_of(top)) {
+        *block = thaw_arena_array(arena, (size_t)top->params.n_steps, sizeof(float));
+        return *block ? THAW_OK : no_memory(err);
+    }
+    *block = top->backend->alloc(block_bytes(top));
+    if (!*block)
+        return thaw_fail(err, THAW_ERR_NOMEM,
+                         "training above this cut needs %zu MB of the device's memory for the "
+                         "weights and as many for their gradients, which there are not: freeze "
+                         "more",
+                         block_bytes(top) >> 20);
+    return device_status(
+        top, device_of(top)->upload(top->backend->stream, *block, top->sum, block_bytes(top)), err);
+}
+
+/* What only a device's instance has. */
+static thaw_status take_host_side(thaw_top *top, instance *in, thaw_error *err) {
+    size_t n = (size_t)(top->spec.lane * top->head.layers[top->head.n_layers - 1].K);
+    if (!device_of(top)) return THAW_OK;
+    in->scores = thaw_arena_array(&in->arena, n, sizeof(float));
+    in->d = thaw_arena_array(&in->arena, n, sizeof(float));
+    in->features = thaw_arena_array(
+        &in->arena, (size_t)(top->spec.lane * in->program.steps[top->features_step].out->C),
+        sizeof(float));
+    size_t most = 0;
+    for (int k = 0; k < top->n_masks; k++) {
+        const thaw_port *port = in->program.steps[top->masks[k].step].out;
+        size_t numbers = (size_t)(port->N * port->H * port->W * port->C);
+        if (numbers > most) most = numbers;
+    }
+    in->mask = thaw_arena_array(&in->arena, most, sizeof(float));
+    if (!in->scores || !in->d || !in->features || !in->mask) return no_memory(err);
+    return move_constants(top, in, err);
+}
+
 static thaw_status make_instance(thaw_top *top, instance *in) {
     thaw_error *err = &in->error;
     if (in != top->instances) THAW_TRY(lower(top, in, err));
-    in->weights = thaw_arena_array(&in->arena, (size_t)top->params.n_steps, sizeof(float));
+    THAW_TRY(take_block(top, &in->arena, &in->weights, err));
     in->scratch = thaw_arena_array(
         &in->arena, (size_t)top->spec.head->layers[top->head.n_layers - 1].K, sizeof(float));
-    if (!in->weights || !in->scratch) return no_memory(err);
-    thaw_params_bind(&top->params, &in->program, in->weights);
+    if (!in->scratch) return no_memory(err);
+    THAW_TRY(take_host_side(top, in, err));
+    thaw_params_bind(&top->params, &in->program, top->numbers, in->weights);
     THAW_TRY(prepare_forward(top, in, err));
     THAW_TRY(prepare_backward(top, in, err));
     return allocate(top, in, err);
@@ -552,7 +672,10 @@ static thaw_status copy_head(thaw_top *top, thaw_error *err) {
 static thaw_status create(thaw_top *top, thaw_error *err) {
     const thaw_top_spec *spec = &top->spec;
     int n = top->backend->threads < spec->most_lanes ? top->backend->threads : spec->most_lanes;
+    if (device_of(top)) n = 1; /* Its lanes come one after the other. */
     top->n_instances = n > 0 ? n : 1;
+    top->parts = top->n_instances;
+    if (device_of(top) && top->backend->threads > 1) top->parts = top->backend->threads;
     THAW_TRY(copy_head(top, err));
     top->instances =
         thaw_arena_array(&top->arena, (size_t)top->n_instances, sizeof *top->instances);
@@ -563,6 +686,11 @@ static thaw_status create(thaw_top *top, thaw_error *err) {
                               spec->first_trained, top->first_head, &top->arena, err));
     top->sum = thaw_arena_array(&top->arena, (size_t)top->params.n_steps, sizeof(float));
     if (!top->sum) return no_memory(err);
+    top->numbers = top->params.steps;
+    if (device_of(top)) {
+        THAW_TRY(take_block(top, NULL, &top->numbers, err));
+        THAW_TRY(take_block(top, NULL, &top->total, err));
+    }
     slots(top)->side_by_side(1, make_first, top);
     THAW_TRY(pass_on_error(top, err));
     slots(top)->side_by_side(top->n_instances - 1, make_other, top);
@@ -589,7 +717,9 @@ static thaw_status check(const thaw_graph *graph, int from, int to, const thaw_k
     THAW_TRY(thaw_lower_top(graph, from, to, graph->n_nodes, 1, arena, &p, err));
     for (int i = 1; i < p.n_steps; i++)
         if (!kernels->training->backward[p.steps[i].kind].prepare)
-            return thaw_fail(err, THAW_ERR_UNSUPPORTED, "%s (%s): there is no gradient of this",
+            return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                             kernels->memory ? "%s (%s): the GPU has no gradient of this"
+                                             : "%s (%s): there is no gradient of this",
                              p.steps[i].name, thaw_step_kind_name(p.steps[i].kind));
     return THAW_OK;
 }
@@ -615,21 +745,34 @@ thaw_status thaw_top_create(thaw_top **out, const thaw_top_spec *spec, const tha
     return status;
 }
 
+static void release(const thaw_top *top, void *memory, size_t bytes) {
+    if (memory) top->backend->release(memory, bytes);
+}
+
+static void release_step(const thaw_top *top, thaw_step *step) {
+    void (*release_it)(thaw_step *) = slots(top)->forward[step->kind].release;
+    if (release_it) release_it(step);
+}
+
 void thaw_top_free(thaw_top *top) {
     if (!top) return;
+    /* What a call that failed has left in the queue may still read what goes. */
+    if (device_of(top)) device_of(top)->wait(top->backend->stream);
     for (int i = 0; top->instances && i < top->n_instances; i++) {
         instance *in = &top->instances[i];
-        for (int k = 0; k < in->program.n_steps; k++) {
-            thaw_step *step = &in->program.steps[k];
-            void (*release)(thaw_step *) = top->backend->kernels->trunk[step->kind].release;
-            if (release) release(step);
-        }
+        for (int k = 0; k < in->program.n_steps; k++)
+            release_step(top, &in->program.steps[k]);
         for (int k = 0; k < in->n_acts; k++)
-            if (in->acts[k].kind == MASK)
-                top->backend->kernels->trunk[THAW_STEP_act].release(in->acts[k].step);
-        if (in->activations) top->backend->release(in->activations, in->activation_bytes);
-        if (in->workspace) top->backend->release(in->workspace, in->workspace_bytes);
+            if (in->acts[k].kind == MASK) release_step(top, in->acts[k].step);
+        release(top, in->activations, in->activation_bytes);
+        release(top, in->workspace, in->workspace_bytes);
+        release(top, in->constants, in->constant_bytes);
+        if (device_of(top)) release(top, in->weights, block_bytes(top));
         thaw_arena_free(&in->arena);
+    }
+    if (device_of(top)) {
+        if (top->numbers != top->params.steps) release(top, top->numbers, block_bytes(top));
+        release(top, top->total, block_bytes(top));
     }
     thaw_arena_free(&top->arena);
     free(top);
@@ -655,12 +798,20 @@ static void pack_step(void *context, int i) {
 
 static void derive_part(void *context, int i) {
     const thaw_top *top = context;
-    thaw_params_derive(&top->params, (thaw_part){i, top->n_instances});
+    thaw_params_derive(&top->params, (thaw_part){i, top->parts});
 }
 
 thaw_status thaw_top_update(thaw_top *top, thaw_error *err) {
-    slots(top)->side_by_side(top->n_instances, derive_part, top);
-    slots(top)->side_by_side(top->instances[0].program.n_steps, pack_step, top);
+    int n = top->instances[0].program.n_steps;
+    slots(top)->side_by_side(top->parts, derive_part, top);
+    if (device_of(top))
+        THAW_TRY(device_status(top,
+                               device_of(top)->upload(top->backend->stream, top->numbers,
+                                                      top->params.steps, block_bytes(top)),
+                               err));
+    if (!device_of(top)) slots(top)->side_by_side(n, pack_step, top);
+    for (int i = 0; device_of(top) && i < n && !top->instances[0].error.code; i++)
+        pack_step(top, i);
     return pass_on_error(top, err);
 }
 
@@ -677,11 +828,11 @@ typedef struct pass {
 
 /* Fills the mask that step i takes, if it is one: for the pictures of a batch from number `at` on, or,
  * outside of training (NULL), with ones. */
-static void draw_mask(const thaw_top *top, const instance *in, int i, const thaw_top_batch *batch,
-                      int64_t at) {
+static int draw_mask(const thaw_top *top, const instance *in, int i, const thaw_top_batch *batch,
+                     int64_t at) {
     const thaw_port *port = in->program.steps[i].out;
     int64_t each = port->H * port->W * port->C;
-    float *mask = port->data;
+    float *mask = device_of(top) ? in->mask : port->data;
     for (int k = 0; k < top->n_masks; k++) {
         if (top->masks[k].step != i) continue;
         for (int64_t j = 0; j < port->N * each; j++)
@@ -693,50 +844,72 @@ static void draw_mask(const thaw_top *top, const instance *in, int i, const thaw
             rng.left = 0;
             thaw_rng_dropout(&rng, each, top->masks[k].rate, mask + row * each);
         }
+        if (device_of(top)) return slots(top)->put(port, mask, top->backend->stream);
     }
+    return 0;
+}
+
+/* What a run said of a kernel, with the step that it was for. */
+static thaw_status failed(const thaw_top *top, instance *in, const thaw_step *step, int code,
+                          const thaw_error *why) {
+    if (!why->text[0]) return refused(top, step, code, &in->error);
+    return thaw_fail(&in->error, THAW_ERR_BACKEND, "%s (%s): %.800s", step->name,
+                     thaw_step_kind_name(step->kind), why->text);
 }
 
 static thaw_status run_forward(thaw_top *top, instance *in, int last, const thaw_top_batch *batch,
                                int64_t at) {
+    thaw_error why = {0};
     thaw_run_context context = {.stream = top->backend->stream,
                                 .workspace = in->workspace,
                                 .training = batch != NULL,
-                                .err = &in->error};
+                                .err = &why};
     for (int i = 0; i <= last; i++) {
         const thaw_step *step = &in->program.steps[i];
-        draw_mask(top, in, i, batch, at);
-        int code = top->backend->kernels->trunk[step->kind].run(step, &context);
-        if (code) return refused(top, step, code, &in->error);
+        int code = draw_mask(top, in, i, batch, at);
+        if (!code) code = slots(top)->forward[step->kind].run(step, &context);
+        if (code) return failed(top, in, step, code, &why);
     }
     return THAW_OK;
+}
+
+/* Sums and copies of gradients; what has a step is not its. */
+static int move_gradient(const thaw_top *top, const backward_act *act) {
+    if (act->step) return 0;
+    size_t n = act->to->bytes / sizeof(float);
+    void *stream = top->backend->stream;
+    if (act->kind == COPY) return slots(top)->copy(n, act->from->data, act->to->data, stream);
+    return slots(top)->add_to(n, act->from->data, act->to->data, stream);
 }
 
 static thaw_status run_backward(thaw_top *top, instance *in) {
-    thaw_run_context context = {.stream = top->backend->stream,
-                                .workspace = in->workspace,
-                                .training = true,
-                                .err = &in->error};
+    thaw_error why = {0};
+    thaw_run_context context = {
+        .stream = top->backend->stream, .workspace = in->workspace, .training = true, .err = &why};
     for (int i = 0; i < in->n_acts; i++) {
         const backward_act *act = &in->acts[i];
-        if (act->kind == COPY) memcpy(act->to->data, act->from->data, act->to->bytes);
-        if (act->kind == SUM)
-            slots(top)->add_to(act->to->bytes / sizeof(float), act->from->data, act->to->data);
+        THAW_TRY(device_status(top, move_gradient(top, act), &in->error));
         if (!act->step) continue;
         int code = slots(top)->backward[act->step->kind].run(act->step, &context);
-        if (code) return refused(top, act->step, code, &in->error);
+        if (code) return failed(top, in, act->step, code, &why);
     }
     return THAW_OK;
 }
 
-/* Loss and gradient of n pictures' scores; rows behind them have none. */
-static void take_loss(const thaw_top *top, instance *in, const thaw_top_batch *b, int64_t at,
-                      int64_t n) {
+/* A port's values as plain floats of the host: where they lie, or a copy in `room`. */
+static const float *read_port(const thaw_top *top, instance *in, const thaw_port *port,
+                              float *room) {
+    if (!device_of(top)) return port->data;
+    int code = slots(top)->get(port, room, top->backend->stream);
+    if (!code) code = device_of(top)->wait(top->backend->stream);
+    return device_status(top, code, &in->error) == THAW_OK ? room : NULL;
+}
+
+/* Loss and gradient of n pictures' scores: d receives that of the n rows. */
+static void score(const thaw_top *top, instance *in, const thaw_top_batch *b, int64_t at, int64_t n,
+                  const float *scores, float *d) {
     const thaw_top_slots *kernels = &top->backend->kernels->top;
-    const float *scores = in->program.steps[in->program.n_steps - 1].out->data;
-    float *d = in->made[0].data;
-    int64_t K = top->size.K, rows = top->spec.lane;
-    memset(d, 0, (size_t)(rows * K) * sizeof *d);
-    memcpy(b->logits + at * K, scores, (size_t)(n * K) * sizeof *scores);
+    int64_t K = top->size.K;
     if (b->target) {
         kernels->sigmoid_cross_entropy(n, K, scores, b->target + at * K, b->class_weight, b->norm,
                                        b->loss + at, d);
@@ -758,6 +931,31 @@ static void take_loss(const thaw_top *top, instance *in, const thaw_top_batch *b
     }
 }
 
+/* The lane's loss, by the host, and its gradient where the backward pass begins; rows behind the n have
+ * none. */
+static thaw_status take_loss(const thaw_top *top, instance *in, const thaw_top_batch *b, int64_t at,
+                             int64_t n) {
+    const float *scores =
+        read_port(top, in, in->program.steps[in->program.n_steps - 1].out, in->scores);
+    float *d = device_of(top) ? in->d : in->made[0].data;
+    int64_t K = top->size.K, rows = top->spec.lane;
+    if (!scores) return in->error.code;
+    memset(d, 0, (size_t)(rows * K) * sizeof *d);
+    memcpy(b->logits + at * K, scores, (size_t)(n * K) * sizeof *scores);
+    score(top, in, b, at, n, scores, d);
+    if (!device_of(top)) return THAW_OK;
+    return device_status(top, slots(top)->put(&in->made[0], d, top->backend->stream), &in->error);
+}
+
+/* The lane's gradient is added to those before it. */
+static void add_lane(thaw_top *top, instance *in, bool first) {
+    size_t n = (size_t)top->params.n_steps;
+    void *stream = top->backend->stream;
+    int code = first ? slots(top)->copy(n, in->weights, top->total, stream)
+                     : slots(top)->add_to(n, in->weights, top->total, stream);
+    device_status(top, code, &in->error);
+}
+
 static void run_lane(void *context, int i) {
     const pass *p = context;
     thaw_top *top = p->top;
@@ -766,17 +964,22 @@ static void run_lane(void *context, int i) {
     int64_t n = p->M - at < lane ? p->M - at : lane;
     float *x = p->x + at * D;
     memset(x + n * D, 0, (size_t)((lane - n) * D) * sizeof *x);
-    in->program.steps[0].out->data = x;
+    if (!device_of(top)) in->program.steps[0].out->data = x;
+    if (device_of(top) &&
+        device_status(top, slots(top)->put(in->program.steps[0].out, x, top->backend->stream),
+                      &in->error) != THAW_OK)
+        return;
     int last = p->features ? top->features_step : in->program.n_steps - 1;
     if (run_forward(top, in, last, p->batch, at) != THAW_OK) return;
     if (p->batch) {
-        take_loss(top, in, p->batch, at, n);
-        run_backward(top, in);
+        if (take_loss(top, in, p->batch, at, n) != THAW_OK) return;
+        if (run_backward(top, in) == THAW_OK && device_of(top)) add_lane(top, in, at == 0);
         return;
     }
     const thaw_port *y = in->program.steps[last].out;
     int64_t each = y->H * y->W * y->C;
-    memcpy(p->out + at * each, y->data, (size_t)(n * each) * sizeof(float));
+    const float *from = read_port(top, in, y, p->features ? in->features : in->scores);
+    if (from) memcpy(p->out + at * each, from, (size_t)(n * each) * sizeof(float));
 }
 
 /* What of a block of n numbers is a part's. */
@@ -805,8 +1008,15 @@ static void add_share(void *context, int i) {
         size_t n = r.end - at < PIECE ? r.end - at : PIECE;
         if (a->first) memcpy(top->sum + at, top->instances[0].weights + at, n * sizeof *top->sum);
         for (int k = a->first; k < a->lanes; k++)
-            slots(top)->add_to(n, top->instances[k].weights + at, top->sum + at);
+            slots(top)->add_to(n, top->instances[k].weights + at, top->sum + at, NULL);
     }
+}
+
+static thaw_status download_sum(thaw_top *top, thaw_error *err) {
+    void *stream = top->backend->stream;
+    int code = device_of(top)->download(stream, top->sum, top->total, block_bytes(top));
+    if (!code) code = device_of(top)->wait(stream);
+    return device_status(top, code, err);
 }
 
 /* All lanes, as many at once as there are instances. */
@@ -818,10 +1028,10 @@ static thaw_status run_lanes(pass *p, thaw_error *err) {
         slots(top)->side_by_side(wave, run_lane, p);
         THAW_TRY(pass_on_error(top, err));
         adding a = {top, wave, p->first == 0};
-        if (p->batch) slots(top)->side_by_side(top->n_instances, add_share, &a);
+        if (p->batch && !device_of(top)) slots(top)->side_by_side(top->n_instances, add_share, &a);
     }
     top->lanes = lanes;
-    return THAW_OK;
+    return p->batch && device_of(top) ? download_sum(top, err) : THAW_OK;
 }
 
 /* The segments' gradients from the steps'. */
@@ -832,14 +1042,13 @@ typedef struct pulling {
 
 static void clear_part(void *context, int i) {
     const pulling *p = context;
-    range r = range_of(p->top->params.n, (thaw_part){i, p->top->n_instances});
+    range r = range_of(p->top->params.n, (thaw_part){i, p->top->parts});
     memset(p->gradient + r.first, 0, (r.end - r.first) * sizeof *p->gradient);
 }
 
 static void pull_part(void *context, int i) {
     const pulling *p = context;
-    thaw_params_pull(&p->top->params, p->top->sum, p->gradient,
-                     (thaw_part){i, p->top->n_instances});
+    thaw_params_pull(&p->top->params, p->top->sum, p->gradient, (thaw_part){i, p->top->parts});
 }
 
 thaw_status thaw_top_gradient(thaw_top *top, const thaw_top_batch *batch, float *gradient,
@@ -847,8 +1056,8 @@ thaw_status thaw_top_gradient(thaw_top *top, const thaw_top_batch *batch, float 
     pass p = {.top = top, .batch = batch, .M = batch->M, .x = batch->x};
     pulling pull = {top, gradient};
     THAW_TRY(run_lanes(&p, err));
-    slots(top)->side_by_side(top->n_instances, clear_part, &pull);
-    slots(top)->side_by_side(top->n_instances, pull_part, &pull);
+    slots(top)->side_by_side(top->parts, clear_part, &pull);
+    slots(top)->side_by_side(top->parts, pull_part, &pull);
     return THAW_OK;
 }
 

@@ -91,8 +91,9 @@ thaw_tune_options thaw_tune_defaults(thaw_recipe recipe, thaw_optimizer optimize
 
 /* Few enough that a lane's activations stay near the processor, many enough that eight processors have
  * one each; a batch's own statistics need more. */
-int64_t thaw_tune_lane(thaw_norm norm, int64_t batch) {
+int64_t thaw_tune_lane(const thaw_backend *backend, thaw_norm norm, int64_t batch) {
     enum { LANES = 8, LEAST = 16 };
+    if (norm != THAW_NORM_FULL && backend->kernels->memory) return batch;
     if (norm != THAW_NORM_FULL) return (batch + LANES - 1) / LANES;
     int64_t lanes = batch / LEAST > LANES ? LANES : batch / LEAST;
     while (lanes > 1 &&
@@ -144,7 +145,8 @@ static float *floats(tuner *t, int64_t n) {
 static thaw_status take_buffers(tuner *t, thaw_error *err) {
     const thaw_tune_job *job = t->job;
     const thaw_tune_options *o = &job->options;
-    int64_t lane = thaw_tune_lane(o->norm, o->batch), n = job->train->n, K = job->head.K;
+    int64_t lane = thaw_tune_lane(job->backend, o->norm, o->batch), n = job->train->n,
+            K = job->head.K;
     int64_t rows = (o->batch + lane - 1) / lane * lane, D = job->train->D, P = t->params->n;
     size_t B = (size_t)rows;
     t->order = thaw_arena_array(t->arena, (size_t)n, sizeof *t->order);
@@ -554,7 +556,7 @@ static thaw_status run_epochs(tuner *t, int64_t last, thaw_error *err) {
 
 static thaw_top_spec top_spec(const thaw_tune_job *job, const thaw_head *head, int first_trained) {
     const thaw_tune_options *o = &job->options;
-    int64_t lane = thaw_tune_lane(o->norm, o->batch);
+    int64_t lane = thaw_tune_lane(job->backend, o->norm, o->batch);
     return (thaw_top_spec){.graph = job->graph,
                            .from = job->from,
                            .to = job->to,
@@ -831,7 +833,7 @@ thaw_status thaw_through_open(thaw_through *through, const thaw_tune_job *job, i
     thaw_head head; /* Nobody looks at it: features end before it. */
     THAW_TRY(thaw_head_init(&head, head_inputs(job), 0, 1, 0, arena, err));
     thaw_top_spec spec = top_spec(job, &head, job->graph->n_nodes);
-    spec.lane = thaw_tune_lane(THAW_NORM_FROZEN, batch);
+    spec.lane = thaw_tune_lane(job->backend, THAW_NORM_FROZEN, batch);
     spec.most_lanes = (int)((batch + spec.lane - 1) / spec.lane);
     THAW_TRY(thaw_top_create(&through->top, &spec, job->backend, err));
     thaw_top_size size = thaw_top_measure(through->top);

@@ -132,8 +132,9 @@ thaw_tune_options thaw_tune_defaults(thaw_recipe recipe, thaw_optimizer optimize
  * one of the epoch that is kept. */
 enum { THAW_TUNE_COPIES = 6 };
 
-/* How many pictures go through the top together, of a batch. */
-int64_t thaw_tune_lane(thaw_norm norm, int64_t batch);
+/* How many pictures go through the top together, of a batch: on a device all of them, unless the
+ * statistics are to be those of as many pictures as elsewhere. */
+int64_t thaw_tune_lane(const thaw_backend *backend, thaw_norm norm, int64_t batch);
 
 /* First: trains the head on what it would see, or with joint only sets its scale; it is left unfolded, in
  * the arena, also of an interrupted training that has had an epoch. Errors as thaw_train's and thaw_top_create's. */

@@ -33,11 +33,11 @@ static void print_row(const thaw_network *n, const thaw_cut *cut, const thaw_bac
     printf("%5d  %-9s %10.3f %10.3f", cut->index, cut->index ? cut->stage : "none",
            (double)(cut->params_above - n->head_cut->params_above) / 1e6, step_flop(n, cut) / 1e9);
     if (status == THAW_OK)
-        printf(
-            " %12.2f %12.1f %12.1f  %s\n",
-            (double)size.activation_bytes / (double)thaw_tune_lane(THAW_NORM_FROZEN, BATCH) / 1e6,
-            (double)cut->elements * 4 / 1024, THAW_TUNE_COPIES * (double)size.n_params * 4 / 1e6,
-            cut->name);
+        printf(" %12.2f %12.1f %12.1f  %s\n",
+               (double)size.activation_bytes /
+                   (double)thaw_tune_lane(backend, THAW_NORM_FROZEN, BATCH) / 1e6,
+               (double)cut->elements * 4 / 1024, THAW_TUNE_COPIES * (double)size.n_params * 4 / 1e6,
+               cut->name);
     else
         printf("  %s\n", why.text);
 }
@@ -63,7 +63,7 @@ thaw_status thaw_inspect_train(const thaw_network *n, const thaw_options *option
         "of "
         "%d, whatever the\nbatch. Weights and all: with gradients, moments and the epoch that is "
         "kept.\n",
-        (long long)thaw_tune_lane(THAW_NORM_FROZEN, BATCH), BATCH);
+        (long long)thaw_tune_lane(&backend, THAW_NORM_FROZEN, BATCH), BATCH);
     thaw_backend_close(&backend);
     return THAW_OK;
 }

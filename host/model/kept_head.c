@@ -61,7 +61,7 @@ static thaw_status check(const thaw_network *n, thaw_error *err) {
 static thaw_status choose_backend(thaw_kept_head *kept, const thaw_backend *device,
                                   thaw_error *err) {
     kept->backend = device;
-    if (device->kernels->training) return THAW_OK;
+    if (!device->kernels->memory) return THAW_OK;
     kept->backend = &kept->cpu;
     return thaw_backend_cpu_open(&kept->cpu, device->threads, err);
 }

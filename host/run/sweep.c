@@ -231,7 +231,7 @@ static thaw_status run_with_others(sweep *s, const setting *set, size_t k, thaw_
 
 /* The processor that trains many heads: the session's device, or the one beside it. */
 static thaw_status choose_cpu(sweep *s, setting *set, const thaw_backend *device, thaw_error *err) {
-    set->cpu = device->kernels->training ? device : &s->cpu;
+    set->cpu = device->kernels->memory ? &s->cpu : device;
     if (set->cpu == device || s->cpu.kernels) return THAW_OK;
     thaw_log_write(thaw_training_log(set->training), THAW_LOG_INFO,
                    "many heads at once are trained on the CPU");

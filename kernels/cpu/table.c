@@ -1,5 +1,6 @@
 /* The CPU's kernel table, and opening the device. */
 #include <omp.h>
+#include <string.h>
 
 #include "cpu.h"
 #include "onednn.h"
@@ -76,8 +77,15 @@ THAW_CLONES static void add_floats(size_t n, const float *x, float *to) {
         to[i] += x[i];
 }
 
-static int cpu_add_to(size_t n, const float *x, float *to) {
+static int cpu_add_to(size_t n, const float *x, float *to, void *stream) {
+    (void)stream;
     add_floats(n, x, to);
+    return 0;
+}
+
+static int cpu_copy(size_t n, const float *x, float *to, void *stream) {
+    (void)stream;
+    memcpy(to, x, n * sizeof *x);
     return 0;
 }
 
@@ -101,6 +109,7 @@ static void cpu_side_by_side(int n, void (*work)(void *context, int i), void *co
     [THAW_STEP_##name] = {in, out, cpu_##name##_backward_prepare, run}
 
 static const thaw_training_slots training = {
+    .forward = thaw_cpu_kernels.trunk,
     .backward =
         {
             GRADIENT(conv, true, false, cpu_conv_backward),
@@ -127,6 +136,7 @@ static const thaw_training_slots training = {
     .pack = cpu_pack_step,
     .alike = cpu_alike,
     .add_to = cpu_add_to,
+    .copy = cpu_copy,
     .side_by_side = cpu_side_by_side,
 };
 
