@@ -66,11 +66,11 @@ void blas_close(blas *b) {
     free(b);
 }
 
-int blas_gemm(blas *b, bool b_transposed, int64_t m, int64_t n, int64_t k, const float *A,
-              int64_t lda, const float *B, int64_t ldb, float *C, int64_t ldc) {
+int blas_gemm(blas *b, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+              const float *A, int64_t lda, const float *B, int64_t ldb, float *C, int64_t ldc) {
     const float one = 1, zero = 0;
-    return b->sgemm(b->handle, OP_N, b_transposed ? OP_T : OP_N, (int)m, (int)n, (int)k, &one, A,
-                    (int)lda, B, (int)ldb, &zero, C, (int)ldc);
+    return b->sgemm(b->handle, a_transposed ? OP_T : OP_N, b_transposed ? OP_T : OP_N, (int)m,
+                    (int)n, (int)k, &one, A, (int)lda, B, (int)ldb, &zero, C, (int)ldc);
 }
 
 const char *blas_explain(int status) {

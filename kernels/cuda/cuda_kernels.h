@@ -438,6 +438,84 @@ struct thaw_cuda_optimizer {
 int cuda_adamw(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);
 int cuda_sgd(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);
 
+/* Layers and their gradients. Tensors are float, [N,H,W,Cp] with zeros for padding; w and dw are
+ * [K,C/G,R,S] as in the file.
+ *
+ * Convolutions of any groups, pads and dilations, right rather than fast but for depthwise ones. */
+int cuda_plain_conv(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
+                    const float *w, float *y);
+int cuda_plain_conv_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *dy,
+                         const float *w, float *dx);
+int cuda_plain_conv_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
+                           const float *dy, float *dw);
+
+/* Without groups: w to [Kp,R,S,Cp] with zeros for padding, and back without it. */
+int cuda_pack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *w,
+                     float *packed);
+int cuda_unpack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *packed,
+                       float *w);
+
+/* to[Cp] = from[C] and zeros; from NULL: zeros. */
+int cuda_pad_channels(thaw_cuda_launch *launch, int64_t C, const float *from, float *to);
+
+/* dx = dy act'; v: the activation's input where thaw_act_needs_input, else its output. n: a multiple of
+ * 8. dx may be dy. */
+int cuda_act_gradient(thaw_cuda_launch *launch, const thaw_epilogue *e, int64_t n, const float *v,
+                      const float *dy, float *dx);
+
+/* x, y: only of maxima, whose gradient goes to the first of equal ones. */
+int cuda_pool_gradient(thaw_cuda_launch *launch, const thaw_pool_shape *shape, const float *x,
+                       const float *y, const float *dy, float *dx);
+
+/* dx[N,H,W,Cp]: dy without the window's pads. */
+int cuda_crop(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
+              const thaw_window *window, const float *dy, float *dx);
+
+/* dx[N,H,W,Cp] from dy as cuda_flatten lays it out. */
+int cuda_unflatten(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
+                   const float *dy, float *dx);
+
+/* to += x; n > 0 numbers. */
+int cuda_add_to(thaw_cuda_launch *launch, int64_t n, const float *x, float *to);
+
+struct thaw_cuda_norm {
+    int64_t pixels, C; /* Of all pictures. */
+    float epsilon;
+    thaw_act act;
+    float a, b;
+    const float *x;
+    const float *scale, *shift, *mean, *var; /* [C]; mean, var: running ones. */
+    float *batch_mean, *batch_var; /* [C] receive the batch's, which count; NULL: running. */
+    float *y;
+    void *workspace; /* cuda_norm_workspace bytes. */
+};
+
+struct thaw_cuda_norm_gradient {
+    int64_t pixels, C;
+    float epsilon;
+    const float *x, *dy;
+    const float *scale, *batch_mean, *batch_var; /* [C] */
+    float *dscale, *dshift;                      /* [C] or NULL. */
+    float *dx;                                   /* NULL: not needed. */
+    void *workspace;
+};
+
+size_t cuda_norm_workspace(int64_t pixels, int64_t C);
+int cuda_norm(thaw_cuda_launch *launch, const thaw_cuda_norm *norm);
+int cuda_norm_gradient(thaw_cuda_launch *launch, const thaw_cuda_norm_gradient *gradient);
+
+/* Of y = x scale[c] + shift[c]; either may be NULL. workspace as above. */
+int cuda_affine_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, const float *x,
+                         const float *dy, float *dscale, float *dshift, void *workspace);
+
+/* y[N,Cp] = sum over a picture's pixels of a b, or of a where b is NULL. */
+int cuda_image_sums(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C, const float *a,
+                    const float *b, float *y);
+
+/* y[pixels,8] = the same over a pixel's channels, padded. */
+int cuda_pixel_sums(thaw_cuda_launch *launch, int64_t pixels, int64_t C, const float *a,
+                    const float *b, float *y);
+
 /* What rows scored, as thaw_metrics counts it. */
 struct thaw_cuda_counts {
     unsigned long long n;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #include "arch.cuh"
+#include "blas.h"
+#include "dnn.h"
 #include "tuning.h"
 
 namespace thaw {
@@ -95,6 +97,7 @@ int device_open(int index, int threads, void **device, void **stream, thaw_error
     open_device *opened = (open_device *)calloc(1, sizeof *opened);
     cudaStream_t queue = nullptr;
     if (code == cudaSuccess && opened) code = cudaStreamCreate(&queue);
+    if (opened) opened->stream = queue;
     if (code != cudaSuccess || !opened) {
         thaw_fail(err, THAW_ERR_BACKEND, "CUDA device %d did not open: %s", index,
                   opened ? cudaGetErrorString(code) : "out of host memory");
@@ -112,9 +115,14 @@ int device_open(int index, int threads, void **device, void **stream, thaw_error
 }
 
 void device_close(void *device, void *stream) {
+    open_device *opened = (open_device *)device;
+    if (opened) {
+        dnn_close(opened->convolutions);
+        blas_close(opened->products);
+        tuning_close(opened->tuning);
+    }
     if (stream) cudaStreamDestroy((cudaStream_t)stream);
-    if (device) tuning_close(((open_device *)device)->tuning);
-    free(device);
+    free(opened);
 }
 
 /* ---- memory --------------------------------------------------------------------------------- */

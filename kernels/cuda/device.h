@@ -14,6 +14,8 @@ extern "C" {
 namespace thaw {
 
 struct tuning_table;
+struct blas;
+struct dnn;
 
 struct open_device {
     int index;
@@ -21,6 +23,9 @@ struct open_device {
     char name[64], described[80]; /* "NVIDIA A10G", and with its number. */
     thaw_cuda_device facts;
     tuning_table *tuning; /* NULL: kernels are chosen by the cost model. */
+    cudaStream_t stream;
+    blas *products; /* What trains layers, once there was one; NULL before. */
+    dnn *convolutions;
 };
 
 /* As thaw_kernels has them. */

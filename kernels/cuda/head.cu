@@ -204,12 +204,14 @@ static int launch_step(device_head *h, thaw_error *err) {
     int code = explain(launch_gather(h, &launch), launch, err);
     if (!code) {
         code = explain_product(
-            blas_gemm(h->products, false, K, M, h->Dp, h->w, K, h->z, h->Dp, h->logits, K), err);
+            blas_gemm(h->products, false, false, K, M, h->Dp, h->w, K, h->z, h->Dp, h->logits, K),
+            err);
     }
     if (!code) code = explain(launch_loss(h, &launch), launch, err);
     if (!code) {
         code = explain_product(
-            blas_gemm(h->products, true, K, h->Dp, M, h->logits, K, h->z, h->Dp, h->dw, K), err);
+            blas_gemm(h->products, false, true, K, h->Dp, M, h->logits, K, h->z, h->Dp, h->dw, K),
+            err);
     }
     if (!code) code = explain(launch_optimizer(h, &launch), launch, err);
     return code;

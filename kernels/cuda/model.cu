@@ -109,6 +109,7 @@ static thaw_kernels make_table() {
     t.close = close_model;
     t.memory = &no_memory;
     t.head = nullptr;
+    t.training = nullptr;
     t.tune = nullptr;
     for (thaw_trunk_slot &slot : t.trunk) {
         slot.run = run_nothing;

@@ -18,6 +18,7 @@
 #include "cuda_kernels.h"
 #include "device.h"
 #include "step.h"
+#include "training.h"
 #include "tuning.h"
 #include "types.h"
 
@@ -25,7 +26,7 @@ namespace thaw {
 
 /* ---- preparing ------------------------------------------------------------------------------ */
 
-static int refuse(const thaw_step *step, thaw_error *err, const char *why) {
+int refuse(const thaw_step *step, thaw_error *err, const char *why) {
     thaw_fail(err, THAW_ERR_UNSUPPORTED,
               "%s: the CUDA backend cannot compute it: %s; use device = cpu", step->name, why);
     return (int)cudaErrorInvalidValue;
@@ -86,15 +87,14 @@ static void need_inputs(const thaw_step *step) {
         need(step->in[i]);
 }
 
-static int begin_reading(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+int begin_reading(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
     step_state *state;
     int code = begin(step, plan, err, &state);
     if (!code) need_inputs(step);
     return code;
 }
 
-/* bytes of the host's memory, as the step's i-th constant. */
-static int keep(const thaw_step *step, int i, const void *from, size_t bytes, thaw_error *err) {
+int keep(const thaw_step *step, int i, const void *from, size_t bytes, thaw_error *err) {
     void **to = &state_of(step)->constants[i];
     if (state_of(step)->modelled) return 0;
     int code = device_memory.alloc(bytes, to);
@@ -105,7 +105,7 @@ static int keep(const thaw_step *step, int i, const void *from, size_t bytes, th
     return code ? not_kept(step, err, bytes, code) : 0;
 }
 
-static void step_release(thaw_step *step) {
+void step_release(thaw_step *step) {
     if (!step->state) return;
     for (void *&constant : state_of(step)->constants) {
         device_memory.release(constant);
@@ -122,8 +122,7 @@ static thaw_cuda_launch launch_on(const thaw_step *step, const thaw_run_context 
     return launch;
 }
 
-/* The runtime's code, with kernel and grid in the context's error. */
-static int finish(int code, const thaw_cuda_launch &launch, const thaw_run_context *context) {
+int finish(int code, const thaw_cuda_launch &launch, const thaw_run_context *context) {
     if (code && context->err) {
         thaw_fail(context->err, THAW_ERR_BACKEND,
                   "kernel %s, grid %u x %u x %u of %u threads with %zu bytes of shared memory: %s",
@@ -724,6 +723,7 @@ thaw_kernels make_cuda_table() {
     t.trunk[THAW_STEP_transpose] = {rearrange_prepare, transpose_run, nullptr};
     t.trunk[THAW_STEP_reshape] = {rearrange_prepare, reshape_run, nullptr};
     t.head = &device_head_slots;
+    t.training = make_training_slots(t.trunk);
     t.top = thaw_cpu_kernels.top; /* Heads with a hidden layer, scoring: on the host's memory. */
     return t;
 }

@@ -26,8 +26,8 @@ void blas_close(blas *handle) {
     delete handle;
 }
 
-int blas_gemm(blas *handle, bool b_transposed, int64_t m, int64_t n, int64_t k, const float *A,
-              int64_t lda, const float *B, int64_t ldb, float *C, int64_t ldc) {
+int blas_gemm(blas *handle, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
+              const float *A, int64_t lda, const float *B, int64_t ldb, float *C, int64_t ldc) {
     if (simt::injected_failure()) return 13;
     bool tf32 = handle->tf32;
     auto factor = [tf32](float x) { return tf32 ? tf32_round(x) : x; };
@@ -36,10 +36,11 @@ int blas_gemm(blas *handle, bool b_transposed, int64_t m, int64_t n, int64_t k, 
             for (int64_t i = 0; i < m; i++) {
                 float sum = 0;
                 for (int64_t l = 0; l < k; l++)
-                    sum += factor(A[l * lda + i]) *
+                    sum += factor(a_transposed ? A[i * lda + l] : A[l * lda + i]) *
                            factor(b_transposed ? B[l * ldb + j] : B[j * ldb + l]);
                 C[j * ldc + i] = sum;
             }
+            simt::mark_written(C + j * ldc, nullptr, (size_t)m * sizeof *C);
         }
         return cudaSuccess;
     };

@@ -182,6 +182,24 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     return code || !waits ? code : simt::finish(stream);
 }
 
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch,
+                              size_t width, size_t height, cudaMemcpyKind kind,
+                              cudaStream_t stream) {
+    if (cudaError_t failure = simt::injected_failure()) return failure;
+    if (width > to_pitch || width > from_pitch) return cudaErrorInvalidValue;
+    cudaError_t code = simt::queue(stream, [=] {
+        cudaError_t first = cudaSuccess;
+        for (size_t i = 0; i < height && first == cudaSuccess; i++)
+            first = copy_now((char *)to + i * to_pitch, (const char *)from + i * from_pitch, width,
+                             kind);
+        return first;
+    });
+    const void *host = kind == cudaMemcpyHostToDevice ? from : to;
+    size_t bytes = kind == cudaMemcpyHostToDevice ? height * from_pitch : height * to_pitch;
+    bool waits = kind != cudaMemcpyDeviceToDevice && !simt::is_pinned(host, bytes);
+    return code || !waits ? code : simt::finish(stream);
+}
+
 static cudaError_t set_now(void *memory, int value, size_t bytes) {
     if (!is_good(memory, bytes, true)) return cudaErrorInvalidValue;
     memset(memory, value, bytes);

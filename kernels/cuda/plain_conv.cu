@@ -1,0 +1,261 @@
+/* Convolutions that are trained: what no library takes, and the filters' way to those that do.
+ *
+ *     forward:  y[n,p,q,k] = sum over r,s,c of x[n,h,w,c] w[k,c,r,s],  h = p stride + r dilation - pad
+ *     data:     dx[n,h,w,c] = sum over the same r,s,k of dy[n,p,q,k] w[k,c,r,s]
+ *     filter:   dw[k,c,r,s] = sum over n,p,q of dy[n,p,q,k] x[n,h,w,c]
+ *     pack:     [K,C,R,S] -> [Kp,R,S,Cp] with zeros for padding; unpack: back
+ *
+ * x, y and their gradients: NHWC in float, channels padded to 8. w, dw: ONNX's order, C being that of
+ * a group. Any groups, strides, dilations and pads: depthwise layers, for which a thread a channel is
+ * right, since they are bound by memory, and grouped or oddly padded ones, which are right and slow.
+ * Sums in float, their order depends on the shape alone: the filters' are those of 8 threads, each of
+ * every eighth pixel, one after the other. ONNX Conv, opset 22. Measured: not yet.
+ */
+#include <cuda_runtime.h>
+
+#include "common.cuh"
+#include "cuda_kernels.h"
+#include "index.h"
+
+namespace thaw {
+
+enum { LANES = 32, PIXELS = 8, CONV_THREADS = LANES * PIXELS, PACK_THREADS = 256 };
+
+struct plain_params {
+    const float *x, *w, *dy;
+    float *to;
+    int64_t pixels; /* Of `to`; filter: of dy. */
+    int H, W, P, Q, R, S, Cp, Kp;
+    int C, K, each_c, each_k; /* Of a group. */
+    int stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    divisor by_row, by_column; /* Of those pixels: W or Q, H or P. */
+};
+
+struct pixel_place {
+    int64_t n;
+    int row, column;
+};
+
+__device__ inline pixel_place place_of(const plain_params &p, int64_t pixel) {
+    uint32_t line = divide((uint32_t)pixel, p.by_row), n = divide(line, p.by_column);
+    return {(int64_t)n, (int)(line - n * p.by_column.d),
+            (int)((uint32_t)pixel - line * p.by_row.d)};
+}
+
+/* Grid: 8 pixels of y x 32 channels. Thread: a channel of a pixel. */
+__global__ void __launch_bounds__(CONV_THREADS) plain_forward_kernel(const plain_params p) {
+    begin_kernel();
+    int k = (int)(blockIdx.y * LANES + threadIdx.x % LANES);
+    int64_t pixel = (int64_t)blockIdx.x * PIXELS + threadIdx.x / LANES;
+    if (pixel >= p.pixels || k >= p.Kp) return;
+    pixel_place at = place_of(p, pixel);
+    int first = k < p.K ? k / p.each_k * p.each_c : 0;
+    float sum = 0;
+    for (int r = 0; r < p.R && k < p.K; r++) {
+        int h = at.row * p.stride_h + r * p.dilation_h - p.pad_top;
+        if (h < 0 || h >= p.H) continue;
+        for (int s = 0; s < p.S; s++) {
+            int w = at.column * p.stride_w + s * p.dilation_w - p.pad_left;
+            if (w < 0 || w >= p.W) continue;
+            const float *x = p.x + ((at.n * p.H + h) * p.W + w) * p.Cp + first;
+            const float *f = p.w + ((int64_t)k * p.each_c * p.R + r) * p.S + s;
+            for (int c = 0; c < p.each_c; c++)
+                sum += x[c] * f[(int64_t)c * p.R * p.S];
+        }
+    }
+    p.to[pixel * p.Kp + k] = sum;
+}
+
+/* The output that reads `at` by tap `tap`; -1: none does. */
+__device__ inline int output_of(int at, int tap, int stride, int dilation, int pad, int n) {
+    int from = at + pad - tap * dilation;
+    if (from < 0 || from % stride != 0) return -1;
+    return from / stride < n ? from / stride : -1;
+}
+
+/* Grid: 8 pixels of dx x 32 channels. Thread: a channel of a pixel. */
+__global__ void __launch_bounds__(CONV_THREADS) plain_data_kernel(const plain_params p) {
+    begin_kernel();
+    int c = (int)(blockIdx.y * LANES + threadIdx.x % LANES);
+    int64_t pixel = (int64_t)blockIdx.x * PIXELS + threadIdx.x / LANES;
+    if (pixel >= p.pixels || c >= p.Cp) return;
+    pixel_place at = place_of(p, pixel);
+    int group = c < p.C ? c / p.each_c : 0, first = group * p.each_k;
+    float sum = 0;
+    for (int r = 0; r < p.R && c < p.C; r++) {
+        int row = output_of(at.row, r, p.stride_h, p.dilation_h, p.pad_top, p.P);
+        if (row < 0) continue;
+        for (int s = 0; s < p.S; s++) {
+            int column = output_of(at.column, s, p.stride_w, p.dilation_w, p.pad_left, p.Q);
+            if (column < 0) continue;
+            const float *dy = p.dy + ((at.n * p.P + row) * p.Q + column) * p.Kp + first;
+            const float *f =
+                p.w + (((int64_t)first * p.each_c + c - group * p.each_c) * p.R + r) * p.S + s;
+            for (int k = 0; k < p.each_k; k++)
+                sum += dy[k] * f[(int64_t)k * p.each_c * p.R * p.S];
+        }
+    }
+    p.to[pixel * p.Cp + c] = sum;
+}
+
+/* Grid: (c,r,s) of a filter x 32 filters. Thread: every 8th pixel of dy for one filter. */
+__global__ void __launch_bounds__(CONV_THREADS) plain_filter_kernel(const plain_params p) {
+    begin_kernel();
+    float *shared = (float *)shared_memory(); /* [PIXELS][LANES] */
+    int k = (int)(blockIdx.y * LANES + threadIdx.x % LANES), tap = (int)blockIdx.x;
+    int s = tap % p.S, r = tap / p.S % p.R, c = tap / (p.S * p.R);
+    int from = k < p.K ? k / p.each_k * p.each_c + c : 0;
+    float sum = 0;
+    for (int64_t m = threadIdx.x / LANES; m < p.pixels && k < p.K; m += PIXELS) {
+        pixel_place at = place_of(p, m);
+        int h = at.row * p.stride_h + r * p.dilation_h - p.pad_top;
+        int w = at.column * p.stride_w + s * p.dilation_w - p.pad_left;
+        if (h < 0 || h >= p.H || w < 0 || w >= p.W) continue;
+        sum += p.dy[m * p.Kp + k] * p.x[((at.n * p.H + h) * p.W + w) * p.Cp + from];
+    }
+    shared[threadIdx.x] = sum;
+    __syncthreads(); /* All eight sums are there. */
+    if (threadIdx.x >= LANES || k >= p.K) return;
+    for (int i = 1; i < PIXELS; i++)
+        sum += shared[i * LANES + threadIdx.x];
+    p.to[(((int64_t)k * p.each_c + c) * p.R + r) * p.S + s] = sum;
+}
+
+static plain_params params_of(const thaw_conv_shape &c) {
+    plain_params p = {};
+    p.H = (int)c.H;
+    p.W = (int)c.W;
+    p.P = (int)c.P;
+    p.Q = (int)c.Q;
+    p.R = (int)c.window.R;
+    p.S = (int)c.window.S;
+    p.C = (int)c.C;
+    p.K = (int)c.K;
+    p.Cp = (int)padded_channels(c.C);
+    p.Kp = (int)padded_channels(c.K);
+    p.each_c = (int)(c.C / c.G);
+    p.each_k = (int)(c.K / c.G);
+    p.stride_h = (int)c.window.stride_h;
+    p.stride_w = (int)c.window.stride_w;
+    p.dilation_h = (int)c.window.dilation_h;
+    p.dilation_w = (int)c.window.dilation_w;
+    p.pad_top = (int)c.window.pad_top;
+    p.pad_left = (int)c.window.pad_left;
+    return p;
+}
+
+static void set_pixels(plain_params *p, int64_t N, int64_t H, int64_t W) {
+    p->pixels = N * H * W;
+    p->by_row = make_divisor((uint32_t)W);
+    p->by_column = make_divisor((uint32_t)H);
+}
+
+static dim3 grid_of(int64_t pixels, int channels) {
+    return dim3((unsigned)ceil_div(pixels, PIXELS), (unsigned)ceil_div(channels, LANES));
+}
+
+/* ---- filters -------------------------------------------------------------------------------- */
+
+struct pack_params {
+    const float *from;
+    float *to;
+    int64_t total; /* Numbers of `to`. */
+    int K, C, taps, Cp;
+};
+
+/* Thread: one number of [Kp,taps,Cp]. */
+__global__ void __launch_bounds__(PACK_THREADS) pack_filter_kernel(const pack_params p) {
+    begin_kernel();
+    int64_t i = (int64_t)blockIdx.x * PACK_THREADS + threadIdx.x;
+    if (i >= p.total) return;
+    int64_t line = i / p.Cp, k = line / p.taps;
+    int c = (int)(i - line * p.Cp), tap = (int)(line - k * p.taps);
+    p.to[i] = k < p.K && c < p.C ? p.from[(k * p.C + c) * p.taps + tap] : 0;
+}
+
+/* Thread: one number of [K,C,taps]. */
+__global__ void __launch_bounds__(PACK_THREADS) unpack_filter_kernel(const pack_params p) {
+    begin_kernel();
+    int64_t i = (int64_t)blockIdx.x * PACK_THREADS + threadIdx.x;
+    if (i >= p.total) return;
+    int64_t line = i / p.taps, k = line / p.C;
+    int64_t tap = i - line * p.taps, c = line - k * p.C;
+    p.to[i] = p.from[(k * p.taps + tap) * p.Cp + c];
+}
+
+/* Thread: one of Cp. */
+__global__ void __launch_bounds__(PACK_THREADS)
+    pad_channels_kernel(const float *from, float *to, int64_t C, int64_t Cp) {
+    begin_kernel();
+    int64_t i = (int64_t)blockIdx.x * PACK_THREADS + threadIdx.x;
+    if (i < Cp) to[i] = from && i < C ? from[i] : 0;
+}
+
+static dim3 threads_for(int64_t total) {
+    return dim3((unsigned)ceil_div(total, PACK_THREADS));
+}
+
+static pack_params pack_of(const thaw_conv_shape &c, const float *from, float *to) {
+    int taps = (int)(c.window.R * c.window.S);
+    return {from, to, 0, (int)c.K, (int)c.C, taps, (int)padded_channels(c.C)};
+}
+
+}  // namespace thaw
+
+using namespace thaw;
+
+int cuda_plain_conv(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
+                    const float *w, float *y) {
+    plain_params p = params_of(*shape);
+    set_pixels(&p, shape->N, shape->P, shape->Q);
+    p.x = x;
+    p.w = w;
+    p.to = y;
+    return launch_kernel(launch, "plain_forward", plain_forward_kernel, grid_of(p.pixels, p.Kp),
+                         CONV_THREADS, 0, p);
+}
+
+int cuda_plain_conv_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *dy,
+                         const float *w, float *dx) {
+    plain_params p = params_of(*shape);
+    set_pixels(&p, shape->N, shape->H, shape->W);
+    p.dy = dy;
+    p.w = w;
+    p.to = dx;
+    return launch_kernel(launch, "plain_data", plain_data_kernel, grid_of(p.pixels, p.Cp),
+                         CONV_THREADS, 0, p);
+}
+
+int cuda_plain_conv_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
+                           const float *dy, float *dw) {
+    plain_params p = params_of(*shape);
+    set_pixels(&p, shape->N, shape->P, shape->Q);
+    p.x = x;
+    p.dy = dy;
+    p.to = dw;
+    dim3 grid((unsigned)(p.each_c * p.R * p.S), (unsigned)ceil_div(p.K, LANES));
+    return launch_kernel(launch, "plain_filter", plain_filter_kernel, grid, CONV_THREADS,
+                         CONV_THREADS * sizeof(float), p);
+}
+
+int cuda_pack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *w,
+                     float *packed) {
+    pack_params p = pack_of(*shape, w, packed);
+    p.total = padded_channels(shape->K) * p.taps * p.Cp;
+    return launch_kernel(launch, "pack_filter", pack_filter_kernel, threads_for(p.total),
+                         PACK_THREADS, 0, p);
+}
+
+int cuda_unpack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *packed,
+                       float *w) {
+    pack_params p = pack_of(*shape, packed, w);
+    p.total = shape->K * p.taps * shape->C;
+    return launch_kernel(launch, "unpack_filter", unpack_filter_kernel, threads_for(p.total),
+                         PACK_THREADS, 0, p);
+}
+
+int cuda_pad_channels(thaw_cuda_launch *launch, int64_t C, const float *from, float *to) {
+    int64_t Cp = padded_channels(C);
+    return launch_kernel(launch, "pad_channels", pad_channels_kernel, threads_for(Cp), PACK_THREADS,
+                         0, from, to, C, Cp);
+}

@@ -1,0 +1,608 @@
+/* The CUDA table's training slots: layers whose weights change, and all gradients, in float.
+ *
+ * Ports are as table.cu has them, N,H,W,Cp; what it computes without weights it computes here, too.
+ * A layer's numbers lie where the engine has them in device memory, in ONNX's order; pack brings them
+ * into the order that is multiplied, and the gradient is brought back. A layer is
+ *
+ *     a product    by cuBLAS: dense, and 1x1 with stride 1
+ *     cuDNN's      other convolutions without groups
+ *     plain        depthwise and grouped ones, pads that differ, and what cuDNN has no kernel for
+ *
+ * and then, in a pass over y, the bias and the activation. Products are of floats, not of tf32: what
+ * that costs has not been measured.
+ */
+#include "training.h"
+
+#include <cuda_runtime.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <vector>
+
+#include "blas.h"
+#include "cuda_kernels.h"
+#include "device.h"
+#include "dnn.h"
+#include "step.h"
+#include "types.h"
+
+namespace thaw {
+
+enum layer_way { BY_PRODUCT, BY_CUDNN, PLAIN };
+
+/* Its step's constants: */
+enum { PACKED_W, PACKED_B, ONES, COUNTERS };
+
+/* Of a convolution or dense layer, in the plan's arena. */
+struct layer_state {
+    layer_way way;
+    thaw_conv_shape shape;
+    blas *products;
+    dnn_conv *conv;
+    bool passes;                 /* Over y, with bias or activation. */
+    size_t dw_bytes, sums_bytes; /* Of the workspace: packed dw, a bias's sums; then cuDNN's. */
+};
+
+static layer_state *layer_of(const thaw_step *step) {
+    return (layer_state *)((step_state *)step->state)->layer;
+}
+
+static float *constant(const thaw_step *step, int i) {
+    return (float *)((step_state *)step->state)->constants[i];
+}
+
+static float *numbers(const thaw_port *port) {
+    return port ? (float *)port->data : nullptr;
+}
+
+static size_t aligned(size_t bytes) {
+    return (bytes + 255) / 256 * 256;
+}
+
+static void want_workspace(thaw_step *step, size_t bytes) {
+    if (step->workspace_bytes < bytes) step->workspace_bytes = bytes;
+}
+
+/* A launch of a gradient: a step of activation alone has no state. */
+static thaw_cuda_launch launch_in(const thaw_run_context *context) {
+    thaw_cuda_launch launch = {};
+    launch.stream = (cudaStream_t)context->stream;
+    return launch;
+}
+
+/* ---- layers --------------------------------------------------------------------------------- */
+
+static bool is_product(const thaw_conv_shape &s) {
+    const thaw_window &w = s.window;
+    return s.G == 1 && w.R == 1 && w.S == 1 && w.stride_h == 1 && w.stride_w == 1 &&
+           w.pad_top == 0 && w.pad_left == 0 && s.P == s.H && s.Q == s.W;
+}
+
+static int open_products(open_device *device, thaw_error *err) {
+    return device->products ? 0 : blas_open(device->stream, false, &device->products, err);
+}
+
+/* The convolution by cuDNN, if it takes the shape; without gaps, since its channels are padded. */
+static int open_convolution(open_device *device, layer_state *layer, thaw_error *err) {
+    thaw_conv_shape padded = layer->shape;
+    padded.C = padded_channels(padded.C);
+    padded.K = padded_channels(padded.K);
+    int code = device->convolutions ? 0 : dnn_open(device->stream, &device->convolutions, err);
+    if (!code) code = dnn_conv_open(device->convolutions, &padded, &layer->conv, err);
+    layer->way = layer->conv ? BY_CUDNN : PLAIN;
+    return code;
+}
+
+static int choose_way(thaw_step *step, open_device *device, layer_state *layer, thaw_error *err) {
+    layer->way = PLAIN;
+    if (is_product(layer->shape)) {
+        layer->way = BY_PRODUCT;
+        int code = open_products(device, err);
+        layer->products = device->products;
+        return code;
+    }
+    if (layer->shape.G > 1) return 0;
+    thaw_error why = {};
+    int code = open_convolution(device, layer, &why);
+    if (code) thaw_fail(err, why.code, "%s: it is trained by cuDNN: %.800s", step->name, why.text);
+    return code;
+}
+
+static size_t packed_bytes(const thaw_conv_shape &s) {
+    return (size_t)(padded_channels(s.K) * s.window.R * s.window.S * padded_channels(s.C)) *
+           sizeof(float);
+}
+
+static int layer_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    int code = begin_reading(step, plan, err);
+    if (code) return code;
+    layer_state *layer = (layer_state *)thaw_arena_alloc(plan->arena, sizeof *layer);
+    if (!layer) {
+        thaw_fail_memory(err, "to plan a layer");
+        return (int)cudaErrorMemoryAllocation;
+    }
+    ((step_state *)step->state)->layer = layer;
+    layer->shape = shape_of(step);
+    layer->passes = step->b || step->epilogue.act != THAW_ACT_NONE;
+    code = choose_way(step, (open_device *)plan->device, layer, err);
+    if (!code && layer->way != PLAIN)
+        code = keep(step, PACKED_W, nullptr, packed_bytes(layer->shape), err);
+    size_t Kp = (size_t)padded_channels(layer->shape.K);
+    std::vector<float> ones(Kp, 1.0f);
+    if (!code && layer->passes) code = keep(step, PACKED_B, nullptr, Kp * sizeof(float), err);
+    if (!code && layer->passes) code = keep(step, ONES, ones.data(), Kp * sizeof(float), err);
+    if (!code && layer->conv) want_workspace(step, layer->conv->forward_bytes);
+    return code;
+}
+
+static void layer_release(thaw_step *step) {
+    step_state *state = (step_state *)step->state;
+    if (state && state->layer) dnn_conv_close(((layer_state *)state->layer)->conv);
+    step_release(step);
+}
+
+static int layer_pack(const thaw_step *step, thaw_cuda_launch *launch) {
+    const layer_state *layer = layer_of(step);
+    int code = 0;
+    if (layer->way != PLAIN)
+        code = cuda_pack_filter(launch, &layer->shape, step->w, constant(step, PACKED_W));
+    if (!code && layer->passes)
+        code = cuda_pad_channels(launch, layer->shape.K, step->b, constant(step, PACKED_B));
+    return code;
+}
+
+/* A product's status in words: the table explains only the runtime's. */
+static int finish_product(int code, const thaw_run_context *context) {
+    if (code && context->err)
+        thaw_fail(context->err, THAW_ERR_BACKEND, "%s (%d)", blas_explain(code), code);
+    return code;
+}
+
+static int64_t pixels_of(const thaw_port *port) {
+    return port->N * port->H * port->W;
+}
+
+static int multiply(const thaw_step *step, const thaw_run_context *context) {
+    const layer_state *layer = layer_of(step);
+    const float *x = numbers(step->in[0]), *w = constant(step, PACKED_W);
+    float *y = numbers(step->out);
+    thaw_cuda_launch launch = launch_in(context);
+    int64_t Cp = padded_channels(layer->shape.C), Kp = padded_channels(layer->shape.K);
+    switch (layer->way) {
+        case BY_PRODUCT:
+            return finish_product(blas_gemm(layer->products, true, false, Kp, pixels_of(step->out),
+                                            Cp, w, Cp, x, Cp, y, Kp),
+                                  context);
+        case BY_CUDNN:
+            return dnn_forward(layer->conv, x, w, context->workspace, y, context->err);
+        case PLAIN:
+            break;
+    }
+    return finish(cuda_plain_conv(&launch, &layer->shape, x, step->w, y), launch, context);
+}
+
+static int layer_run(const thaw_step *step, const thaw_run_context *context) {
+    const layer_state *layer = layer_of(step);
+    int code = multiply(step, context);
+    if (code || !layer->passes) return code;
+    thaw_cuda_launch launch = launch_in(context);
+    const thaw_port *y = step->out;
+    thaw_cuda_elementwise p = {};
+    p.N = y->N;
+    p.H = y->H;
+    p.W = y->W;
+    p.C = y->C;
+    p.dtype = THAW_F32;
+    p.act = step->epilogue.act;
+    p.a = step->epilogue.a;
+    p.b = step->epilogue.b;
+    p.x0 = p.y = y->data;
+    p.scale = constant(step, ONES);
+    p.shift = constant(step, PACKED_B);
+    return finish(cuda_affine(&launch, &p), launch, context);
+}
+
+static int layer_gradient_prepare(thaw_step *step, const thaw_plan_context *, thaw_error *err) {
+    layer_state *layer = layer_of(step);
+    int64_t M = pixels_of(step->out), K = layer->shape.K;
+    size_t most = 0;
+    if (step->dw && layer->way != PLAIN) layer->dw_bytes = aligned(packed_bytes(layer->shape));
+    if (step->db) layer->sums_bytes = aligned(cuda_column_sum_workspace(M, K) * sizeof(float));
+    if (layer->conv && step->dw) most = layer->conv->filter_bytes;
+    if (layer->conv && step->dx[0] && layer->conv->data_bytes > most)
+        most = layer->conv->data_bytes;
+    want_workspace(step, layer->dw_bytes + layer->sums_bytes + most);
+    size_t counters = step->db ? cuda_column_sum_counters(M, K) * sizeof(uint32_t) : 0;
+    return keep(step, COUNTERS, nullptr, counters, err);
+}
+
+/* dw, in the order in which it is multiplied, and then in the file's. */
+static int layer_dw(const thaw_step *step, const thaw_run_context *context, void *workspace) {
+    const layer_state *layer = layer_of(step);
+    const float *x = numbers(step->in[0]), *dy = numbers(step->dy);
+    float *packed = (float *)context->workspace;
+    thaw_cuda_launch launch = launch_in(context);
+    int64_t Cp = padded_channels(layer->shape.C), Kp = padded_channels(layer->shape.K);
+    int code = 0;
+    switch (layer->way) {
+        case BY_PRODUCT:
+            code = finish_product(blas_gemm(layer->products, false, true, Cp, Kp,
+                                            pixels_of(step->dy), x, Cp, dy, Kp, packed, Cp),
+                                  context);
+            break;
+        case BY_CUDNN:
+            code = dnn_filter(layer->conv, x, dy, workspace, packed, context->err);
+            break;
+        case PLAIN:
+            return finish(cuda_plain_conv_filter(&launch, &layer->shape, x, dy, step->dw), launch,
+                          context);
+    }
+    if (code) return code;
+    return finish(cuda_unpack_filter(&launch, &layer->shape, packed, step->dw), launch, context);
+}
+
+static int layer_dx(const thaw_step *step, const thaw_run_context *context, void *workspace) {
+    const layer_state *layer = layer_of(step);
+    const float *dy = numbers(step->dy), *w = constant(step, PACKED_W);
+    float *dx = numbers(step->dx[0]);
+    thaw_cuda_launch launch = launch_in(context);
+    int64_t Cp = padded_channels(layer->shape.C), Kp = padded_channels(layer->shape.K);
+    switch (layer->way) {
+        case BY_PRODUCT:
+            return finish_product(blas_gemm(layer->products, false, false, Cp, pixels_of(step->dy),
+                                            Kp, w, Cp, dy, Kp, dx, Cp),
+                                  context);
+        case BY_CUDNN:
+            return dnn_data(layer->conv, dy, w, workspace, dx, context->err);
+        case PLAIN:
+            break;
+    }
+    return finish(cuda_plain_conv_data(&launch, &layer->shape, dy, step->w, dx), launch, context);
+}
+
+static int layer_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const layer_state *layer = layer_of(step);
+    char *sums = (char *)context->workspace + layer->dw_bytes;
+    void *workspace = sums + layer->sums_bytes;
+    int code = 0;
+    if (step->db) {
+        thaw_cuda_launch launch = launch_in(context);
+        thaw_cuda_column_sum c = {};
+        c.M = pixels_of(step->dy);
+        c.K = layer->shape.K;
+        c.ld = padded_channels(c.K);
+        c.dtype = THAW_F32;
+        c.dy = step->dy->data;
+        c.db = step->db;
+        c.workspace = (float *)sums;
+        c.counters = (uint32_t *)constant(step, COUNTERS);
+        code = finish(cuda_column_sum(&launch, &c), launch, context);
+    }
+    if (!code && step->dw) code = layer_dw(step, context, workspace);
+    if (!code && step->dx[0]) code = layer_dx(step, context, workspace);
+    return code;
+}
+
+/* ---- normalisation -------------------------------------------------------------------------- */
+
+static int affine_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    size_t bytes = (size_t)padded_channels(step->out->C) * sizeof(float);
+    int code = begin_reading(step, plan, err);
+    for (int i = 0; i < 3 && !code; i++) /* scale and shift; zeros in their place for dx. */
+        code = keep(step, i, nullptr, bytes, err);
+    return code;
+}
+
+static int affine_pack(const thaw_step *step, thaw_cuda_launch *launch) {
+    int code = cuda_pad_channels(launch, step->out->C, step->scale, constant(step, 0));
+    return code ? code : cuda_pad_channels(launch, step->out->C, step->shift, constant(step, 1));
+}
+
+static int sums_prepare(thaw_step *step, const thaw_plan_context *, thaw_error *) {
+    want_workspace(step, cuda_norm_workspace(pixels_of(step->out), step->out->C));
+    return 0;
+}
+
+static int affine_gradient(const thaw_step *step, const thaw_run_context *context) {
+    thaw_cuda_launch launch = launch_in(context);
+    const thaw_port *y = step->out;
+    int code = 0;
+    if (step->dscale || step->dshift)
+        code = finish(
+            cuda_affine_gradient(&launch, pixels_of(y), y->C, numbers(step->in[0]),
+                                 numbers(step->dy), step->dscale, step->dshift, context->workspace),
+            launch, context);
+    if (code || !step->dx[0]) return code;
+    thaw_cuda_elementwise p = {};
+    p.N = y->N;
+    p.H = y->H;
+    p.W = y->W;
+    p.C = y->C;
+    p.dtype = THAW_F32;
+    p.x0 = step->dy->data;
+    p.y = step->dx[0]->data;
+    p.scale = constant(step, 0);
+    p.shift = constant(step, 2);
+    return finish(cuda_affine(&launch, &p), launch, context);
+}
+
+static int norm_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    int code = begin_reading(step, plan, err);
+    return code ? code : sums_prepare(step, plan, err);
+}
+
+static int norm_run(const thaw_step *step, const thaw_run_context *context) {
+    thaw_cuda_launch launch = launch_in(context);
+    thaw_cuda_norm n = {};
+    n.pixels = pixels_of(step->out);
+    n.C = step->out->C;
+    n.epsilon = step->epsilon;
+    n.act = step->epilogue.act;
+    n.a = step->epilogue.a;
+    n.b = step->epilogue.b;
+    n.x = numbers(step->in[0]);
+    n.scale = step->scale;
+    n.shift = step->shift;
+    n.mean = step->mean;
+    n.var = step->var;
+    n.batch_mean = context->training ? step->batch_mean : nullptr;
+    n.batch_var = step->batch_var;
+    n.y = numbers(step->out);
+    n.workspace = context->workspace;
+    return finish(cuda_norm(&launch, &n), launch, context);
+}
+
+static int norm_gradient(const thaw_step *step, const thaw_run_context *context) {
+    thaw_cuda_launch launch = launch_in(context);
+    thaw_cuda_norm_gradient g = {};
+    g.pixels = pixels_of(step->out);
+    g.C = step->out->C;
+    g.epsilon = step->epsilon;
+    g.x = numbers(step->in[0]);
+    g.dy = numbers(step->dy);
+    g.scale = step->scale;
+    g.batch_mean = step->batch_mean;
+    g.batch_var = step->batch_var;
+    g.dscale = step->dscale;
+    g.dshift = step->dshift;
+    g.dx = numbers(step->dx[0]);
+    g.workspace = context->workspace;
+    return finish(cuda_norm_gradient(&launch, &g), launch, context);
+}
+
+/* ---- without weights ------------------------------------------------------------------------ */
+
+static int nothing_to_prepare(thaw_step *, const thaw_plan_context *, thaw_error *) {
+    return 0;
+}
+
+/* The engine puts the values there. */
+static int load_run(const thaw_step *, const thaw_run_context *) {
+    return 0;
+}
+
+static int act_gradient(const thaw_step *step, const thaw_run_context *context) {
+    thaw_cuda_launch launch = launch_in(context);
+    const thaw_port *v = thaw_act_needs_input(&step->epilogue) ? step->in[0] : step->out;
+    return finish(
+        cuda_act_gradient(&launch, &step->epilogue, (int64_t)(step->dy->bytes / sizeof(float)),
+                          numbers(v), numbers(step->dy), numbers(step->dx[0])),
+        launch, context);
+}
+
+static int pool_gradient(const thaw_step *step, const thaw_run_context *context) {
+    thaw_cuda_launch launch = launch_in(context);
+    return finish(cuda_pool_gradient(&launch, &step->pool, numbers(step->in[0]), numbers(step->out),
+                                     numbers(step->dy), numbers(step->dx[0])),
+                  launch, context);
+}
+
+static int global_mean_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *x = step->in[0];
+    thaw_cuda_launch launch = launch_in(context);
+    thaw_pool_shape whole = {};
+    whole.N = x->N;
+    whole.H = x->H;
+    whole.W = x->W;
+    whole.C = x->C;
+    whole.P = whole.Q = 1;
+    whole.window = {x->H, x->W, 1, 1, 1, 1, 0, 0, 0, 0};
+    return finish(cuda_pool_gradient(&launch, &whole, nullptr, nullptr, numbers(step->dy),
+                                     numbers(step->dx[0])),
+                  launch, context);
+}
+
+static bool alike(const thaw_port *a, const thaw_port *b) {
+    return a->N == b->N && a->H == b->H && a->W == b->W && a->C == b->C;
+}
+
+/* Of the second operand there is one pixel a picture, or one channel: dx1 is a sum over the others. */
+static int binary_gradient_prepare(thaw_step *step, const thaw_plan_context *, thaw_error *err) {
+    const thaw_port *x0 = step->in[0], *x1 = step->in[1];
+    if (!step->dx[1] || alike(x0, x1)) return 0;
+    if (x1->H == 1 && x1->W == 1 && x1->C == x0->C) return 0;
+    if (x1->H == x0->H && x1->W == x0->W && x1->C == 1) return 0;
+    return refuse(step, err, "it has no gradient of an operand with one number a picture");
+}
+
+static int sum_products(const thaw_step *step, const thaw_run_context *context, const float *x) {
+    const thaw_port *y = step->out;
+    thaw_cuda_launch launch = launch_in(context);
+    if (step->in[1]->C != y->C)
+        return finish(cuda_pixel_sums(&launch, pixels_of(y), y->C, numbers(step->dy), x,
+                                      numbers(step->dx[1])),
+                      launch, context);
+    return finish(cuda_image_sums(&launch, y->N, y->H * y->W, y->C, numbers(step->dy), x,
+                                  numbers(step->dx[1])),
+                  launch, context);
+}
+
+static int add_gradient(const thaw_step *step, const thaw_run_context *context) {
+    return step->dx[1] ? sum_products(step, context, nullptr) : 0;
+}
+
+/* to = dy * x, x of dy's shape or smaller. */
+static int multiply_by(const thaw_step *step, const thaw_run_context *context, const thaw_port *x,
+                       const thaw_port *to) {
+    const thaw_port *y = step->out;
+    thaw_cuda_launch launch = launch_in(context);
+    thaw_cuda_elementwise p = {};
+    p.N = y->N;
+    p.H = y->H;
+    p.W = y->W;
+    p.C = y->C;
+    p.dtype = THAW_F32;
+    p.x1_one_pixel = x->H == 1 && x->W == 1;
+    p.x1_one_channel = x->C == 1;
+    p.x0 = step->dy->data;
+    p.x1 = x->data;
+    p.y = to->data;
+    return finish(cuda_mul(&launch, &p), launch, context);
+}
+
+static int mul_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *x0 = step->in[0], *x1 = step->in[1];
+    int code = step->dx[0] ? multiply_by(step, context, x1, step->dx[0]) : 0;
+    if (code || !step->dx[1]) return code;
+    if (alike(x0, x1)) return multiply_by(step, context, x0, step->dx[1]);
+    return sum_products(step, context, numbers(x0));
+}
+
+static int concat_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *dy = step->dy;
+    int64_t from = 0;
+    for (int i = 0; i < step->n_in; i++) {
+        int64_t C = step->in[i]->C;
+        thaw_cuda_launch launch = launch_in(context);
+        int code = step->dx[i] ? cuda_channels(&launch, pixels_of(dy), dy->C, from, C, 0, C,
+                                               THAW_F32, dy->data, step->dx[i]->data)
+                               : 0;
+        if (code) return finish(code, launch, context);
+        from += C;
+    }
+    return 0;
+}
+
+static int slice_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *dx = step->dx[0], *dy = step->dy;
+    thaw_cuda_launch launch = launch_in(context);
+    int code = (int)cudaMemsetAsync(dx->data, 0, dx->bytes, launch.stream);
+    if (!code)
+        code = cuda_channels(&launch, pixels_of(dy), dy->C, 0, dx->C, step->first, dy->C, THAW_F32,
+                             dy->data, dx->data);
+    return finish(code, launch, context);
+}
+
+static int shuffle_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *dx = step->dx[0];
+    thaw_cuda_launch launch = launch_in(context);
+    return finish(cuda_shuffle(&launch, pixels_of(dx), dx->C, dx->C / step->groups, THAW_F32,
+                               step->dy->data, dx->data),
+                  launch, context);
+}
+
+static int pad_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *dx = step->dx[0];
+    thaw_cuda_launch launch = launch_in(context);
+    return finish(cuda_crop(&launch, dx->N, dx->H, dx->W, dx->C, &step->conv.window,
+                            numbers(step->dy), numbers(dx)),
+                  launch, context);
+}
+
+static int unflatten(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *dx = step->dx[0];
+    thaw_cuda_launch launch = launch_in(context);
+    return finish(
+        cuda_unflatten(&launch, dx->N, dx->H, dx->W, dx->C, numbers(step->dy), numbers(dx)), launch,
+        context);
+}
+
+/* ---- between the engine and the steps ------------------------------------------------------- */
+
+static int pack(const thaw_step *step, void *stream) {
+    thaw_cuda_launch launch = {};
+    launch.stream = (cudaStream_t)stream;
+    switch (step->kind) {
+        case THAW_STEP_conv:
+        case THAW_STEP_dense:
+            return layer_pack(step, &launch);
+        case THAW_STEP_affine:
+            return affine_pack(step, &launch);
+        default:
+            return 0;
+    }
+}
+
+static int add_to(size_t n, const float *x, float *to, void *stream) {
+    thaw_cuda_launch launch = {};
+    launch.stream = (cudaStream_t)stream;
+    return n ? cuda_add_to(&launch, (int64_t)n, x, to) : 0;
+}
+
+static int copy(size_t n, const float *x, float *to, void *stream) {
+    return (int)cudaMemcpyAsync(to, x, n * sizeof *x, cudaMemcpyDeviceToDevice,
+                                (cudaStream_t)stream);
+}
+
+static int put(const thaw_port *to, const float *x, void *stream) {
+    size_t row = (size_t)to->C * sizeof *x, rows = (size_t)pixels_of(to);
+    size_t padded = (size_t)padded_channels(to->C) * sizeof *x;
+    cudaError_t code = cudaSuccess;
+    if (padded != row) code = cudaMemsetAsync(to->data, 0, to->bytes, (cudaStream_t)stream);
+    if (code == cudaSuccess)
+        code = cudaMemcpy2DAsync(to->data, padded, x, row, row, rows, cudaMemcpyHostToDevice,
+                                 (cudaStream_t)stream);
+    return (int)code;
+}
+
+static int get(const thaw_port *from, float *x, void *stream) {
+    size_t row = (size_t)from->C * sizeof *x, rows = (size_t)pixels_of(from);
+    return (int)cudaMemcpy2DAsync(x, row, from->data, (size_t)padded_channels(from->C) * sizeof *x,
+                                  row, rows, cudaMemcpyDeviceToHost, (cudaStream_t)stream);
+}
+
+/* ---- the slots ------------------------------------------------------------------------------ */
+
+/* Steps as trunks have them, but for those whose numbers change. */
+static thaw_trunk_slot forward[THAW_N_STEP_KINDS];
+static thaw_training_slots slots;
+
+const thaw_training_slots *make_training_slots(const thaw_trunk_slot *trunk) {
+    const thaw_step_kind as_trunk[] = {THAW_STEP_pool,   THAW_STEP_global_mean, THAW_STEP_act,
+                                       THAW_STEP_add,    THAW_STEP_mul,         THAW_STEP_concat,
+                                       THAW_STEP_slice,  THAW_STEP_shuffle,     THAW_STEP_pad,
+                                       THAW_STEP_reshape};
+    for (thaw_step_kind kind : as_trunk)
+        forward[kind] = trunk[kind];
+    forward[THAW_STEP_load] = {begin_reading, load_run, nullptr};
+    forward[THAW_STEP_conv] = {layer_prepare, layer_run, layer_release};
+    forward[THAW_STEP_dense] = {layer_prepare, layer_run, layer_release};
+    forward[THAW_STEP_affine] = {affine_prepare, trunk[THAW_STEP_affine].run, step_release};
+    forward[THAW_STEP_batch_norm] = {norm_prepare, norm_run, nullptr};
+    slots.forward = forward;
+    thaw_backward_slot *b = slots.backward;
+    b[THAW_STEP_conv] = {true, false, layer_gradient_prepare, layer_gradient};
+    b[THAW_STEP_dense] = {true, false, layer_gradient_prepare, layer_gradient};
+    b[THAW_STEP_pool] = {true, true, nothing_to_prepare, pool_gradient};
+    b[THAW_STEP_global_mean] = {false, false, nothing_to_prepare, global_mean_gradient};
+    b[THAW_STEP_act] = {false, true, nothing_to_prepare, act_gradient};
+    b[THAW_STEP_add] = {false, false, binary_gradient_prepare, add_gradient};
+    b[THAW_STEP_mul] = {true, false, binary_gradient_prepare, mul_gradient};
+    b[THAW_STEP_affine] = {true, false, sums_prepare, affine_gradient};
+    b[THAW_STEP_batch_norm] = {true, false, nothing_to_prepare, norm_gradient};
+    b[THAW_STEP_concat] = {false, false, nothing_to_prepare, concat_gradient};
+    b[THAW_STEP_slice] = {false, false, nothing_to_prepare, slice_gradient};
+    b[THAW_STEP_shuffle] = {false, false, nothing_to_prepare, shuffle_gradient};
+    b[THAW_STEP_pad] = {false, false, nothing_to_prepare, pad_gradient};
+    b[THAW_STEP_reshape] = {false, false, nothing_to_prepare, unflatten};
+    slots.pack = pack;
+    slots.alike = alike;
+    slots.add_to = add_to;
+    slots.copy = copy;
+    slots.side_by_side = thaw_cpu_kernels.training->side_by_side; /* Of the host's processors. */
+    slots.put = put;
+    slots.get = get;
+    return &slots;
+}
+
+}  // namespace thaw
