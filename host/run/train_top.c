@@ -145,16 +145,30 @@ static thaw_status set_checkpoint(thaw_top_run *r, const thaw_network *network, 
     return THAW_OK;
 }
 
-/* The device that trains: the session's, or the processor beside it. */
-static thaw_status choose_backend(thaw_top_run *r, thaw_session *s, thaw_error *err) {
+/* Whether the session's device can train it: gradients of all steps, the libraries for them, room. */
+static thaw_status try_device(const thaw_top_run *r, thaw_error *err) {
+    thaw_top_size size;
+    THAW_TRY(thaw_top_check(r->job.graph, r->job.from, r->job.to, r->job.backend->kernels, err));
+    return thaw_fit_measure(&r->job, &size, err);
+}
+
+/* The device that trains: the session's; where `auto` has chosen one that cannot, the processor. */
+static thaw_status choose_backend(thaw_top_run *r, thaw_session *s, const thaw_network *network,
+                                  thaw_error *err) {
+    thaw_error why = {0};
     r->job.backend = &s->backend;
-    if (s->backend.kernels->training) return THAW_OK;
-    thaw_log_write(&s->log, THAW_LOG_INFO,
-                   "what lies above the cut is trained on the CPU: Thaw has no gradients for a GPU "
-                   "yet");
+    if (!s->backend.kernels->memory)
+        return thaw_fit_check(&r->job, &network->cuts, network->cut, thaw_usable_memory(), err);
+    thaw_status status = try_device(r, &why);
+    if (status == THAW_OK) return THAW_OK;
+    bool answers = status == THAW_ERR_UNSUPPORTED || status == THAW_ERR_NOMEM;
+    if (!s->backend.automatic || !answers)
+        return thaw_fail(err, status, "%.800s; or use device = cpu", why.text);
+    thaw_log_write(&s->log, THAW_LOG_INFO, "what lies above the cut is trained on the CPU: %s",
+                   why.text);
     THAW_TRY(thaw_backend_cpu_open(&r->cpu, s->backend.threads, err));
     r->job.backend = &r->cpu;
-    return THAW_OK;
+    return thaw_fit_check(&r->job, &network->cuts, network->cut, thaw_usable_memory(), err);
 }
 
 /* How many nodes of these types are trained. */
@@ -192,12 +206,14 @@ static thaw_status check_norm(const thaw_network *n, const thaw_options *o, thaw
 static void say_plan(const thaw_top_run *r, thaw_session *s, const thaw_network *n) {
     static const char *const norms[] = {THAW_NORM_LIST(THAW_ENUM_NAME)};
     const thaw_tune_options *o = &r->job.options;
+    const thaw_backend *b = r->job.backend;
     thaw_log_write(&s->log, THAW_LOG_INFO,
                    "trained: %.3f M numbers between the cut and the head, recipe %s, BN %s, rate "
-                   "%g, %lld epochs of batches of %lld",
+                   "%g, %lld epochs of batches of %lld, on %s",
                    (double)(n->cut->params_above - n->head_cut->params_above) / 1e6,
                    thaw_recipe_name(o->recipe), norms[o->norm], o->lr, (long long)o->epochs,
-                   (long long)o->batch);
+                   (long long)o->batch,
+                   b->kernels->describe ? b->kernels->describe(b->device) : "the CPU");
 }
 
 thaw_status thaw_train_top_begin(thaw_top_run *r, thaw_session *s, thaw_network *network,
@@ -223,8 +239,7 @@ thaw_status thaw_train_top_begin(thaw_top_run *r, thaw_session *s, thaw_network 
         THAW_TRY(thaw_init_random(&network->model.graph, network->cut->node,
                                   network->head_cut->node, (uint64_t)s->options->seed, arena, err));
     THAW_TRY(find_stages(network, arena, &r->job, err));
-    THAW_TRY(choose_backend(r, s, err));
-    THAW_TRY(thaw_fit_check(&r->job, &network->cuts, network->cut, thaw_usable_memory(), err));
+    THAW_TRY(choose_backend(r, s, network, err));
     THAW_TRY(set_checkpoint(r, network, arena, err));
     r->shown = head_job->options;
     r->shown.solver = THAW_SOLVER_STEPS;
