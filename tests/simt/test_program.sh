@@ -2,6 +2,7 @@
 # The whole program with an emulated GPU, on drawn pictures and a small network:
 # - it scores what the CPU scores, and two runs write the same bytes;
 # - `auto` takes the GPU, wrong devices and precisions are refused in a sentence;
+# - it trains above a cut as the CPU does, or says what the GPU lacks;
 # - each call of the CUDA runtime that fails, once or for good, ends in a sentence or in a smaller
 #   batch, never in a crash or half a bundle.
 #
@@ -56,6 +57,33 @@ awk '/debug: batch [0-9]+, 4 pictures/ {
      END { exit n != 8 }' timed.txt || fail "the timeline is out of order: $(grep 'batch 1,' timed.txt)"
 cmp -s gpu1/model.onnx timed/model.onnx || fail "the model depends on the batch"
 checks=$((checks + 2))
+
+# --- above a cut: as the CPU trains it, the same twice; what the GPU lacks is named, and auto goes on
+top=("${train[@]}" --model="$source/tests/data/onnx/resnet_13_bn.onnx" --freeze=4 --head.solver=steps
+    --recipe=joint --top.norm=full --top.optimizer=adamw --top.lr=0.0003 --top.epochs=2 --top.batch=8)
+"${top[@]}" --device=cpu --out=top_cpu >top_cpu.txt 2>&1 || fail "top, cpu: $(tail -1 top_cpu.txt)"
+for i in 1 2; do
+    "${top[@]}" --device=cuda --out=top$i >top$i.txt 2>&1 || fail "top, gpu: $(tail -1 top$i.txt)"
+done
+grep -q 'trained: .* on emulated on a CPU (cuda:0)' top1.txt || fail "the GPU did not train above the cut"
+cmp -s top1/model.onnx top2/model.onnx || fail "two trainings above a cut made different models"
+# The last epoch's losses, of training and validation, differ by less than a hundredth.
+losses() { sed -n 's/^epoch   2\/2  loss \([0-9.]*\) .*validation loss \([0-9.]*\) .*/\1 \2/p' "$1"; }
+echo "$(losses top_cpu.txt) $(losses top1.txt)" | awk '
+    function apart(a, b) { return a > b ? a - b : b - a }
+    NF != 4 || apart($1, $3) > 0.01 * $1 || apart($2, $4) > 0.01 * $2 { exit 1 }' ||
+    fail "above the cut: CPU $(losses top_cpu.txt), GPU $(losses top1.txt)"
+lacks=("${top[@]}" --model="$source/tests/data/onnx/convnext_17.onnx" --top.norm=auto)
+refused '(layer_norm): the GPU has no gradient of this; or use device = cpu' "${lacks[@]}" --device=cuda --out=no
+"${lacks[@]}" --device=auto --out=lacks >lacks.txt 2>&1 || fail "lacks: $(tail -1 lacks.txt)"
+grep -q 'above the cut is trained on the CPU: .*(layer_norm): the GPU has no gradient' lacks.txt ||
+    fail "auto does not say why the CPU trains"
+export THAW_SIMT_DNN=no
+refused 'cuDNN (libcudnn.so.9 or .8) was not found.*use device = cpu' "${top[@]}" --device=cuda --out=no
+"${top[@]}" --device=auto --out=no_dnn >no_dnn.txt 2>&1 || fail "without cuDNN: $(tail -1 no_dnn.txt)"
+grep -q 'trained on the CPU: .*cuDNN' no_dnn.txt || fail "auto does not say that there is no cuDNN"
+unset THAW_SIMT_DNN
+checks=$((checks + 8))
 
 # --- activations beyond 65504: the same pictures, a million times as bright
 bright=("${train[@]}" --model="$source/tests/data/onnx/vgg_17_bn.onnx" --image.std=0.000001)
