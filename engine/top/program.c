@@ -28,6 +28,16 @@ typedef struct mask_step {
 
 enum { MOST_MASKS = 2 };
 
+/* What a lane goes through. */
+typedef enum way { TRAIN, SCORE, FEATURES, BACK, N_WAYS } way;
+
+/* Its launches on a device: the first time one after the other, then as one graph. */
+typedef struct tape {
+    void *graph; /* NULL: there is none yet. */
+    bool ran;
+    bool refused; /* What is called cannot be recorded: one after the other, always. */
+} tape;
+
 /* One lane's program. */
 typedef struct instance {
     thaw_arena arena; /* Steps, ports, states. */
@@ -45,6 +55,7 @@ typedef struct instance {
     float *scores, *d, *features, *mask;
     float *constants; /* On a device: numbers of steps that are not in the block. */
     size_t constant_bytes;
+    tape tapes[N_WAYS];
     void *activations, *workspace;
     size_t activation_bytes, workspace_bytes;
     thaw_error error; /* Of the last call. */
@@ -448,6 +459,9 @@ static thaw_status plan_memory(thaw_top *top, instance *in, thaw_arena *arena, t
     thaw_port *nobody = all + p->n_ports + n_kept + in->n_made;
     /* load's values are the caller's, unless a device has a copy. */
     if (!device_of(top)) all[p->steps[0].out - p->ports].bytes = 0;
+    /* Masks are put there before anything runs. */
+    for (int k = 0; device_of(top) && k < top->n_masks; k++)
+        add_entry(&t, NULL, 0, p->steps[top->masks[k].step].out);
     for (int i = 0; i < p->n_steps; i++) {
         const thaw_step *s = &p->steps[i];
         add_entry(&t, s->in, s->n_in, s->out);
@@ -764,6 +778,8 @@ void thaw_top_free(thaw_top *top) {
             release_step(top, &in->program.steps[k]);
         for (int k = 0; k < in->n_acts; k++)
             if (in->acts[k].kind == MASK) release_step(top, in->acts[k].step);
+        for (int w = 0; device_of(top) && w < N_WAYS; w++)
+            device_of(top)->release_graph(in->tapes[w].graph);
         release(top, in->activations, in->activation_bytes);
         release(top, in->workspace, in->workspace_bytes);
         release(top, in->constants, in->constant_bytes);
@@ -779,7 +795,10 @@ void thaw_top_free(thaw_top *top) {
 }
 
 thaw_top_size thaw_top_measure(const thaw_top *top) {
-    return top->size;
+    thaw_top_size size = top->size;
+    for (int w = 0; w < N_WAYS; w++)
+        size.n_graphs += top->instances[0].tapes[w].graph != NULL;
+    return size;
 }
 
 thaw_params *thaw_top_params(thaw_top *top) {
@@ -866,8 +885,8 @@ static thaw_status run_forward(thaw_top *top, instance *in, int last, const thaw
                                 .err = &why};
     for (int i = 0; i <= last; i++) {
         const thaw_step *step = &in->program.steps[i];
-        int code = draw_mask(top, in, i, batch, at);
-        if (!code) code = slots(top)->forward[step->kind].run(step, &context);
+        if (!device_of(top)) draw_mask(top, in, i, batch, at);
+        int code = slots(top)->forward[step->kind].run(step, &context);
         if (code) return failed(top, in, step, code, &why);
     }
     return THAW_OK;
@@ -894,6 +913,45 @@ static thaw_status run_backward(thaw_top *top, instance *in) {
         if (code) return failed(top, in, act->step, code, &why);
     }
     return THAW_OK;
+}
+
+static int last_of(const thaw_top *top, way w) {
+    return w == FEATURES ? top->features_step : top->instances[0].program.n_steps - 1;
+}
+
+static thaw_status run_way(thaw_top *top, instance *in, way w, const thaw_top_batch *batch,
+                           int64_t at) {
+    return w == BACK ? run_backward(top, in) : run_forward(top, in, last_of(top, w), batch, at);
+}
+
+/* The same on a device. A step goes before the recording: the first launch of a kernel loads its code,
+ * and libraries choose theirs, neither of which a recording allows. */
+static thaw_status play(thaw_top *top, instance *in, way w, const thaw_top_batch *batch) {
+    const thaw_memory *device = device_of(top);
+    void *stream = top->backend->stream;
+    tape *t = &in->tapes[w];
+    if (t->refused || !t->ran) {
+        t->ran = true;
+        return run_way(top, in, w, batch, 0);
+    }
+    if (!t->graph && device->record(stream) == 0) {
+        thaw_status status = run_way(top, in, w, batch, 0);
+        t->refused = device->end_record(stream, &t->graph) != 0 || status != THAW_OK;
+    }
+    if (t->graph && !t->refused)
+        return device_status(top, device->replay(stream, t->graph), &in->error);
+    t->refused = true;
+    in->error = (thaw_error){0};
+    return run_way(top, in, w, batch, 0);
+}
+
+/* What a lane reads goes to the device: pictures, and masks. */
+static thaw_status give(const thaw_top *top, instance *in, int last, const float *x,
+                        const thaw_top_batch *batch, int64_t at) {
+    int code = slots(top)->put(in->program.steps[0].out, x, top->backend->stream);
+    for (int i = 1; i <= last && !code; i++)
+        code = draw_mask(top, in, i, batch, at);
+    return device_status(top, code, &in->error);
 }
 
 /* A port's values as plain floats of the host: where they lie, or a copy in `room`. */
@@ -964,16 +1022,21 @@ static void run_lane(void *context, int i) {
     int64_t n = p->M - at < lane ? p->M - at : lane;
     float *x = p->x + at * D;
     memset(x + n * D, 0, (size_t)((lane - n) * D) * sizeof *x);
-    if (!device_of(top)) in->program.steps[0].out->data = x;
-    if (device_of(top) &&
-        device_status(top, slots(top)->put(in->program.steps[0].out, x, top->backend->stream),
-                      &in->error) != THAW_OK)
-        return;
-    int last = p->features ? top->features_step : in->program.n_steps - 1;
-    if (run_forward(top, in, last, p->batch, at) != THAW_OK) return;
+    way w = p->batch ? TRAIN : p->features ? FEATURES : SCORE;
+    int last = last_of(top, w);
+    if (device_of(top)) {
+        if (give(top, in, last, x, p->batch, at) != THAW_OK) return;
+        if (play(top, in, w, p->batch) != THAW_OK) return;
+    } else {
+        in->program.steps[0].out->data = x;
+        if (run_way(top, in, w, p->batch, at) != THAW_OK) return;
+    }
     if (p->batch) {
         if (take_loss(top, in, p->batch, at, n) != THAW_OK) return;
-        if (run_backward(top, in) == THAW_OK && device_of(top)) add_lane(top, in, at == 0);
+        if (!device_of(top))
+            run_way(top, in, BACK, p->batch, at);
+        else if (play(top, in, BACK, p->batch) == THAW_OK)
+            add_lane(top, in, at == 0);
         return;
     }
     const thaw_port *y = in->program.steps[last].out;

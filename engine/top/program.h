@@ -37,6 +37,7 @@ typedef struct thaw_top_size {
     size_t gradient_bytes;   /* Of one: of the weights. */
     int64_t n_params;
     int n_steps, n_backward;
+    int n_graphs; /* Ways through the program that a device has recorded so far, each as one graph. */
 } thaw_top_size;
 
 /* OK when all that lies between two values can be trained with these kernels; ERR_UNSUPPORTED with the
