@@ -471,10 +471,6 @@ int cuda_pool_gradient(thaw_cuda_launch *launch, const thaw_pool_shape *shape, c
 int cuda_crop(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
               const thaw_window *window, const float *dy, float *dx);
 
-/* dx[N,H,W,Cp] from dy as cuda_flatten lays it out. */
-int cuda_unflatten(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
-                   const float *dy, float *dx);
-
 /* to += x; n > 0 numbers. */
 int cuda_add_to(thaw_cuda_launch *launch, int64_t n, const float *x, float *to);
 
@@ -504,9 +500,16 @@ size_t cuda_norm_workspace(int64_t pixels, int64_t C);
 int cuda_norm(thaw_cuda_launch *launch, const thaw_cuda_norm *norm);
 int cuda_norm_gradient(thaw_cuda_launch *launch, const thaw_cuda_norm_gradient *gradient);
 
-/* Of y = x scale[c] + shift[c]; either may be NULL. workspace as above. */
+/* Of y = x scale[c] + shift[c]; either may be NULL. stats: NULL, or what layer norm's gradient tells of
+ * each pixel, whose normalised x takes x's place. workspace as above. */
 int cuda_affine_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, const float *x,
-                         const float *dy, float *dscale, float *dshift, void *workspace);
+                         const float2 *stats, const float *dy, float *dscale, float *dshift,
+                         void *workspace);
+
+/* dx[pixels,Cp], or NULL: not needed; gamma: [Cp]; stats[pixels]: mean and 1 / sqrt(variance + eps). */
+int cuda_layer_norm_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, float eps,
+                             const float *x, const float *dy, const float *gamma, float *dx,
+                             float2 *stats);
 
 /* y[N,Cp] = sum over a picture's pixels of a b, or of a where b is NULL. */
 int cuda_image_sums(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C, const float *a,

@@ -4,7 +4,6 @@
  *     pool:     dx[n,h,w,c] = sum over the windows that hold it: of dy / their size, or of dy where it
  *               is the window's first maximum
  *     crop:     dx = dy inside a border: of pad
- *     unflatten: dx[n,h,w,c] = dy[n, (c H + h) W + w]
  *     add:      to += x
  *
  * All NHWC, channels padded to 8, whose gradients are zero. A pool's windows are gone through for
@@ -194,17 +193,6 @@ __global__ void __launch_bounds__(GRADIENT_THREADS)
     store8(dx + i * 8, load8(dy + ((((int64_t)n * P + h) * Q + w) * by_vectors.d + v) * 8));
 }
 
-/* Thread: one number of dx, padding included. */
-__global__ void __launch_bounds__(GRADIENT_THREADS)
-    unflatten_kernel(const float *dy, float *dx, int64_t total, int64_t pixels, int64_t C,
-                     int64_t Cp, int64_t row) {
-    begin_kernel();
-    int64_t i = thread_number();
-    if (i >= total) return;
-    int64_t at = i / Cp, c = i - at * Cp, n = at / pixels;
-    dx[i] = c < C ? dy[n * row + c * pixels + at - n * pixels] : 0;
-}
-
 /* Thread: one number. */
 __global__ void __launch_bounds__(GRADIENT_THREADS)
     add_to_kernel(const float *x, float *to, int64_t n) {
@@ -261,13 +249,6 @@ int cuda_crop(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t
                          total, P, Q, (int)win->pad_top, (int)win->pad_left,
                          make_divisor((uint32_t)vectors), make_divisor((uint32_t)W),
                          make_divisor((uint32_t)H));
-}
-
-int cuda_unflatten(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
-                   const float *dy, float *dx) {
-    int64_t Cp = padded_channels(C), total = N * H * W * Cp;
-    return launch_kernel(launch, "unflatten", unflatten_kernel, grid_for(total), GRADIENT_THREADS,
-                         0, dy, dx, total, H * W, C, Cp, padded_channels(C * H * W));
 }
 
 int cuda_add_to(thaw_cuda_launch *launch, int64_t n, const float *x, float *to) {

@@ -1,6 +1,8 @@
 /* LayerNorm over the channels of each pixel, as in ConvNeXt.
  *
  *     y[m,c] = (x[m,c] - mean) / sqrt(variance + eps) * gamma[c] + beta[c]
+ *     gradient, with z the normalised x and g = dy gamma, means over a pixel's channels:
+ *     dx = (g - mean of g - z mean of g z) / sqrt(variance + eps);  z's mean and scale for norm.cu
  *
  * x, y: NHWC, channels padded to 8; gamma, beta: float [Cp]. Mean and variance (the biased one) in
  * float, the variance from the differences to the mean, not from squares. ONNX LayerNormalization
@@ -53,9 +55,51 @@ __global__ void __launch_bounds__(NORM_WARPS * 32)
     }
 }
 
+/* As above. dx may be missing: then only the pixel's mean and scale are told. */
+__global__ void __launch_bounds__(NORM_WARPS * 32)
+    layer_norm_gradient_kernel(const float *x, const float *dy, const float *gamma, float *dx,
+                               float2 *stats, int64_t pixels, int64_t C, int64_t Cp, float eps) {
+    begin_kernel();
+    int64_t m = (int64_t)blockIdx.x * NORM_WARPS + threadIdx.x / 32;
+    int lane = (int)threadIdx.x % 32;
+    if (m >= pixels) return;
+    const float *row = x + m * Cp;
+    float mean = sum_channels(row, C, lane, [](float f) { return f; }) / (float)C;
+    float variance =
+        sum_channels(row, C, lane, [&](float f) { return (f - mean) * (f - mean); }) / (float)C;
+    float scale = rsqrtf(variance + eps), first = 0, second = 0;
+    if (lane == 0) stats[m] = make_float2(mean, scale);
+    if (!dx) return;
+    /* gamma and dy are zero in the padding. */
+    for (int64_t c = lane * 8; c < Cp; c += 32 * 8) {
+        float8 f = load8(row + c), g = load8(gamma + c), d = load8(dy + m * Cp + c);
+        for (int e = 0; e < 8; e++) {
+            first += d.v[e] * g.v[e];
+            second += d.v[e] * g.v[e] * (f.v[e] - mean) * scale;
+        }
+    }
+    first = warp_sum(first) / (float)C;
+    second = warp_sum(second) / (float)C;
+    for (int64_t c = lane * 8; c < Cp; c += 32 * 8) {
+        float8 f = load8(row + c), g = load8(gamma + c), d = load8(dy + m * Cp + c);
+        for (int e = 0; e < 8; e++)
+            f.v[e] = scale * (d.v[e] * g.v[e] - first - (f.v[e] - mean) * scale * second);
+        zero_padding(f, (int)(C - c));
+        store8(dx + m * Cp + c, f);
+    }
+}
+
 }  // namespace thaw
 
 using namespace thaw;
+
+int cuda_layer_norm_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, float eps,
+                             const float *x, const float *dy, const float *gamma, float *dx,
+                             float2 *stats) {
+    return launch_kernel(launch, "layer_norm_gradient", layer_norm_gradient_kernel,
+                         dim3((unsigned)ceil_div(pixels, NORM_WARPS)), NORM_WARPS * 32, 0, x, dy,
+                         gamma, dx, stats, pixels, C, padded_channels(C), eps);
+}
 
 int cuda_layer_norm(thaw_cuda_launch *launch, int64_t pixels, int64_t C, float eps,
                     thaw_dtype dtype, const void *x, const float *gamma, const float *beta,

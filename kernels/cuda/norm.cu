@@ -5,7 +5,7 @@
  *     norm's gradient, with z = (x - mean) / sqrt(var + epsilon) and n pixels:
  *             dshift = sum dy;  dscale = sum dy z
  *             dx = scale / sqrt(var + epsilon) (dy - (dshift + z dscale) / n)
- *     affine's: dshift = sum dy;  dscale = sum dy x
+ *     affine's: dshift = sum dy;  dscale = sum dy x, or of layer norm's normalised x
  *     image sums: y[n,c] = sum over a picture's pixels of a[n,h,w,c] b[n,h,w,c]
  *     pixel sums: y[n,h,w,0] = the same over a pixel's channels
  *
@@ -31,10 +31,11 @@ static int splits_of(int64_t pixels) {
 }
 
 /* Grid: 32 channels x splits of the pixels. Thread: every 8th pixel of its split, for a channel.
- * parts[split][0][c] = sum of a, parts[split][1][c] = sum of a b. */
+ * parts[split][0][c] = sum of a, parts[split][1][c] = sum of a b. stats: NULL, or of each pixel what is
+ * taken off b first, and what that is multiplied by. */
 __global__ void __launch_bounds__(NORM_THREADS)
-    channel_sums_kernel(const float *a, const float *b, double *parts, int64_t pixels, int Cp,
-                        int splits) {
+    channel_sums_kernel(const float *a, const float *b, const float2 *stats, double *parts,
+                        int64_t pixels, int Cp, int splits) {
     begin_kernel();
     double *shared = (double *)shared_memory(); /* [2][NORM_ROWS][NORM_LANES] */
     int c = (int)(blockIdx.x * NORM_LANES + threadIdx.x % NORM_LANES), split = (int)blockIdx.y;
@@ -42,8 +43,10 @@ __global__ void __launch_bounds__(NORM_THREADS)
     double sum = 0, second = 0;
     for (int64_t m = begin + threadIdx.x / NORM_LANES; m < end && c < Cp; m += NORM_ROWS) {
         double v = a[m * Cp + c];
+        float other = b[m * Cp + c];
+        if (stats) other = (other - stats[m].x) * stats[m].y;
         sum += v;
-        second += v * b[m * Cp + c];
+        second += v * other;
     }
     shared[threadIdx.x] = sum;
     shared[NORM_THREADS + threadIdx.x] = second;
@@ -221,11 +224,11 @@ __global__ void __launch_bounds__(NORM_THREADS)
 /* ---- launchers ------------------------------------------------------------------------------ */
 
 static int launch_sums(thaw_cuda_launch *launch, int64_t pixels, int64_t C, const float *a,
-                       const float *b, double *parts) {
+                       const float *b, const float2 *stats, double *parts) {
     int Cp = (int)padded_channels(C), splits = splits_of(pixels);
     dim3 grid((unsigned)ceil_div(Cp, NORM_LANES), (unsigned)splits);
     return launch_kernel(launch, "channel_sums", channel_sums_kernel, grid, NORM_THREADS,
-                         2 * NORM_THREADS * sizeof(double), a, b, parts, pixels, Cp, splits);
+                         2 * NORM_THREADS * sizeof(double), a, b, stats, parts, pixels, Cp, splits);
 }
 
 static finish_params finish_of(int64_t pixels, int64_t C, void *workspace) {
@@ -267,7 +270,7 @@ int cuda_norm(thaw_cuda_launch *launch, const thaw_cuda_norm *n) {
     finish_params p = finish_of(n->pixels, n->C, n->workspace);
     int code = 0;
     if (n->batch_mean)
-        code = launch_sums(launch, n->pixels, n->C, n->x, n->x, (double *)n->workspace);
+        code = launch_sums(launch, n->pixels, n->C, n->x, n->x, nullptr, (double *)n->workspace);
     else
         p.parts = nullptr;
     if (code) return code;
@@ -292,7 +295,7 @@ int cuda_norm(thaw_cuda_launch *launch, const thaw_cuda_norm *n) {
 
 int cuda_norm_gradient(thaw_cuda_launch *launch, const thaw_cuda_norm_gradient *g) {
     finish_params p = finish_of(g->pixels, g->C, g->workspace);
-    int code = launch_sums(launch, g->pixels, g->C, g->dy, g->x, (double *)g->workspace);
+    int code = launch_sums(launch, g->pixels, g->C, g->dy, g->x, nullptr, (double *)g->workspace);
     if (code) return code;
     p.epsilon = g->epsilon;
     p.scale = g->scale;
@@ -310,11 +313,12 @@ int cuda_norm_gradient(thaw_cuda_launch *launch, const thaw_cuda_norm_gradient *
 }
 
 int cuda_affine_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, const float *x,
-                         const float *dy, float *dscale, float *dshift, void *workspace) {
+                         const float2 *stats, const float *dy, float *dscale, float *dshift,
+                         void *workspace) {
     finish_params p = finish_of(pixels, C, workspace);
     p.dscale = dscale;
     p.dshift = dshift;
-    int code = launch_sums(launch, pixels, C, dy, x, (double *)workspace);
+    int code = launch_sums(launch, pixels, C, dy, x, stats, (double *)workspace);
     if (code) return code;
     return launch_kernel(launch, "affine_gradient_finish", affine_gradient_finish_kernel,
                          channel_grid(C), NORM_THREADS, 0, p);

@@ -309,7 +309,7 @@ static int affine_gradient(const thaw_step *step, const thaw_run_context *contex
     int code = 0;
     if (step->dscale || step->dshift)
         code = finish(
-            cuda_affine_gradient(&launch, pixels_of(y), y->C, numbers(step->in[0]),
+            cuda_affine_gradient(&launch, pixels_of(y), y->C, numbers(step->in[0]), nullptr,
                                  numbers(step->dy), step->dscale, step->dshift, context->workspace),
             launch, context);
     if (code || !step->dx[0]) return code;
@@ -324,6 +324,31 @@ static int affine_gradient(const thaw_step *step, const thaw_run_context *contex
     p.scale = constant(step, 0);
     p.shift = constant(step, 2);
     return finish(cuda_affine(&launch, &p), launch, context);
+}
+
+/* What it tells of pixels lies behind the sums' workspace. */
+static int layer_norm_gradient_prepare(thaw_step *step, const thaw_plan_context *, thaw_error *) {
+    int64_t pixels = pixels_of(step->out);
+    want_workspace(
+        step, aligned(cuda_norm_workspace(pixels, step->out->C)) + (size_t)pixels * sizeof(float2));
+    return 0;
+}
+
+static int layer_norm_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *y = step->out;
+    int64_t pixels = pixels_of(y);
+    float2 *stats =
+        (float2 *)((char *)context->workspace + aligned(cuda_norm_workspace(pixels, y->C)));
+    thaw_cuda_launch launch = launch_in(context);
+    int code = finish(
+        cuda_layer_norm_gradient(&launch, pixels, y->C, step->epsilon, numbers(step->in[0]),
+                                 numbers(step->dy), constant(step, 0), numbers(step->dx[0]), stats),
+        launch, context);
+    if (code || (!step->dscale && !step->dshift)) return code;
+    return finish(
+        cuda_affine_gradient(&launch, pixels, y->C, numbers(step->in[0]), stats, numbers(step->dy),
+                             step->dscale, step->dshift, context->workspace),
+        launch, context);
 }
 
 static int norm_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
@@ -509,12 +534,29 @@ static int pad_gradient(const thaw_step *step, const thaw_run_context *context) 
                   launch, context);
 }
 
-static int unflatten(const thaw_step *step, const thaw_run_context *context) {
-    const thaw_port *dx = step->dx[0];
+static int rearrange_back(const thaw_step *step, const thaw_permutation &axes,
+                          const thaw_run_context *context) {
+    const thaw_port *x = step->dy, *y = step->dx[0];
     thaw_cuda_launch launch = launch_in(context);
-    return finish(
-        cuda_unflatten(&launch, dx->N, dx->H, dx->W, dx->C, numbers(step->dy), numbers(dx)), launch,
-        context);
+    thaw_cuda_rearrange r = {x->N, x->H, x->W,     x->C,    y->H,   y->W,
+                             y->C, axes, THAW_F32, x->data, y->data};
+    return finish(cuda_rearrange(&launch, &r), launch, context);
+}
+
+static int reshape_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *y = step->dx[0];
+    return rearrange_back(step, {1, {y->H * y->W * y->C}, {0}}, context);
+}
+
+/* Axis perm[i] of x is axis i of y. */
+static int transpose_gradient(const thaw_step *step, const thaw_run_context *context) {
+    thaw_permutation back = {};
+    back.n = step->axes.n;
+    for (int i = 0; i < back.n; i++) {
+        back.dims[i] = step->axes.dims[step->axes.perm[i]];
+        back.perm[step->axes.perm[i]] = i;
+    }
+    return rearrange_back(step, back, context);
 }
 
 /* ---- between the engine and the steps ------------------------------------------------------- */
@@ -527,6 +569,7 @@ static int pack(const thaw_step *step, void *stream) {
         case THAW_STEP_dense:
             return layer_pack(step, &launch);
         case THAW_STEP_affine:
+        case THAW_STEP_layer_norm:
             return affine_pack(step, &launch);
         default:
             return 0;
@@ -568,16 +611,17 @@ static thaw_trunk_slot forward[THAW_N_STEP_KINDS];
 static thaw_training_slots slots;
 
 const thaw_training_slots *make_training_slots(const thaw_trunk_slot *trunk) {
-    const thaw_step_kind as_trunk[] = {THAW_STEP_pool,   THAW_STEP_global_mean, THAW_STEP_act,
-                                       THAW_STEP_add,    THAW_STEP_mul,         THAW_STEP_concat,
-                                       THAW_STEP_slice,  THAW_STEP_shuffle,     THAW_STEP_pad,
-                                       THAW_STEP_reshape};
+    const thaw_step_kind as_trunk[] = {THAW_STEP_pool,    THAW_STEP_global_mean, THAW_STEP_act,
+                                       THAW_STEP_add,     THAW_STEP_mul,         THAW_STEP_concat,
+                                       THAW_STEP_slice,   THAW_STEP_shuffle,     THAW_STEP_pad,
+                                       THAW_STEP_reshape, THAW_STEP_transpose};
     for (thaw_step_kind kind : as_trunk)
         forward[kind] = trunk[kind];
     forward[THAW_STEP_load] = {begin_reading, load_run, nullptr};
     forward[THAW_STEP_conv] = {layer_prepare, layer_run, layer_release};
     forward[THAW_STEP_dense] = {layer_prepare, layer_run, layer_release};
     forward[THAW_STEP_affine] = {affine_prepare, trunk[THAW_STEP_affine].run, step_release};
+    forward[THAW_STEP_layer_norm] = {affine_prepare, trunk[THAW_STEP_layer_norm].run, step_release};
     forward[THAW_STEP_batch_norm] = {norm_prepare, norm_run, nullptr};
     slots.forward = forward;
     thaw_backward_slot *b = slots.backward;
@@ -590,11 +634,13 @@ const thaw_training_slots *make_training_slots(const thaw_trunk_slot *trunk) {
     b[THAW_STEP_mul] = {true, false, binary_gradient_prepare, mul_gradient};
     b[THAW_STEP_affine] = {true, false, sums_prepare, affine_gradient};
     b[THAW_STEP_batch_norm] = {true, false, nothing_to_prepare, norm_gradient};
+    b[THAW_STEP_layer_norm] = {true, false, layer_norm_gradient_prepare, layer_norm_gradient};
     b[THAW_STEP_concat] = {false, false, nothing_to_prepare, concat_gradient};
     b[THAW_STEP_slice] = {false, false, nothing_to_prepare, slice_gradient};
     b[THAW_STEP_shuffle] = {false, false, nothing_to_prepare, shuffle_gradient};
     b[THAW_STEP_pad] = {false, false, nothing_to_prepare, pad_gradient};
-    b[THAW_STEP_reshape] = {false, false, nothing_to_prepare, unflatten};
+    b[THAW_STEP_reshape] = {false, false, nothing_to_prepare, reshape_gradient};
+    b[THAW_STEP_transpose] = {false, false, nothing_to_prepare, transpose_gradient};
     slots.pack = pack;
     slots.alike = alike;
     slots.add_to = add_to;

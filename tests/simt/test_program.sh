@@ -73,10 +73,10 @@ echo "$(losses top_cpu.txt) $(losses top1.txt)" | awk '
     function apart(a, b) { return a > b ? a - b : b - a }
     NF != 4 || apart($1, $3) > 0.01 * $1 || apart($2, $4) > 0.01 * $2 { exit 1 }' ||
     fail "above the cut: CPU $(losses top_cpu.txt), GPU $(losses top1.txt)"
-lacks=("${top[@]}" --model="$source/tests/data/onnx/convnext_17.onnx" --top.norm=auto)
-refused '(layer_norm): the GPU has no gradient of this; or use device = cpu' "${lacks[@]}" --device=cuda --out=no
+lacks=("${top[@]}" --model="$source/tests/data/onnx/other_norms.onnx" --freeze=none --top.norm=auto)
+refused '(group_norm): the GPU has no gradient of this; or use device = cpu' "${lacks[@]}" --device=cuda --out=no
 "${lacks[@]}" --device=auto --out=lacks >lacks.txt 2>&1 || fail "lacks: $(tail -1 lacks.txt)"
-grep -q 'above the cut is trained on the CPU: .*(layer_norm): the GPU has no gradient' lacks.txt ||
+grep -q 'above the cut is trained on the CPU: .*(group_norm): the GPU has no gradient' lacks.txt ||
     fail "auto does not say why the CPU trains"
 export THAW_SIMT_DNN=no
 refused 'cuDNN (libcudnn.so.9 or .8) was not found.*use device = cpu' "${top[@]}" --device=cuda --out=no
