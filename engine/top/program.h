@@ -5,6 +5,9 @@
  * number of threads, a lane's activations stay in the processor's cache, and memory does not grow
  * with the batch: at most as many lanes are under way as there are threads.
  *
+ * On a device there is one lane after the other. Pictures, masks and the steps' numbers go there, scores
+ * and the numbers' gradients come back: the loss, and what is done with the gradient, are the host's.
+ *
  * Gradients stop at the lowest layer that is trained: what lies below it has a forward pass only.
  */
 #ifndef THAW_TOP_PROGRAM_H
