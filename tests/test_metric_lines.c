@@ -42,17 +42,21 @@ static char *printed(const thaw_metric_values *values) {
 /* Values with exponents, each another. */
 static void each_expression_finds_its_own(void **state) {
     (void)state;
-    static const double value[] = {1.25e-7, 2.5e11, 3.5e-5, 0.25, 1e-9, 6, 7.5e20, 8.125};
+    static const double value[] = {1.25e-7, 2.5e11, 3.5e-5, 0.25,   0.125, 2e-3,
+                                   1e-9,    6,      0.375,  7.5e20, 8.125};
     thaw_metric_values values = {.epoch = 12,
                                  .lr = 1e-6,
                                  .train_loss = value[0],
                                  .train_accuracy = value[1],
                                  .validation_loss = value[2],
                                  .validation_accuracy = value[3],
-                                 .test_loss = value[4],
-                                 .test_accuracy = value[5],
-                                 .epoch_seconds = value[6],
-                                 .total_seconds = value[7]};
+                                 .validation_map = value[4],
+                                 .validation_f1 = value[5],
+                                 .test_loss = value[6],
+                                 .test_accuracy = value[7],
+                                 .test_map = value[8],
+                                 .epoch_seconds = value[9],
+                                 .total_seconds = value[10]};
     char *text = printed(&values);
     size_t n;
     const thaw_metric_definition *all = thaw_metric_definitions(&n);
@@ -111,8 +115,10 @@ static void a_training_prints_them(void **state) {
     const thaw_metric_definition *all = thaw_metric_definitions(&n);
     for (size_t i = 0; i < n; i++) {
         int found;
+        bool of_several = strstr(all[i].name, ":mAP") || strstr(all[i].name, ":f1");
         last_match(p.out, all[i].regex, &found);
-        if (!found) fail_msg("%s is not in\n%s", all[i].regex, p.out);
+        if (of_several == (found > 0))
+            fail_msg("%s is %sin\n%s", all[i].regex, found ? "" : "not ", p.out);
     }
     program_free(&p);
 }
