@@ -54,6 +54,7 @@ static const model_row models[] = {
     {"external_constant", 5, 3},
     {"flatten_map", 6, 4},
     {"flatten_negative", 6, 4},
+    {"functions", 11, 9},
     {"gelu_tanh", 5, 4},
     {"gemm_forms", 8, 6},
     {"group_norm_18", 4, 3},

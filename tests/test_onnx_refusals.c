@@ -335,6 +335,34 @@ static void many_operators_and_more(Onnx__ModelProto *m) {
         if (strcmp(g->node[i]->op_type, "Add") == 0) test_replace(&g->node[i]->op_type, "Det");
 }
 
+static void function_without_end(Onnx__ModelProto *m) {
+    Onnx__NodeProto *node = m->functions[0]->node[0];
+    test_replace(&node->op_type, "leaky");
+    test_replace(&node->domain, m->functions[0]->domain);
+}
+
+static void functions_swapped(Onnx__ModelProto *m) {
+    test_replace(&m->functions[0]->name, "layer");
+    test_replace(&m->functions[1]->name, "leaky");
+}
+
+static void function_of_another_opset(Onnx__ModelProto *m) {
+    m->functions[0]->opset_import[0]->version = 17;
+}
+
+static void function_elsewhere(Onnx__ModelProto *m) {
+    test_replace(&m->functions[0]->domain, "other.layers");
+}
+
+/* Twice as many calls each time that they are replaced. */
+static void functions_that_grow(Onnx__ModelProto *m) {
+    Onnx__FunctionProto *layer = m->functions[1];
+    for (size_t i = 0; i < layer->n_node; i += 3) { /* Conv, Mul. */
+        test_replace(&layer->node[i]->op_type, "layer");
+        test_replace(&layer->node[i]->domain, layer->domain);
+    }
+}
+
 static void damaged_initializers(Onnx__ModelProto *m) {
     for (size_t k = 0; k < 12; k++)
         m->graph->initializer[k]->raw_data.len -= 4;
@@ -398,6 +426,15 @@ static const struct {
     {"place", "inner_axes", place_too_far, THAW_ERR_SHAPE, "shapes do not fit"},
     {"other pictures", "inner_axes", numbers_of_other_pictures, THAW_ERR_UNSUPPORTED,
      "constants, or some of the batch"},
+    {"function without end", "functions", function_without_end, THAW_ERR_UNSUPPORTED,
+     "call one another without an end"},
+    {"functions swapped", "functions", functions_swapped, THAW_ERR_FORMAT,
+     "calls the function layer with 3 inputs for 2 outputs, and it has 1 and 1"},
+    {"function of another opset", "functions", function_of_another_opset, THAW_ERR_UNSUPPORTED,
+     "its function leaky is of opset 17, and the file of 18"},
+    {"functions that grow", "functions", functions_that_grow, THAW_ERR_UNSUPPORTED,
+     "in the place of their calls it has more than 65536 nodes"},
+    {"function elsewhere", "functions", function_elsewhere, THAW_ERR_UNSUPPORTED, "leaky"},
     {"stride 0", "conv_same_upper", stride_0, THAW_ERR_UNSUPPORTED, "its window is not one"},
     {"nan", "conv_valid", nan_among_the_weights, THAW_ERR_FORMAT,
      "tensor c0, which node Conv_1 (Conv) reads, holds nan as its number 7"},

@@ -9,6 +9,7 @@
 #include "graph/cuts.h"
 #include "graph/ops.h"
 #include "graph/problems.h"
+#include "onnx_functions.h"
 #include "onnx_names.h"
 #include "onnx_tensor.h"
 #include "text.h"
@@ -63,13 +64,16 @@ static thaw_status unpack(reader *r, const void *bytes, size_t n) {
     ProtobufCAllocator allocator = {take_allowed, give_back, &a};
     Onnx__ModelProto *m = onnx__model_proto__unpack(&allocator, n, bytes);
     r->model->proto = m; /* Freed with the system's allocator, which is the same. */
+    bool whole = m && m->graph && m->n_opset_import;
+    thaw_status status =
+        whole ? thaw__onnx_inline(m, r->model->path, MOST_NODES, &allocator, r->err) : THAW_OK;
     if (a.spent)
         return thaw_fail(r->err, THAW_ERR_UNSUPPORTED,
                          "%s: %zu bytes of so many small parts that they would take more than %d "
                          "MB; Thaw reads networks of up to %d nodes",
                          r->model->path, n, (int)((VARINT * n + STRUCTURE) >> 20), MOST_NODES);
     if (a.failed) return no_memory(r);
-    if (m && m->graph && m->n_opset_import) return THAW_OK;
+    if (whole) return status;
     return thaw_fail(r->err, THAW_ERR_FORMAT,
                      "%s is not an ONNX model, or only a part of one (%zu bytes)", r->model->path,
                      n);

@@ -1320,9 +1320,49 @@ def transposed():
     emit("transposed", n.model(y), y)
 
 
+def functions():
+    """Operators that the file defines itself, as unoptimised exports of PyTorch's newer exporter have them."""
+    reseed(51)
+    own = "own.layers"
+    n = Net(18, size=10)
+
+    def function(name, inputs, outputs, nodes, attributes=(), defaults=()):
+        f = helper.make_function(own, name, inputs, outputs, nodes,
+                                 [helper.make_opsetid("", 18), helper.make_opsetid(own, 1)], list(attributes))
+        f.attribute_proto.extend(helper.make_attribute(k, v) for k, v in defaults)
+        return f
+
+    def given(node, **named):  # attributes of the node that are the caller's
+        for name, of in named.items():
+            a = node.attribute.add()
+            a.name, a.ref_attr_name, a.type = name, of, onnx.AttributeProto.INTS if of != "slope" else onnx.AttributeProto.FLOAT
+        return node
+
+    node = helper.make_node
+    leaky = function("leaky", ["x"], ["y"], [given(node("LeakyRelu", ["x"], ["y"]), alpha="slope")],
+                     defaults=[("slope", 0.2)])
+    layer = function("layer", ["x", "w", "b"], ["y", "before"],
+                     [given(node("Conv", ["x", "w", "b"], ["before"], "conv"), pads="pads", strides="strides"),
+                      node("leaky", ["before"], ["t"], "act", domain=own),
+                      node("Constant", [], ["half"], value_float=0.5),
+                      node("Mul", ["t", "half"], ["y"])], ["pads", "strides"])
+    call = lambda x, *w, n_out=1, **a: n.op("layer", x, *w, n_out=n_out, domain=own, **a)  # noqa: E731
+    y = call("x", n.weights(8, 3, 3, 3), n.vector(8), pads=[1] * 4, n_out=2)  # strides: nobody gives them
+    z = call(y, n.weights(8, 8, 3, 3), pads=[1] * 4, strides=[2, 2], n_out=2)  # no bias
+    before = n.nodes[-1].output[1]
+    y = n.op("Add", z, n.op("Sigmoid", before))
+    y = n.op("leaky", y, domain=own, slope=0.05)
+    y = n.op("Relu", n.conv(y, 8, 6))
+    flat, s = n.head(y, 6)
+    model = n.model(s)
+    model.functions.extend([leaky, layer])
+    model.opset_import.append(helper.make_opsetid(own, 1))
+    emit("functions", model, flat, y)
+
+
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
           storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads,
-          rare_activations, two_maps, reductions, other_norms, resamplings, orders, attention, tails, spelled_norms, windows, inner_axes, transposed]
+          rare_activations, two_maps, reductions, other_norms, resamplings, orders, attention, tails, spelled_norms, windows, inner_axes, transposed, functions]
 
 
 def main():
