@@ -113,6 +113,7 @@ static const char *node_problem(const Onnx__NodeProto *node, bool first, int inp
     static const char *const gone[] = {"Constant", "Dropout", "Cast", "Unknown"};
     /* Only what makes floats of an input that has none. */
     if (first && input_type != 1 && strcmp(node->op_type, "Cast") == 0) return NULL;
+    if (strncmp(node->name, "thaw_condition", 14) == 0) return NULL; /* Or a Where's bools. */
     for (size_t i = 0; i < sizeof gone / sizeof gone[0]; i++)
         if (strcmp(node->op_type, gone[i]) == 0) return gone[i];
     if (strcmp(node->op_type, "BatchNormalization") == 0 && node->n_output != 1)
@@ -174,14 +175,15 @@ static int check_file(const char *what, const Onnx__ModelProto *was) {
 
 /* ---- every file ---------------------------------------------------------------------------- */
 
-/* What is not the same in two trunks, NULL when nothing is. */
-static const char *trunk_problem(const opened *before, const opened *after) {
+/* What is not the same in two trunks, NULL when nothing is. parted: a file for one picture whose constants have
+ * numbers for each window was written with more nodes. */
+static const char *trunk_problem(const opened *before, const opened *after, bool parted) {
     thaw_hash a, b;
     assert_int_equal(thaw_cut_hash(&before->model.graph, before->cut, before->pooled, &a, NULL),
                      THAW_OK);
     assert_int_equal(thaw_cut_hash(&after->model.graph, after->cut, after->pooled, &b, NULL),
                      THAW_OK);
-    if (!thaw_hash_equal(a, b)) return "another hash";
+    if (thaw_hash_equal(a, b) == parted) return parted ? "the same hash" : "another hash";
     if (before->D != after->D) return "another number of features";
     float *x = features_of(before), *y = features_of(after);
     bool equal = memcmp(x, y, (size_t)(IMAGES * before->D) * sizeof *x) == 0;
@@ -198,7 +200,7 @@ static int check_model(const char *file) {
     assert_int_equal(write_with_layers(&before, 1), THAW_OK);
     int failures = check_file(file, before.model.proto);
     read_model(written, &after);
-    const char *problem = trunk_problem(&before, &after);
+    const char *problem = trunk_problem(&before, &after, strcmp(file, "windows_1.onnx") == 0);
     if (problem) print_error("%s: the trunk has %s\n", file, problem);
     failures += problem != NULL;
     thaw_model_free(&before.model);
@@ -314,7 +316,7 @@ static void weights_get_a_file_where_one_is_too_small(void **state) {
     assert_int_equal(stat(written, &model), 0);
     assert_true((size_t)model.st_size < whole / 2 && (size_t)weights.st_size > whole / 2);
     read_model(written, &after);
-    assert_null(trunk_problem(&before, &after));
+    assert_null(trunk_problem(&before, &after, false));
     thaw_model_free(&after.model);
     thaw_model_free(&before.model);
     remove(data);
@@ -373,7 +375,7 @@ static void pixels_in_front_are_the_same_function(void **state) {
     read_model(written, &o);
     assert_int_equal(thaw_onnx_write_front(&o.model, NULL, NULL, 0, 0, written, NULL), THAW_OK);
     read_model(written, &again);
-    assert_null(trunk_problem(&o, &again));
+    assert_null(trunk_problem(&o, &again, false));
     thaw_model_free(&o.model);
     thaw_model_free(&again.model);
 }

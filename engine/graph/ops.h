@@ -31,6 +31,7 @@ const thaw_op *const *thaw_op_table(int *n);
     X(AveragePool)           \
     X(BatchNormalization)    \
     X(Cast)                  \
+    X(CastLike)              \
     X(Clip)                  \
     X(Concat)                \
     X(Constant)              \

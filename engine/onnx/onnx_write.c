@@ -5,6 +5,7 @@
 #include "onnx_build.h"
 #include "onnx_names.h"
 #include "onnx_tensor.h"
+#include "text.h"
 
 /* What comes from the model is only pointed to. */
 typedef struct writer {
@@ -34,7 +35,7 @@ static void add_constant(writer *w, const thaw_value *value) {
         thaw_onnx_int64_tensor(&w->file, value->name, value->rank, value->dims, value->data);
 }
 
-/* Dropout passes on what it gets, and so does a Cast where everything is float. */
+/* Dropout passes on what it gets, and so do Cast and CastLike where everything is float. */
 static void become_identity(Onnx__NodeProto *node) {
     node->op_type = "Identity";
     node->n_input = node->n_output = 1;
@@ -137,6 +138,76 @@ static void resize_anew(writer *w, int index, Onnx__NodeProto *node) {
     in[3] = (char *)all;
 }
 
+/* Where a constant stands beside the axis that has the windows of all pictures, and has numbers for each of one
+ * picture's: its axis for them. -1: it does not, or is none. */
+static int axis_of_windows(const thaw_value *y, const thaw_value *v) {
+    if (!y->merged || !v || !v->data || v->dtype != THAW_F32) return -1;
+    int axis = y->merged - 1 - (y->rank - 1 - v->rank);
+    return axis >= 0 && v->dims[axis] > 1 ? axis : -1;
+}
+
+/* Whether it does arithmetic with such a constant, which a file for one picture can have. */
+static bool parts_windows(const thaw_graph *g, const thaw_node *node) {
+    static const char *const types[] = {"Add", "Sub", "Mul", "Div",  "Pow",
+                                        "Max", "Min", "Sum", "Mean", NULL};
+    for (int i = 0; thaw_text_find(types, node->type) >= 0 && i < node->n_in; i++)
+        if (axis_of_windows(thaw_node_out(g, node, 0), thaw_node_in(g, node, i)) >= 0) return true;
+    return false;
+}
+
+/* Sizes of a value whose axis of windows is parted into pictures and windows, or is joined again. */
+static const char *window_sizes(writer *w, int index, const thaw_value *v, bool part) {
+    int64_t sizes[THAW_MAX_RANK + 1], n = 0;
+    for (int i = 1; i < v->rank; i++) {
+        if (i == v->merged) sizes[n++] = -1;
+        if (part || i != v->merged) sizes[n++] = v->dims[i];
+    }
+    return add_sizes(w, index, part ? "parted" : "joined", n, sizes);
+}
+
+static const char *reshape(writer *w, const char *from, const char *sizes, const char *to) {
+    thaw_onnx_node(&w->file, "Reshape", to, (const char *[]){from, sizes, NULL}, to);
+    return to;
+}
+
+/* Around such a node pictures have an axis of their own, by which the constant spreads. */
+static void part_pictures(writer *w, int index, Onnx__NodeProto *node) {
+    const thaw_graph *g = &w->model->graph;
+    const thaw_node *read = &g->nodes[index];
+    const thaw_value *y = thaw_node_out(g, read, 0);
+    char **in = own_inputs(w, node), **out = thaw_onnx_take(&w->file, sizeof *out);
+    for (int i = 0; in && out && i < read->n_in; i++) {
+        const thaw_value *v = thaw_node_in(g, read, i);
+        int axis = axis_of_windows(y, v), n = 0;
+        int64_t dims[THAW_MAX_RANK + 1];
+        if (axis < 0 && v && v->merged == y->merged && !v->data)
+            in[i] =
+                (char *)reshape(w, in[i], window_sizes(w, index, v, true), fresh(w, "thaw_parted"));
+        for (int k = 0; axis >= 0 && k < v->rank; k++) {
+            if (k == axis) dims[n++] = 1;
+            dims[n++] = v->dims[k];
+        }
+        if (axis < 0) continue;
+        in[i] = (char *)fresh(w, "thaw_windows");
+        thaw_onnx_tensor(&w->file, in[i], n, dims, v->data);
+    }
+    if (!in || !out) return;
+    out[0] = (char *)fresh(w, "thaw_by_window");
+    node->output = out;
+}
+
+/* ONNX's condition is a bool, which is a whole number here. */
+static void read_bools(writer *w, Onnx__NodeProto *node) {
+    char **in = own_inputs(w, node);
+    if (!in) return;
+    const char *name = fresh(w, "thaw_condition");
+    enum { TO_BOOL = 9 };
+    thaw_onnx_int(&w->file,
+                  thaw_onnx_node(&w->file, "Cast", name, (const char *[]){in[0], NULL}, name), "to",
+                  TO_BOOL);
+    in[0] = (char *)name;
+}
+
 /* Attributes of training. */
 static bool is_left_out(const Onnx__AttributeProto *attribute) {
     const char *name = attribute->name ? attribute->name : "";
@@ -167,7 +238,8 @@ static void copy_node(writer *w, int index) {
     node->n_attribute = 0;
     for (size_t i = 0; i < old->n_attribute; i++)
         if (!is_left_out(old->attribute[i])) kept[node->n_attribute++] = old->attribute[i];
-    if (strcmp(type, "Dropout") == 0 || strcmp(type, "Cast") == 0) become_identity(node);
+    if (strcmp(type, "Dropout") == 0 || strcmp(type, "Cast") == 0 || strcmp(type, "CastLike") == 0)
+        become_identity(node);
     if (strcmp(type, "BatchNormalization") == 0) node->n_output = 1; /* More are of training. */
     const thaw_node *read = &w->model->graph.nodes[index];
     if (is_reshape(&w->model->graph, read)) reshape_anew(w, index, node);
@@ -176,7 +248,15 @@ static void copy_node(writer *w, int index) {
     if (strcmp(type, "Resize") == 0 && find_batch(&w->model->graph, read, 3) == 0)
         resize_anew(w, index, node);
     read_floats(w, node);
+    if (strcmp(type, "Where") == 0 && thaw_node_in(&w->model->graph, read, 0)->data)
+        read_bools(w, node);
+    bool parts = parts_windows(&w->model->graph, read);
+    const char *made = node->output[0];
+    if (parts) part_pictures(w, index, node);
+    if (w->file.short_of_memory) return;
     w->file.graph.node[w->file.graph.n_node++] = node;
+    const thaw_value *y = thaw_node_out(&w->model->graph, read, 0);
+    if (parts) reshape(w, node->output[0], window_sizes(w, index, y, false), made);
 }
 
 /* The nodes that run, and what they read. Those that computed constants have done so. */
@@ -239,6 +319,11 @@ static void start(writer *w, int highest, size_t n_layers) {
     size_t nodes = (size_t)g->n_nodes, values = (size_t)g->n_values;
     for (int i = 0; i < g->n_nodes; i++) /* See resize_anew: nodes, and sizes. */
         if (strcmp(g->nodes[i].type, "Resize") == 0) nodes += 3, values += 3;
+    for (int i = 0; i < g->n_nodes; i++) { /* See part_pictures and read_bools. */
+        size_t n = 1 + (size_t)g->nodes[i].n_in;
+        if (parts_windows(g, &g->nodes[i])) nodes += n, values += 2 * n;
+        nodes += strcmp(g->nodes[i].type, "Where") == 0;
+    }
     size_t head_nodes = 5 + 2 * n_layers, head_tensors = 2 * n_layers;
     thaw_onnx_start(&w->file, nodes + head_nodes, values + nodes + head_tensors);
     uint8_t *marks = thaw_onnx_take(&w->file, nodes + 1), *used = thaw_onnx_take(&w->file, values);

@@ -92,6 +92,31 @@ static thaw_status infer_cast(thaw_graph *graph, thaw_node *node, thaw_error *er
 
 const thaw_op thaw_op_Cast = {.type = "Cast", .infer = infer_cast};
 
+/* Whole numbers of the file that are to be floats like something that depends on the picture. */
+static thaw_status make_floats(thaw_graph *graph, thaw_node *node, const thaw_value *x,
+                               thaw_error *err) {
+    thaw_value *y = thaw_node_out(graph, node, 0);
+    int64_t n = thaw_value_elements(x);
+    float *floats = thaw_arena_array(graph->arena, (size_t)n, sizeof *floats);
+    if (!floats) return thaw_fail_memory(err, "for %s (%s)", node->name, node->type);
+    for (int64_t i = 0; i < n; i++)
+        floats[i] = (float)((const int64_t *)x->data)[i];
+    y->dtype = THAW_F32;
+    y->data = floats;
+    return THAW_OK;
+}
+
+static thaw_status infer_cast_like(thaw_graph *graph, thaw_node *node, thaw_error *err) {
+    THAW_TRY(infer_same(graph, node, err));
+    const thaw_value *x = thaw_node_in(graph, node, 0), *like = thaw_node_in(graph, node, 1);
+    if (!like || like->dtype == x->dtype) return THAW_OK;
+    if (x->data && x->dtype == THAW_I64 && like->dtype == THAW_F32)
+        return make_floats(graph, node, x, err);
+    return thaw__op_refuse(node, err, "casts between integers and floats");
+}
+
+const thaw_op thaw_op_CastLike = {.type = "CastLike", .infer = infer_cast_like};
+
 /* ---- other dimensions ----------------------------------------------------------------------- */
 
 /* Same elements, other dimensions, as an opened value has them (thaw__op_open). It is an alias where they

@@ -1172,8 +1172,9 @@ def spelled_norms():
     t = n.op("Div", n.op("Mul", far, n.op("Sigmoid", n.op("ReduceMean", t, axes=[-1]))),
              n.op("Add", n.op("ReduceMax", n.op("Abs", t), axes=[2]), number(n, 1)))
     y = n.op("Reshape", n.op("Transpose", t, perm=[0, 2, 1]), ints(n, 0, 9, 6, 4))
-    y = norm(y, 1, part_of=n.op("Relu", y))  # divides something else
-    emit("spelled_norms", n.model(y), y, x)
+    y = norm(y, 1, part_of=n.op("Relu", n.op("Neg", y)))  # divides something else
+    z = n.op("Relu", n.conv(y, 9, 8))  # whose means differ
+    emit("spelled_norms", n.model(z), z, y, x)
 
 
 def windows():
@@ -1358,6 +1359,10 @@ def functions():
     model.functions.extend([leaky, layer])
     model.opset_import.append(helper.make_opsetid(own, 1))
     emit("functions", model, flat, y)
+    n = Net(18, size=10)  # numbers of the type that something else has
+    y = n.op("Mul", n.op("CastLike", number(n, 0.5), "x"), n.conv("x", 3, 3, pads=[1] * 4))
+    y = n.conv(n.op("CastLike", n.op("Add", y, n.op("CastLike", ints(n, 2), y)), "x"), 3, 5)
+    emit("cast_like", n.model(y), y)
 
 
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
