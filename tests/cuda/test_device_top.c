@@ -195,6 +195,7 @@ static void check_training(const char *name, int cut, thaw_norm norm) {
     double length = length_of(want, n), apart = distance(want, got, n);
     if (!(apart <= 1e-3 * length))
         fail_msg("%s, BN %d: weights of length %g are %g apart", name, norm, length, apart);
+    close_network(&net);
 }
 
 static void trainings_agree(void **state) {
