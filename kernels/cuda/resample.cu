@@ -21,8 +21,8 @@ enum { RESAMPLE_THREADS = 128 };
 template <class T>
 __global__ void __launch_bounds__(RESAMPLE_THREADS)
     resample_kernel(const T *x, T *y, int64_t total, int64_t H, int64_t W,
-                    const thaw_cuda_tap *rows, int64_t n_rows, const thaw_cuda_tap *columns,
-                    int64_t n_columns, divisor by_vectors, divisor by_Q, divisor by_P) {
+                    const thaw_cuda_tap *rows, int n_rows, const thaw_cuda_tap *columns,
+                    int n_columns, divisor by_vectors, divisor by_Q, divisor by_P) {
     begin_kernel();
     int64_t t = (int64_t)blockIdx.x * RESAMPLE_THREADS + threadIdx.x;
     if (t >= total) return;
@@ -33,11 +33,13 @@ __global__ void __launch_bounds__(RESAMPLE_THREADS)
     const thaw_cuda_tap *r = rows + (int64_t)(row - n * by_P.d) * n_rows;
     const thaw_cuda_tap *s = columns + (int64_t)(pixel - row * by_Q.d) * n_columns;
     float8 sum = {};
-    for (int64_t i = 0; i < n_rows; i++) {
-        for (int64_t j = 0; j < n_columns; j++) {
+    for (int i = 0; i < n_rows; i++) {
+        const T *line = from + r[i].from * W * Cp;
+#pragma unroll 1
+        for (int j = 0; j < n_columns; j++) {
             float weight = r[i].weight * s[j].weight;
             if (weight == 0) continue;
-            float8 f = load8(from + ((int64_t)r[i].from * W + s[j].from) * Cp);
+            float8 f = load8(line + s[j].from * Cp);
             for (int e = 0; e < 8; e++)
                 sum.v[e] += weight * f.v[e];
         }
@@ -55,8 +57,8 @@ int cuda_resample(thaw_cuda_launch *launch, const thaw_cuda_resample *r) {
         using T = decltype(type);
         return launch_kernel(launch, "resample", resample_kernel<T>,
                              dim3((unsigned)ceil_div(total, RESAMPLE_THREADS)), RESAMPLE_THREADS, 0,
-                             (const T *)r->x, (T *)r->y, total, r->H, r->W, r->rows, r->n_rows,
-                             r->columns, r->n_columns, make_divisor((uint32_t)vectors),
+                             (const T *)r->x, (T *)r->y, total, r->H, r->W, r->rows, (int)r->n_rows,
+                             r->columns, (int)r->n_columns, make_divisor((uint32_t)vectors),
                              make_divisor((uint32_t)r->Q), make_divisor((uint32_t)r->P));
     });
 }

@@ -27,7 +27,8 @@ __global__ void __launch_bounds__(SOFTMAX_THREADS)
     int64_t i = ((int64_t)blockIdx.x * SOFTMAX_THREADS + threadIdx.x) / LANES;
     int lane = (int)threadIdx.x % LANES;
     if (i >= rows) return;
-    int64_t pixel = i / groups, g = i - pixel * groups;
+    if (LANES == 32) groups = 1; /* A warp has a pixel: no division. */
+    int64_t pixel = LANES == 32 ? i : i / groups, g = i - pixel * groups;
     const T *from = x + pixel * Cp;
     T *to = y + pixel * Cp;
     float most = -INFINITY, sum = 0;
