@@ -122,6 +122,7 @@ words() {
         list) printf '%s\n' source-ref s3:// -metadata class-name 'path,label' split group train validation test '\x09' '\x0d\x0a' ../ ./ ;;
         body) printf '%s\n' b64 boundary= filename= verbose list q=0 ';base64,' '\x0d\x0a\x0d\x0a' ;;
         bundle) grep -oE '"[a-z_]+"' "$build/run/bundle.json" | tr -d '"' ;;
+        beside) grep -oE '"[a-z_]+"' "$root/host/model/beside.c" | tr -d '"' ;;
     esac | sort -u | sed 's/.*/"&"/'
 }
 
