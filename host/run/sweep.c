@@ -336,6 +336,7 @@ static thaw_status finish(sweep *s, const char *path, thaw_error *err) {
     if (status == THAW_OK)
         status = thaw_sweep_files_write(&s->record, s->folder.partial, &s->arena, err);
     if (has_best) thaw_options_free(&best);
+    s->record.best_options = NULL; /* They are gone. */
     THAW_TRY(status);
     THAW_TRY(thaw_run_finish(&s->folder, &older, err));
     thaw_sweep_files_print(&s->record, path, older);
