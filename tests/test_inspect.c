@@ -40,21 +40,23 @@ static void expect_lines(const char *file, test_edit *change, const char *all,
 
 /* clang-format would break the lines. */
 // clang-format off
+#define RESNET_HEAD \
+    "file        m.onnx, 0.1 MB, opset 17, from pytorch 2.15.0", \
+    "input       x, 32 x 32, 3 channels", \
+    "output      scores, N x 5", \
+    "operators   Add 4, Conv 10, Gemm 1, GlobalAveragePool 1, MaxPool 1, Relu 9", \
+    "batch norm  none: folded into the convolutions at export, or never there. That is", \
+    "            fine for frozen layers, and they can be trained as they are", \
+    "preprocess  imagenet (x/255, ImageNet's mean and deviation): the file comes from PyTorch; a guess", \
+    "            thaw inspect MODEL FOLDER asks pictures; preprocess = NAME says it", \
+    "old head    /fc/Gemm (Gemm) and what follows it, 5 numbers, is replaced", \
+    "            head.at = NODE says otherwise", \
+    "trunk       16 features an image, hash d5e30667e3da225702498cce9129d018", \
+    "", \
+    "                                                    parameters, M           GFLOP", \
+    "  cut  stage     shape                 KB/image      below      above     below     above  node"
 static const char *const short_resnet[] = {
-    "file        m.onnx, 0.1 MB, opset 17, from pytorch 2.15.0",
-    "input       x, 32 x 32, 3 channels",
-    "output      scores, N x 5",
-    "operators   Add 4, Conv 10, Gemm 1, GlobalAveragePool 1, MaxPool 1, Relu 9",
-    "batch norm  none: folded into the convolutions at export, or never there. That is",
-    "            fine for frozen layers, and they can be trained as they are",
-    "preprocess  imagenet (x/255, ImageNet's mean and deviation): the file comes from PyTorch; a guess",
-    "            thaw inspect MODEL FOLDER asks pictures; preprocess = NAME says it",
-    "old head    /fc/Gemm (Gemm) and what follows it, 5 numbers, is replaced",
-    "            head.at = NODE says otherwise",
-    "trunk       16 features an image, hash d5e30667e3da225702498cce9129d018",
-    "",
-    "                                                    parameters, M           GFLOP",
-    "  cut  stage     shape                 KB/image      below      above     below     above  node",
+    RESNET_HEAD,
     "    0            N x 3 x 32 x 32           12.0      0.000      0.012     0.000     0.001  input",
     "    2  stage1    N x 8 x 16 x 16            8.0      0.001      0.011     0.001     0.001  /stem/stem.2/Relu",
     "    7  stage2    N x 8 x 8 x 8              2.0      0.004      0.008     0.001     0.000  /blocks/blocks.1/Relu",
@@ -66,20 +68,7 @@ static const char *const short_resnet[] = {
     NULL,
 };
 static const char *const resnet[] = {
-    "file        m.onnx, 0.1 MB, opset 17, from pytorch 2.15.0",
-    "input       x, 32 x 32, 3 channels",
-    "output      scores, N x 5",
-    "operators   Add 4, Conv 10, Gemm 1, GlobalAveragePool 1, MaxPool 1, Relu 9",
-    "batch norm  none: folded into the convolutions at export, or never there. That is",
-    "            fine for frozen layers, and they can be trained as they are",
-    "preprocess  imagenet (x/255, ImageNet's mean and deviation): the file comes from PyTorch; a guess",
-    "            thaw inspect MODEL FOLDER asks pictures; preprocess = NAME says it",
-    "old head    /fc/Gemm (Gemm) and what follows it, 5 numbers, is replaced",
-    "            head.at = NODE says otherwise",
-    "trunk       16 features an image, hash d5e30667e3da225702498cce9129d018",
-    "",
-    "                                                    parameters, M           GFLOP",
-    "  cut  stage     shape                 KB/image      below      above     below     above  node",
+    RESNET_HEAD,
     "    0            N x 3 x 32 x 32           12.0      0.000      0.012     0.000     0.001  input",
     "    1            N x 8 x 16 x 16            8.0      0.001      0.011     0.001     0.001  /stem/stem.0/Conv",
     "    2  stage1    N x 8 x 16 x 16            8.0      0.001      0.011     0.001     0.001  /stem/stem.2/Relu",

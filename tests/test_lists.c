@@ -1,42 +1,14 @@
 /* Lists of pictures in the place of folders: what their columns mean, how classes are called and in which
  * order, that the same pictures are held out and the same network comes out as with folders, and a
  * sentence for every list that cannot be used. */
-#include "data/dataset.h"
-#include "program.h"
-
-static tempdir place;
-static thaw_dataset dataset;
-static thaw_arena arena;
-static thaw_error err;
-
-static int teardown(void **state) {
-    (void)state;
-    thaw_dataset_close(&dataset);
-    thaw_arena_free(&arena);
-    return 0;
-}
+#include "dataset_testing.h"
 
 static void list_file(const char *name, const char *text) {
     tempdir_file(&place, name, text);
 }
 
-/* What data.train = train and perhaps one more option ask for. */
-static thaw_status open_with(const char *train, const char *key, const char *value) {
-    thaw_options options;
-    thaw_dataset_spec spec = {0};
-    thaw_dataset_close(&dataset);
-    thaw_arena_free(&arena);
-    assert_int_equal(thaw_options_init(&options, &err), THAW_OK);
-    assert_int_equal(thaw_options_set(&options, "data.train", train, "test", &err), THAW_OK);
-    if (key) assert_int_equal(thaw_options_set(&options, key, value, "test", &err), THAW_OK);
-    thaw_status status = thaw_dataset_spec_from_options(&options, &spec, &arena, &err);
-    if (status == THAW_OK) status = thaw_dataset_open(&dataset, &spec, &err);
-    thaw_options_free(&options);
-    return status;
-}
-
 static void expect_open(const char *train, const char *key, const char *value) {
-    if (open_with(train, key, value) != THAW_OK) fail_msg("%s: %s", train, err.text);
+    if (open_dataset(train, key, value) != THAW_OK) fail_msg("%s: %s", train, err.text);
 }
 
 static void expect_classes(const char *const *names) {
@@ -45,19 +17,6 @@ static void expect_classes(const char *const *names) {
     assert_null(names[dataset.n_classes]);
 }
 #define EXPECT_CLASSES(...) expect_classes((const char *const[]){__VA_ARGS__, NULL})
-
-/* Pictures as "path class split", in order. */
-static void expect_pictures(const char *const *pictures) {
-    for (size_t i = 0; i < dataset.n; i++) {
-        char path[PATH_MAX], text[PATH_MAX + 64];
-        thaw_dataset_path(&dataset, i, path);
-        snprintf(text, sizeof text, "%s %s %s", path, dataset.class_name[dataset.label[i]],
-                 thaw_split_name(dataset.split[i]));
-        assert_string_equal(text, pictures[i] ? pictures[i] : "(none)");
-    }
-    assert_null(pictures[dataset.n]);
-}
-#define EXPECT_PICTURES(...) expect_pictures((const char *const[]){__VA_ARGS__, NULL})
 
 /* ---- what is read --------------------------------------------------------------------------- */
 
@@ -111,7 +70,8 @@ static void other_lists_have_the_names_of_the_training(void **state) {
     EXPECT_PICTURES("l/bee/1.jpg bee train", "l/ant/1.jpg ant train", "l/2.jpg bee validation",
                     "l/1.jpg ant validation");
     list_file("l/swapped.lst", "0\t0\tant/1.jpg\n1\t1\tbee/1.jpg\n");
-    assert_int_equal(open_with("l/train.lst", "data.validation", "l/swapped.lst"), THAW_ERR_DATA);
+    assert_int_equal(open_dataset("l/train.lst", "data.validation", "l/swapped.lst"),
+                     THAW_ERR_DATA);
     assert_non_null(strstr(err.text, "number the classes differently"));
     /* A folder may validate what a list trains, by names. */
     tempdir_file(&place, "v/ant/3.jpg", "");
@@ -201,7 +161,7 @@ static void the_group_column_keeps_together(void **state) {
         }
         assert_true(seen[THAW_SPLIT_VALIDATION] > 0 && seen[THAW_SPLIT_TRAIN] > 0);
     }
-    assert_int_equal(open_with("g.csv", "data.group", "folder"), THAW_ERR_USAGE);
+    assert_int_equal(open_dataset("g.csv", "data.group", "folder"), THAW_ERR_USAGE);
     assert_non_null(strstr(err.text, "both say what stays together"));
 }
 
@@ -226,7 +186,7 @@ static void roots(void **state) {
     tempdir_path(&place, "d/1.jpg", whole);
     snprintf(text, sizeof text, "path,label\n%s,a\n2.jpg,b\n", whole);
     list_file("r.csv", text);
-    assert_int_equal(open_with("r.csv", "data.validation", "0"), THAW_ERR_DATA);
+    assert_int_equal(open_dataset("r.csv", "data.validation", "0"), THAW_ERR_DATA);
     assert_non_null(strstr(err.text, "data.root = / allows all"));
     expect_open("r.csv", "data.root", "/");
     thaw_dataset_path(&dataset, 0, text);
@@ -236,8 +196,8 @@ static void roots(void **state) {
     assert_string_equal(text, whole);
     tempdir_path(&place, "", text);
     text[strlen(text) - 2] = '\0'; /* A folder whose name the root's begins with. */
-    assert_int_equal(open_with("r.csv", "data.root", text), THAW_ERR_DATA);
-    assert_int_equal(open_with("c", "data.root", "c"), THAW_ERR_USAGE);
+    assert_int_equal(open_dataset("r.csv", "data.root", text), THAW_ERR_DATA);
+    assert_int_equal(open_dataset("c", "data.root", "c"), THAW_ERR_USAGE);
     assert_non_null(strstr(err.text, "has no part where no list"));
 }
 
@@ -300,24 +260,24 @@ static void bad_lists(void **state) {
     };
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         list_file(lists[i].file, lists[i].text);
-        assert_int_equal(open_with(lists[i].file, NULL, NULL), lists[i].code);
+        assert_int_equal(open_dataset(lists[i].file, NULL, NULL), lists[i].code);
         for (int k = 0; k < 3 && lists[i].said[k]; k++)
             if (!strstr(err.text, lists[i].said[k]))
                 fail_msg("expected \"%s\" in\n%s", lists[i].said[k], err.text);
     }
     write_bytes("x.csv", "path,label\n1,a\0\n", 15);
-    assert_int_equal(open_with("x.csv", NULL, NULL), THAW_ERR_FORMAT);
+    assert_int_equal(open_dataset("x.csv", NULL, NULL), THAW_ERR_FORMAT);
     assert_non_null(strstr(err.text, "no text"));
     list_file("x.csv", "path,label\n1,a\n2,b\n");
     list_file("y.csv", "path,label,split\n3,a,train\n");
-    assert_int_equal(open_with("x.csv", "data.test", "y.csv"), THAW_ERR_DATA);
+    assert_int_equal(open_dataset("x.csv", "data.test", "y.csv"), THAW_ERR_DATA);
     assert_non_null(strstr(err.text, "no row of it says test"));
     list_file("y.csv", "path,label\n3,c\n");
-    assert_int_equal(open_with("x.csv", "data.test", "y.csv"), THAW_ERR_DATA);
+    assert_int_equal(open_dataset("x.csv", "data.test", "y.csv"), THAW_ERR_DATA);
     assert_non_null(strstr(err.text,
                            "'y.csv' has no picture of the 2 classes of the training, but a "
                            "class 'c'"));
-    assert_int_equal(open_with("x.csv", "data.validation", "y.csv"), THAW_ERR_DATA);
+    assert_int_equal(open_dataset("x.csv", "data.validation", "y.csv"), THAW_ERR_DATA);
     assert_non_null(strstr(err.text, "class 'c' of 'y.csv'"));
 }
 

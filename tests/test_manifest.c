@@ -1,19 +1,6 @@
 /* Augmented manifests as lists: what is the class, where S3's objects lie, and a sentence for what cannot be
  * used. */
-#include "data/dataset.h"
-#include "program.h"
-
-static tempdir place;
-static thaw_dataset dataset;
-static thaw_arena arena;
-static thaw_error err;
-
-static int teardown(void **state) {
-    (void)state;
-    thaw_dataset_close(&dataset);
-    thaw_arena_free(&arena);
-    return 0;
-}
+#include "dataset_testing.h"
 
 static thaw_status open_with(const char *train, const char *root) {
     thaw_dataset_spec spec = {.root = root};

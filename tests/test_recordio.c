@@ -2,22 +2,9 @@
  * their byte; and the same pictures make the same network as from folders. */
 #include <fcntl.h>
 
-#include "data/dataset.h"
+#include "dataset_testing.h"
 #include "picture/picture_file.h"
-#include "program.h"
 #include "recordio.h"
-
-static tempdir place;
-static thaw_arena arena;
-static thaw_dataset dataset;
-static thaw_error err;
-
-static int teardown(void **state) {
-    (void)state;
-    thaw_dataset_close(&dataset);
-    thaw_arena_free(&arena);
-    return 0;
-}
 
 /* ---- files made by hand ---------------------------------------------------------------------- */
 

@@ -1,39 +1,12 @@
 /* Pictures with several classes, or none: what a list says of them, who is held out, that the head and the layers
  * above a cut learn them to the same bits again, what is told of them, and a sentence for all that knows one
  * class alone. */
-#include "data/dataset.h"
-#include "program.h"
+#include "dataset_testing.h"
 #include "serve/answer.h"
-
-static tempdir place;
-static thaw_dataset dataset;
-static thaw_arena arena;
-static thaw_error err;
-
-static int teardown(void **state) {
-    (void)state;
-    thaw_dataset_close(&dataset);
-    thaw_arena_free(&arena);
-    return 0;
-}
-
-static thaw_status open_with(const char *train, const char *key, const char *value) {
-    thaw_options options;
-    thaw_dataset_spec spec = {0};
-    thaw_dataset_close(&dataset);
-    thaw_arena_free(&arena);
-    assert_int_equal(thaw_options_init(&options, &err), THAW_OK);
-    assert_int_equal(thaw_options_set(&options, "data.train", train, "test", &err), THAW_OK);
-    assert_int_equal(thaw_options_set(&options, key, value, "test", &err), THAW_OK);
-    thaw_status status = thaw_dataset_spec_from_options(&options, &spec, &arena, &err);
-    if (status == THAW_OK) status = thaw_dataset_open(&dataset, &spec, &err);
-    thaw_options_free(&options);
-    return status;
-}
 
 static thaw_status open_list(const char *text, const char *key, const char *value) {
     tempdir_file(&place, "x.csv", text);
-    return open_with("x.csv", key, value);
+    return open_dataset("x.csv", key, value);
 }
 
 static void expect_said(const char *said) {
@@ -79,7 +52,7 @@ static void sets_of_classes(void **state) {
     expect_picture(1, "2 b, train");
     tempdir_file(&place, "f/ant/1.jpg", "");
     tempdir_file(&place, "f/bee/2.jpg", "");
-    assert_int_equal(open_with("f", "head.loss", "sigmoid"), THAW_OK);
+    assert_int_equal(open_dataset("f", "head.loss", "sigmoid"), THAW_OK);
     expect_picture(1, "2.jpg bee, train");
     char path[PATH_MAX];
     thaw_dataset_path(&dataset, 1, path);
@@ -94,12 +67,12 @@ static void sets_of_classes(void **state) {
         "{\"source-ref\": \"1\", \"c\": [1, 0], \"c-metadata\": {\"class-map\": {\"0\": \"ant\", "
         "\"1\": "
         "\"bee\"}}}\n{\"source-ref\": \"2\", \"c\": [], \"c-metadata\": {\"class-map\": {}}}\n");
-    assert_int_equal(open_with("m.jsonl", "data.validation", "0"), THAW_OK);
+    assert_int_equal(open_dataset("m.jsonl", "data.validation", "0"), THAW_OK);
     expect_picture(0, "2  train");
     expect_picture(1, "1 ant,bee, train");
     tempdir_file(&place, "m.jsonl",
                  "{\"source-ref\": \"1\", \"c\": [3, 0]}\n{\"source-ref\": \"2\", \"c\": 3}\n");
-    assert_int_equal(open_with("m.jsonl", "data.validation", "0"), THAW_OK);
+    assert_int_equal(open_dataset("m.jsonl", "data.validation", "0"), THAW_OK);
     expect_picture(0, "2 3, train");
     expect_picture(1, "1 0,3, train");
 }
@@ -159,13 +132,13 @@ static void bad_lists(void **state) {
         expect_said(lists[i].said);
     }
     tempdir_file(&place, "no.jsonl", "{\"source-ref\": \"1\", \"c\": []}\n");
-    assert_int_equal(open_with("no.jsonl", "seed", "1"), THAW_ERR_DATA);
+    assert_int_equal(open_dataset("no.jsonl", "seed", "1"), THAW_ERR_DATA);
     expect_said("names no class of any picture");
     tempdir_file(&place, "bars/a|b/1.jpg", "");
     tempdir_file(&place, "bars/c/2.jpg", "");
-    assert_int_equal(open_with("bars", "head.loss", "sigmoid"), THAW_ERR_DATA);
+    assert_int_equal(open_dataset("bars", "head.loss", "sigmoid"), THAW_ERR_DATA);
     expect_said("the folder 'a|b' of 'bars' has a |");
-    assert_int_equal(open_with("bars", "seed", "1"), THAW_OK);
+    assert_int_equal(open_dataset("bars", "seed", "1"), THAW_OK);
     tempdir_file(&place, "v.csv", "path,label\n3,a|z\n");
     assert_int_equal(open_list("path,label\n1,a|b\n2,b\n", "data.validation", "v.csv"),
                      THAW_ERR_DATA);

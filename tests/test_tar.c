@@ -4,23 +4,10 @@
 #include <archive.h>
 #include <archive_entry.h>
 
-#include "data/dataset.h"
+#include "dataset_testing.h"
 #include "file.h"
 #include "picture/picture_file.h"
-#include "program.h"
 #include "tar_file.h"
-
-static tempdir place;
-static thaw_arena arena;
-static thaw_dataset dataset;
-static thaw_error err;
-
-static int teardown(void **state) {
-    (void)state;
-    thaw_dataset_close(&dataset);
-    thaw_arena_free(&arena);
-    return 0;
-}
 
 /* ---- files made by hand ---------------------------------------------------------------------- */
 
@@ -75,37 +62,9 @@ static void expect_picture(const char *path, const char *picture) {
     assert_string_equal(got, picture);
 }
 
-/* What data.train = train and perhaps one more option ask for. */
-static thaw_status open_with(const char *train, const char *key, const char *value) {
-    thaw_options options;
-    thaw_dataset_spec spec = {0};
-    thaw_dataset_close(&dataset);
-    thaw_arena_free(&arena);
-    assert_int_equal(thaw_options_init(&options, &err), THAW_OK);
-    assert_int_equal(thaw_options_set(&options, "data.train", train, "test", &err), THAW_OK);
-    assert_int_equal(thaw_options_set(&options, key, value, "test", &err), THAW_OK);
-    thaw_status status = thaw_dataset_spec_from_options(&options, &spec, &arena, &err);
-    if (status == THAW_OK) status = thaw_dataset_open(&dataset, &spec, &err);
-    thaw_options_free(&options);
-    return status;
-}
-
 static thaw_status open_all(const char *train) {
-    return open_with(train, "data.validation", "0");
+    return open_dataset(train, "data.validation", "0");
 }
-
-/* Pictures as "path class split", in order. */
-static void expect_pictures(const char *const *pictures) {
-    for (size_t i = 0; i < dataset.n; i++) {
-        char path[PATH_MAX], text[PATH_MAX + 64];
-        thaw_dataset_path(&dataset, i, path);
-        snprintf(text, sizeof text, "%s %s %s", path, dataset.class_name[dataset.label[i]],
-                 thaw_split_name(dataset.split[i]));
-        assert_string_equal(text, pictures[i] ? pictures[i] : "(none)");
-    }
-    assert_null(pictures[dataset.n]);
-}
-#define EXPECT_PICTURES(...) expect_pictures((const char *const[]){__VA_ARGS__, NULL})
 
 static void expect_open(const char *train) {
     if (open_all(train) != THAW_OK) fail_msg("%s: %s", train, err.text);
@@ -252,7 +211,7 @@ static void many_files(void **state) {
     expect_picture("c/p2/x-011.tar/0/bee/11", "c/p2/x-011.tar");
     expect_open("c/p2/");
     assert_int_equal(dataset.n, 4);
-    assert_int_equal(open_with("c/p1", "data.test", "c/p2/x-0{08..09}.tar"), THAW_OK);
+    assert_int_equal(open_dataset("c/p1", "data.test", "c/p2/x-0{08..09}.tar"), THAW_OK);
     assert_int_equal(thaw_dataset_count(&dataset, THAW_SPLIT_TEST), 2);
     put_shard("c/u9.tar", "ant/9");
     put_shard("c/u10.tar", "bee/10"); /* Without zeros before. */
@@ -273,14 +232,14 @@ static void splits_by_names(void **state) {
     assert_int_equal(thaw_dataset_count(&dataset, THAW_SPLIT_TRAIN), 2);
     put_shard("n/flowers-val-0.tar", "bee/3");
     put_shard("n/test.tar", "ant/4");
-    assert_int_equal(open_with("n", "seed", "2"), THAW_OK);
+    assert_int_equal(open_dataset("n", "seed", "2"), THAW_OK);
     EXPECT_PICTURES("n/flowers-train-0.tar/0/ant/1 ant train",
                     "n/flowers-train-1.tar/0/bee/2 bee train",
                     "n/flowers-val-0.tar/0/bee/3 bee validation", "n/test.tar/0/ant/4 ant test");
     /* One split alone is what it is given as. */
     tempdir_folder(&place, "v");
     put_shard("v/flowers-val-0.tar", "bee/3");
-    assert_int_equal(open_with("n/flowers-train-{0..1}.tar", "data.test", "v"), THAW_OK);
+    assert_int_equal(open_dataset("n/flowers-train-{0..1}.tar", "data.test", "v"), THAW_OK);
     assert_int_equal(thaw_dataset_count(&dataset, THAW_SPLIT_TEST), 1);
     put_shard("n/other-0.tar", "ant/5");
     assert_int_equal(open_all("n"), THAW_ERR_DATA);
@@ -291,7 +250,7 @@ static void splits_by_names(void **state) {
     put_shard("d/train/0.tar", "ant/1");
     put_shard("d/train/1.tar", "bee/1");
     put_shard("d/val/0.tar", "bee/2");
-    assert_int_equal(open_with("d", "seed", "2"), THAW_OK);
+    assert_int_equal(open_dataset("d", "seed", "2"), THAW_OK);
     EXPECT_PICTURES("d/train/0.tar/0/ant/1 ant train", "d/train/1.tar/0/bee/1 bee train",
                     "d/val/0.tar/0/bee/2 bee validation");
 }
@@ -312,7 +271,7 @@ static void held_out_as_with_folders(void **state) {
     static const char *const groups[] = {"none", "^o([0-9])"};
     for (int g = 0; g < 2; g++)
         for (int form = 0; form < 2; form++) {
-            assert_int_equal(open_with(form ? "h.tar" : "h", "data.group", groups[g]), THAW_OK);
+            assert_int_equal(open_dataset(form ? "h.tar" : "h", "data.group", groups[g]), THAW_OK);
             assert_int_equal(dataset.n, N);
             for (size_t i = 0; i < N; i++) {
                 bool is = dataset.split[i] == THAW_SPLIT_VALIDATION;
@@ -329,7 +288,7 @@ static void held_out_as_with_folders(void **state) {
         put_text(&b, name, i % 2 ? "1" : "0");
     }
     keep("o.tar", &b);
-    assert_int_equal(open_with("o.tar", "data.group", "^o([0-9])"), THAW_OK);
+    assert_int_equal(open_dataset("o.tar", "data.group", "^o([0-9])"), THAW_OK);
     for (size_t i = 0; i < dataset.n_notes; i++)
         assert_null(strstr(dataset.notes[i], "have no group"));
 }

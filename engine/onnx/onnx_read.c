@@ -325,6 +325,7 @@ static thaw_status read_outputs(reader *r, const Onnx__GraphProto *g) {
 }
 
 static thaw_status read_opset(reader *r, const Onnx__ModelProto *m) {
+    /* 24 to 26 gave the operators that Thaw has more types of elements, and nothing else. */
     enum { OLDEST = 7, NEWEST = 26 };
     for (size_t i = 0; i < m->n_opset_import; i++) {
         const Onnx__OperatorSetIdProto *set = m->opset_import[i];

@@ -110,13 +110,6 @@ struct pool_gradient_params {
     bool max, count_include_pad;
 };
 
-/* The output whose window has `at` under tap `tap`; -1: none. */
-__device__ inline int window_of(int at, int tap, int stride, int dilation, int pad, int n) {
-    int from = at + pad - tap * dilation;
-    if (from < 0 || from % stride != 0) return -1;
-    return from / stride < n ? from / stride : -1;
-}
-
 /* How many taps of a window lie inside. */
 __device__ inline int taps_inside(int out, int taps, int stride, int dilation, int pad, int size) {
     int n = 0;
@@ -155,8 +148,8 @@ __global__ void __launch_bounds__(GRADIENT_THREADS)
     if (p.max) x = load8(p.x + i * 8);
     for (int tap = 0; tap < p.R * p.S; tap++) {
         int r = tap / p.S, s = tap % p.S;
-        int out_h = window_of(h, r, p.stride_h, p.dilation_h, p.pad_top, p.P);
-        int out_w = window_of(w, s, p.stride_w, p.dilation_w, p.pad_left, p.Q);
+        int out_h = output_of(h, r, p.stride_h, p.dilation_h, p.pad_top, p.P);
+        int out_w = output_of(w, s, p.stride_w, p.dilation_w, p.pad_left, p.Q);
         if (out_h < 0 || out_w < 0) continue;
         int64_t at = ((((int64_t)n * p.P + out_h) * p.Q + out_w) * p.by_vectors.d + v) * 8;
         float8 g = load8(p.dy + at);

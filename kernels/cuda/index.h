@@ -99,6 +99,13 @@ THAW_PURE uint32_t tap_mask(int first, int dilation, int taps, int size) {
     return mask;
 }
 
+/* Backwards: the output whose window has `at` under a tap; -1: none of n has. */
+THAW_PURE int output_of(int at, int tap, int stride, int dilation, int pad, int n) {
+    int from = at + pad - tap * dilation;
+    if (from < 0 || from % stride != 0) return -1;
+    return from / stride < n ? from / stride : -1;
+}
+
 /* An iteration is one tap (r,s) and one slice of channels. s runs fastest, then r, then the slice,
  * so that the taps re-read a slice while it is in L1. */
 struct tap_place {

@@ -66,13 +66,6 @@ __global__ void __launch_bounds__(CONV_THREADS) plain_forward_kernel(const plain
     p.to[pixel * p.Kp + k] = sum;
 }
 
-/* The output that reads `at` by tap `tap`; -1: none does. */
-__device__ inline int output_of(int at, int tap, int stride, int dilation, int pad, int n) {
-    int from = at + pad - tap * dilation;
-    if (from < 0 || from % stride != 0) return -1;
-    return from / stride < n ? from / stride : -1;
-}
-
 /* Grid: 8 pixels of dx x 32 channels. Thread: a channel of a pixel. */
 __global__ void __launch_bounds__(CONV_THREADS) plain_data_kernel(const plain_params p) {
     begin_kernel();

@@ -40,10 +40,8 @@ __global__ void __launch_bounds__(SOFTMAX_THREADS)
     if (LANES == 32) sum = warp_sum(sum);
     for (int64_t c = g + lane * groups; c < C; c += LANES * groups)
         store(to + c, __expf(value(from[c]) - most) / sum);
-    if (g == 0 && C + lane < Cp) {
-        for (int64_t c = C + lane; c < Cp; c += LANES)
-            store(to + c, 0);
-    }
+    for (int64_t c = C + lane; g == 0 && c < Cp; c += LANES)
+        store(to + c, 0);
 }
 
 }  // namespace thaw

@@ -316,12 +316,29 @@ static void conversions() {
         fail("tf32 rounds to nearest, ties away from zero");
 }
 
+/* Of all outputs the one whose window has the input there, found by looking. */
+static void outputs_of_taps() {
+    for (int at = 0; at < 9; at++)
+        for (int tap = 0; tap < 4; tap++)
+            for (int stride = 1; stride < 4; stride++)
+                for (int dilation = 1; dilation < 3; dilation++)
+                    for (int pad = 0; pad < 4; pad++)
+                        for (int n = 1; n < 9; n++) {
+                            int want = -1;
+                            for (int out = 0; out < n; out++)
+                                if (out * stride + tap * dilation - pad == at) want = out;
+                            if (output_of(at, tap, stride, dilation, pad, n) != want)
+                                return fail("input %d under tap %d of stride %d", at, tap, stride);
+                        }
+}
+
 static const index_case cases[] = {
     {"division", division},
     {"swizzled tiles", swizzled_tiles},
     {"epilogue banks", epilogue_banks},
     {"blocks and splits", blocks_and_splits},
     {"taps", taps},
+    {"outputs of taps", outputs_of_taps},
     {"groups", groups},
     {"packing", packing},
     {"limits", limits},
