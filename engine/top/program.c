@@ -1,4 +1,4 @@
-#include "program.h"
+#include "program_parts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -6,100 +6,11 @@
 
 #include "trunk/memory_plan.h"
 
-/* One thing that the backward pass does. */
-typedef enum act_kind {
-    RUN,  /* A step's gradient. */
-    MASK, /* That of its activation: a step `act` of its own. */
-    SUM,  /* A second gradient of a port is added to the first. */
-    COPY, /* What others hold, too, is copied before that. */
-} act_kind;
-
-typedef struct backward_act {
-    act_kind kind;
-    thaw_step *step;      /* RUN: the program's; MASK: its own. */
-    thaw_port *from, *to; /* SUM, COPY */
-} backward_act;
-
-/* A step `load` of the head that takes a mask, by which the next one multiplies. */
-typedef struct mask_step {
-    int step;
-    float rate;
-} mask_step;
-
-enum { MOST_MASKS = 2 };
-
-/* What a lane goes through. */
-typedef enum way { TRAIN, SCORE, FEATURES, BACK, N_WAYS } way;
-
-/* Its launches on a device: the first time one after the other, then as one graph. */
-typedef struct tape {
-    void *graph; /* NULL: there is none yet. */
-    bool ran;
-    bool refused; /* What is called cannot be recorded: one after the other, always. */
-} tape;
-
-/* One lane's program. */
-typedef struct instance {
-    thaw_arena arena; /* Steps, ports, states. */
-    thaw_program program;
-    thaw_port *kept; /* [n_steps] */
-    thaw_port *made; /* Gradients: room for all that can be. */
-    int n_made;
-    backward_act *acts; /* In the order in which they run. */
-    int n_acts;
-    thaw_port **gradient; /* [n_ports] Of each port of the program; NULL: none yet. */
-    int *holders;         /* [made] How many ports' gradient it is. */
-    float *weights;       /* Gradients of the steps' block, where kernels write them. */
-    float *scratch;       /* [K] */
-    /* On a device, of the host: scores and their gradient, [lane, K], features, [lane, F], and a mask. */
-    float *scores, *d, *features, *mask;
-    float *constants; /* On a device: numbers of steps that are not in the block. */
-    size_t constant_bytes;
-    tape tapes[N_WAYS];
-    void *activations, *workspace;
-    size_t activation_bytes, workspace_bytes;
-    thaw_error error; /* Of the last call. */
-} instance;
-
-struct thaw_top {
-    const thaw_backend *backend;
-    thaw_arena arena;
-    thaw_top_spec spec;
-    thaw_head head; /* Of the spec, copied. */
-    thaw_params params;
-    instance *instances;
-    int n_instances;
-    int features_step; /* Which makes what the head reads. */
-    int first_head;    /* From here on dense steps are the head's. */
-    mask_step masks[MOST_MASKS];
-    int n_masks;
-    thaw_top_size size;
-    float *numbers; /* The steps' block where kernels read it: the params' own, or the device's. */
-    float *sum;     /* Gradients of the steps' block, of all lanes. */
-    float *total;   /* On a device: the same there. */
-    int lanes;      /* Of the last gradient. */
-    int parts;      /* That the host's work is split into: as many as it has threads. */
-};
-
-static const thaw_training_slots *slots(const thaw_top *top) {
-    return top->backend->kernels->training;
-}
-
-/* Of a device that does not compute in the host's memory; else NULL. */
-static const thaw_memory *device_of(const thaw_top *top) {
-    return top->backend->kernels->memory;
-}
-
-static size_t block_bytes(const thaw_top *top) {
-    return (size_t)top->params.n_steps * sizeof(float);
-}
-
 static thaw_status no_memory(thaw_error *err) {
     return thaw_fail_memory(err, "to train above the cut");
 }
 
-/* The status of what a device was given to do. */
-static thaw_status device_status(const thaw_top *top, int code, thaw_error *err) {
+thaw_status thaw__top_device_status(const thaw_top *top, int code, thaw_error *err) {
     if (code == 0) return THAW_OK;
     return thaw_fail(err, THAW_ERR_BACKEND, "training above the cut: %s: %s (%d)",
                      top->backend->kernels->name, top->backend->kernels->explain(code), code);
@@ -216,7 +127,8 @@ static thaw_status lower(thaw_top *top, instance *in, thaw_error *err) {
 
 /* ---- preparing ------------------------------------------------------------------------------ */
 
-static thaw_status refused(const thaw_top *top, const thaw_step *step, int code, thaw_error *err) {
+thaw_status thaw__top_refused(const thaw_top *top, const thaw_step *step, int code,
+                              thaw_error *err) {
     const thaw_kernels *kernels = top->backend->kernels;
     if (err->text[0]) return err->code ? err->code : THAW_ERR_BACKEND;
     return thaw_fail(err, THAW_ERR_BACKEND, "%s (%s): the %s backend refused it: %s (%d)",
@@ -243,7 +155,7 @@ static thaw_status prepare_forward(thaw_top *top, instance *in, thaw_error *err)
             return thaw_fail(err, THAW_ERR_UNSUPPORTED, "%s: the %s backend has no %s", step->name,
                              top->backend->kernels->name, thaw_step_kind_name(step->kind));
         int code = slot->prepare(step, &context, err);
-        if (code) return refused(top, step, code, err);
+        if (code) return thaw__top_refused(top, step, code, err);
     }
     return THAW_OK;
 }
@@ -378,7 +290,7 @@ static thaw_status prepare_backward(thaw_top *top, instance *in, thaw_error *err
                              "%s (%s): there is no gradient of this; freeze above it", step->name,
                              thaw_step_kind_name(step->kind));
         int code = slot->prepare(step, &context, err);
-        if (code) return refused(top, step, code, err);
+        if (code) return thaw__top_refused(top, step, code, err);
     }
     return THAW_OK;
 }
@@ -578,7 +490,7 @@ static thaw_status move_constants(thaw_top *top, instance *in, thaw_error *err) 
         list_fields(&in->program.steps[i], &top->params.places[i], fields);
         for (int k = 0; k < NUMBER_FIELDS; k++) {
             if (fields[k].n == 0) continue;
-            THAW_TRY(device_status(
+            THAW_TRY(thaw__top_device_status(
                 top,
                 device_of(top)->upload(top->backend->stream, in->constants + at, *fields[k].at,
                                        (size_t)fields[k].n * sizeof(float)),
@@ -603,7 +515,7 @@ static thaw_status take_block(thaw_top *top, thaw_arena *arena, float **block, t
                          "weights and as many for their gradients, which there are not: freeze "
                          "more",
                          block_bytes(top) >> 20);
-    return device_status(
+    return thaw__top_device_status(
         top, device_of(top)->upload(top->backend->stream, *block, top->sum, block_bytes(top)), err);
 }
 
@@ -652,7 +564,7 @@ static void make_other(void *context, int i) {
     make_instance(top, &top->instances[1 + i]);
 }
 
-static thaw_status pass_on_error(const thaw_top *top, thaw_error *err) {
+thaw_status thaw__top_error(const thaw_top *top, thaw_error *err) {
     for (int i = 0; i < top->n_instances; i++) {
         if (!top->instances[i].error.code) continue;
         if (err) *err = top->instances[i].error;
@@ -706,9 +618,9 @@ static thaw_status create(thaw_top *top, thaw_error *err) {
         THAW_TRY(take_block(top, NULL, &top->total, err));
     }
     slots(top)->side_by_side(1, make_first, top);
-    THAW_TRY(pass_on_error(top, err));
+    THAW_TRY(thaw__top_error(top, err));
     slots(top)->side_by_side(top->n_instances - 1, make_other, top);
-    THAW_TRY(pass_on_error(top, err));
+    THAW_TRY(thaw__top_error(top, err));
     const instance *in = &top->instances[0];
     const thaw_port *x = p->steps[0].out;
     top->size = (thaw_top_size){
@@ -803,337 +715,4 @@ thaw_top_size thaw_top_measure(const thaw_top *top) {
 
 thaw_params *thaw_top_params(thaw_top *top) {
     return &top->params;
-}
-
-/* ---- running -------------------------------------------------------------------------------- */
-
-static void pack_step(void *context, int i) {
-    thaw_top *top = context;
-    instance *in = &top->instances[0];
-    const thaw_step *step = &in->program.steps[i];
-    int code = slots(top)->pack(step, top->backend->stream);
-    if (code) refused(top, step, code, &in->error);
-}
-
-static void derive_part(void *context, int i) {
-    const thaw_top *top = context;
-    thaw_params_derive(&top->params, (thaw_part){i, top->parts});
-}
-
-thaw_status thaw_top_update(thaw_top *top, thaw_error *err) {
-    int n = top->instances[0].program.n_steps;
-    slots(top)->side_by_side(top->parts, derive_part, top);
-    if (device_of(top))
-        THAW_TRY(device_status(top,
-                               device_of(top)->upload(top->backend->stream, top->numbers,
-                                                      top->params.steps, block_bytes(top)),
-                               err));
-    if (!device_of(top)) slots(top)->side_by_side(n, pack_step, top);
-    for (int i = 0; device_of(top) && i < n && !top->instances[0].error.code; i++)
-        pack_step(top, i);
-    return pass_on_error(top, err);
-}
-
-/* What a pass over a batch does with each lane. */
-typedef struct pass {
-    thaw_top *top;
-    const thaw_top_batch *batch; /* Gradients; NULL: scores or features. */
-    int64_t M;
-    float *x;
-    float *out;    /* Scores or features. */
-    bool features; /* Otherwise scores. */
-    int first;     /* The wave's first lane. */
-} pass;
-
-/* Fills the mask that step i takes, if it is one: for the pictures of a batch from number `at` on, or,
- * outside of training (NULL), with ones. */
-static int draw_mask(const thaw_top *top, const instance *in, int i, const thaw_top_batch *batch,
-                     int64_t at) {
-    const thaw_port *port = in->program.steps[i].out;
-    int64_t each = port->H * port->W * port->C;
-    float *mask = device_of(top) ? in->mask : port->data;
-    for (int k = 0; k < top->n_masks; k++) {
-        if (top->masks[k].step != i) continue;
-        for (int64_t j = 0; j < port->N * each; j++)
-            mask[j] = 1;
-        for (int64_t row = 0; batch && row < port->N; row++) {
-            thaw_rng rng = batch->dropout;
-            rng.stream ^= (uint64_t)(k + 1) << 40;
-            rng.counter = (uint64_t)(at + row) * (uint64_t)((each + 3) / 4);
-            rng.left = 0;
-            thaw_rng_dropout(&rng, each, top->masks[k].rate, mask + row * each);
-        }
-        if (device_of(top)) return slots(top)->put(port, mask, top->backend->stream);
-    }
-    return 0;
-}
-
-/* What a run said of a kernel, with the step that it was for. */
-static thaw_status failed(const thaw_top *top, instance *in, const thaw_step *step, int code,
-                          const thaw_error *why) {
-    if (!why->text[0]) return refused(top, step, code, &in->error);
-    return thaw_fail(&in->error, THAW_ERR_BACKEND, "%s (%s): %.800s", step->name,
-                     thaw_step_kind_name(step->kind), why->text);
-}
-
-static thaw_status run_forward(thaw_top *top, instance *in, int last, const thaw_top_batch *batch,
-                               int64_t at) {
-    thaw_error why = {0};
-    thaw_run_context context = {.stream = top->backend->stream,
-                                .workspace = in->workspace,
-                                .training = batch != NULL,
-                                .err = &why};
-    for (int i = 0; i <= last; i++) {
-        const thaw_step *step = &in->program.steps[i];
-        if (!device_of(top)) draw_mask(top, in, i, batch, at);
-        int code = slots(top)->forward[step->kind].run(step, &context);
-        if (code) return failed(top, in, step, code, &why);
-    }
-    return THAW_OK;
-}
-
-/* Sums and copies of gradients; what has a step is not its. */
-static int move_gradient(const thaw_top *top, const backward_act *act) {
-    if (act->step) return 0;
-    size_t n = act->to->bytes / sizeof(float);
-    void *stream = top->backend->stream;
-    if (act->kind == COPY) return slots(top)->copy(n, act->from->data, act->to->data, stream);
-    return slots(top)->add_to(n, act->from->data, act->to->data, stream);
-}
-
-static thaw_status run_backward(thaw_top *top, instance *in) {
-    thaw_error why = {0};
-    thaw_run_context context = {
-        .stream = top->backend->stream, .workspace = in->workspace, .training = true, .err = &why};
-    for (int i = 0; i < in->n_acts; i++) {
-        const backward_act *act = &in->acts[i];
-        THAW_TRY(device_status(top, move_gradient(top, act), &in->error));
-        if (!act->step) continue;
-        int code = slots(top)->backward[act->step->kind].run(act->step, &context);
-        if (code) return failed(top, in, act->step, code, &why);
-    }
-    return THAW_OK;
-}
-
-static int last_of(const thaw_top *top, way w) {
-    return w == FEATURES ? top->features_step : top->instances[0].program.n_steps - 1;
-}
-
-static thaw_status run_way(thaw_top *top, instance *in, way w, const thaw_top_batch *batch,
-                           int64_t at) {
-    return w == BACK ? run_backward(top, in) : run_forward(top, in, last_of(top, w), batch, at);
-}
-
-/* The same on a device. A step goes before the recording: the first launch of a kernel loads its code,
- * and libraries choose theirs, neither of which a recording allows. */
-static thaw_status play(thaw_top *top, instance *in, way w, const thaw_top_batch *batch) {
-    const thaw_memory *device = device_of(top);
-    void *stream = top->backend->stream;
-    tape *t = &in->tapes[w];
-    if (t->refused || !t->ran) {
-        t->ran = true;
-        return run_way(top, in, w, batch, 0);
-    }
-    if (!t->graph && device->record(stream) == 0) {
-        thaw_status status = run_way(top, in, w, batch, 0);
-        t->refused = device->end_record(stream, &t->graph) != 0 || status != THAW_OK;
-    }
-    if (t->graph && !t->refused)
-        return device_status(top, device->replay(stream, t->graph), &in->error);
-    t->refused = true;
-    in->error = (thaw_error){0};
-    return run_way(top, in, w, batch, 0);
-}
-
-/* What a lane reads goes to the device: pictures, and masks. */
-static thaw_status give(const thaw_top *top, instance *in, int last, const float *x,
-                        const thaw_top_batch *batch, int64_t at) {
-    int code = slots(top)->put(in->program.steps[0].out, x, top->backend->stream);
-    for (int i = 1; i <= last && !code; i++)
-        code = draw_mask(top, in, i, batch, at);
-    return device_status(top, code, &in->error);
-}
-
-/* A port's values as plain floats of the host: where they lie, or a copy in `room`. */
-static const float *read_port(const thaw_top *top, instance *in, const thaw_port *port,
-                              float *room) {
-    if (!device_of(top)) return port->data;
-    int code = slots(top)->get(port, room, top->backend->stream);
-    if (!code) code = device_of(top)->wait(top->backend->stream);
-    return device_status(top, code, &in->error) == THAW_OK ? room : NULL;
-}
-
-/* Loss and gradient of n pictures' scores: d receives that of the n rows. */
-static void score(const thaw_top *top, instance *in, const thaw_top_batch *b, int64_t at, int64_t n,
-                  const float *scores, float *d) {
-    const thaw_top_slots *kernels = &top->backend->kernels->top;
-    int64_t K = top->size.K;
-    if (b->target) {
-        kernels->sigmoid_cross_entropy(n, K, scores, b->target + at * K, b->class_weight, b->norm,
-                                       b->loss + at, d);
-        return;
-    }
-    kernels->softmax_cross_entropy(n, K, scores, b->label + at, b->class_weight, b->smoothing,
-                                   b->norm, b->loss + at, d);
-    for (int64_t i = 0; b->other && i < n; i++) {
-        float share = b->share[at + i], loss, other[1];
-        if (share == 1) continue;
-        /* The loss is linear in the target: so are both of them. */
-        float *row = d + i * K, *scratch = in->scratch;
-        kernels->softmax_cross_entropy(1, K, scores + i * K, b->other + at + i, b->class_weight,
-                                       b->smoothing, b->norm, other, scratch);
-        loss = b->loss[at + i];
-        b->loss[at + i] = share * loss + (1 - share) * other[0];
-        for (int64_t k = 0; k < K; k++)
-            row[k] = share * row[k] + (1 - share) * scratch[k];
-    }
-}
-
-/* The lane's loss, by the host, and its gradient where the backward pass begins; rows behind the n have
- * none. */
-static thaw_status take_loss(const thaw_top *top, instance *in, const thaw_top_batch *b, int64_t at,
-                             int64_t n) {
-    const float *scores =
-        read_port(top, in, in->program.steps[in->program.n_steps - 1].out, in->scores);
-    float *d = device_of(top) ? in->d : in->made[0].data;
-    int64_t K = top->size.K, rows = top->spec.lane;
-    if (!scores) return in->error.code;
-    memset(d, 0, (size_t)(rows * K) * sizeof *d);
-    memcpy(b->logits + at * K, scores, (size_t)(n * K) * sizeof *scores);
-    score(top, in, b, at, n, scores, d);
-    if (!device_of(top)) return THAW_OK;
-    return device_status(top, slots(top)->put(&in->made[0], d, top->backend->stream), &in->error);
-}
-
-/* The lane's gradient is added to those before it. */
-static void add_lane(thaw_top *top, instance *in, bool first) {
-    size_t n = (size_t)top->params.n_steps;
-    void *stream = top->backend->stream;
-    int code = first ? slots(top)->copy(n, in->weights, top->total, stream)
-                     : slots(top)->add_to(n, in->weights, top->total, stream);
-    device_status(top, code, &in->error);
-}
-
-static void run_lane(void *context, int i) {
-    const pass *p = context;
-    thaw_top *top = p->top;
-    instance *in = &top->instances[i];
-    int64_t lane = top->spec.lane, at = (p->first + i) * lane, D = top->size.D;
-    int64_t n = p->M - at < lane ? p->M - at : lane;
-    float *x = p->x + at * D;
-    memset(x + n * D, 0, (size_t)((lane - n) * D) * sizeof *x);
-    way w = p->batch ? TRAIN : p->features ? FEATURES : SCORE;
-    int last = last_of(top, w);
-    if (device_of(top)) {
-        if (give(top, in, last, x, p->batch, at) != THAW_OK) return;
-        if (play(top, in, w, p->batch) != THAW_OK) return;
-    } else {
-        in->program.steps[0].out->data = x;
-        if (run_way(top, in, w, p->batch, at) != THAW_OK) return;
-    }
-    if (p->batch) {
-        if (take_loss(top, in, p->batch, at, n) != THAW_OK) return;
-        if (!device_of(top))
-            run_way(top, in, BACK, p->batch, at);
-        else if (play(top, in, BACK, p->batch) == THAW_OK)
-            add_lane(top, in, at == 0);
-        return;
-    }
-    const thaw_port *y = in->program.steps[last].out;
-    int64_t each = y->H * y->W * y->C;
-    const float *from = read_port(top, in, y, p->features ? in->features : in->scores);
-    if (from) memcpy(p->out + at * each, from, (size_t)(n * each) * sizeof(float));
-}
-
-/* What of a block of n numbers is a part's. */
-typedef struct range {
-    size_t first, end;
-} range;
-
-static range range_of(int64_t n, thaw_part part) {
-    return (range){(size_t)(n * part.i / part.n), (size_t)(n * (part.i + 1) / part.n)};
-}
-
-/* Lanes' weight gradients, in their order, into the sum: a share of the block each. */
-typedef struct adding {
-    thaw_top *top;
-    int lanes;  /* Of the wave. */
-    bool first; /* There is nothing in the sum yet. */
-} adding;
-
-/* A piece at a time, which stays in the processor's cache while lanes are added to it. */
-static void add_share(void *context, int i) {
-    enum { PIECE = 4096 };
-    const adding *a = context;
-    thaw_top *top = a->top;
-    range r = range_of(top->params.n_steps, (thaw_part){i, top->n_instances});
-    for (size_t at = r.first; at < r.end; at += PIECE) {
-        size_t n = r.end - at < PIECE ? r.end - at : PIECE;
-        if (a->first) memcpy(top->sum + at, top->instances[0].weights + at, n * sizeof *top->sum);
-        for (int k = a->first; k < a->lanes; k++)
-            slots(top)->add_to(n, top->instances[k].weights + at, top->sum + at, NULL);
-    }
-}
-
-static thaw_status download_sum(thaw_top *top, thaw_error *err) {
-    void *stream = top->backend->stream;
-    int code = device_of(top)->download(stream, top->sum, top->total, block_bytes(top));
-    if (!code) code = device_of(top)->wait(stream);
-    return device_status(top, code, err);
-}
-
-/* All lanes, as many at once as there are instances. */
-static thaw_status run_lanes(pass *p, thaw_error *err) {
-    thaw_top *top = p->top;
-    int lanes = (int)((p->M + top->spec.lane - 1) / top->spec.lane);
-    for (p->first = 0; p->first < lanes; p->first += top->n_instances) {
-        int wave = lanes - p->first < top->n_instances ? lanes - p->first : top->n_instances;
-        slots(top)->side_by_side(wave, run_lane, p);
-        THAW_TRY(pass_on_error(top, err));
-        adding a = {top, wave, p->first == 0};
-        if (p->batch && !device_of(top)) slots(top)->side_by_side(top->n_instances, add_share, &a);
-    }
-    top->lanes = lanes;
-    return p->batch && device_of(top) ? download_sum(top, err) : THAW_OK;
-}
-
-/* The segments' gradients from the steps'. */
-typedef struct pulling {
-    thaw_top *top;
-    float *gradient;
-} pulling;
-
-static void clear_part(void *context, int i) {
-    const pulling *p = context;
-    range r = range_of(p->top->params.n, (thaw_part){i, p->top->parts});
-    memset(p->gradient + r.first, 0, (r.end - r.first) * sizeof *p->gradient);
-}
-
-static void pull_part(void *context, int i) {
-    const pulling *p = context;
-    thaw_params_pull(&p->top->params, p->top->sum, p->gradient, (thaw_part){i, p->top->parts});
-}
-
-thaw_status thaw_top_gradient(thaw_top *top, const thaw_top_batch *batch, float *gradient,
-                              thaw_error *err) {
-    pass p = {.top = top, .batch = batch, .M = batch->M, .x = batch->x};
-    pulling pull = {top, gradient};
-    THAW_TRY(run_lanes(&p, err));
-    slots(top)->side_by_side(top->parts, clear_part, &pull);
-    slots(top)->side_by_side(top->parts, pull_part, &pull);
-    return THAW_OK;
-}
-
-void thaw_top_follow(thaw_top *top, float momentum) {
-    thaw_params_follow(&top->params, top->sum, top->lanes, top->spec.lane, momentum);
-}
-
-thaw_status thaw_top_forward(thaw_top *top, int64_t M, float *x, float *logits, thaw_error *err) {
-    pass p = {.top = top, .M = M, .x = x, .out = logits};
-    return run_lanes(&p, err);
-}
-
-thaw_status thaw_top_features(thaw_top *top, int64_t M, float *x, float *out, thaw_error *err) {
-    pass p = {.top = top, .M = M, .x = x, .out = out, .features = true};
-    return run_lanes(&p, err);
 }

@@ -1,0 +1,105 @@
+/* What a top is made of: program.c plans it, program_run.c runs it; internal to these two. */
+#ifndef THAW_TOP_PROGRAM_PARTS_H
+#define THAW_TOP_PROGRAM_PARTS_H
+
+#include "program.h"
+
+/* One thing that the backward pass does. */
+typedef enum act_kind {
+    RUN,  /* A step's gradient. */
+    MASK, /* That of its activation: a step `act` of its own. */
+    SUM,  /* A second gradient of a port is added to the first. */
+    COPY, /* What others hold, too, is copied before that. */
+} act_kind;
+
+typedef struct backward_act {
+    act_kind kind;
+    thaw_step *step;      /* RUN: the program's; MASK: its own. */
+    thaw_port *from, *to; /* SUM, COPY */
+} backward_act;
+
+/* A step `load` of the head that takes a mask, by which the next one multiplies. */
+typedef struct mask_step {
+    int step;
+    float rate;
+} mask_step;
+
+enum { MOST_MASKS = 2 };
+
+/* What a lane goes through. */
+typedef enum way { TRAIN, SCORE, FEATURES, BACK, N_WAYS } way;
+
+/* Its launches on a device: the first time one after the other, then as one graph. */
+typedef struct tape {
+    void *graph; /* NULL: there is none yet. */
+    bool ran;
+    bool refused; /* What is called cannot be recorded: one after the other, always. */
+} tape;
+
+/* One lane's program. */
+typedef struct instance {
+    thaw_arena arena; /* Steps, ports, states. */
+    thaw_program program;
+    thaw_port *kept; /* [n_steps] */
+    thaw_port *made; /* Gradients: room for all that can be. */
+    int n_made;
+    backward_act *acts; /* In the order in which they run. */
+    int n_acts;
+    thaw_port **gradient; /* [n_ports] Of each port of the program; NULL: none yet. */
+    int *holders;         /* [made] How many ports' gradient it is. */
+    float *weights;       /* Gradients of the steps' block, where kernels write them. */
+    float *scratch;       /* [K] */
+    /* On a device, of the host: scores and their gradient, [lane, K], features, [lane, F], and a mask. */
+    float *scores, *d, *features, *mask;
+    float *constants; /* On a device: numbers of steps that are not in the block. */
+    size_t constant_bytes;
+    tape tapes[N_WAYS];
+    void *activations, *workspace;
+    size_t activation_bytes, workspace_bytes;
+    thaw_error error; /* Of the last call. */
+} instance;
+
+struct thaw_top {
+    const thaw_backend *backend;
+    thaw_arena arena;
+    thaw_top_spec spec;
+    thaw_head head; /* Of the spec, copied. */
+    thaw_params params;
+    instance *instances;
+    int n_instances;
+    int features_step; /* Which makes what the head reads. */
+    int first_head;    /* From here on dense steps are the head's. */
+    mask_step masks[MOST_MASKS];
+    int n_masks;
+    thaw_top_size size;
+    float *numbers; /* The steps' block where kernels read it: the params' own, or the device's. */
+    float *sum;     /* Gradients of the steps' block, of all lanes. */
+    float *total;   /* On a device: the same there. */
+    int lanes;      /* Of the last gradient. */
+    int parts;      /* That the host's work is split into: as many as it has threads. */
+};
+
+static inline const thaw_training_slots *slots(const thaw_top *top) {
+    return top->backend->kernels->training;
+}
+
+/* Of a device that does not compute in the host's memory; else NULL. */
+static inline const thaw_memory *device_of(const thaw_top *top) {
+    return top->backend->kernels->memory;
+}
+
+static inline size_t block_bytes(const thaw_top *top) {
+    return (size_t)top->params.n_steps * sizeof(float);
+}
+
+/* The status of what a device was given to do. */
+thaw_status thaw__top_device_status(const thaw_top *top, int code, thaw_error *err);
+
+/* That a kernel refused the step, unless err says something already. */
+thaw_status thaw__top_refused(const thaw_top *top, const thaw_step *step, int code,
+                              thaw_error *err);
+
+/* The error of the first lane that has one. */
+thaw_status thaw__top_error(const thaw_top *top, thaw_error *err);
+
+#endif

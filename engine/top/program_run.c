@@ -1,0 +1,337 @@
+/* The top's passes: lanes forward and back, on the host or on a device, and their loss. */
+#include <string.h>
+
+#include "program_parts.h"
+
+static void pack_step(void *context, int i) {
+    thaw_top *top = context;
+    instance *in = &top->instances[0];
+    const thaw_step *step = &in->program.steps[i];
+    int code = slots(top)->pack(step, top->backend->stream);
+    if (code) thaw__top_refused(top, step, code, &in->error);
+}
+
+static void derive_part(void *context, int i) {
+    const thaw_top *top = context;
+    thaw_params_derive(&top->params, (thaw_part){i, top->parts});
+}
+
+thaw_status thaw_top_update(thaw_top *top, thaw_error *err) {
+    int n = top->instances[0].program.n_steps;
+    slots(top)->side_by_side(top->parts, derive_part, top);
+    if (device_of(top))
+        THAW_TRY(
+            thaw__top_device_status(top,
+                                    device_of(top)->upload(top->backend->stream, top->numbers,
+                                                           top->params.steps, block_bytes(top)),
+                                    err));
+    if (!device_of(top)) slots(top)->side_by_side(n, pack_step, top);
+    for (int i = 0; device_of(top) && i < n && !top->instances[0].error.code; i++)
+        pack_step(top, i);
+    return thaw__top_error(top, err);
+}
+
+/* What a pass over a batch does with each lane. */
+typedef struct pass {
+    thaw_top *top;
+    const thaw_top_batch *batch; /* Gradients; NULL: scores or features. */
+    int64_t M;
+    float *x;
+    float *out;    /* Scores or features. */
+    bool features; /* Otherwise scores. */
+    int first;     /* The wave's first lane. */
+} pass;
+
+/* Fills the mask that step i takes, if it is one: for the pictures of a batch from number `at` on, or,
+ * outside of training (NULL), with ones. */
+static int draw_mask(const thaw_top *top, const instance *in, int i, const thaw_top_batch *batch,
+                     int64_t at) {
+    const thaw_port *port = in->program.steps[i].out;
+    int64_t each = port->H * port->W * port->C;
+    float *mask = device_of(top) ? in->mask : port->data;
+    for (int k = 0; k < top->n_masks; k++) {
+        if (top->masks[k].step != i) continue;
+        for (int64_t j = 0; j < port->N * each; j++)
+            mask[j] = 1;
+        for (int64_t row = 0; batch && row < port->N; row++) {
+            thaw_rng rng = batch->dropout;
+            rng.stream ^= (uint64_t)(k + 1) << 40;
+            rng.counter = (uint64_t)(at + row) * (uint64_t)((each + 3) / 4);
+            rng.left = 0;
+            thaw_rng_dropout(&rng, each, top->masks[k].rate, mask + row * each);
+        }
+        if (device_of(top)) return slots(top)->put(port, mask, top->backend->stream);
+    }
+    return 0;
+}
+
+/* What a run said of a kernel, with the step that it was for. */
+static thaw_status failed(const thaw_top *top, instance *in, const thaw_step *step, int code,
+                          const thaw_error *why) {
+    if (!why->text[0]) return thaw__top_refused(top, step, code, &in->error);
+    return thaw_fail(&in->error, THAW_ERR_BACKEND, "%s (%s): %.800s", step->name,
+                     thaw_step_kind_name(step->kind), why->text);
+}
+
+static thaw_status run_forward(thaw_top *top, instance *in, int last, const thaw_top_batch *batch,
+                               int64_t at) {
+    thaw_error why = {0};
+    thaw_run_context context = {.stream = top->backend->stream,
+                                .workspace = in->workspace,
+                                .training = batch != NULL,
+                                .err = &why};
+    for (int i = 0; i <= last; i++) {
+        const thaw_step *step = &in->program.steps[i];
+        if (!device_of(top)) draw_mask(top, in, i, batch, at);
+        int code = slots(top)->forward[step->kind].run(step, &context);
+        if (code) return failed(top, in, step, code, &why);
+    }
+    return THAW_OK;
+}
+
+/* Sums and copies of gradients; what has a step is not its. */
+static int move_gradient(const thaw_top *top, const backward_act *act) {
+    if (act->step) return 0;
+    size_t n = act->to->bytes / sizeof(float);
+    void *stream = top->backend->stream;
+    if (act->kind == COPY) return slots(top)->copy(n, act->from->data, act->to->data, stream);
+    return slots(top)->add_to(n, act->from->data, act->to->data, stream);
+}
+
+static thaw_status run_backward(thaw_top *top, instance *in) {
+    thaw_error why = {0};
+    thaw_run_context context = {
+        .stream = top->backend->stream, .workspace = in->workspace, .training = true, .err = &why};
+    for (int i = 0; i < in->n_acts; i++) {
+        const backward_act *act = &in->acts[i];
+        THAW_TRY(thaw__top_device_status(top, move_gradient(top, act), &in->error));
+        if (!act->step) continue;
+        int code = slots(top)->backward[act->step->kind].run(act->step, &context);
+        if (code) return failed(top, in, act->step, code, &why);
+    }
+    return THAW_OK;
+}
+
+static int last_of(const thaw_top *top, way w) {
+    return w == FEATURES ? top->features_step : top->instances[0].program.n_steps - 1;
+}
+
+static thaw_status run_way(thaw_top *top, instance *in, way w, const thaw_top_batch *batch,
+                           int64_t at) {
+    return w == BACK ? run_backward(top, in) : run_forward(top, in, last_of(top, w), batch, at);
+}
+
+/* The same on a device. A step goes before the recording: the first launch of a kernel loads its code,
+ * and libraries choose theirs, neither of which a recording allows. */
+static thaw_status play(thaw_top *top, instance *in, way w, const thaw_top_batch *batch) {
+    const thaw_memory *device = device_of(top);
+    void *stream = top->backend->stream;
+    tape *t = &in->tapes[w];
+    if (t->refused || !t->ran) {
+        t->ran = true;
+        return run_way(top, in, w, batch, 0);
+    }
+    if (!t->graph && device->record(stream) == 0) {
+        thaw_status status = run_way(top, in, w, batch, 0);
+        t->refused = device->end_record(stream, &t->graph) != 0 || status != THAW_OK;
+    }
+    if (t->graph && !t->refused)
+        return thaw__top_device_status(top, device->replay(stream, t->graph), &in->error);
+    t->refused = true;
+    in->error = (thaw_error){0};
+    return run_way(top, in, w, batch, 0);
+}
+
+/* What a lane reads goes to the device: pictures, and masks. */
+static thaw_status give(const thaw_top *top, instance *in, int last, const float *x,
+                        const thaw_top_batch *batch, int64_t at) {
+    int code = slots(top)->put(in->program.steps[0].out, x, top->backend->stream);
+    for (int i = 1; i <= last && !code; i++)
+        code = draw_mask(top, in, i, batch, at);
+    return thaw__top_device_status(top, code, &in->error);
+}
+
+/* A port's values as plain floats of the host: where they lie, or a copy in `room`. */
+static const float *read_port(const thaw_top *top, instance *in, const thaw_port *port,
+                              float *room) {
+    if (!device_of(top)) return port->data;
+    int code = slots(top)->get(port, room, top->backend->stream);
+    if (!code) code = device_of(top)->wait(top->backend->stream);
+    return thaw__top_device_status(top, code, &in->error) == THAW_OK ? room : NULL;
+}
+
+/* Loss and gradient of n pictures' scores: d receives that of the n rows. */
+static void score(const thaw_top *top, instance *in, const thaw_top_batch *b, int64_t at, int64_t n,
+                  const float *scores, float *d) {
+    const thaw_top_slots *kernels = &top->backend->kernels->top;
+    int64_t K = top->size.K;
+    if (b->target) {
+        kernels->sigmoid_cross_entropy(n, K, scores, b->target + at * K, b->class_weight, b->norm,
+                                       b->loss + at, d);
+        return;
+    }
+    kernels->softmax_cross_entropy(n, K, scores, b->label + at, b->class_weight, b->smoothing,
+                                   b->norm, b->loss + at, d);
+    for (int64_t i = 0; b->other && i < n; i++) {
+        float share = b->share[at + i], loss, other[1];
+        if (share == 1) continue;
+        /* The loss is linear in the target: so are both of them. */
+        float *row = d + i * K, *scratch = in->scratch;
+        kernels->softmax_cross_entropy(1, K, scores + i * K, b->other + at + i, b->class_weight,
+                                       b->smoothing, b->norm, other, scratch);
+        loss = b->loss[at + i];
+        b->loss[at + i] = share * loss + (1 - share) * other[0];
+        for (int64_t k = 0; k < K; k++)
+            row[k] = share * row[k] + (1 - share) * scratch[k];
+    }
+}
+
+/* The lane's loss, by the host, and its gradient where the backward pass begins; rows behind the n have
+ * none. */
+static thaw_status take_loss(const thaw_top *top, instance *in, const thaw_top_batch *b, int64_t at,
+                             int64_t n) {
+    const float *scores =
+        read_port(top, in, in->program.steps[in->program.n_steps - 1].out, in->scores);
+    float *d = device_of(top) ? in->d : in->made[0].data;
+    int64_t K = top->size.K, rows = top->spec.lane;
+    if (!scores) return in->error.code;
+    memset(d, 0, (size_t)(rows * K) * sizeof *d);
+    memcpy(b->logits + at * K, scores, (size_t)(n * K) * sizeof *scores);
+    score(top, in, b, at, n, scores, d);
+    if (!device_of(top)) return THAW_OK;
+    return thaw__top_device_status(top, slots(top)->put(&in->made[0], d, top->backend->stream),
+                                   &in->error);
+}
+
+/* The lane's gradient is added to those before it. */
+static void add_lane(thaw_top *top, instance *in, bool first) {
+    size_t n = (size_t)top->params.n_steps;
+    void *stream = top->backend->stream;
+    int code = first ? slots(top)->copy(n, in->weights, top->total, stream)
+                     : slots(top)->add_to(n, in->weights, top->total, stream);
+    thaw__top_device_status(top, code, &in->error);
+}
+
+static void run_lane(void *context, int i) {
+    const pass *p = context;
+    thaw_top *top = p->top;
+    instance *in = &top->instances[i];
+    int64_t lane = top->spec.lane, at = (p->first + i) * lane, D = top->size.D;
+    int64_t n = p->M - at < lane ? p->M - at : lane;
+    float *x = p->x + at * D;
+    memset(x + n * D, 0, (size_t)((lane - n) * D) * sizeof *x);
+    way w = p->batch ? TRAIN : p->features ? FEATURES : SCORE;
+    int last = last_of(top, w);
+    if (device_of(top)) {
+        if (give(top, in, last, x, p->batch, at) != THAW_OK) return;
+        if (play(top, in, w, p->batch) != THAW_OK) return;
+    } else {
+        in->program.steps[0].out->data = x;
+        if (run_way(top, in, w, p->batch, at) != THAW_OK) return;
+    }
+    if (p->batch) {
+        if (take_loss(top, in, p->batch, at, n) != THAW_OK) return;
+        if (!device_of(top))
+            run_way(top, in, BACK, p->batch, at);
+        else if (play(top, in, BACK, p->batch) == THAW_OK)
+            add_lane(top, in, at == 0);
+        return;
+    }
+    const thaw_port *y = in->program.steps[last].out;
+    int64_t each = y->H * y->W * y->C;
+    const float *from = read_port(top, in, y, p->features ? in->features : in->scores);
+    if (from) memcpy(p->out + at * each, from, (size_t)(n * each) * sizeof(float));
+}
+
+/* What of a block of n numbers is a part's. */
+typedef struct range {
+    size_t first, end;
+} range;
+
+static range range_of(int64_t n, thaw_part part) {
+    return (range){(size_t)(n * part.i / part.n), (size_t)(n * (part.i + 1) / part.n)};
+}
+
+/* Lanes' weight gradients, in their order, into the sum: a share of the block each. */
+typedef struct adding {
+    thaw_top *top;
+    int lanes;  /* Of the wave. */
+    bool first; /* There is nothing in the sum yet. */
+} adding;
+
+/* A piece at a time, which stays in the processor's cache while lanes are added to it. */
+static void add_share(void *context, int i) {
+    enum { PIECE = 4096 };
+    const adding *a = context;
+    thaw_top *top = a->top;
+    range r = range_of(top->params.n_steps, (thaw_part){i, top->n_instances});
+    for (size_t at = r.first; at < r.end; at += PIECE) {
+        size_t n = r.end - at < PIECE ? r.end - at : PIECE;
+        if (a->first) memcpy(top->sum + at, top->instances[0].weights + at, n * sizeof *top->sum);
+        for (int k = a->first; k < a->lanes; k++)
+            slots(top)->add_to(n, top->instances[k].weights + at, top->sum + at, NULL);
+    }
+}
+
+static thaw_status download_sum(thaw_top *top, thaw_error *err) {
+    void *stream = top->backend->stream;
+    int code = device_of(top)->download(stream, top->sum, top->total, block_bytes(top));
+    if (!code) code = device_of(top)->wait(stream);
+    return thaw__top_device_status(top, code, err);
+}
+
+/* All lanes, as many at once as there are instances. */
+static thaw_status run_lanes(pass *p, thaw_error *err) {
+    thaw_top *top = p->top;
+    int lanes = (int)((p->M + top->spec.lane - 1) / top->spec.lane);
+    for (p->first = 0; p->first < lanes; p->first += top->n_instances) {
+        int wave = lanes - p->first < top->n_instances ? lanes - p->first : top->n_instances;
+        slots(top)->side_by_side(wave, run_lane, p);
+        THAW_TRY(thaw__top_error(top, err));
+        adding a = {top, wave, p->first == 0};
+        if (p->batch && !device_of(top)) slots(top)->side_by_side(top->n_instances, add_share, &a);
+    }
+    top->lanes = lanes;
+    return p->batch && device_of(top) ? download_sum(top, err) : THAW_OK;
+}
+
+/* The segments' gradients from the steps'. */
+typedef struct pulling {
+    thaw_top *top;
+    float *gradient;
+} pulling;
+
+static void clear_part(void *context, int i) {
+    const pulling *p = context;
+    range r = range_of(p->top->params.n, (thaw_part){i, p->top->parts});
+    memset(p->gradient + r.first, 0, (r.end - r.first) * sizeof *p->gradient);
+}
+
+static void pull_part(void *context, int i) {
+    const pulling *p = context;
+    thaw_params_pull(&p->top->params, p->top->sum, p->gradient, (thaw_part){i, p->top->parts});
+}
+
+thaw_status thaw_top_gradient(thaw_top *top, const thaw_top_batch *batch, float *gradient,
+                              thaw_error *err) {
+    pass p = {.top = top, .batch = batch, .M = batch->M, .x = batch->x};
+    pulling pull = {top, gradient};
+    THAW_TRY(run_lanes(&p, err));
+    slots(top)->side_by_side(top->parts, clear_part, &pull);
+    slots(top)->side_by_side(top->parts, pull_part, &pull);
+    return THAW_OK;
+}
+
+void thaw_top_follow(thaw_top *top, float momentum) {
+    thaw_params_follow(&top->params, top->sum, top->lanes, top->spec.lane, momentum);
+}
+
+thaw_status thaw_top_forward(thaw_top *top, int64_t M, float *x, float *logits, thaw_error *err) {
+    pass p = {.top = top, .M = M, .x = x, .out = logits};
+    return run_lanes(&p, err);
+}
+
+thaw_status thaw_top_features(thaw_top *top, int64_t M, float *x, float *out, thaw_error *err) {
+    pass p = {.top = top, .M = M, .x = x, .out = out, .features = true};
+    return run_lanes(&p, err);
+}
