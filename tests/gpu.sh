@@ -276,7 +276,7 @@ part_sanitizer() {
         [ -f "$log" ] || continue
         log=${log%.what} what=$(cat "$log.what") status=$(cat "$log.rc" 2>/dev/null || echo 124)
         all=$((all + 1))
-        if grep -qiE 'not supported|LibraryNotLoaded' "$log.log"; then
+        if grep -qisE 'not supported|LibraryNotLoaded' "$log.log"; then
             refused=$((refused + 1))
             status="refused"
         elif [ "$status" = 124 ]; then
@@ -445,6 +445,73 @@ part_job() {
     peers job --model="$(basename "$model" .onnx) $model" --pictures="$pictures"
 }
 
+# Cuts of a model whose training above is measured.
+cuts_of() {
+    case $1 in
+    resnet50) echo "stage4 stage3" ;;
+    *) echo "stage5.2 stage4 none" ;;
+    esac
+}
+
+# Training above a cut, on real pictures: what it learns beside the CPU, and that it is repeatable.
+part_above() {
+    { [ -r "$model" ] && [ -d "$pictures/train" ]; } || skip "no model with pictures is here"
+    local cut name cpu gpu away rate same device_rate
+    for cut in stage5.2 stage4; do
+        for name in cpu gpu again; do
+            local where=$device
+            [ "$name" = cpu ] && where=cpu
+            if ! train "above-$name" "$where" oxford12 "$model" "$pictures" --freeze="$cut" \
+                --precision=fp32 --top.epochs=4; then
+                fail "$cut, $name: $(tail -n 1 "$work/oxford12-above-$name.log")"
+                continue 2
+            fi
+        done
+        grep -q 'trained on the CPU' "$work/oxford12-above-gpu.log" &&
+            fail "$cut: $(grep -m1 'trained on the CPU' "$work/oxford12-above-gpu.log")"
+        cpu=$(number top1 "$work/oxford12-above-cpu/metrics.json")
+        gpu=$(number top1 "$work/oxford12-above-gpu/metrics.json")
+        away=$(awk "BEGIN { d = 100 * ($cpu - $gpu); printf \"%.2f\", (d < 0 ? -d : d) }")
+        rate() { sed -n 's/.*trained above the cut: \([0-9]*\) images.*/\1/p' "$1"; }
+        rate=$(rate "$work/oxford12-above-cpu.log") device_rate=$(rate "$work/oxford12-above-gpu.log")
+        same=yes
+        cmp -s "$work/oxford12-above-gpu/model.onnx" "$work/oxford12-above-again/model.onnx" || same='**no**'
+        note "{\"cut\": \"$cut\", \"top1_cpu\": $cpu, \"top1_device\": $gpu, \"images_per_second_cpu\": ${rate:-0}, \"images_per_second_device\": ${device_rate:-0}, \"equal_bits\": $([ $same = yes ] && echo true || echo false)}"
+        row "top-1 after training above $cut, oxford12, device beside CPU" "$gpu ($device_rate images/s)" \
+            "$cpu ($rate images/s)" "one point" "$(met "$away <= 1")"
+        row "two runs above $cut: model.onnx" "$([ $same = yes ] && echo equal || echo differs)" "" "equal bits" "$same"
+        is "$away <= 1" || fail "$cut: top-1 is $away points from the CPU's"
+        [ "$same" = yes ] || fail "$cut: two runs leave different models"
+    done
+}
+
+# A step of training, and PyTorch's.
+part_step() {
+    local name path cut batch out ms told=0
+    make_resnet
+    while read -r name path; do
+        for cut in $(cuts_of "$name"); do
+            for batch in 32 256; do
+                out=$work/top-$name-$cut-$batch.json
+                if ! ours "$bin/bench_top" "$path" "$cut" "$batch" 30 "$threads" "$device" >"$out" 2>"$work/error"; then
+                    rm -f "$out"
+                    fail "$name above $cut at batch $batch: $(cat "$work/error")"
+                    continue
+                fi
+                told=1
+                note "{\"model\": \"$name\", \"record\": $(cat "$out")}"
+                ms=$(median step_ms "$out")
+                row "a step of training $name above $cut, batch $batch: of it, to the gradient" \
+                    "$ms ms, $(median gradient_ms "$out") ms" "" "" ""
+            done
+        done
+    done < <(trunks)
+    [ "$told" = 1 ] || [ "$failed" = 1 ] || skip "no model is here"
+    local -a models
+    mapfile -t models < <(trunks)
+    peers top "${models[@]/#/--model=}"
+}
+
 # ---- one part in a process of its own, under a limit ---------------------------------------------
 
 find_python() {
@@ -467,7 +534,7 @@ fi
 # ---- the whole -----------------------------------------------------------------------------------
 
 # What each part may take, in seconds; the whole has its own end.
-parts="tests:80 features:40 training:50 determinism:40 kernels:100 trunk:45 pipeline:30 peer_head:35 job:60 sanitizer:80 peer_trunk:150"
+parts="tests:80 features:40 training:50 determinism:40 above:60 step:150 kernels:100 trunk:45 pipeline:30 peer_head:35 job:60 sanitizer:80 peer_trunk:150"
 end=$((SECONDS + ${THAW_SECONDS:-470}))
 wrong=0
 mkdir -p "$out" || exit 1
@@ -498,7 +565,7 @@ run_part() { # name limit
         status='out of time'
         printf 'it was stopped after %s s' "$limit" >>"$work/$1.why"
         # What checks results has not shown that they are right.
-        case $1 in tests | features | training | determinism) wrong=1 ;; esac
+        case $1 in tests | features | training | determinism | above) wrong=1 ;; esac
         ;;
     *)
         status=failed

@@ -18,7 +18,7 @@ most_bytes=$((40 * 1000 * 1000))
 
 rm -rf "$kit" "$kit.tar.xz"
 mkdir -p "$kit"/{bin,lib,tests/bench,tests/data,datasets}
-programs=("$build"/{thaw,thaw-draw,feature_error} "$build"/bench_{kernels,trunk,head,pipeline,decode}
+programs=("$build"/{thaw,thaw-draw,feature_error} "$build"/bench_{kernels,trunk,head,top,pipeline,decode}
     "$build"/tests/simt/*_gpu)
 for program in "${programs[@]}"; do
     strip -o "$kit/bin/$(basename "$program")" "$program"
@@ -37,7 +37,7 @@ for program in "$kit"/bin/*; do ldd "$program"; done | awk '$2 == "=>" { print $
     done
 
 cp "$root/tests/gpu.sh" "$kit/tests/"
-cp "$root"/tests/bench/{gpu_peers,onnx_torch}.py "$kit/tests/bench/"
+cp "$root"/tests/bench/{gpu_peers,onnx_torch,train_peer}.py "$kit/tests/bench/"
 cp -r "$root/tests/data/onnx" "$kit/tests/data/"
 cp "$root/datasets/flower_or_not.onnx" "$kit/datasets/"
 {

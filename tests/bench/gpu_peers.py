@@ -2,11 +2,13 @@
 """PyTorch on a GPU beside Thaw, for tests/gpu.sh: the same weights, the same pictures.
 
 Usage: gpu_peers.py resnet50 OUT.onnx             draws a ResNet-50 with torchvision
-       gpu_peers.py trunk|head|job --work=FOLDER --part=NAME [--seconds=N] [--model="NAME PATH"]...
+       gpu_peers.py trunk|top|head|job --work=FOLDER --part=NAME [--seconds=N] [--model="NAME PATH"]...
 
 trunk: pictures as u8 in, features out, channels_last and autocast to half precision; eager and
 torch.compile(mode="max-autotune"). Two measures: with pictures and features in the host's pinned
 memory, as Thaw's own figure has them, and with both on the device.
+top:   a step of training above a cut, from features at the cut that lie on the device, AdamW: as a
+PyTorch user would (fused AdamW, channels_last, autocast to half precision), in float, and compiled.
 head:  100,000 x 2048 features of half precision on the device, 102 classes, batches of 256, AdamW.
 job:   a folder of pictures to a head trained for 30 epochs, decoding in as many workers as there
 are cores, with the frozen trunk run in every epoch, and with its features kept.
@@ -27,7 +29,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("what", choices=["resnet50", "trunk", "head", "job"])
+    parser.add_argument("what", choices=["resnet50", "trunk", "top", "head", "job"])
     parser.add_argument("out", nargs="?", help="resnet50: where to write it")
     parser.add_argument("--work", type=pathlib.Path)
     parser.add_argument("--part")
@@ -179,6 +181,109 @@ def part_trunk(args):
                 except Exception as error:
                     words = f"{type(error).__name__}: {str(error)[:300]}"
                     keep(args, {"trunk": name, "batch": batch, "how": how, "error": words})
+
+
+# ---- above a cut -------------------------------------------------------------------------------
+
+
+class Top:
+    """A step of training what lies above a value of a network, and a new head."""
+
+    def __init__(self, torch, path, value, batch, classes=12):
+        import onnx
+        import onnx_torch
+
+        model = onnx.load(path)
+        self.module = onnx_torch.OnnxModule(onnx_torch.cut_at_features(model)[0])
+        nodes = self.module.nodes
+        x = torch.rand(batch, 3, 224, 224)
+        made = [i for i, node in enumerate(nodes) if node[2] == value]
+        if made:
+            below = onnx_torch.OnnxModule(onnx_torch.cut_at_features(model)[0])
+            below.nodes, below.output = below.nodes[: made[0] + 1], value
+            with torch.no_grad():
+                x = below.cuda()(x[:2].cuda()).repeat(batch // 2, 1, 1, 1)
+            above = nodes[made[0] + 1 :]
+            self.module.input = value
+            # The features are needed again: nothing is computed in their place.
+            self.module.nodes = [(*n[:4], n[4] and n[1][0] != value) for n in above]
+        self.x = x.cuda().contiguous(memory_format=torch.channels_last)
+        self.module.cuda()
+        used = {name for node in self.module.nodes for name in node[1]}
+        frozen = {n for node in self.module.nodes if node[0] == "BatchNormalization" for n in node[1][3:]}
+        weights = []
+        for name in sorted(used - frozen):
+            attribute = self.module.values.get(name)
+            if not isinstance(attribute, str):
+                continue
+            w = getattr(self.module, attribute).clone()
+            if w.dim() == 4:
+                w = w.contiguous(memory_format=torch.channels_last)
+            delattr(self.module, attribute)
+            weights.append(torch.nn.Parameter(w))
+            setattr(self.module, attribute, weights[-1])
+        with torch.no_grad():
+            width = self.features(self.x[:2]).shape[1]
+        self.head = torch.nn.Linear(width, classes).cuda()
+        self.labels = torch.arange(batch, device="cuda") % classes
+        weights += list(self.head.parameters())
+        self.steps = torch.optim.AdamW(weights, lr=1e-6, fused=True)
+        self.numbers = sum(w.numel() for w in weights)
+
+    def features(self, x):
+        y = self.module(x)
+        return y.mean((2, 3)) if y.dim() == 4 else y.flatten(1)
+
+    def loss(self, torch, x, half):
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=half):
+            scores = self.head(self.features(x))
+        return torch.nn.functional.cross_entropy(scores.float(), self.labels)
+
+    def stepper(self, torch, half, compiled):
+        def forward(x):
+            return self.loss(torch, x, half)
+
+        forward = torch.compile(forward, mode="max-autotune", dynamic=False) if compiled else forward
+
+        def step():
+            self.steps.zero_grad(set_to_none=True)
+            forward(self.x).backward()
+            self.steps.step()
+
+        return step
+
+
+def part_top(args):
+    import torch
+
+    torch.backends.cudnn.benchmark = True
+    paths = dict(args.models)
+    cases = []
+    for file in args.work.glob("top-*.json"):
+        ours = json.loads(file.read_text())
+        name = next(n for n in paths if file.name.startswith(f"top-{n}-"))
+        cases.append((name, ours))
+    cases.sort(key=lambda c: (c[1]["batch"], c[0], c[1]["numbers"]))
+    ways = (("half", True, False), ("float", False, False), ("compiled, half", True, True))
+    for how, half, compiled in ways:
+        for name, ours in cases:
+            record = {"top": name, "cut": ours["cut"], "batch": ours["batch"], "how": how}
+            if time_left(args) < (20 if compiled else 5):
+                keep(args, record | {"error": "no time left"})
+                continue
+            try:
+                torch._dynamo.reset()
+                top = Top(torch, paths[name], ours["value"], ours["batch"])
+                if abs(top.numbers - ours["numbers"]) > 0.01 * ours["numbers"]:
+                    raise ValueError(f"{top.numbers} numbers are trained, not {ours['numbers']}")
+                ms = median_ms(torch, top.stepper(torch, half, compiled), repeats=5)
+                ratio = ms / ours["step_ms"]["median"]
+                record |= {"ms": ms, "ours_over_peer": ratio}
+                goal = (">= 1.0", "yes" if ratio >= 1 else "**no**") if compiled else ("", "")
+                what = f"a step above {name}'s {ours['cut']}, batch {ours['batch']}, beside PyTorch, {how}"
+                keep(args, record, (what, f"{ratio:.2f} times", f"{ms:.2f} ms", *goal))
+            except Exception as error:
+                keep(args, record | {"error": f"{type(error).__name__}: {str(error)[:300]}"})
 
 
 # ---- the head ----------------------------------------------------------------------------------
@@ -341,7 +446,7 @@ def main():
     if args.what == "resnet50":
         draw_resnet50(args.out)
     else:
-        {"trunk": part_trunk, "head": part_head, "job": part_job}[args.what](args)
+        {"trunk": part_trunk, "top": part_top, "head": part_head, "job": part_job}[args.what](args)
 
 
 if __name__ == "__main__":

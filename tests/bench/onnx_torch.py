@@ -90,13 +90,14 @@ class OnnxModule(torch.nn.Module):
             self.nodes.append((node.op_type, list(node.input), node.output[0], attributes, alone))
 
     def _keep(self, name, array):
-        """A weight; small integers and limits stay NumPy, since they are arguments."""
+        """A weight; small integers and limits are arguments: numbers and lists of Python, since
+        torch.compile makes tensors of NumPy's."""
         if array.dtype == np.float32 and array.ndim > 0:
             attribute = f"w{len(self.values)}"
             self.register_buffer(attribute, torch.from_numpy(array.copy()))
             self.values[name] = attribute
         else:
-            self.values[name] = array
+            self.values[name] = array.tolist()
 
     def forward(self, x):
         env = {self.input: x}
@@ -150,7 +151,7 @@ class OnnxModule(torch.nn.Module):
         return x.permute(a["perm"])
 
     def op_Div(self, a, alone, x, y):
-        return x / float(y) if np.ndim(y) == 0 else x / y
+        return x / y
 
     def op_Erf(self, a, alone, x):
         return torch.erf(x)
@@ -170,10 +171,10 @@ class OnnxModule(torch.nn.Module):
         return torch.sigmoid(x)
 
     def op_Add(self, a, alone, x, y):
-        return x + (float(y) if isinstance(y, np.ndarray) else y)
+        return x + y
 
     def op_Mul(self, a, alone, x, y):
-        return x * (float(y) if isinstance(y, np.ndarray) else y)
+        return x * y
 
     def op_Concat(self, a, alone, *xs):
         return torch.cat(xs, a["axis"])

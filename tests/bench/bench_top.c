@@ -1,0 +1,129 @@
+/* How long a step of training above a cut takes: random pictures' features at the cut, cached in memory.
+ *
+ * usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE]
+ * Prints one JSON object: the value at the cut, and milliseconds of a step, the median and the ends: of
+ * all of it (its loss, its gradient, AdamW, the new weights where they are read), and of the way to the
+ * gradient alone. The first two steps, of which a GPU records the second, are not counted.
+ */
+#include <string.h>
+
+#include "bench.h"
+#include "graph/cuts.h"
+#include "onnx/onnx_read.h"
+#include "top/program.h"
+#include "trunk/backend.h"
+
+enum { CLASSES = 12, WARM = 2 };
+
+typedef struct sizes {
+    int64_t batch, steps;
+    int threads;
+} sizes;
+
+static float *some(int64_t n, float low, float high, thaw_rng *rng) {
+    float *x = malloc((size_t)n * sizeof *x);
+    for (int64_t i = 0; x && i < n; i++)
+        x[i] = low + (high - low) * thaw_rng_uniform(rng);
+    if (!x) exit(1);
+    return x;
+}
+
+/* Milliseconds of each step but the first ones. */
+static thaw_status run(thaw_top *top, const sizes *s, double *step, double *gradient_part,
+                       thaw_error *err) {
+    thaw_rng rng = thaw_rng_open(1, THAW_RNG_INIT, 0);
+    thaw_params *p = thaw_top_params(top);
+    int64_t D = thaw_top_measure(top).D;
+    float *x = some(s->batch * D, 0, 1, &rng), *logits = some(s->batch * CLASSES, 0, 0, &rng);
+    float *loss = some(s->batch, 0, 0, &rng), *gradient = some(p->n, 0, 0, &rng);
+    float *moments[2] = {some(p->n, 0, 0, &rng), some(p->n, 0, 0, &rng)};
+    int32_t *label = malloc((size_t)s->batch * sizeof *label);
+    if (!label) exit(1);
+    for (int64_t i = 0; i < s->batch; i++)
+        label[i] = (int32_t)(i % CLASSES);
+    thaw_top_batch batch = {.M = s->batch,
+                            .x = x,
+                            .label = label,
+                            .norm = (float)s->batch,
+                            .logits = logits,
+                            .loss = loss};
+    thaw_status status = THAW_OK;
+    for (int64_t i = 0; i < WARM + s->steps && status == THAW_OK; i++) {
+        double start = bench_now_s(), middle;
+        status = thaw_top_gradient(top, &batch, gradient, err);
+        middle = bench_now_s();
+        for (int k = 0; k < p->n_segments; k++) {
+            int64_t at = p->segments[k].offset;
+            thaw_cpu_kernels.top.adamw(p->segments[k].n, p->values + at, gradient + at,
+                                       moments[0] + at, moments[1] + at, 1e-6f, 0.9f, 0.999f, 1e-8f,
+                                       0, i + 1);
+        }
+        if (status == THAW_OK) status = thaw_top_update(top, err);
+        if (i < WARM) continue;
+        step[i - WARM] = 1e3 * (bench_now_s() - start);
+        gradient_part[i - WARM] = 1e3 * (middle - start);
+    }
+    free(x), free(logits), free(loss), free(gradient), free(moments[0]), free(moments[1]);
+    free(label);
+    return status;
+}
+
+static thaw_status measure(const char *path, const char *name, const sizes *s,
+                           const thaw_backend *backend, thaw_error *err) {
+    thaw_model model = {0};
+    thaw_cuts cuts;
+    const thaw_cut *cut, *last;
+    THAW_TRY(thaw_model_read(&model, path, 0, 0, err));
+    THAW_TRY(thaw_cuts_find(&model.graph, &cuts, err));
+    THAW_TRY(thaw_cuts_select(&model.graph, &cuts, name, &cut, err));
+    last = &cuts.cuts[cuts.last];
+    bool pooled = thaw_cut_is_map(&model.graph, last);
+    const thaw_value *to = &model.graph.values[last->value];
+    int64_t D = pooled ? thaw_value_channels(to) : thaw_value_elements(to);
+    thaw_rng rng = thaw_rng_open(2, THAW_RNG_INIT, 0);
+    float *w = some(CLASSES * D + CLASSES, -0.01f, 0.01f, &rng);
+    thaw_head head = {.n_layers = 1,
+                      .layers = {{.D = D, .K = CLASSES, .w = w, .b = w + CLASSES * D}},
+                      .params = w,
+                      .n_params = CLASSES * D + CLASSES};
+    thaw_top_spec spec = {.graph = &model.graph,
+                          .from = cut->value,
+                          .to = last->value,
+                          .pooled = pooled,
+                          .head = &head,
+                          .lane = backend->kernels->memory ? s->batch : (s->batch + 7) / 8,
+                          .most_lanes = backend->kernels->memory ? 1 : 8};
+    thaw_top *top;
+    THAW_TRY(thaw_top_create(&top, &spec, backend, err));
+    double *step = malloc((size_t)s->steps * sizeof *step);
+    double *gradient = malloc((size_t)s->steps * sizeof *gradient);
+    if (!step || !gradient) exit(1);
+    thaw_status status = run(top, s, step, gradient, err);
+    if (status == THAW_OK) {
+        printf("{\"bench\": \"top\", \"cut\": \"%s\", \"value\": \"%s\", \"batch\": %lld, "
+               "\"device\": \"%s\", \"threads\": %d, \"numbers\": %lld, ",
+               name, model.graph.values[cut->value].name, (long long)s->batch,
+               backend->kernels->name, s->threads, (long long)thaw_top_params(top)->n);
+        bench_print_spread("step_ms", step, (size_t)s->steps);
+        printf(", ");
+        bench_print_spread("gradient_ms", gradient, (size_t)s->steps);
+        printf("}\n");
+    }
+    free(step), free(gradient), free(w);
+    thaw_top_free(top);
+    thaw_model_free(&model);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 6 || argc > 7)
+        return fprintf(stderr, "usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE]\n"), 2;
+    sizes s = {bench_number(argv[3], 1), bench_number(argv[4], 1), (int)bench_number(argv[5], 1)};
+    thaw_error err = {0};
+    thaw_backend backend = {0};
+    thaw_status status = thaw_backend_open(&backend, argc > 6 ? argv[6] : "cpu", s.threads, &err);
+    if (status == THAW_OK) status = measure(argv[1], argv[2], &s, &backend, &err);
+    thaw_backend_close(&backend);
+    if (status != THAW_OK) return fprintf(stderr, "bench_top: %s\n", err.text), 1;
+    return 0;
+}
