@@ -100,10 +100,11 @@ static thaw_status measure(const char *path, const char *name, const sizes *s,
     if (!step || !gradient) exit(1);
     thaw_status status = run(top, s, step, gradient, err);
     if (status == THAW_OK) {
-        printf("{\"bench\": \"top\", \"cut\": \"%s\", \"value\": \"%s\", \"batch\": %lld, "
-               "\"device\": \"%s\", \"threads\": %d, \"numbers\": %lld, ",
-               name, model.graph.values[cut->value].name, (long long)s->batch,
-               backend->kernels->name, s->threads, (long long)thaw_top_params(top)->n);
+        printf(
+            "{\"bench\": \"top\", \"cut\": \"%s\", \"value\": \"%s\", \"batch\": %lld, "
+            "\"device\": \"%s\", \"threads\": %d, \"numbers\": %lld, ",
+            name, model.graph.values[cut->value].name, (long long)s->batch, backend->kernels->name,
+            s->threads, (long long)thaw_top_params(top)->n);
         bench_print_spread("step_ms", step, (size_t)s->steps);
         printf(", ");
         bench_print_spread("gradient_ms", gradient, (size_t)s->steps);
