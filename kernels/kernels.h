@@ -311,6 +311,7 @@ typedef struct thaw_training_slots {
      * NULL: ports lie in the host's memory, and those that `load` and the last step write are plain. */
     int (*put)(const thaw_port *to, const float *x, void *stream);
     int (*get)(const thaw_port *from, float *x, void *stream);
+    const struct thaw_weights_slots *weights; /* NULL: an optimizer works in the host's memory. */
 } thaw_training_slots;
 
 /* ---- the top ------------------------------------------------------------------------------- */
@@ -396,6 +397,97 @@ typedef struct thaw_head_slots {
                  float *b, thaw_head_epoch *result, struct thaw_error *err);
     void (*destroy)(void *head); /* NULL: nothing. */
 } thaw_head_slots;
+
+/* ---- weights that are trained on a device --------------------------------------------------- */
+
+/* Numbers that something is computed from: weights, from an offset of their block on, or constants. */
+typedef struct thaw_numbers_source {
+    int64_t offset; /* -1: constants. */
+    const float *
+        constant; /* The host's; with an offset, where the weights start. NULL: there is nothing. */
+} thaw_numbers_source;
+
+/* How numbers that steps read come from weights. With s[k] = gamma[k] / sqrt(var[k] + epsilon):
+ *
+ *     COPY   to[k,i] = from[k,i]
+ *     FOLD   to[k,i] = w[k,i] s[k], to_b[k] = beta[k] + (b[k] - mean[k]) s[k]     a layer and its BN
+ *     NORM   to[k] = s[k], to_b[k] = beta[k] - mean[k] s[k]                       a BN alone
+ *     TEST   to[k] = running mean[k], to_b[k] = running variance[k]              outside of training
+ *
+ * k < K, i < each; gradients follow from those of to and to_b. Running statistics follow the batch's:
+ * mean += momentum (batch's - mean), a variance of n numbers is multiplied by n / (n - 1) first. */
+typedef enum thaw_derivation_kind {
+    THAW_DERIVE_COPY,
+    THAW_DERIVE_FOLD,
+    THAW_DERIVE_NORM,
+    THAW_DERIVE_TEST,
+} thaw_derivation_kind;
+
+typedef struct thaw_derivation {
+    thaw_derivation_kind kind;
+    int64_t K, each;
+    thaw_numbers_source from;              /* COPY */
+    thaw_numbers_source w, b, gamma, beta; /* FOLD, NORM; b may be nothing. */
+    const float *mean, *var;               /* FOLD, NORM: [K], the host's. */
+    double epsilon;
+    int64_t to, to_b; /* Places in the block that steps read. */
+    int64_t running,
+        n; /* TEST: in the running block, K means and K variances; pixels of a picture. */
+} thaw_derivation;
+
+/* Weights from `offset` on, up to the next segment. */
+typedef struct thaw_weights_segment {
+    int64_t offset;
+    float factor, weight_decay; /* Of the step's rate. */
+} thaw_weights_segment;
+
+typedef struct thaw_weights_problem {
+    int64_t n, n_steps,
+        n_running; /* Numbers of the blocks: weights, what steps read, running statistics. */
+    const thaw_weights_segment *segments; /* From offset 0 on, ascending. */
+    int n_segments;
+    const thaw_derivation *rules;
+    int n_rules;
+    float *steps; /* Device memory, the caller's: receives what steps read; */
+    const float *
+        steps_gradient; /* has its gradient, and for running statistics sums over lanes of the batch's. */
+    bool sgd, average; /* Otherwise AdamW; whether a running average of the weights is kept. */
+    float momentum, beta1, beta2, eps;
+    float running_momentum;
+    double clip;  /* The longest gradient; 0: any. */
+    int64_t lane; /* Pictures of a lane. */
+} thaw_weights_problem;
+
+typedef enum thaw_weights_block {
+    THAW_WEIGHTS_VALUES,
+    THAW_WEIGHTS_FIRST,  /* AdamW's first moment. */
+    THAW_WEIGHTS_SECOND, /* Its second, or SGD's velocity. */
+    THAW_WEIGHTS_AVERAGE,
+    THAW_WEIGHTS_RUNNING,
+} thaw_weights_block;
+
+/* Trained weights, their gradient and their optimizer in the device's memory. Functions return 0, or the
+ * native code with a sentence in err; what they are given to do is queued on the stream. */
+typedef struct thaw_weights_slots {
+    /* The problem's arrays are not used afterwards, its blocks are; moments are zero. The caller
+     * destroys. */
+    int (*create)(void *stream, const thaw_weights_problem *problem, void **weights,
+                  struct thaw_error *err);
+    /* A block, from and to the host's memory; done when they return. A block that the problem has not
+     * is left alone. */
+    int (*put)(void *weights, thaw_weights_block block, const float *from, struct thaw_error *err);
+    int (*get)(void *weights, thaw_weights_block block, float *to, struct thaw_error *err);
+    /* What the next step needs besides the gradient: its rate, its number from 1, how much the average
+     * keeps of itself, lanes of the batch. */
+    int (*begin)(void *weights, float lr, int64_t step, float keep, int lanes,
+                 struct thaw_error *err);
+    /* A step: gradient, optimizer, average, running statistics. Always the same, so that it can be
+     * recorded. */
+    int (*step)(void *weights, struct thaw_error *err);
+    /* What steps read, from the weights of the moment; likewise. */
+    int (*derive)(void *weights, struct thaw_error *err);
+    void (*destroy)(void *weights); /* NULL: nothing. */
+} thaw_weights_slots;
 
 /* ---- what a plan says ------------------------------------------------------------------------ */
 

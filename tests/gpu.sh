@@ -501,8 +501,7 @@ part_step() {
                 told=1
                 note "{\"model\": \"$name\", \"record\": $(cat "$out")}"
                 ms=$(median step_ms "$out")
-                row "a step of training $name above $cut, batch $batch: of it, to the gradient" \
-                    "$ms ms, $(median gradient_ms "$out") ms" "" "" ""
+                row "a step of training $name above $cut, batch $batch" "$ms ms" "" "" ""
             done
         done
     done < <(trunks)

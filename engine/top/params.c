@@ -6,31 +6,8 @@
 #include "graph/cuts.h"
 #include "graph/ops.h"
 
-/* Numbers of a tensor: a segment, or constants. */
-typedef struct source {
-    int segment; /* -1: constants. */
-    const float *constant;
-} source;
-
-typedef enum rule_kind {
-    COPY, /* to[i] = from[i] */
-    FOLD, /* A layer and its BN. */
-    NORM, /* A BN alone, as scale and shift. */
-    TEST, /* Running statistics that steps read outside of training. */
-} rule_kind;
-
-typedef struct thaw_rule {
-    rule_kind kind;
-    int64_t n;                /* TEST: pixels of a picture. */
-    int64_t K, each;          /* Channels, weights of each. */
-    source from;              /* COPY */
-    source w, b, gamma, beta; /* FOLD, NORM; b may be nothing. */
-    const float *mean, *var;  /* FOLD, NORM: the file's. */
-    double epsilon;
-    int64_t to, to_b;          /* Places in the steps' block: of w' or scale, of b' or shift. */
-    int64_t running;           /* TEST: in the running block, K means and K variances. */
-    int mean_value, var_value; /* TEST: where the graph has them. */
-} rule;
+typedef thaw_numbers_source source;
+typedef thaw_derivation rule;
 
 /* Params in the making. */
 typedef struct maker {
@@ -77,7 +54,7 @@ static source source_of(maker *m, const thaw_origin *origin, int64_t n, const fl
     if (known >= 0 && (m->p->segments[known].rows != 0) != origin->transposed)
         return (source){-1, constant};
     m->trained[value]++;
-    if (known >= 0) return (source){known, NULL};
+    if (known >= 0) return (source){m->p->segments[known].offset, NULL};
     const thaw_value *v = &m->graph->values[value];
     thaw_segment *s = new_segment(m, v->name, n);
     s->value = value;
@@ -88,7 +65,7 @@ static source source_of(maker *m, const thaw_origin *origin, int64_t n, const fl
         s->columns = v->dims[0];
     }
     m->segment_of[value] = (int)(s - m->p->segments);
-    return (source){m->segment_of[value], NULL};
+    return (source){s->offset, NULL};
 }
 
 /* From the head's own layer, which has no place in the file yet. */
@@ -97,7 +74,7 @@ static source head_source(maker *m, const char *what, int64_t n, const float *fr
     thaw_segment *s = new_segment(m, name ? name : what, n);
     s->node = m->graph->n_nodes;
     s->decays = decays;
-    return (source){(int)(s - m->p->segments), from};
+    return (source){s->offset, from};
 }
 
 /* ---- rules ---------------------------------------------------------------------------------- */
@@ -108,21 +85,21 @@ static int64_t take_place(maker *m, int64_t n) {
     return place;
 }
 
-static rule *new_rule(maker *m, rule_kind kind) {
+static rule *new_rule(maker *m, thaw_derivation_kind kind) {
     rule *r = &m->p->rules[m->p->n_rules++];
     *r = (rule){.kind = kind,
-                .w.segment = -1,
-                .b.segment = -1,
-                .from.segment = -1,
-                .gamma.segment = -1,
-                .beta.segment = -1,
+                .w.offset = -1,
+                .b.offset = -1,
+                .from.offset = -1,
+                .gamma.offset = -1,
+                .beta.offset = -1,
                 .to = -1,
                 .to_b = -1};
     return r;
 }
 
 static void copy_rule(maker *m, source from, int64_t K, int64_t each, int64_t *place) {
-    rule *r = new_rule(m, COPY);
+    rule *r = new_rule(m, THAW_DERIVE_COPY);
     r->K = K;
     r->each = each;
     r->from = from;
@@ -133,9 +110,9 @@ static void copy_rule(maker *m, source from, int64_t K, int64_t each, int64_t *p
  * gradients. */
 static void pair_rules(maker *m, source first, source second, int64_t K, int64_t each,
                        int64_t *place_first, int64_t *place_second) {
-    if (first.segment < 0 && second.segment < 0) return;
-    if (first.segment >= 0 || first.constant) copy_rule(m, first, K, each, place_first);
-    if (second.segment >= 0 || second.constant) copy_rule(m, second, K, 1, place_second);
+    if (first.offset < 0 && second.offset < 0) return;
+    if (first.offset >= 0 || first.constant) copy_rule(m, first, K, each, place_first);
+    if (second.offset >= 0 || second.constant) copy_rule(m, second, K, 1, place_second);
 }
 
 static const float *constant_in(const maker *m, int node, int input) {
@@ -171,7 +148,7 @@ static void add_layer(maker *m, int index) {
         pair_rules(m, w, b, c->K, each, &place->w, &place->b);
         return;
     }
-    rule *r = new_rule(m, FOLD);
+    rule *r = new_rule(m, THAW_DERIVE_FOLD);
     r->w = w;
     r->b = b;
     r->each = each;
@@ -190,19 +167,20 @@ static void add_scale(maker *m, int index) {
         source shift = source_of(m, &o->shift, C, step->shift, false);
         pair_rules(m, scale, shift, C, 1, &place->scale, &place->shift);
     } else {
-        rule *r = new_rule(m, NORM);
+        rule *r = new_rule(m, THAW_DERIVE_NORM);
         read_norm(m, r, o->norm, C);
         r->to = place->scale = take_place(m, C);
         r->to_b = place->shift = take_place(m, C);
     }
     if (step->kind != THAW_STEP_batch_norm) return;
-    rule *r = new_rule(m, TEST);
+    rule *r = new_rule(m, THAW_DERIVE_TEST);
     r->K = C;
     r->n = step->out->H * step->out->W;
     r->mean = step->mean;
     r->var = step->var;
-    r->mean_value = m->graph->nodes[o->norm].in[3];
-    r->var_value = m->graph->nodes[o->norm].in[4];
+    int *statistics = m->p->statistics[r - m->p->rules];
+    statistics[0] = m->graph->nodes[o->norm].in[3];
+    statistics[1] = m->graph->nodes[o->norm].in[4];
     r->running = m->p->n_running;
     m->p->n_running += 2 * C;
     r->to = place->mean = take_place(m, C);
@@ -256,10 +234,11 @@ static void read_values(const maker *m) {
     }
     for (int i = 0; i < p->n_rules; i++) {
         const rule *r = &p->rules[i];
-        if (r->kind == COPY && r->from.segment >= 0 && r->from.constant) /* The head's. */
-            memcpy(p->values + p->segments[r->from.segment].offset, r->from.constant,
+        if (r->kind == THAW_DERIVE_COPY && r->from.offset >= 0 &&
+            r->from.constant) /* The head's. */
+            memcpy(p->values + r->from.offset, r->from.constant,
                    (size_t)(r->K * r->each) * sizeof(float));
-        if (r->kind != TEST) continue;
+        if (r->kind != THAW_DERIVE_TEST) continue;
         memcpy(p->running + r->running, r->mean, (size_t)r->K * sizeof(float));
         memcpy(p->running + r->running + r->K, r->var, (size_t)r->K * sizeof(float));
     }
@@ -272,10 +251,12 @@ thaw_status thaw_params_init(thaw_params *params, const thaw_graph *graph, int t
     size_t most = 4 * (size_t)program->n_steps + 4, n_values = (size_t)graph->n_values;
     *params = (thaw_params){.segments = thaw_arena_array(arena, most, sizeof(thaw_segment)),
                             .places = thaw_arena_array(arena, most, sizeof(thaw_step_place)),
-                            .rules = thaw_arena_array(arena, most, sizeof(rule))};
+                            .rules = thaw_arena_array(arena, most, sizeof(rule)),
+                            .statistics = thaw_arena_array(arena, most, sizeof(int[2]))};
     m.segment_of = thaw_arena_array(arena, n_values, sizeof *m.segment_of);
     m.trained = thaw_arena_array(arena, n_values, sizeof *m.trained);
-    if (!params->segments || !params->places || !params->rules || !m.segment_of || !m.trained)
+    if (!params->segments || !params->places || !params->rules || !params->statistics ||
+        !m.segment_of || !m.trained)
         return no_memory(err);
     for (size_t i = 0; i < n_values; i++)
         m.segment_of[i] = -1;
@@ -331,8 +312,8 @@ void thaw_params_bind(const thaw_params *params, thaw_program *program, float *b
 static bool reaches(const rule *r, const thaw_step_place *p) {
     bool here =
         r->to >= 0 && (r->to == p->w || r->to == p->b || r->to == p->scale || r->to == p->shift);
-    return here && (r->from.segment >= 0 || r->w.segment >= 0 || r->b.segment >= 0 ||
-                    r->gamma.segment >= 0 || r->beta.segment >= 0);
+    return here && (r->from.offset >= 0 || r->w.offset >= 0 || r->b.offset >= 0 ||
+                    r->gamma.offset >= 0 || r->beta.offset >= 0);
 }
 
 bool thaw_params_trains(const thaw_params *params, int step) {
@@ -344,12 +325,12 @@ bool thaw_params_trains(const thaw_params *params, int step) {
 /* ---- to steps, and back --------------------------------------------------------------------- */
 
 static const float *numbers(const thaw_params *p, source s) {
-    return s.segment >= 0 ? p->values + p->segments[s.segment].offset : s.constant;
+    return s.offset >= 0 ? p->values + s.offset : s.constant;
 }
 
 /* Where the gradient of a source goes; NULL: it is not trained. */
-static float *gradient_of(const thaw_params *p, source s, float *gradient) {
-    return s.segment >= 0 ? gradient + p->segments[s.segment].offset : NULL;
+static float *gradient_of(source s, float *gradient) {
+    return s.offset >= 0 ? gradient + s.offset : NULL;
 }
 
 /* A part of a rule's channels. Rules of one tensor have it in the same channels, so that a number of
@@ -369,8 +350,8 @@ static void derive_norm(const thaw_params *p, const rule *r, channels c) {
     for (int64_t k = c.first; k < c.end; k++) {
         double s = gamma[k] / sqrt(r->var[k] + r->epsilon);
         to_b[k] = (float)(beta[k] + ((b ? b[k] : 0.0) - r->mean[k]) * s);
-        if (r->kind == NORM) to[k] = (float)s;
-        for (int64_t i = 0; r->kind == FOLD && i < r->each; i++)
+        if (r->kind == THAW_DERIVE_NORM) to[k] = (float)s;
+        for (int64_t i = 0; r->kind == THAW_DERIVE_FOLD && i < r->each; i++)
             to[k * r->each + i] = (float)(w[k * r->each + i] * s);
     }
 }
@@ -385,14 +366,14 @@ void thaw_params_derive(const thaw_params *p, thaw_part part) {
         const rule *r = &p->rules[i];
         channels c = channels_of(r, part);
         switch (r->kind) {
-            case COPY:
+            case THAW_DERIVE_COPY:
                 copy_channels(p->steps + r->to, numbers(p, r->from), r->each, c);
                 break;
-            case FOLD:
-            case NORM:
+            case THAW_DERIVE_FOLD:
+            case THAW_DERIVE_NORM:
                 derive_norm(p, r, c);
                 break;
-            case TEST:
+            case THAW_DERIVE_TEST:
                 copy_channels(p->steps + r->to, p->running + r->running, 1, c);
                 copy_channels(p->steps + r->to_b, p->running + r->running + r->K, 1, c);
                 break;
@@ -404,14 +385,14 @@ static void pull_norm(const thaw_params *p, const rule *r, const float *from, fl
                       channels c) {
     const float *gamma = numbers(p, r->gamma), *w = numbers(p, r->w), *b = numbers(p, r->b);
     const float *d = from + r->to, *db = from + r->to_b;
-    float *dw = gradient_of(p, r->w, gradient), *own_db = gradient_of(p, r->b, gradient);
-    float *dgamma = gradient_of(p, r->gamma, gradient), *dbeta = gradient_of(p, r->beta, gradient);
+    float *dw = gradient_of(r->w, gradient), *own_db = gradient_of(r->b, gradient);
+    float *dgamma = gradient_of(r->gamma, gradient), *dbeta = gradient_of(r->beta, gradient);
     for (int64_t k = c.first; k < c.end; k++) {
         double root = 1 / sqrt(r->var[k] + r->epsilon), s = gamma[k] * root;
         /* dL/ds: what s multiplies, times the gradients of the products. */
         double ds = ((b ? b[k] : 0.0) - r->mean[k]) * db[k];
-        if (r->kind == NORM) ds += d[k];
-        for (int64_t i = 0; r->kind == FOLD && i < r->each; i++) {
+        if (r->kind == THAW_DERIVE_NORM) ds += d[k];
+        for (int64_t i = 0; r->kind == THAW_DERIVE_FOLD && i < r->each; i++) {
             int64_t at = k * r->each + i;
             ds += (double)w[at] * d[at];
             if (dw) dw[at] += (float)(s * d[at]);
@@ -426,9 +407,11 @@ void thaw_params_pull(const thaw_params *p, const float *from, float *gradient, 
     for (int i = 0; i < p->n_rules; i++) {
         const rule *r = &p->rules[i];
         channels c = channels_of(r, part);
-        float *to = gradient_of(p, r->from, gradient);
-        if (r->kind == FOLD || r->kind == NORM) pull_norm(p, r, from, gradient, c);
-        for (int64_t k = c.first * r->each; r->kind == COPY && to && k < c.end * r->each; k++)
+        float *to = gradient_of(r->from, gradient);
+        if (r->kind == THAW_DERIVE_FOLD || r->kind == THAW_DERIVE_NORM)
+            pull_norm(p, r, from, gradient, c);
+        for (int64_t k = c.first * r->each;
+             r->kind == THAW_DERIVE_COPY && to && k < c.end * r->each; k++)
             to[k] += from[r->to + k];
     }
 }
@@ -439,7 +422,7 @@ void thaw_params_follow(const thaw_params *p, const float *from, int lanes, int6
         const rule *r = &p->rules[i];
         float *mean = p->running + r->running, *var = mean + r->K;
         double n = (double)(lane * r->n), correction = n > 1 ? n / (n - 1) : 1;
-        for (int64_t k = 0; r->kind == TEST && k < r->K; k++) {
+        for (int64_t k = 0; r->kind == THAW_DERIVE_TEST && k < r->K; k++) {
             mean[k] += momentum * (from[r->to + k] / (float)lanes - mean[k]);
             var[k] += momentum * ((float)correction * from[r->to_b + k] / (float)lanes - var[k]);
         }
@@ -469,10 +452,10 @@ thaw_status thaw_params_store(const thaw_params *p, thaw_graph *graph, thaw_aren
     }
     for (int i = 0; i < p->n_rules; i++) {
         const rule *r = &p->rules[i];
-        if (r->kind != TEST) continue;
+        if (r->kind != THAW_DERIVE_TEST) continue;
         const float *mean = p->running + r->running;
-        THAW_TRY(store_floats(graph, r->mean_value, mean, r->K, arena, err));
-        THAW_TRY(store_floats(graph, r->var_value, mean + r->K, r->K, arena, err));
+        THAW_TRY(store_floats(graph, p->statistics[i][0], mean, r->K, arena, err));
+        THAW_TRY(store_floats(graph, p->statistics[i][1], mean + r->K, r->K, arena, err));
     }
     return THAW_OK;
 }

@@ -47,8 +47,9 @@ typedef struct thaw_params {
     float *steps; /* [n_steps] What steps read. */
     int64_t n_steps;
     thaw_step_place *places; /* For each step of the program. */
-    struct thaw_rule *rules; /* How steps' numbers come from the segments'. */
+    thaw_derivation *rules;  /* How steps' numbers come from the segments'. */
     int n_rules;
+    int (*statistics)[2]; /* [n_rules] TEST: where the graph has mean and variance. */
 } thaw_params;
 
 /* Finds out what of the program, which makes the value `to` of the graph, is trained: everything at

@@ -698,6 +698,7 @@ void thaw_top_free(thaw_top *top) {
         if (device_of(top)) release(top, in->weights, block_bytes(top));
         thaw_arena_free(&in->arena);
     }
+    if (top->weights) slots(top)->weights->destroy(top->weights);
     if (device_of(top)) {
         if (top->numbers != top->params.steps) release(top, top->numbers, block_bytes(top));
         release(top, top->total, block_bytes(top));

@@ -5,8 +5,8 @@
  * number of threads, a lane's activations stay in the processor's cache, and memory does not grow
  * with the batch: at most as many lanes are under way as there are threads.
  *
- * On a device there is one lane after the other. Pictures, masks and the steps' numbers go there, scores
- * and the numbers' gradients come back: the loss, and what is done with the gradient, are the host's.
+ * On a device there is one lane after the other. Pictures and masks go there, scores come back: the loss
+ * is the host's. What is done with the gradient is optimize.h's.
  *
  * Gradients stop at the lowest layer that is trained: what lies below it has a forward pass only.
  */
@@ -82,6 +82,10 @@ typedef struct thaw_top_batch {
 /* gradient[n of params] = that of the sum of losses / norm, in the segments' layout. */
 thaw_status thaw_top_gradient(thaw_top *top, const thaw_top_batch *batch, float *gradient,
                               thaw_error *err);
+
+/* The same in two calls, the second of which may be left out: the gradient stays where it was computed. */
+thaw_status thaw_top_backward(thaw_top *top, const thaw_top_batch *batch, thaw_error *err);
+thaw_status thaw_top_read_gradient(thaw_top *top, float *gradient, thaw_error *err);
 
 /* THAW_NORM_FULL: running statistics follow those of the batch that the last gradient was of. */
 void thaw_top_follow(thaw_top *top, float momentum);

@@ -2,6 +2,7 @@
 #ifndef THAW_TOP_PROGRAM_PARTS_H
 #define THAW_TOP_PROGRAM_PARTS_H
 
+#include "optimize.h"
 #include "program.h"
 
 /* One thing that the backward pass does. */
@@ -26,8 +27,8 @@ typedef struct mask_step {
 
 enum { MOST_MASKS = 2 };
 
-/* What a lane goes through. */
-typedef enum way { TRAIN, SCORE, FEATURES, BACK, N_WAYS } way;
+/* What a lane goes through; STEP: what follows once all have. */
+typedef enum way { TRAIN, SCORE, FEATURES, BACK, STEP, N_WAYS } way;
 
 /* Its launches on a device: the first time one after the other, then as one graph. */
 typedef struct tape {
@@ -76,7 +77,10 @@ struct thaw_top {
     float *sum;     /* Gradients of the steps' block, of all lanes. */
     float *total;   /* On a device: the same there. */
     int lanes;      /* Of the last gradient. */
-    int parts;      /* That the host's work is split into: as many as it has threads. */
+    thaw_top_optimizer optimizer; /* From thaw_top_begin on. */
+    float *gradient;              /* [params.n] On the host, from then on. */
+    void *weights;                /* On a device, from then on: params->values are copies. */
+    int parts; /* That the host's work is split into: as many as it has threads. */
 };
 
 static inline const thaw_training_slots *slots(const thaw_top *top) {
@@ -91,6 +95,20 @@ static inline const thaw_memory *device_of(const thaw_top *top) {
 static inline size_t block_bytes(const thaw_top *top) {
     return (size_t)top->params.n_steps * sizeof(float);
 }
+
+/* Everything that a device does in one of the ways: what differs from one time to the next lies in its
+ * memory. */
+thaw_status thaw__top_play(thaw_top *top, instance *in, way w, const thaw_top_batch *batch);
+
+/* optimize.c's, of a device: the weights go there and to the steps; what a step queues. */
+thaw_status thaw__top_send_weights(thaw_top *top, thaw_error *err);
+thaw_status thaw__top_run_step(thaw_top *top, thaw_error *err);
+
+/* Steps take over the numbers that they read. */
+thaw_status thaw__top_pack(thaw_top *top, thaw_error *err);
+
+/* From steps' gradients on the host to the segments'. */
+void thaw__top_pull(thaw_top *top, float *gradient);
 
 /* The status of what a device was given to do. */
 thaw_status thaw__top_device_status(const thaw_top *top, int code, thaw_error *err);

@@ -16,8 +16,16 @@ static void derive_part(void *context, int i) {
     thaw_params_derive(&top->params, (thaw_part){i, top->parts});
 }
 
-thaw_status thaw_top_update(thaw_top *top, thaw_error *err) {
+thaw_status thaw__top_pack(thaw_top *top, thaw_error *err) {
     int n = top->instances[0].program.n_steps;
+    if (!device_of(top)) slots(top)->side_by_side(n, pack_step, top);
+    for (int i = 0; device_of(top) && i < n && !top->instances[0].error.code; i++)
+        pack_step(top, i);
+    return thaw__top_error(top, err);
+}
+
+thaw_status thaw_top_update(thaw_top *top, thaw_error *err) {
+    if (top->weights) return thaw__top_send_weights(top, err);
     slots(top)->side_by_side(top->parts, derive_part, top);
     if (device_of(top))
         THAW_TRY(
@@ -25,10 +33,7 @@ thaw_status thaw_top_update(thaw_top *top, thaw_error *err) {
                                     device_of(top)->upload(top->backend->stream, top->numbers,
                                                            top->params.steps, block_bytes(top)),
                                     err));
-    if (!device_of(top)) slots(top)->side_by_side(n, pack_step, top);
-    for (int i = 0; device_of(top) && i < n && !top->instances[0].error.code; i++)
-        pack_step(top, i);
-    return thaw__top_error(top, err);
+    return thaw__top_pack(top, err);
 }
 
 /* What a pass over a batch does with each lane. */
@@ -118,12 +123,13 @@ static int last_of(const thaw_top *top, way w) {
 
 static thaw_status run_way(thaw_top *top, instance *in, way w, const thaw_top_batch *batch,
                            int64_t at) {
+    if (w == STEP) return thaw__top_run_step(top, &in->error);
     return w == BACK ? run_backward(top, in) : run_forward(top, in, last_of(top, w), batch, at);
 }
 
 /* The same on a device. A step goes before the recording: the first launch of a kernel loads its code,
  * and libraries choose theirs, neither of which a recording allows. */
-static thaw_status play(thaw_top *top, instance *in, way w, const thaw_top_batch *batch) {
+thaw_status thaw__top_play(thaw_top *top, instance *in, way w, const thaw_top_batch *batch) {
     const thaw_memory *device = device_of(top);
     void *stream = top->backend->stream;
     tape *t = &in->tapes[w];
@@ -224,7 +230,7 @@ static void run_lane(void *context, int i) {
     int last = last_of(top, w);
     if (device_of(top)) {
         if (give(top, in, last, x, p->batch, at) != THAW_OK) return;
-        if (play(top, in, w, p->batch) != THAW_OK) return;
+        if (thaw__top_play(top, in, w, p->batch) != THAW_OK) return;
     } else {
         in->program.steps[0].out->data = x;
         if (run_way(top, in, w, p->batch, at) != THAW_OK) return;
@@ -233,7 +239,7 @@ static void run_lane(void *context, int i) {
         if (take_loss(top, in, p->batch, at, n) != THAW_OK) return;
         if (!device_of(top))
             run_way(top, in, BACK, p->batch, at);
-        else if (play(top, in, BACK, p->batch) == THAW_OK)
+        else if (thaw__top_play(top, in, BACK, p->batch) == THAW_OK)
             add_lane(top, in, at == 0);
         return;
     }
@@ -292,7 +298,7 @@ static thaw_status run_lanes(pass *p, thaw_error *err) {
         if (p->batch && !device_of(top)) slots(top)->side_by_side(top->n_instances, add_share, &a);
     }
     top->lanes = lanes;
-    return p->batch && device_of(top) ? download_sum(top, err) : THAW_OK;
+    return THAW_OK;
 }
 
 /* The segments' gradients from the steps'. */
@@ -312,14 +318,27 @@ static void pull_part(void *context, int i) {
     thaw_params_pull(&p->top->params, p->top->sum, p->gradient, (thaw_part){i, p->top->parts});
 }
 
-thaw_status thaw_top_gradient(thaw_top *top, const thaw_top_batch *batch, float *gradient,
-                              thaw_error *err) {
-    pass p = {.top = top, .batch = batch, .M = batch->M, .x = batch->x};
+void thaw__top_pull(thaw_top *top, float *gradient) {
     pulling pull = {top, gradient};
-    THAW_TRY(run_lanes(&p, err));
     slots(top)->side_by_side(top->parts, clear_part, &pull);
     slots(top)->side_by_side(top->parts, pull_part, &pull);
+}
+
+thaw_status thaw_top_backward(thaw_top *top, const thaw_top_batch *batch, thaw_error *err) {
+    pass p = {.top = top, .batch = batch, .M = batch->M, .x = batch->x};
+    return run_lanes(&p, err);
+}
+
+thaw_status thaw_top_read_gradient(thaw_top *top, float *gradient, thaw_error *err) {
+    if (device_of(top)) THAW_TRY(download_sum(top, err));
+    thaw__top_pull(top, gradient);
     return THAW_OK;
+}
+
+thaw_status thaw_top_gradient(thaw_top *top, const thaw_top_batch *batch, float *gradient,
+                              thaw_error *err) {
+    THAW_TRY(thaw_top_backward(top, batch, err));
+    return thaw_top_read_gradient(top, gradient, err);
 }
 
 void thaw_top_follow(thaw_top *top, float momentum) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "optimize.h"
 #include "rng.h"
 #include "steps.h"
 
@@ -42,7 +43,7 @@ typedef struct tuner {
     int32_t *label, *other;
     float *target, *other_target; /* [batch, K] where labels are sets; the second with mixup. */
     float *class_weight;          /* [K] NULL: ones. */
-    float *gradient, *velocity, *second, *average, *best, *best_running;
+    float *velocity, *second, *average, *best, *best_running;
 
     double train_seconds;
     int64_t rows_trained; /* In that time. */
@@ -162,7 +163,6 @@ static thaw_status take_buffers(tuner *t, thaw_error *err) {
     t->share = floats(t, rows);
     t->target = floats(t, job->train->sets ? rows * K : 0);
     t->other_target = floats(t, job->train->sets && o->mixup > 0 ? rows * K : 0);
-    t->gradient = floats(t, P);
     t->velocity = floats(t, P);
     t->second = floats(t, o->optimizer == THAW_OPTIMIZER_ADAMW ? P : 0);
     t->average = floats(t, o->ema > 0 ? P : 0);
@@ -172,8 +172,8 @@ static thaw_status take_buffers(tuner *t, thaw_error *err) {
     if (weighted) t->class_weight = floats(t, K);
     if (!t->order || !t->by_class || !t->class_start || !t->index || !t->label || !t->other ||
         !t->x || !t->target || !t->other_target || !t->mixed || !t->logits || !t->loss ||
-        !t->share || !t->gradient || !t->velocity || !t->second || !t->average || !t->best ||
-        !t->best_running || (weighted && !t->class_weight))
+        !t->share || !t->velocity || !t->second || !t->average || !t->best || !t->best_running ||
+        (weighted && !t->class_weight))
         return no_memory(err);
     const thaw_label_sets *sets = job->train->sets;
     if (weighted && sets)
@@ -289,11 +289,15 @@ static void count_batch(tuner *t, int64_t M, double weight) {
 }
 
 /* The tensor whose gradient is not finite first, seen from the cut; NULL: all are. */
+/* The first tensor without a finite gradient; what fails here is no news beside that. */
 static const char *first_bad(const tuner *t) {
+    float *gradient = thaw_arena_array(t->arena, (size_t)t->params->n, sizeof *gradient);
+    thaw_error err = {0};
+    if (!gradient || thaw_top_read_gradient(t->top, gradient, &err) != THAW_OK) return NULL;
     for (int s = 0; s < t->params->n_segments; s++) {
         const thaw_segment *g = &t->params->segments[s];
         for (int64_t i = 0; i < g->n; i++)
-            if (!isfinite(t->gradient[g->offset + i])) return g->name;
+            if (!isfinite(gradient[g->offset + i])) return g->name;
     }
     return NULL;
 }
@@ -309,39 +313,11 @@ static thaw_status check_finite(const tuner *t, double loss, double lr, int64_t 
                      (long long)t->at.step + 1, (long long)epoch, lr, bad ? bad : "none");
 }
 
-/* Shortens the gradient to the longest that is allowed. */
-static void clip_gradient(tuner *t) {
-    double longest = t->job->options.clip, sum = 0;
-    if (longest <= 0) return;
-    for (int64_t i = 0; i < t->params->n; i++)
-        sum += (double)t->gradient[i] * t->gradient[i];
-    double length = sqrt(sum);
-    if (length <= longest) return;
-    float factor = (float)(longest / length);
-    for (int64_t i = 0; i < t->params->n; i++)
-        t->gradient[i] *= factor;
-}
-
-static int update_segment(tuner *t, const thaw_segment *s, double lr) {
-    const thaw_top_slots *top = &t->job->backend->kernels->top;
-    const thaw_tune_options *o = &t->job->options;
-    float *w = t->params->values + s->offset, *v = t->velocity + s->offset;
-    const float *dw = t->gradient + s->offset;
-    float rate = (float)lr * s->factor, decay = s->decays ? (float)o->weight_decay : 0;
-    if (o->optimizer == THAW_OPTIMIZER_SGD)
-        return top->sgd(s->n, w, dw, v, rate, (float)o->momentum, decay);
-    return top->adamw(s->n, w, dw, v, t->second + s->offset, rate, BETA1, BETA2, EPSILON, decay,
-                      t->at.step);
-}
-
 /* The running average starts at the weights, and follows slowly once it has seen some. */
-static void average(tuner *t) {
+static float average_keeps(const tuner *t) {
     double keep = t->job->options.ema;
-    if (keep <= 0) return;
     double early = (double)(1 + t->at.step) / (double)(10 + t->at.step);
-    float past = (float)(keep < early ? keep : early);
-    for (int64_t i = 0; i < t->params->n; i++)
-        t->average[i] = past * t->average[i] + (1 - past) * t->params->values[i];
+    return (float)(keep < early ? keep : early);
 }
 
 /* Targets are linear, too: those of pairs are mixed as the pairs are. */
@@ -376,19 +352,13 @@ static thaw_status take_step(tuner *t, int64_t M, double lr, int64_t epoch, thaw
                             .dropout = rng,
                             .logits = t->logits,
                             .loss = t->loss};
-    THAW_TRY(thaw_top_gradient(t->top, &batch, t->gradient, err));
+    THAW_TRY(thaw_top_backward(t->top, &batch, err));
     for (int64_t m = 0; m < M; m++)
         loss += t->loss[m];
     THAW_TRY(check_finite(t, loss, lr, epoch, err));
     count_batch(t, M, weight);
-    clip_gradient(t);
     t->at.step++;
-    for (int s = 0; s < t->params->n_segments; s++)
-        if (update_segment(t, &t->params->segments[s], lr) != 0)
-            return thaw_fail(err, THAW_ERR_BACKEND, "the optimizer failed");
-    thaw_top_follow(t->top, RUNNING);
-    average(t);
-    return thaw_top_update(t->top, err);
+    return thaw_top_step(t->top, lr, t->at.step, average_keeps(t), err);
 }
 
 /* ---- epochs --------------------------------------------------------------------------------- */
@@ -417,6 +387,7 @@ static thaw_status save(tuner *t, thaw_error *err) {
     thaw_piece pieces[16];
     t->saved_s = thaw_now_s();
     if (!t->job->checkpoint) return THAW_OK;
+    THAW_TRY(thaw_top_fetch(t->top, true, err));
     int n = list_pieces(t, pieces);
     return thaw_checkpoint_write(t->job->checkpoint, &t->job->key, pieces, n, err);
 }
@@ -449,7 +420,7 @@ static thaw_status restore(tuner *t, thaw_error *err) {
                          t->job->checkpoint);
     for (int64_t i = 0; t->job->on_epoch && i < t->at.epochs_run; i++)
         t->job->on_epoch(t->job->ctx, &t->history[i]);
-    return thaw_top_update(t->top, err);
+    return thaw_top_send(t->top, err);
 }
 
 static thaw_status train_epoch(tuner *t, thaw_epoch *epoch, thaw_error *err) {
@@ -471,7 +442,7 @@ static thaw_status train_epoch(tuner *t, thaw_epoch *epoch, thaw_error *err) {
     epoch->lr = thaw_schedule_lr(&t->schedule, t->at.step - 1);
     epoch->train_loss = t->at.loss / t->at.weight;
     epoch->train_top1 = (double)t->at.right / (double)t->at.rows;
-    return THAW_OK;
+    return thaw_top_fetch(t->top, false, err);
 }
 
 static void swap(float **a, float **b) {
@@ -599,6 +570,23 @@ static void take_head(const tuner *t) {
     }
 }
 
+static thaw_status begin(tuner *t, thaw_error *err) {
+    const thaw_tune_options *o = &t->job->options;
+    bool sgd = o->optimizer == THAW_OPTIMIZER_SGD;
+    const thaw_top_optimizer optimizer = {.sgd = sgd,
+                                          .momentum = (float)o->momentum,
+                                          .beta1 = BETA1,
+                                          .beta2 = BETA2,
+                                          .epsilon = EPSILON,
+                                          .weight_decay = (float)o->weight_decay,
+                                          .clip = o->clip,
+                                          .running = RUNNING,
+                                          .moment = t->velocity,
+                                          .average = o->ema > 0 ? t->average : NULL,
+                                          .second = sgd ? NULL : t->second};
+    return thaw_top_begin(t->top, &optimizer, err);
+}
+
 /* Whether the graph still has something better than any epoch of the phase. An earlier phase of another run
  * is in no graph. */
 static bool was_better_before(const tuner *t, bool resumed) {
@@ -623,6 +611,7 @@ static thaw_status run_phase(tuner *t, int first_trained, int64_t first, int64_t
     if (job->options.sampling == THAW_SAMPLING_BALANCED) sort_by_class(t);
     if (job->options.ema > 0)
         memcpy(t->average, t->params->values, (size_t)t->params->n * sizeof(float));
+    THAW_TRY(begin(t, err));
     if (t->restoring) {
         THAW_TRY(restore(t, err));
         result->resumed = t->at.step;

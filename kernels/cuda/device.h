@@ -39,6 +39,9 @@ thaw_kernels make_cuda_table();
 /* Of head.cu. */
 extern const thaw_head_slots device_head_slots;
 
+/* Of weights.cu. */
+extern const thaw_weights_slots device_weights_slots;
+
 }  // namespace thaw
 
 #endif

@@ -648,6 +648,7 @@ const thaw_training_slots *make_training_slots(const thaw_trunk_slot *trunk) {
     slots.side_by_side = thaw_cpu_kernels.training->side_by_side; /* Of the host's processors. */
     slots.put = put;
     slots.get = get;
+    slots.weights = &device_weights_slots;
     return &slots;
 }
 

@@ -6,15 +6,17 @@
  * PyTorch. Two runs on the device give equal bits.
  *
  *     test_device_top             all tests; on the emulated GPU those of its failures, too
+ *     test_device_top NAME        that one
  *     test_device_top fails       trains a little, and ends with a sentence: the failures' other half
  */
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "top/optimize.h"
 #include "top_testing.h"
 
-/* Of a training; of the runtime and its libraries, until the first step and its update are made. */
-enum { STEPS = 15, CALLS = 460 };
+/* Of a training; of the runtime and its libraries, until two steps are made and fetched. */
+enum { STEPS = 15, CALLS = 650 };
 
 static thaw_backend gpu, cpu;
 
@@ -206,6 +208,104 @@ static void trainings_agree(void **state) {
     }
 }
 
+/* ---- the optimizer -------------------------------------------------------------------------- */
+
+/* What a training leaves: weights, running statistics, moments, average. */
+typedef struct ending {
+    double loss[STEPS];
+    float *values, *running, *moment, *second, *average;
+} ending;
+
+/* With the optimizer where the weights are, a clip that is now and then too short, and an average. What
+ * it leaves is fetched; half way all goes to the host and back, as to a checkpoint. */
+static ending optimize(network *net, thaw_norm norm, bool sgd, const thaw_backend *backend) {
+    enum { WAYS = 3 };
+    thaw_error err = {0};
+    ending e = {0};
+    thaw_top *top = create_top(net, norm, backend);
+    thaw_params *p = thaw_top_params(top);
+    for (int s = 0; s < p->n_segments; s++)
+        p->segments[s].factor = 1 / (1 + (float)(s % 3));
+    e.moment = floats(net, p->n), e.second = floats(net, p->n), e.average = floats(net, p->n);
+    memcpy(e.average, p->values, (size_t)p->n * sizeof *e.average);
+    thaw_top_optimizer o = {sgd,
+                            0.9f,
+                            0.9f,
+                            0.999f,
+                            1e-8f,
+                            0.1f,
+                            2.5,
+                            0.1f,
+                            e.moment,
+                            e.average,
+                            sgd ? NULL : e.second};
+    if (thaw_top_begin(top, &o, &err) != THAW_OK) fail_msg("%s", err.text);
+    for (int step = 0; step < STEPS; step++) {
+        float logits[2 * LANE * K], loss[2 * LANE];
+        thaw_top_batch batch = {
+            .M = N, .x = net->x, .label = net->label, .norm = N, .logits = logits, .loss = loss};
+        assert_int_equal(thaw_top_backward(top, &batch, &err), THAW_OK);
+        for (int i = 0; i < N; i++)
+            e.loss[step] += loss[i] / N;
+        double lr = sgd ? 0.02 : 0.002;
+        if (thaw_top_step(top, lr, step + 1, 0.6f, &err) != THAW_OK) fail_msg("%s", err.text);
+        if (step != STEPS / 2) continue;
+        assert_int_equal(thaw_top_fetch(top, true, &err), THAW_OK);
+        assert_int_equal(thaw_top_send(top, &err), THAW_OK);
+    }
+    if (backend == &gpu) assert_int_equal(thaw_top_measure(top).n_graphs, WAYS);
+    assert_int_equal(thaw_top_fetch(top, true, &err), THAW_OK);
+    e.values = floats(net, p->n), e.running = floats(net, p->n_running);
+    memcpy(e.values, p->values, (size_t)p->n * sizeof *e.values);
+    memcpy(e.running, p->running, (size_t)p->n_running * sizeof *e.running);
+    thaw_top_free(top);
+    return e;
+}
+
+static void expect_near(const char *what, const char *name, const float *want, const float *got,
+                        int64_t n, double share) {
+    double length = length_of(want, n), apart = distance(want, got, n);
+    if (!(apart <= share * length))
+        fail_msg("%s, %s: of length %g, %g apart", name, what, length, apart);
+}
+
+static void check_optimizer(const char *name, int cut, thaw_norm norm, bool sgd) {
+    network net = open_network(name, cut);
+    fill(&net, &cpu);
+    thaw_top *top = create_top(&net, norm, &cpu);
+    int64_t n = thaw_top_params(top)->n, running = thaw_top_params(top)->n_running;
+    thaw_top_free(top);
+    ending want = optimize(&net, norm, sgd, &cpu), got = optimize(&net, norm, sgd, &gpu);
+    ending again = optimize(&net, norm, sgd, &gpu);
+    assert_memory_equal(got.values, again.values, (size_t)n * sizeof(float));
+    assert_memory_equal(got.average, again.average, (size_t)n * sizeof(float));
+    for (int i = 0; i < STEPS; i++)
+        if (!(fabs(want.loss[i] - got.loss[i]) <= 1e-3 * want.loss[i]))
+            fail_msg("%s, BN %d, step %d: loss %.7g, on the device %.7g", name, norm, i,
+                     want.loss[i], got.loss[i]);
+    if (!(want.loss[STEPS - 1] < 0.995 * want.loss[0]))
+        fail_msg("%s, BN %d, sgd %d: the loss goes from %g to %g", name, norm, sgd, want.loss[0],
+                 want.loss[STEPS - 1]);
+    /* Adam's steps are as long where a gradient is all rounding. */
+    double share = sgd ? 1e-3 : 5e-3;
+    expect_near("weights", name, want.values, got.values, n, 1e-3);
+    expect_near("average", name, want.average, got.average, n, 1e-3);
+    expect_near("moments", name, want.moment, got.moment, n, 10 * share);
+    expect_near("second moments", name, want.second, got.second, n, 10 * share);
+    expect_near("running statistics", name, want.running, got.running, running, 1e-3);
+    close_network(&net);
+}
+
+static void optimizers_agree(void **state) {
+    (void)state;
+    for (int sgd = 0; sgd < 2; sgd++) {
+        for (int norm = THAW_NORM_FROZEN; norm <= THAW_NORM_FULL; norm++)
+            check_optimizer("resnet_13_bn", 4, (thaw_norm)norm, sgd);
+        check_optimizer("mobilenetv2_13", 0, THAW_NORM_FROZEN, sgd);
+        check_optimizer("densenet_17_bn", 4, THAW_NORM_AFFINE, sgd); /* BN alone. */
+    }
+}
+
 /* ---- what it cannot ------------------------------------------------------------------------- */
 
 static void what_has_no_gradient_is_named(void **state) {
@@ -267,16 +367,20 @@ static int train_a_little(void) {
     thaw_status status = thaw_backend_open(&gpu, "cuda", 1, &err);
     if (status == THAW_OK) status = thaw_top_create(&top, &spec, &gpu, &err);
     int64_t n = top ? thaw_top_params(top)->n : 0;
-    float *gradient = floats(&net, n + 1);
+    float *gradient = floats(&net, n + 1), *moment = floats(&net, n + 1);
+    thaw_top_optimizer o = {true, 0.9f, 0, 0, 0, 0, 1, 0.1f, moment, floats(&net, n + 1), NULL};
+    if (status == THAW_OK) status = thaw_top_begin(top, &o, &err);
     for (int i = 0; i < 2 && status == THAW_OK; i++) {
         status = thaw_top_gradient(top, &batch, gradient, &err);
-        if (status == THAW_OK) status = thaw_top_update(top, &err);
+        if (status == THAW_OK) status = thaw_top_step(top, 0.01, i + 1, 0.5f, &err);
     }
+    if (status == THAW_OK) status = thaw_top_fetch(top, true, &err);
     if (status == THAW_OK) status = thaw_top_forward(top, N, net.x, logits, &err);
     if (status != THAW_OK)
         printf("%s\n", err.text);
     else
-        printf("%a %a\n", length_of(gradient, n), length_of(logits, N * K));
+        printf("%a %a %a\n", length_of(gradient, n), length_of(moment, n),
+               length_of(logits, N * K));
     thaw_top_free(top);
     thaw_backend_close(&gpu);
     thaw_backend_close(&cpu);
@@ -344,15 +448,16 @@ static void each_failure_is_a_sentence(void **state) {
 int main(int argc, char **argv) {
     thaw_error err = {0};
     if (argc > 1 && strcmp(argv[1], "fails") == 0) return train_a_little();
+    if (argc > 1 && argv[1][0]) cmocka_set_test_filter(argv[1]);
     if (thaw_backend_open(&gpu, "cuda", 0, &err) != THAW_OK) {
         printf("SKIPPED: training above a cut on a GPU: %s\n", err.text);
         return 77;
     }
     if (thaw_backend_open(&cpu, "cpu", 2, &err) != THAW_OK) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_are_the_cpus),        cmocka_unit_test(trainings_agree),
-        cmocka_unit_test(what_has_no_gradient_is_named), cmocka_unit_test(cudnn_may_be_missing),
-        cmocka_unit_test(each_failure_is_a_sentence),
+        cmocka_unit_test(gradients_are_the_cpus), cmocka_unit_test(trainings_agree),
+        cmocka_unit_test(optimizers_agree),       cmocka_unit_test(what_has_no_gradient_is_named),
+        cmocka_unit_test(cudnn_may_be_missing),   cmocka_unit_test(each_failure_is_a_sentence),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     thaw_backend_close(&gpu);
