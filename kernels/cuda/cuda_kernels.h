@@ -441,13 +441,31 @@ int cuda_sgd(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);
 /* Layers and their gradients. Tensors are float, [N,H,W,Cp] with zeros for padding; w and dw are
  * [K,C/G,R,S] as in the file.
  *
- * Convolutions of any groups, pads and dilations, right rather than fast but for depthwise ones. */
+ * Convolutions of any groups, pads and dilations, right rather than fast. workspace: floats, as many as
+ * the function above says. */
 int cuda_plain_conv(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
                     const float *w, float *y);
 int cuda_plain_conv_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *dy,
                          const float *w, float *dx);
+size_t cuda_plain_conv_filter_workspace(const thaw_conv_shape *shape);
 int cuda_plain_conv_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
-                           const float *dy, float *dw);
+                           const float *dy, float *dw, float *workspace);
+
+/* to[n] = the sum over 512 chunks at most of parts[chunks,n], in their order. */
+int cuda_sum_chunks(thaw_cuda_launch *launch, int chunks, int64_t n, const float *parts, float *to);
+
+/* Depthwise ones that these take: G = C = K. Packed filters hold w as cuda_depthwise wants it, and
+ * behind it what dx does; zeros: of them, a bias for cuda_depthwise. */
+bool cuda_depthwise_trains(const thaw_conv_shape *shape);
+size_t cuda_depthwise_packed_count(const thaw_conv_shape *shape);
+int cuda_pack_depthwise(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *w,
+                        float *packed);
+const float *cuda_depthwise_zeros(const thaw_conv_shape *shape, const float *packed);
+int cuda_depthwise_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *dy,
+                        const float *packed, float *dx);
+size_t cuda_depthwise_filter_workspace(const thaw_conv_shape *shape);
+int cuda_depthwise_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
+                          const float *dy, float *dw, float *workspace);
 
 /* Without groups: w to [Kp,R,S,Cp] with zeros for padding, and back without it. */
 int cuda_pack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *w,

@@ -6,16 +6,19 @@
  *     pack:     [K,C,R,S] -> [Kp,R,S,Cp] with zeros for padding; unpack: back
  *
  * x, y and their gradients: NHWC in float, channels padded to 8. w, dw: ONNX's order, C being that of
- * a group. Any groups, strides, dilations and pads: depthwise layers, for which a thread a channel is
- * right, since they are bound by memory, and grouped or oddly padded ones, which are right and slow.
- * Sums in float, their order depends on the shape alone: the filters' are those of 8 threads, each of
- * every eighth pixel, one after the other. ONNX Conv, opset 22. Measured: not yet.
+ * a group. Any groups, strides, dilations and pads: grouped layers, and what neither cuDNN nor
+ * depthwise_gradient.cu takes, which are right and slow. Sums in float, their order depends on the
+ * shape alone. The filters' pixels are cut into chunks, as many as fill a GPU's multiprocessors, each
+ * of which eight threads walk through; cuda_column_sum adds the chunks in their order. ONNX Conv,
+ * opset 22. Measured: not yet.
  */
+#include <assert.h>
 #include <cuda_runtime.h>
 
 #include "common.cuh"
 #include "cuda_kernels.h"
 #include "index.h"
+#include "top_index.h"
 
 namespace thaw {
 
@@ -29,6 +32,7 @@ struct plain_params {
     int C, K, each_c, each_k; /* Of a group. */
     int stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     divisor by_row, by_column; /* Of those pixels: W or Q, H or P. */
+    int chunks;                /* filter: of pixels; `to` holds the sums of each. */
 };
 
 struct pixel_place {
@@ -91,27 +95,33 @@ __global__ void __launch_bounds__(CONV_THREADS) plain_data_kernel(const plain_pa
     p.to[pixel * p.Cp + c] = sum;
 }
 
-/* Grid: (c,r,s) of a filter x 32 filters. Thread: every 8th pixel of dy for one filter. */
+/* Grid: (c,r,s) of a filter x 32 filters x chunks. Thread: every 8th pixel of a chunk for one filter.
+ * Loads do not hang on branches, so that several pixels' are under way. */
 __global__ void __launch_bounds__(CONV_THREADS) plain_filter_kernel(const plain_params p) {
     begin_kernel();
     float *shared = (float *)shared_memory(); /* [PIXELS][LANES] */
     int k = (int)(blockIdx.y * LANES + threadIdx.x % LANES), tap = (int)blockIdx.x;
     int s = tap % p.S, r = tap / p.S % p.R, c = tap / (p.S * p.R);
     int from = k < p.K ? k / p.each_k * p.each_c + c : 0;
+    row_range chunk = rows_of_split(p.pixels, p.chunks, (int)blockIdx.z);
+    if (k >= p.K) chunk.end = chunk.begin;
     float sum = 0;
-    for (int64_t m = threadIdx.x / LANES; m < p.pixels && k < p.K; m += PIXELS) {
+#pragma unroll 4
+    for (int64_t m = chunk.begin + threadIdx.x / LANES; m < chunk.end; m += PIXELS) {
         pixel_place at = place_of(p, m);
         int h = at.row * p.stride_h + r * p.dilation_h - p.pad_top;
         int w = at.column * p.stride_w + s * p.dilation_w - p.pad_left;
-        if (h < 0 || h >= p.H || w < 0 || w >= p.W) continue;
-        sum += p.dy[m * p.Kp + k] * p.x[((at.n * p.H + h) * p.W + w) * p.Cp + from];
+        bool inside = h >= 0 && h < p.H && w >= 0 && w < p.W;
+        float x = inside ? p.x[((at.n * p.H + h) * p.W + w) * p.Cp + from] : 0;
+        sum += p.dy[m * p.Kp + k] * x;
     }
     shared[threadIdx.x] = sum;
     __syncthreads(); /* All eight sums are there. */
     if (threadIdx.x >= LANES || k >= p.K) return;
     for (int i = 1; i < PIXELS; i++)
         sum += shared[i * LANES + threadIdx.x];
-    p.to[(((int64_t)k * p.each_c + c) * p.R + r) * p.S + s] = sum;
+    int64_t numbers = (int64_t)p.K * p.each_c * p.R * p.S;
+    p.to[blockIdx.z * numbers + (((int64_t)k * p.each_c + c) * p.R + r) * p.S + s] = sum;
 }
 
 static plain_params params_of(const thaw_conv_shape &c) {
@@ -145,6 +155,19 @@ static void set_pixels(plain_params *p, int64_t N, int64_t H, int64_t W) {
 
 static dim3 grid_of(int64_t pixels, int channels) {
     return dim3((unsigned)ceil_div(pixels, PIXELS), (unsigned)ceil_div(channels, LANES));
+}
+
+static dim3 filter_blocks(const thaw_conv_shape &s) {
+    return dim3((unsigned)(s.C / s.G * s.window.R * s.window.S), (unsigned)ceil_div(s.K, LANES));
+}
+
+static int chunks_of(const thaw_conv_shape &s) {
+    dim3 blocks = filter_blocks(s);
+    return chunks_of_filter(s.N * s.P * s.Q, (int64_t)blocks.x * blocks.y);
+}
+
+static int64_t numbers_of(const thaw_conv_shape &s) {
+    return s.K * (s.C / s.G) * s.window.R * s.window.S;
 }
 
 /* ---- filters -------------------------------------------------------------------------------- */
@@ -219,16 +242,33 @@ int cuda_plain_conv_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape,
                          CONV_THREADS, 0, p);
 }
 
+int cuda_sum_chunks(thaw_cuda_launch *launch, int chunks, int64_t n, const float *parts,
+                    float *to) {
+    thaw_cuda_column_sum sum = {chunks, n, n, THAW_F32, parts, to, nullptr, nullptr};
+    assert(cuda_column_sum_workspace(chunks, n) == 0);
+    return cuda_column_sum(launch, &sum);
+}
+
+size_t cuda_plain_conv_filter_workspace(const thaw_conv_shape *shape) {
+    int chunks = chunks_of(*shape);
+    return chunks == 1 ? 0 : (size_t)(chunks * numbers_of(*shape));
+}
+
 int cuda_plain_conv_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
-                           const float *dy, float *dw) {
+                           const float *dy, float *dw, float *workspace) {
     plain_params p = params_of(*shape);
     set_pixels(&p, shape->N, shape->P, shape->Q);
     p.x = x;
     p.dy = dy;
-    p.to = dw;
-    dim3 grid((unsigned)(p.each_c * p.R * p.S), (unsigned)ceil_div(p.K, LANES));
-    return launch_kernel(launch, "plain_filter", plain_filter_kernel, grid, CONV_THREADS,
-                         CONV_THREADS * sizeof(float), p);
+    p.chunks = chunks_of(*shape);
+    p.to = p.chunks == 1 ? dw : workspace;
+    dim3 grid = filter_blocks(*shape);
+    grid.z = (unsigned)p.chunks;
+    int code = launch_kernel(launch, "plain_filter", plain_filter_kernel, grid, CONV_THREADS,
+                             CONV_THREADS * sizeof(float), p);
+    return code || p.chunks == 1
+               ? code
+               : cuda_sum_chunks(launch, p.chunks, numbers_of(*shape), workspace, dw);
 }
 
 int cuda_pack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *w,

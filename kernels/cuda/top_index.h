@@ -50,6 +50,17 @@ THAW_PURE int splits_of_column(int64_t rows) {
     return (int)(splits < 1 ? 1 : splits > MOST ? MOST : splits);
 }
 
+/* Chunks of pixels over which `blocks` blocks of a filter's gradient are split. Depends on the shape
+ * alone, and so do the sum's bits. A chunk has work for its block's way in and out; the chunks' sums
+ * are one block's of a column. */
+THAW_PURE int chunks_of_filter(int64_t pixels, int64_t blocks) {
+    const int64_t PIXELS = 256, MOST = 512;
+    const int64_t ENOUGH = 1024; /* Blocks: several for each of some 130 multiprocessors. */
+    int64_t chunks = ceil_div(ENOUGH, blocks);
+    if (chunks > ceil_div(pixels, PIXELS)) chunks = ceil_div(pixels, PIXELS);
+    return (int)(chunks < 1 ? 1 : chunks > MOST ? MOST : chunks);
+}
+
 /* Which of n segments value i lies in. Segment s begins where s - 1 ends; ends ascend; what lies
  * behind the last end is the last one's. */
 template <class S>

@@ -6,9 +6,10 @@
  *
  *     a product    by cuBLAS: dense, and 1x1 with stride 1
  *     cuDNN's      other convolutions without groups
- *     plain        depthwise and grouped ones, pads that differ, and what cuDNN has no kernel for
+ *     depthwise    those that have one filter a channel
+ *     plain        other grouped ones, pads that differ, and what cuDNN has no kernel for
  *
- * and then, in a pass over y, the bias and the activation. Products are of floats, not of tf32: what
+ * and then, in a pass over y, the bias and the activation, which are depthwise layers' own. Products are of floats, not of tf32: what
  * that costs has not been measured.
  */
 #include "training.h"
@@ -28,7 +29,7 @@
 
 namespace thaw {
 
-enum layer_way { BY_PRODUCT, BY_CUDNN, PLAIN };
+enum layer_way { BY_PRODUCT, BY_CUDNN, DEPTHWISE, PLAIN };
 
 /* Its step's constants: */
 enum { PACKED_W, PACKED_B, ONES, COUNTERS };
@@ -39,8 +40,9 @@ struct layer_state {
     thaw_conv_shape shape;
     blas *products;
     dnn_conv *conv;
-    bool passes;                 /* Over y, with bias or activation. */
-    size_t dw_bytes, sums_bytes; /* Of the workspace: packed dw, a bias's sums; then cuDNN's. */
+    bool passes; /* Over y, with bias or activation. */
+    size_t dw_bytes,
+        sums_bytes; /* Of the workspace: packed dw, a bias's sums; then the way's own. */
 };
 
 static layer_state *layer_of(const thaw_step *step) {
@@ -101,6 +103,10 @@ static int choose_way(thaw_step *step, open_device *device, layer_state *layer, 
         layer->products = device->products;
         return code;
     }
+    if (cuda_depthwise_trains(&layer->shape)) {
+        layer->way = DEPTHWISE;
+        return 0;
+    }
     if (layer->shape.G > 1) return 0;
     thaw_error why = {};
     int code = open_convolution(device, layer, &why);
@@ -108,7 +114,9 @@ static int choose_way(thaw_step *step, open_device *device, layer_state *layer, 
     return code;
 }
 
-static size_t packed_bytes(const thaw_conv_shape &s) {
+static size_t packed_bytes(layer_way way, const thaw_conv_shape &s) {
+    if (way == PLAIN) return 0;
+    if (way == DEPTHWISE) return cuda_depthwise_packed_count(&s) * sizeof(float);
     return (size_t)(padded_channels(s.K) * s.window.R * s.window.S * padded_channels(s.C)) *
            sizeof(float);
 }
@@ -123,13 +131,13 @@ static int layer_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_er
     }
     ((step_state *)step->state)->layer = layer;
     layer->shape = shape_of(step);
-    layer->passes = step->b || step->epilogue.act != THAW_ACT_NONE;
     code = choose_way(step, (open_device *)plan->device, layer, err);
-    if (!code && layer->way != PLAIN)
-        code = keep(step, PACKED_W, nullptr, packed_bytes(layer->shape), err);
+    if (!code) code = keep(step, PACKED_W, nullptr, packed_bytes(layer->way, layer->shape), err);
+    layer->passes = layer->way != DEPTHWISE && (step->b || step->epilogue.act != THAW_ACT_NONE);
     size_t Kp = (size_t)padded_channels(layer->shape.K);
     std::vector<float> ones(Kp, 1.0f);
-    if (!code && layer->passes) code = keep(step, PACKED_B, nullptr, Kp * sizeof(float), err);
+    if (!code && (step->b || layer->passes))
+        code = keep(step, PACKED_B, nullptr, Kp * sizeof(float), err);
     if (!code && layer->passes) code = keep(step, ONES, ones.data(), Kp * sizeof(float), err);
     if (!code && layer->conv) want_workspace(step, layer->conv->forward_bytes);
     return code;
@@ -144,9 +152,11 @@ static void layer_release(thaw_step *step) {
 static int layer_pack(const thaw_step *step, thaw_cuda_launch *launch) {
     const layer_state *layer = layer_of(step);
     int code = 0;
-    if (layer->way != PLAIN)
+    if (layer->way == DEPTHWISE)
+        code = cuda_pack_depthwise(launch, &layer->shape, step->w, constant(step, PACKED_W));
+    else if (layer->way != PLAIN)
         code = cuda_pack_filter(launch, &layer->shape, step->w, constant(step, PACKED_W));
-    if (!code && layer->passes)
+    if (!code && (step->b || layer->passes))
         code = cuda_pad_channels(launch, layer->shape.K, step->b, constant(step, PACKED_B));
     return code;
 }
@@ -162,6 +172,22 @@ static int64_t pixels_of(const thaw_port *port) {
     return port->N * port->H * port->W;
 }
 
+static int run_depthwise(const thaw_step *step, thaw_cuda_launch *launch) {
+    const layer_state *layer = layer_of(step);
+    const float *w = constant(step, PACKED_W);
+    thaw_cuda_depthwise d = {};
+    d.shape = layer->shape;
+    d.dtype = THAW_F32;
+    d.act = step->epilogue.act;
+    d.a = step->epilogue.a;
+    d.b = step->epilogue.b;
+    d.x = step->in[0]->data;
+    d.w = w;
+    d.bias = step->b ? constant(step, PACKED_B) : cuda_depthwise_zeros(&layer->shape, w);
+    d.y = step->out->data;
+    return cuda_depthwise(launch, &d);
+}
+
 static int multiply(const thaw_step *step, const thaw_run_context *context) {
     const layer_state *layer = layer_of(step);
     const float *x = numbers(step->in[0]), *w = constant(step, PACKED_W);
@@ -175,6 +201,8 @@ static int multiply(const thaw_step *step, const thaw_run_context *context) {
                                   context);
         case BY_CUDNN:
             return dnn_forward(layer->conv, x, w, context->workspace, y, context->err);
+        case DEPTHWISE:
+            return finish(run_depthwise(step, &launch), launch, context);
         case PLAIN:
             break;
     }
@@ -202,13 +230,28 @@ static int layer_run(const thaw_step *step, const thaw_run_context *context) {
     return finish(cuda_affine(&launch, &p), launch, context);
 }
 
+static size_t filter_workspace(const layer_state *layer) {
+    switch (layer->way) {
+        case BY_PRODUCT:
+            return 0;
+        case BY_CUDNN:
+            return layer->conv->filter_bytes;
+        case DEPTHWISE:
+            return cuda_depthwise_filter_workspace(&layer->shape) * sizeof(float);
+        case PLAIN:
+            break;
+    }
+    return cuda_plain_conv_filter_workspace(&layer->shape) * sizeof(float);
+}
+
 static int layer_gradient_prepare(thaw_step *step, const thaw_plan_context *, thaw_error *err) {
     layer_state *layer = layer_of(step);
     int64_t M = pixels_of(step->out), K = layer->shape.K;
     size_t most = 0;
-    if (step->dw && layer->way != PLAIN) layer->dw_bytes = aligned(packed_bytes(layer->shape));
+    bool is_packed = layer->way == BY_PRODUCT || layer->way == BY_CUDNN;
+    if (step->dw && is_packed) layer->dw_bytes = aligned(packed_bytes(layer->way, layer->shape));
     if (step->db) layer->sums_bytes = aligned(cuda_column_sum_workspace(M, K) * sizeof(float));
-    if (layer->conv && step->dw) most = layer->conv->filter_bytes;
+    if (step->dw) most = filter_workspace(layer);
     if (layer->conv && step->dx[0] && layer->conv->data_bytes > most)
         most = layer->conv->data_bytes;
     want_workspace(step, layer->dw_bytes + layer->sums_bytes + most);
@@ -233,9 +276,14 @@ static int layer_dw(const thaw_step *step, const thaw_run_context *context, void
         case BY_CUDNN:
             code = dnn_filter(layer->conv, x, dy, workspace, packed, context->err);
             break;
+        case DEPTHWISE:
+            return finish(
+                cuda_depthwise_filter(&launch, &layer->shape, x, dy, step->dw, (float *)workspace),
+                launch, context);
         case PLAIN:
-            return finish(cuda_plain_conv_filter(&launch, &layer->shape, x, dy, step->dw), launch,
-                          context);
+            return finish(
+                cuda_plain_conv_filter(&launch, &layer->shape, x, dy, step->dw, (float *)workspace),
+                launch, context);
     }
     if (code) return code;
     return finish(cuda_unpack_filter(&launch, &layer->shape, packed, step->dw), launch, context);
@@ -254,6 +302,8 @@ static int layer_dx(const thaw_step *step, const thaw_run_context *context, void
                                   context);
         case BY_CUDNN:
             return dnn_data(layer->conv, dy, w, workspace, dx, context->err);
+        case DEPTHWISE:
+            return finish(cuda_depthwise_data(&launch, &layer->shape, dy, w, dx), launch, context);
         case PLAIN:
             break;
     }

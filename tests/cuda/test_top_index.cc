@@ -2,6 +2,8 @@
  * - an access is as wide as every address and stride allows, and no wider;
  * - a row's threads are a power of two that fits the block, and as many as it has pieces;
  * - splits reach each row once, in order, and balanced;
+ * - chunks of a filter's gradient: enough to fill a GPU where there are pixels, and few enough for
+ *   one block a column to add them up;
  * - segments: each value is in the one that contains it.
  */
 #include "cuda_testing.h"
@@ -66,6 +68,18 @@ static void splits() {
     if (last.end != INT64_C(1) << 40) fail("splits of many rows overflow");
 }
 
+static void chunks() {
+    for (int64_t pixels = 1; pixels < 500000; pixels += 1 + pixels / 7)
+        for (int64_t blocks = 1; blocks < 3000; blocks += 1 + blocks / 5) {
+            int n = chunks_of_filter(pixels, blocks);
+            if (n < 1 || splits_of_column(n) != 1 || (n > 1 && pixels / n < 128))
+                return fail("%lld pixels, %lld blocks: %d chunks", (long long)pixels,
+                            (long long)blocks, n);
+            if (n * blocks < 512 && (n + 1) * 256 <= pixels)
+                return fail("%lld pixels in %d chunks leave a GPU idle", (long long)pixels, n);
+        }
+}
+
 static void segments() {
     for (int n = 1; n < 9; n++) {
         std::vector<thaw_cuda_segment> table;
@@ -89,9 +103,8 @@ static void segments() {
 }
 
 static const index_case cases[] = {
-    {"accesses", accesses},
-    {"threads of rows", threads_of_rows},
-    {"splits", splits},
+    {"accesses", accesses}, {"threads of rows", threads_of_rows},
+    {"splits", splits},     {"chunks", chunks},
     {"segments", segments},
 };
 

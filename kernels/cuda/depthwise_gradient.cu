@@ -1,0 +1,326 @@
+/* Depthwise convolutions that are trained: their gradients in float, and their filters' way there.
+ *
+ *     data:     dx[n,h,w,c] = sum over r,s of dy[n,p,q,c] w[c,r,s],  h = p stride + r dilation - pad
+ *     filter:   dw[c,r,s] = sum over n,p,q of dy[n,p,q,c] x[n,h,w,c]
+ *     pack:     [C,1,R,S] -> [R S][Cp], the same with the taps backwards, and Cp zeros
+ *
+ * x, y and their gradients: NHWC in float, channels padded to 8. Forwards they are depthwise.cu's, and
+ * so is dx at stride 1: a convolution of dy by the filters backwards. At other strides a thread goes
+ * through the taps and takes those that hit an output.
+ *
+ * Filters of 3x3, 5x5 and 7x7: a thread keeps the sums of all taps of a few channels in registers and
+ * walks over pixels of dy, which it reads once; x comes from L1 for all taps but the first. Pixels are
+ * cut into chunks, a block each, whose sums cuda_column_sum adds in the order of the chunks. How many
+ * depends on the shape alone, and so do the bits. Other sizes: plain_conv.cu. ONNX Conv, opset 22.
+ * Measured: not yet.
+ */
+#include <cuda_runtime.h>
+
+#include "common.cuh"
+#include "cuda_kernels.h"
+#include "index.h"
+#include "top_index.h"
+
+namespace thaw {
+
+enum { DEPTHWISE_GRADIENT_THREADS = 256, TILE = 32 /* Channels of a block: 128 bytes. */ };
+
+/* ---- filter --------------------------------------------------------------------------------- */
+
+/* Channels of a thread: their taps' sums take 36 to 50 registers. */
+template <int R>
+constexpr int VECTOR_OF = R == 3   ? 4
+                          : R == 5 ? 2
+                                   : 1;
+
+template <int V>
+struct alignas(4 * V) channels_of {
+    float v[V];
+};
+
+struct depthwise_filter_params {
+    const float *x, *dy;
+    float *parts;            /* [chunks][numbers] */
+    int64_t pixels, numbers; /* Of dy; of dw. */
+    int H, W, C, Cp, chunks;
+    int stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    divisor by_Q, by_P;
+};
+
+/* The window of x under pixel m of dy, times dy. */
+template <int R, int V>
+__device__ inline void add_window(const depthwise_filter_params &p, int64_t m, int c,
+                                  float (&sum)[R][R][V]) {
+    using channels = channels_of<V>;
+    uint32_t line = divide((uint32_t)m, p.by_Q), n = divide(line, p.by_P);
+    int h0 = (int)(line - n * p.by_P.d) * p.stride_h - p.pad_top;
+    int w0 = (int)((uint32_t)m - line * p.by_Q.d) * p.stride_w - p.pad_left;
+    channels g = *(const channels *)(p.dy + m * p.Cp + c);
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        int h = h0 + r * p.dilation_h;
+        const float *row = p.x + ((int64_t)n * p.H + h) * p.W * p.Cp + c;
+        channels x[R];
+#pragma unroll
+        for (int s = 0; s < R; s++) {
+            int w = w0 + s * p.dilation_w;
+            bool inside = h >= 0 && h < p.H && w >= 0 && w < p.W;
+            x[s] = inside ? *(const channels *)(row + w * p.Cp) : channels{};
+        }
+#pragma unroll
+        for (int s = 0; s < R; s++)
+#pragma unroll
+            for (int i = 0; i < V; i++)
+                sum[r][s][i] += g.v[i] * x[s].v[i];
+    }
+}
+
+/* Grid: tiles of 32 channels x chunks of pixels. Block: a chunk. Thread: V channels of some of the
+ * chunk's pixels, as many as the block has lanes apart. */
+template <int R>
+__global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS, 2)
+    depthwise_filter_kernel(const depthwise_filter_params p) {
+    begin_kernel();
+    constexpr int V = VECTOR_OF<R>, VECTORS = TILE / V;
+    constexpr int LANES = DEPTHWISE_GRADIENT_THREADS / VECTORS;
+    constexpr int WARPS = DEPTHWISE_GRADIENT_THREADS / 32;
+    float *shared = (float *)shared_memory(); /* [WARPS][R][TILE] */
+    const int thread = (int)threadIdx.x, vector = thread % VECTORS, warp = thread / 32;
+    const int first = (int)blockIdx.x * TILE, c = first + vector * V;
+    row_range pixels = rows_of_split(p.pixels, p.chunks, (int)blockIdx.y);
+    float sum[R][R][V] = {};
+    if (c < p.Cp)
+        for (int64_t m = pixels.begin + thread / VECTORS; m < pixels.end; m += LANES)
+            add_window<R, V>(p, m, c, sum);
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+#pragma unroll
+        for (int s = 0; s < R; s++)
+#pragma unroll
+            for (int i = 0; i < V; i++) {
+                float one = sum[r][s][i];
+#pragma unroll
+                for (int with = 16; with >= VECTORS; with /= 2)
+                    one += __shfl_xor_sync(0xffffffffu, one, with);
+                if (thread % 32 < VECTORS) shared[(warp * R + s) * TILE + vector * V + i] = one;
+            }
+        __syncthreads(); /* The row's sums of all warps are there. */
+        int s = thread / TILE, channel = thread % TILE;
+        if (s < R && first + channel < p.C) {
+            float total = 0;
+#pragma unroll
+            for (int i = 0; i < WARPS; i++)
+                total += shared[(i * R + s) * TILE + channel];
+            p.parts[blockIdx.y * p.numbers + (int64_t)(first + channel) * (R * R) + r * R + s] =
+                total;
+        }
+        __syncthreads(); /* They were read before the next row's come. */
+    }
+}
+
+/* ---- data, at strides ----------------------------------------------------------------------- */
+
+struct depthwise_data_params {
+    const float *dy, *w;
+    float *dx;
+    int64_t total; /* Vectors of 8 channels in dx. */
+    int P, Q, R, S, dilation_h, dilation_w, pad_top, pad_left;
+    divisor by_vectors, by_W, by_H, by_stride_h, by_stride_w;
+};
+
+/* As output_of, of a place that has the pad and the tap in it. */
+__device__ inline int output_at(int from, divisor by_stride, int n) {
+    if (from < 0) return -1;
+    int out = (int)divide((uint32_t)from, by_stride);
+    return out * (int)by_stride.d == from && out < n ? out : -1;
+}
+
+/* Thread: 8 channels of a pixel of dx. */
+__global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS)
+    depthwise_data_kernel(const depthwise_data_params p) {
+    begin_kernel();
+    int64_t i = (int64_t)blockIdx.x * DEPTHWISE_GRADIENT_THREADS + threadIdx.x;
+    if (i >= p.total) return;
+    uint32_t pixel = divide((uint32_t)i, p.by_vectors), line = divide(pixel, p.by_W);
+    uint32_t n = divide(line, p.by_H);
+    const int h = (int)(line - n * p.by_H.d) + p.pad_top;
+    const int w = (int)(pixel - line * p.by_W.d) + p.pad_left;
+    const int c = (int)(i - (int64_t)pixel * p.by_vectors.d) * 8, Cp = (int)p.by_vectors.d * 8;
+    float8 sum = {};
+    for (int r = 0; r < p.R; r++) {
+        int row = output_at(h - r * p.dilation_h, p.by_stride_h, p.P);
+        if (row < 0) continue;
+        const float *dy = p.dy + ((int64_t)n * p.P + row) * p.Q * Cp + c;
+        for (int s = 0; s < p.S; s++) {
+            int column = output_at(w - s * p.dilation_w, p.by_stride_w, p.Q);
+            if (column < 0) continue;
+            add_products8(sum, load8(dy + (int64_t)column * Cp),
+                          load8(p.w + (int64_t)(r * p.S + s) * Cp + c));
+        }
+    }
+    store8(p.dx + i * 8, sum);
+}
+
+/* Thread: one number of [2 taps + 1][Cp]. */
+__global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS)
+    pack_depthwise_kernel(const float *from, float *to, int C, int taps, int Cp) {
+    begin_kernel();
+    int i = (int)(blockIdx.x * DEPTHWISE_GRADIENT_THREADS + threadIdx.x);
+    if (i >= (2 * taps + 1) * Cp) return;
+    int line = i / Cp, c = i - line * Cp;
+    int tap = line < taps ? line : 2 * taps - 1 - line;
+    to[i] = tap >= 0 && c < C ? from[(int64_t)c * taps + tap] : 0;
+}
+
+/* ---- launchers ------------------------------------------------------------------------------ */
+
+static int64_t taps_of(const thaw_conv_shape &s) {
+    return s.window.R * s.window.S;
+}
+
+/* Of dx from dy at stride 1. */
+static thaw_conv_shape backwards(const thaw_conv_shape &s) {
+    const thaw_window &w = s.window;
+    int64_t reach_h = w.dilation_h * (w.R - 1), reach_w = w.dilation_w * (w.S - 1);
+    thaw_conv_shape back = s;
+    back.H = s.P;
+    back.W = s.Q;
+    back.P = s.H;
+    back.Q = s.W;
+    back.window.pad_top = reach_h - w.pad_top;
+    back.window.pad_left = reach_w - w.pad_left;
+    back.window.pad_bottom = reach_h - w.pad_bottom;
+    back.window.pad_right = reach_w - w.pad_right;
+    return back;
+}
+
+static dim3 threads_for(int64_t total) {
+    return dim3((unsigned)ceil_div(total, DEPTHWISE_GRADIENT_THREADS));
+}
+
+static bool is_unrolled(const thaw_window &w) {
+    return w.R == w.S && (w.R == 3 || w.R == 5 || w.R == 7);
+}
+
+static int64_t tiles_of(const thaw_conv_shape &s) {
+    return ceil_div(s.C, TILE);
+}
+
+static int chunks_of(const thaw_conv_shape &s) {
+    return chunks_of_filter(s.N * s.P * s.Q, tiles_of(s));
+}
+
+static int launch_filter(thaw_cuda_launch *launch, const thaw_conv_shape &s, const float *x,
+                         const float *dy, float *parts) {
+    const thaw_window &w = s.window;
+    depthwise_filter_params p = {};
+    p.x = x;
+    p.dy = dy;
+    p.parts = parts;
+    p.pixels = s.N * s.P * s.Q;
+    p.numbers = s.C * taps_of(s);
+    p.H = (int)s.H;
+    p.W = (int)s.W;
+    p.C = (int)s.C;
+    p.Cp = (int)padded_channels(s.C);
+    p.chunks = chunks_of(s);
+    p.stride_h = (int)w.stride_h;
+    p.stride_w = (int)w.stride_w;
+    p.dilation_h = (int)w.dilation_h;
+    p.dilation_w = (int)w.dilation_w;
+    p.pad_top = (int)w.pad_top;
+    p.pad_left = (int)w.pad_left;
+    p.by_Q = make_divisor((uint32_t)s.Q);
+    p.by_P = make_divisor((uint32_t)s.P);
+    auto kernel = w.R == 3   ? depthwise_filter_kernel<3>
+                  : w.R == 5 ? depthwise_filter_kernel<5>
+                             : depthwise_filter_kernel<7>;
+    return launch_kernel(launch, "depthwise_filter", kernel,
+                         dim3((unsigned)tiles_of(s), (unsigned)p.chunks),
+                         DEPTHWISE_GRADIENT_THREADS,
+                         (size_t)(DEPTHWISE_GRADIENT_THREADS / 32 * w.R * TILE) * sizeof(float), p);
+}
+
+static int launch_data(thaw_cuda_launch *launch, const thaw_conv_shape &s, const float *dy,
+                       const float *w, float *dx) {
+    const thaw_window &win = s.window;
+    depthwise_data_params p = {};
+    p.dy = dy;
+    p.w = w;
+    p.dx = dx;
+    p.by_vectors = make_divisor((uint32_t)(padded_channels(s.C) / 8));
+    p.by_W = make_divisor((uint32_t)s.W);
+    p.by_H = make_divisor((uint32_t)s.H);
+    p.by_stride_h = make_divisor((uint32_t)win.stride_h);
+    p.by_stride_w = make_divisor((uint32_t)win.stride_w);
+    p.total = s.N * s.H * s.W * p.by_vectors.d;
+    p.P = (int)s.P;
+    p.Q = (int)s.Q;
+    p.R = (int)win.R;
+    p.S = (int)win.S;
+    p.dilation_h = (int)win.dilation_h;
+    p.dilation_w = (int)win.dilation_w;
+    p.pad_top = (int)win.pad_top;
+    p.pad_left = (int)win.pad_left;
+    return launch_kernel(launch, "depthwise_data", depthwise_data_kernel, threads_for(p.total),
+                         DEPTHWISE_GRADIENT_THREADS, 0, p);
+}
+
+}  // namespace thaw
+
+using namespace thaw;
+
+bool cuda_depthwise_trains(const thaw_conv_shape *shape) {
+    thaw_cuda_reason reason;
+    thaw_conv_shape back = backwards(*shape);
+    /* dx at strides has a thread for each vector. */
+    return !cuda_depthwise_refuses(shape, &reason) && !cuda_depthwise_refuses(&back, &reason) &&
+           shape->N * shape->H * shape->W * (padded_channels(shape->C) / 8) < 1ll << 31;
+}
+
+size_t cuda_depthwise_packed_count(const thaw_conv_shape *shape) {
+    return (size_t)((2 * taps_of(*shape) + 1) * padded_channels(shape->C));
+}
+
+const float *cuda_depthwise_zeros(const thaw_conv_shape *shape, const float *packed) {
+    return packed + 2 * cuda_depthwise_weight_count(shape);
+}
+
+int cuda_pack_depthwise(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *w,
+                        float *packed) {
+    return launch_kernel(launch, "pack_depthwise", pack_depthwise_kernel,
+                         threads_for((int64_t)cuda_depthwise_packed_count(shape)),
+                         DEPTHWISE_GRADIENT_THREADS, 0, w, packed, (int)shape->C,
+                         (int)taps_of(*shape), (int)padded_channels(shape->C));
+}
+
+int cuda_depthwise_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *dy,
+                        const float *packed, float *dx) {
+    if (shape->window.stride_h != 1 || shape->window.stride_w != 1)
+        return launch_data(launch, *shape, dy, packed, dx);
+    thaw_cuda_depthwise d = {};
+    d.shape = backwards(*shape);
+    d.dtype = THAW_F32;
+    d.x = dy;
+    d.w = packed + cuda_depthwise_weight_count(shape);
+    d.bias = cuda_depthwise_zeros(shape, packed);
+    d.y = dx;
+    return cuda_depthwise(launch, &d);
+}
+
+size_t cuda_depthwise_filter_workspace(const thaw_conv_shape *shape) {
+    if (!is_unrolled(shape->window)) return cuda_plain_conv_filter_workspace(shape);
+    int chunks = chunks_of(*shape);
+    return chunks == 1 ? 0 : (size_t)(chunks * shape->C * taps_of(*shape));
+}
+
+int cuda_depthwise_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
+                          const float *dy, float *dw, float *workspace) {
+    if (!is_unrolled(shape->window))
+        return cuda_plain_conv_filter(launch, shape, x, dy, dw, workspace);
+    int chunks = chunks_of(*shape);
+    int code = launch_filter(launch, *shape, x, dy, chunks == 1 ? dw : workspace);
+    return code || chunks == 1
+               ? code
+               : cuda_sum_chunks(launch, chunks, shape->C * taps_of(*shape), workspace, dw);
+}
