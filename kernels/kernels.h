@@ -232,6 +232,7 @@ typedef struct thaw_plan_context {
     /* w, b, scale and shift change where they lie: see pack. On a device all of a step's numbers lie in
      * its memory, and their gradients. */
     bool training;
+    bool tf32; /* Products of training may round their factors to 10 bits of mantissa. */
     const thaw_step *leader; /* NULL, or the same step of another program, which packs for both. */
 } thaw_plan_context;
 

@@ -142,6 +142,7 @@ static thaw_plan_context plan_context(const thaw_top *top, instance *in, int ste
         .arena = &in->arena,
         .device = top->backend->device,
         .training = true,
+        .tf32 = top->spec.tf32,
         .leader = follows ? &top->instances[0].program.steps[step] : NULL,
     };
 }

@@ -31,6 +31,7 @@ typedef struct thaw_top_spec {
     float dropout, hidden_dropout;
     int64_t lane;   /* Pictures of a lane. */
     int most_lanes; /* Of a batch: more instances are not made. */
+    bool tf32;      /* A device's products may round their factors to 10 bits of mantissa. */
 } thaw_top_spec;
 
 typedef struct thaw_top_size {

@@ -538,6 +538,7 @@ static thaw_top_spec top_spec(const thaw_tune_job *job, const thaw_head *head, i
                            .dropout = (float)o->dropout,
                            .hidden_dropout = (float)job->head.options.dropout,
                            .lane = lane,
+                           .tf32 = o->tf32,
                            .most_lanes = (int)((o->batch + lane - 1) / lane)};
 }
 

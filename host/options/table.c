@@ -303,8 +303,9 @@ const thaw__option thaw__options_table[] = {
              "is right in four of five cases; auto is what fits the validation pictures best, and 1 where "
              "nothing validates. It changes no answer."},
     {.key = "head.tf32", .used_by = TRAIN, SWITCH(head.tf32), .fallback = "true",
-     .help = "On a GPU, lets the head's products round their factors to 10 bits of mantissa: faster, "
-             "and below what the seed changes."},
+     .help = "On a GPU, lets products in training round their factors to 10 bits of mantissa: faster, "
+             "and for the head below what the seed changes. With precision = fp32 those of the layers "
+             "above the cut do not."},
 
     {.key = "head.keep_old", .used_by = TRAIN, SWITCH(head.keep_old), .fallback = "false",
      .help = "Keeps the old head beside the new one: model.onnx has both outputs, and predict, eval and "

@@ -35,6 +35,7 @@ static thaw_tune_options tune_options(const thaw_options *o, thaw_recipe recipe,
     t.class_weights =
         thaw_is_auto(o->head.class_weights) ? THAW_CLASS_WEIGHTS_BALANCED : o->head.class_weights;
     t.seed = (uint64_t)o->seed;
+    t.tf32 = o->head.tf32 && o->precision != THAW_F32; /* Who asks for fp32 gets it, here. */
     return t;
 }
 

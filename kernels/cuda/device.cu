@@ -118,7 +118,8 @@ void device_close(void *device, void *stream) {
     open_device *opened = (open_device *)device;
     if (opened) {
         dnn_close(opened->convolutions);
-        blas_close(opened->products);
+        for (blas *products : opened->products)
+            blas_close(products);
         tuning_close(opened->tuning);
     }
     if (stream) cudaStreamDestroy((cudaStream_t)stream);

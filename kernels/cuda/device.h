@@ -24,7 +24,8 @@ struct open_device {
     thaw_cuda_device facts;
     tuning_table *tuning; /* NULL: kernels are chosen by the cost model. */
     cudaStream_t stream;
-    blas *products; /* What trains layers, once there was one; NULL before. */
+    blas *products
+        [2]; /* What trains layers, in float and in tf32, once there was one; NULL before. */
     dnn *convolutions;
 };
 

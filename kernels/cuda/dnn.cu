@@ -62,7 +62,7 @@ static bool is_refusal(int status) {
            (status >= DNN_NOT_SUPPORTED_9 && status < DNN_NOT_SUPPORTED_9 + 1000);
 }
 
-static int describe(dnn_conv *c, const thaw_conv_shape &s, thaw_error *err) {
+static int describe(dnn_conv *c, const thaw_conv_shape &s, bool tf32, thaw_error *err) {
     const dnn *d = c->library;
     const dnn_calls &calls = d->calls;
     const thaw_window &w = s.window;
@@ -95,7 +95,7 @@ static int describe(dnn_conv *c, const thaw_conv_shape &s, thaw_error *err) {
                       err);
     if (!code)
         code = failed(d, "cudnnSetConvolutionMathType",
-                      calls.set_math(c->convolution, DNN_FMA_MATH), err);
+                      calls.set_math(c->convolution, tf32 ? DNN_DEFAULT_MATH : DNN_FMA_MATH), err);
     return code;
 }
 
@@ -125,7 +125,8 @@ static int measure(dnn_conv *c, bool *refused, thaw_error *err) {
     return code;
 }
 
-int dnn_conv_open(dnn *library, const thaw_conv_shape *shape, dnn_conv **conv, thaw_error *err) {
+int dnn_conv_open(dnn *library, const thaw_conv_shape *shape, bool tf32, dnn_conv **conv,
+                  thaw_error *err) {
     *conv = nullptr;
     if (!takes(*shape)) return 0;
     dnn_conv *c = (dnn_conv *)calloc(1, sizeof *c);
@@ -135,7 +136,7 @@ int dnn_conv_open(dnn *library, const thaw_conv_shape *shape, dnn_conv **conv, t
     }
     c->library = library;
     bool refused = false;
-    int code = describe(c, *shape, err);
+    int code = describe(c, *shape, tf32, err);
     if (!code) code = measure(c, &refused, err);
     if (code || refused) {
         dnn_conv_close(c);

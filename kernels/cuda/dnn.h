@@ -53,6 +53,7 @@ enum dnn_numbers {
     DNN_NHWC = 1,              /* CUDNN_TENSOR_NHWC; of a filter: K,R,S,C. */
     DNN_FLOAT = 0,             /* CUDNN_DATA_FLOAT */
     DNN_CROSS_CORRELATION = 1, /* CUDNN_CROSS_CORRELATION */
+    DNN_DEFAULT_MATH = 0,      /* CUDNN_DEFAULT_MATH: tf32 of float where the device has it. */
     DNN_FMA_MATH = 3,          /* CUDNN_FMA_MATH: no rounding to tf32. */
     DNN_FORWARD = 1,           /* CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM */
     DNN_DATA = 1,              /* CUDNN_CONVOLUTION_BWD_DATA_ALGO_1: deterministic, 0 is not. */
@@ -78,9 +79,10 @@ struct dnn_conv {
     size_t forward_bytes, data_bytes, filter_bytes; /* Of workspace. */
 };
 
-/* *conv: NULL where cuDNN does not take the shape. Returns 0, or a code with a sentence in err. The
+/* *conv: NULL where cuDNN does not take the shape. tf32: as blas_open's. Returns 0, or a code with a sentence in err. The
  * caller closes. NULL closes nothing. */
-int dnn_conv_open(dnn *library, const thaw_conv_shape *shape, dnn_conv **conv, thaw_error *err);
+int dnn_conv_open(dnn *library, const thaw_conv_shape *shape, bool tf32, dnn_conv **conv,
+                  thaw_error *err);
 void dnn_conv_close(dnn_conv *conv);
 
 /* Queued on the stream. Return 0, or cuDNN's status with a sentence in err (NULL: none). */

@@ -9,8 +9,9 @@
  *     depthwise    those that have one filter a channel
  *     plain        other grouped ones, pads that differ, and what cuDNN has no kernel for
  *
- * and then, in a pass over y, the bias and the activation, which are depthwise layers' own. Products are of floats, not of tf32: what
- * that costs has not been measured.
+ * and then, in a pass over y, the bias and the activation, which are depthwise layers' own. Products
+ * by the libraries are of tf32 where the plan allows it; sums, and what kernels of our own multiply,
+ * are float. What tf32 saves has not been measured.
  */
 #include "training.h"
 
@@ -80,28 +81,31 @@ static bool is_product(const thaw_conv_shape &s) {
            w.pad_top == 0 && w.pad_left == 0 && s.P == s.H && s.Q == s.W;
 }
 
-static int open_products(open_device *device, thaw_error *err) {
-    return device->products ? 0 : blas_open(device->stream, false, &device->products, err);
+static int open_products(open_device *device, bool tf32, blas **products, thaw_error *err) {
+    blas **opened = &device->products[tf32];
+    int code = *opened ? 0 : blas_open(device->stream, tf32, opened, err);
+    *products = *opened;
+    return code;
 }
 
 /* The convolution by cuDNN, if it takes the shape; without gaps, since its channels are padded. */
-static int open_convolution(open_device *device, layer_state *layer, thaw_error *err) {
+static int open_convolution(open_device *device, bool tf32, layer_state *layer, thaw_error *err) {
     thaw_conv_shape padded = layer->shape;
     padded.C = padded_channels(padded.C);
     padded.K = padded_channels(padded.K);
     int code = device->convolutions ? 0 : dnn_open(device->stream, &device->convolutions, err);
-    if (!code) code = dnn_conv_open(device->convolutions, &padded, &layer->conv, err);
+    if (!code) code = dnn_conv_open(device->convolutions, &padded, tf32, &layer->conv, err);
     layer->way = layer->conv ? BY_CUDNN : PLAIN;
     return code;
 }
 
-static int choose_way(thaw_step *step, open_device *device, layer_state *layer, thaw_error *err) {
+static int choose_way(thaw_step *step, const thaw_plan_context *plan, layer_state *layer,
+                      thaw_error *err) {
+    open_device *device = (open_device *)plan->device;
     layer->way = PLAIN;
     if (is_product(layer->shape)) {
         layer->way = BY_PRODUCT;
-        int code = open_products(device, err);
-        layer->products = device->products;
-        return code;
+        return open_products(device, plan->tf32, &layer->products, err);
     }
     if (cuda_depthwise_trains(&layer->shape)) {
         layer->way = DEPTHWISE;
@@ -109,7 +113,7 @@ static int choose_way(thaw_step *step, open_device *device, layer_state *layer, 
     }
     if (layer->shape.G > 1) return 0;
     thaw_error why = {};
-    int code = open_convolution(device, layer, &why);
+    int code = open_convolution(device, plan->tf32, layer, &why);
     if (code) thaw_fail(err, why.code, "%s: it is trained by cuDNN: %.800s", step->name, why.text);
     return code;
 }
@@ -131,7 +135,7 @@ static int layer_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_er
     }
     ((step_state *)step->state)->layer = layer;
     layer->shape = shape_of(step);
-    code = choose_way(step, (open_device *)plan->device, layer, err);
+    code = choose_way(step, plan, layer, err);
     if (!code) code = keep(step, PACKED_W, nullptr, packed_bytes(layer->way, layer->shape), err);
     layer->passes = layer->way != DEPTHWISE && (step->b || step->epilogue.act != THAW_ACT_NONE);
     size_t Kp = (size_t)padded_channels(layer->shape.K);

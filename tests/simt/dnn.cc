@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "block.h"
+#include "types.h"
 
 namespace thaw {
 
@@ -80,7 +81,8 @@ bool fits(const void *x, const void *w, const void *convolution, const void *y, 
     const fake_tensor &a = *(const fake_tensor *)x, &b = *(const fake_tensor *)y;
     const fake_filter &f = *(const fake_filter *)w;
     const fake_convolution &c = *(const fake_convolution *)convolution;
-    return algorithm == 1 && c.math == DNN_FMA_MATH && a.n == b.n && a.c == f.c && b.c == f.k &&
+    return algorithm == 1 && (c.math == DNN_FMA_MATH || c.math == DNN_DEFAULT_MATH) && a.n == b.n &&
+           a.c == f.c && b.c == f.k &&
            b.h == outputs(a.h, f.r, c.pad_h, c.stride_h, c.dilation_h) &&
            b.w == outputs(a.w, f.s, c.pad_w, c.stride_w, c.dilation_w);
 }
@@ -102,6 +104,12 @@ int data_bytes(void *, void *w, void *dy, void *c, void *dx, int algorithm, size
 }
 int filter_bytes(void *, void *x, void *dy, void *c, void *dw, int algorithm, size_t *bytes) {
     return bytes_of(x, dw, c, dy, algorithm, bytes);
+}
+
+/* A factor, in a convolution whose mathematics may be tf32's. */
+float factor(const fake_convolution &c, const void *from, int i) {
+    float x = ((const float *)from)[i];
+    return c.math == DNN_DEFAULT_MATH && THAW_SIMT_ARCH >= 800 ? tf32_round(x) : x;
 }
 
 /* Calls f(place in x, in w, in y) for each product of the convolution, in a fixed order. */
@@ -157,7 +165,7 @@ int forward(void *handle, const void *alpha, void *x_tensor, const void *x, void
     fake_convolution c = *(fake_convolution *)convolution;
     return run(handle, workspace, bytes, alpha, beta, y, size_of(b), [=] {
         for_each_product(a, f, c, b, [=](int i, int j, int k) {
-            ((float *)y)[k] += ((const float *)x)[i] * ((const float *)w)[j];
+            ((float *)y)[k] += factor(c, x, i) * factor(c, w, j);
         });
     });
 }
@@ -171,7 +179,7 @@ int data(void *handle, const void *alpha, void *w_filter, const void *w, void *d
     fake_convolution c = *(fake_convolution *)convolution;
     return run(handle, workspace, bytes, alpha, beta, dx, size_of(a), [=] {
         for_each_product(a, f, c, b, [=](int i, int j, int k) {
-            ((float *)dx)[i] += ((const float *)dy)[k] * ((const float *)w)[j];
+            ((float *)dx)[i] += factor(c, dy, k) * factor(c, w, j);
         });
     });
 }
@@ -185,7 +193,7 @@ int filter(void *handle, const void *alpha, void *x_tensor, const void *x, void 
     fake_convolution c = *(fake_convolution *)convolution;
     return run(handle, workspace, bytes, alpha, beta, dw, size_of(f), [=] {
         for_each_product(a, f, c, b, [=](int i, int j, int k) {
-            ((float *)dw)[j] += ((const float *)dy)[k] * ((const float *)x)[i];
+            ((float *)dw)[j] += factor(c, dy, k) * factor(c, x, i);
         });
     });
 }
