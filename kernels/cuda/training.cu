@@ -5,9 +5,10 @@
  * into the order that is multiplied, and the gradient is brought back. A layer is
  *
  *     a product    by cuBLAS: dense, and 1x1 with stride 1
- *     cuDNN's      other convolutions without groups
+ *     cuDNN's      other convolutions without groups; where pads differ, which cuDNN does not know, of
+ *                  x inside a border of zeros, in the workspace
  *     depthwise    those that have one filter a channel
- *     plain        other grouped ones, pads that differ, and what cuDNN has no kernel for
+ *     plain        other grouped ones, and what cuDNN has no kernel for
  *
  * and then, in a pass over y, the bias and the activation, which are depthwise layers' own. Products
  * by the libraries are of tf32 where the plan allows it; sums, and what kernels of our own multiply,
@@ -41,7 +42,8 @@ struct layer_state {
     thaw_conv_shape shape;
     blas *products;
     dnn_conv *conv;
-    bool passes; /* Over y, with bias or activation. */
+    size_t border_bytes; /* Of the workspace: x inside its pads; 0: cuDNN pads. */
+    bool passes;         /* Over y, with bias or activation. */
     size_t dw_bytes,
         sums_bytes; /* Of the workspace: packed dw, a bias's sums; then the way's own. */
 };
@@ -88,6 +90,17 @@ static int open_products(open_device *device, bool tf32, blas **products, thaw_e
     return code;
 }
 
+/* The convolution of x inside its pads; false: it has none. */
+static bool put_inside(thaw_conv_shape *s) {
+    thaw_window *w = &s->window;
+    if (w->pad_top < 0 || w->pad_left < 0 || w->pad_bottom < 0 || w->pad_right < 0) return false;
+    int64_t rows = w->pad_top + w->pad_bottom, columns = w->pad_left + w->pad_right;
+    s->H += rows;
+    s->W += columns;
+    w->pad_top = w->pad_left = w->pad_bottom = w->pad_right = 0;
+    return rows > 0 || columns > 0;
+}
+
 /* The convolution by cuDNN, if it takes the shape; without gaps, since its channels are padded. */
 static int open_convolution(open_device *device, bool tf32, layer_state *layer, thaw_error *err) {
     thaw_conv_shape padded = layer->shape;
@@ -95,6 +108,11 @@ static int open_convolution(open_device *device, bool tf32, layer_state *layer, 
     padded.K = padded_channels(padded.K);
     int code = device->convolutions ? 0 : dnn_open(device->stream, &device->convolutions, err);
     if (!code) code = dnn_conv_open(device->convolutions, &padded, tf32, &layer->conv, err);
+    if (!code && !layer->conv && put_inside(&padded)) {
+        code = dnn_conv_open(device->convolutions, &padded, tf32, &layer->conv, err);
+        layer->border_bytes =
+            aligned((size_t)(padded.N * padded.H * padded.W * padded.C) * sizeof(float));
+    }
     layer->way = layer->conv ? BY_CUDNN : PLAIN;
     return code;
 }
@@ -143,7 +161,8 @@ static int layer_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_er
     if (!code && (step->b || layer->passes))
         code = keep(step, PACKED_B, nullptr, Kp * sizeof(float), err);
     if (!code && layer->passes) code = keep(step, ONES, ones.data(), Kp * sizeof(float), err);
-    if (!code && layer->conv) want_workspace(step, layer->conv->forward_bytes);
+    if (!code && layer->conv)
+        want_workspace(step, layer->border_bytes + layer->conv->forward_bytes);
     return code;
 }
 
@@ -192,6 +211,31 @@ static int run_depthwise(const thaw_step *step, thaw_cuda_launch *launch) {
     return cuda_depthwise(launch, &d);
 }
 
+/* x as cuDNN's convolution wants it; `workspace` moves behind what that takes. */
+static int take_inside(const thaw_step *step, const thaw_run_context *context, void **workspace,
+                       const float **x) {
+    const layer_state *layer = layer_of(step);
+    const thaw_conv_shape &s = layer->shape;
+    *x = numbers(step->in[0]);
+    if (!layer->border_bytes) return 0;
+    float *inside = (float *)*workspace;
+    thaw_cuda_launch launch = launch_in(context);
+    int code = finish(cuda_pad(&launch, s.N, s.H, s.W, s.C, &s.window, THAW_F32, *x, inside),
+                      launch, context);
+    *x = inside;
+    *workspace = (char *)*workspace + layer->border_bytes;
+    return code;
+}
+
+static int forward_by_dnn(const thaw_step *step, const thaw_run_context *context) {
+    void *workspace = context->workspace;
+    const float *x;
+    int code = take_inside(step, context, &workspace, &x);
+    return code ? code
+                : dnn_forward(layer_of(step)->conv, x, constant(step, PACKED_W), workspace,
+                              numbers(step->out), context->err);
+}
+
 static int multiply(const thaw_step *step, const thaw_run_context *context) {
     const layer_state *layer = layer_of(step);
     const float *x = numbers(step->in[0]), *w = constant(step, PACKED_W);
@@ -204,7 +248,7 @@ static int multiply(const thaw_step *step, const thaw_run_context *context) {
                                             Cp, w, Cp, x, Cp, y, Kp),
                                   context);
         case BY_CUDNN:
-            return dnn_forward(layer->conv, x, w, context->workspace, y, context->err);
+            return forward_by_dnn(step, context);
         case DEPTHWISE:
             return finish(run_depthwise(step, &launch), launch, context);
         case PLAIN:
@@ -239,7 +283,7 @@ static size_t filter_workspace(const layer_state *layer) {
         case BY_PRODUCT:
             return 0;
         case BY_CUDNN:
-            return layer->conv->filter_bytes;
+            return layer->border_bytes + layer->conv->filter_bytes;
         case DEPTHWISE:
             return cuda_depthwise_filter_workspace(&layer->shape) * sizeof(float);
         case PLAIN:
@@ -256,8 +300,8 @@ static int layer_gradient_prepare(thaw_step *step, const thaw_plan_context *, th
     if (step->dw && is_packed) layer->dw_bytes = aligned(packed_bytes(layer->way, layer->shape));
     if (step->db) layer->sums_bytes = aligned(cuda_column_sum_workspace(M, K) * sizeof(float));
     if (step->dw) most = filter_workspace(layer);
-    if (layer->conv && step->dx[0] && layer->conv->data_bytes > most)
-        most = layer->conv->data_bytes;
+    if (layer->conv && step->dx[0] && layer->border_bytes + layer->conv->data_bytes > most)
+        most = layer->border_bytes + layer->conv->data_bytes;
     want_workspace(step, layer->dw_bytes + layer->sums_bytes + most);
     size_t counters = step->db ? cuda_column_sum_counters(M, K) * sizeof(uint32_t) : 0;
     return keep(step, COUNTERS, nullptr, counters, err);
@@ -278,7 +322,8 @@ static int layer_dw(const thaw_step *step, const thaw_run_context *context, void
                                   context);
             break;
         case BY_CUDNN:
-            code = dnn_filter(layer->conv, x, dy, workspace, packed, context->err);
+            code = take_inside(step, context, &workspace, &x);
+            if (!code) code = dnn_filter(layer->conv, x, dy, workspace, packed, context->err);
             break;
         case DEPTHWISE:
             return finish(
@@ -293,6 +338,18 @@ static int layer_dw(const thaw_step *step, const thaw_run_context *context, void
     return finish(cuda_unpack_filter(&launch, &layer->shape, packed, step->dw), launch, context);
 }
 
+/* Where x lies inside a border, so does dx at first. */
+static int data_by_dnn(const thaw_step *step, const thaw_run_context *context, void *workspace) {
+    const layer_state *layer = layer_of(step);
+    const thaw_conv_shape &s = layer->shape;
+    float *dx = numbers(step->dx[0]), *inside = layer->border_bytes ? (float *)workspace : dx;
+    int code = dnn_data(layer->conv, numbers(step->dy), constant(step, PACKED_W),
+                        (char *)workspace + layer->border_bytes, inside, context->err);
+    if (code || inside == dx) return code;
+    thaw_cuda_launch launch = launch_in(context);
+    return finish(cuda_crop(&launch, s.N, s.H, s.W, s.C, &s.window, inside, dx), launch, context);
+}
+
 static int layer_dx(const thaw_step *step, const thaw_run_context *context, void *workspace) {
     const layer_state *layer = layer_of(step);
     const float *dy = numbers(step->dy), *w = constant(step, PACKED_W);
@@ -305,7 +362,7 @@ static int layer_dx(const thaw_step *step, const thaw_run_context *context, void
                                             Kp, w, Cp, dy, Kp, dx, Cp),
                                   context);
         case BY_CUDNN:
-            return dnn_data(layer->conv, dy, w, workspace, dx, context->err);
+            return data_by_dnn(step, context, workspace);
         case DEPTHWISE:
             return finish(cuda_depthwise_data(&launch, &layer->shape, dy, w, dx), launch, context);
         case PLAIN:

@@ -1,6 +1,7 @@
 /* How long a step of training above a cut takes: random pictures' features at the cut, cached in memory.
  *
- * usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE]
+ * usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE [tf32]]
+ * tf32: a device's products may round their factors, as those of a training do by default.
  * Prints one JSON object: the value at the cut, and milliseconds of a step (its loss, its gradient, AdamW,
  * the new weights where they are read), the median and the ends. The first two steps, of which a GPU
  * records the second, are not counted; a step of a GPU ends with the loss of the next.
@@ -18,6 +19,7 @@ enum { CLASSES = 12, WARM = 2 };
 typedef struct sizes {
     int64_t batch, steps;
     int threads;
+    bool tf32;
 } sizes;
 
 static float *some(int64_t n, float low, float high, thaw_rng *rng) {
@@ -87,6 +89,7 @@ static thaw_status measure(const char *path, const char *name, const sizes *s,
                           .to = last->value,
                           .pooled = pooled,
                           .head = &head,
+                          .tf32 = s->tf32,
                           .lane = backend->kernels->memory ? s->batch : (s->batch + 7) / 8,
                           .most_lanes = backend->kernels->memory ? 1 : 8};
     thaw_top *top;
@@ -97,9 +100,9 @@ static thaw_status measure(const char *path, const char *name, const sizes *s,
     if (status == THAW_OK) {
         printf(
             "{\"bench\": \"top\", \"cut\": \"%s\", \"value\": \"%s\", \"batch\": %lld, "
-            "\"device\": \"%s\", \"threads\": %d, \"numbers\": %lld, ",
+            "\"device\": \"%s\", \"tf32\": %s, \"threads\": %d, \"numbers\": %lld, ",
             name, model.graph.values[cut->value].name, (long long)s->batch, backend->kernels->name,
-            s->threads, (long long)thaw_top_params(top)->n);
+            s->tf32 ? "true" : "false", s->threads, (long long)thaw_top_params(top)->n);
         bench_print_spread("step_ms", step, (size_t)s->steps);
         printf("}\n");
     }
@@ -110,9 +113,11 @@ static thaw_status measure(const char *path, const char *name, const sizes *s,
 }
 
 int main(int argc, char **argv) {
-    if (argc < 6 || argc > 7)
-        return fprintf(stderr, "usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE]\n"), 2;
-    sizes s = {bench_number(argv[3], 1), bench_number(argv[4], 1), (int)bench_number(argv[5], 1)};
+    if (argc < 6 || argc > 8 || (argc == 8 && strcmp(argv[7], "tf32") != 0))
+        return fprintf(stderr, "usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE [tf32]]\n"),
+               2;
+    sizes s = {bench_number(argv[3], 1), bench_number(argv[4], 1), (int)bench_number(argv[5], 1),
+               argc == 8};
     thaw_error err = {0};
     thaw_backend backend = {0};
     thaw_status status = thaw_backend_open(&backend, argc > 6 ? argv[6] : "cpu", s.threads, &err);
