@@ -11,8 +11,8 @@ torchscript (torch.onnx.export, the older one), dynamo (the newer one) and keras
 of KERAS_BACKEND). The table is appended to, and what stands in it is not done again.
 
 Weights are random, and so are the running statistics and the scales of all normalisations, within bounds in
-which a network of hundreds of layers stays calm: one whose features change by more than 1e-9 when its pixels do
-by 1e-6 of their size in its own framework is drawn again, with narrower bounds.
+which a network of hundreds of layers stays calm: one whose features change by more than 1e-10, a tenth of what is
+allowed, when its pixels do by 1e-6 of their size in its own framework is drawn again, with narrower bounds.
 
 imported  `thaw inspect` reads it
 frozen    the whole network is the trunk: what it computes is ONNX Runtime's, NMSE 1e-9 or better
@@ -62,7 +62,7 @@ nf_resnet26 nf_seresnet26 nfnet_f0 nfnet_l0 pnasnet5large poolformer_s12 poolfor
 rdnet_tiny regnetv_040 regnetx_002 regnetx_004_tv regnety_002 regnety_008_tv regnety_064 regnetz_005 regnetz_040
 regnetz_b16 regnetz_b16_evos regnetz_c16_evos regnetz_d8 repghostnet_050 repvgg_a0 repvgg_b0 repvgg_d2se
 repvit_m0_9 repvit_m1_1 res2net101d res2net50_14w_8s res2net50_48w_2s res2net50d res2next50 resnest14d
-resnest26d resnest50d resnest50d_1s4x24d resnet10t resnet18 resnet18_clip_gap resnet18d resnet26d resnet26t
+resnest26d resnest50d resnest50d_1s4x24d resnet10t resnet18 resnet18d resnet26d resnet26t
 resnet32ts resnet33ts resnet34 resnet50 resnet50_clip_gap resnet50_gn resnet50c resnet50s resnet51q resnet61q
 resnetaa34d resnetaa50 resnetblur18 resnetrs101 resnetrs50 resnetv2_18 resnetv2_18d resnetv2_34
 resnetv2_50d_evos resnetv2_50d_frn resnetv2_50d_gn resnetv2_50x1_bit resnext26ts resnext50_32x4d rexnet_100
@@ -239,7 +239,7 @@ def is_calm(model, x, call):
     """Whether its numbers are finite, and hang on those of the picture as a network's should."""
     noise = np.random.default_rng(8).normal(0, 1e-6, x.shape).astype(np.float32)
     y = call(model, x)
-    return np.isfinite(y).all() and nmse(y, call(model, x * (1 + noise))) < TOLERANCE
+    return np.isfinite(y).all() and nmse(y, call(model, x * (1 + noise))) < TOLERANCE / 10
 
 
 def call_keras(model, x):
