@@ -76,6 +76,8 @@ static const model_row models[] = {
     {"mean_attr_11", 5, 3},
     {"mean_attr_13", 5, 3},
     {"mean_input", 5, 3},
+    {"mixed_orders", 7, 6},
+    {"mixed_orders_alike", 6, 5},
     {"mobilenetv2_13", 18, 16},
     {"mobilenetv2_17_bn", 26, 24},
     {"mobilenetv2_9_bn", 26, 24},

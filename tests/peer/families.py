@@ -17,6 +17,9 @@ allowed, when its pixels do by 1e-6 of their size in its own framework is drawn 
 imported  `thaw inspect` reads it
 frozen    the whole network is the trunk: what it computes is ONNX Runtime's, NMSE 1e-9 or better
 trained   how much can be trained: "all" from the pixels on, or the lowest cut above which it can
+cuda      `thaw inspect --plan` finds a CUDA kernel for each step of what is frozen below the head, in fp16 on an
+          H100 that need not be there. Nothing runs. Where BUILD has tests/simt/thaw_simt86, the program with the
+          CUDA table in emulation, that plans; else its thaw, which needs the CUDA backend; without either: empty
 """
 import argparse
 import collections
@@ -211,8 +214,20 @@ class Thaw:
             self.worker = None
 
     def inspect(self, path, *more):
-        r = subprocess.run([os.path.join(self.build, "thaw"), "inspect", path, *more], capture_output=True, text=True)
+        return self.call("thaw", "inspect", path, *more)
+
+    def call(self, program, *words):
+        r = subprocess.run([os.path.join(self.build, program), *words], capture_output=True, text=True)
         return r.returncode == 0, r.stdout, r.stderr.strip()
+
+    def plan(self, path):
+        """Whether CUDA has a kernel for each step ("yes", "no", "" where nobody can say), and why not."""
+        emulated = os.path.join("tests", "simt", "thaw_simt86")
+        program = emulated if os.path.exists(os.path.join(self.build, emulated)) else "thaw"
+        good, _, error = self.call(program, "inspect", path, "--plan", "--device=cuda:h100", "--precision=fp16")
+        if "no CUDA kernels" in error:
+            return "", ""
+        return ("yes", "") if good else ("no", f"on CUDA: {shorten(error)}")
 
 
 def lowest_trained(text):
@@ -231,7 +246,7 @@ def shorten(text):
     return re.sub(r"; (export it without them|cut the file).*", "", text)[:140]
 
 
-FIELDS = ["library", "name", "exporter", "opset", "form", "imported", "frozen", "trained", "why"]
+FIELDS = ["library", "name", "exporter", "opset", "form", "imported", "frozen", "trained", "cuda", "why"]
 REACHES = (0.3, 0.1, 0.03)
 
 
@@ -316,6 +331,7 @@ def check(thaw, source, exporter, opset, form, keep):
         row["why"] = shorten(error)
         return row
     row["trained"] = lowest_trained(text)
+    row["cuda"], row["why"] = thaw.plan(path)
     got, why = thaw.features(path, pixels)
     if got is None:
         row["frozen"], row["why"] = "no", shorten(why)
@@ -356,10 +372,12 @@ def report(rows):
     for r in rows:
         if r["imported"]:
             groups[r["library"], r["exporter"], r["opset"], r["form"]].append(r)
-    print("| library | exporter | opset | form | exported | imported | frozen | trained from the pixels | worst NMSE |")
+    print("| library | exporter | opset | form | exported | imported | frozen | trained from the pixels | planned on CUDA"
+          " | worst NMSE |")
     for group, mine in sorted(groups.items()):
         right = [float(r["frozen"]) for r in mine if r["frozen"] not in ("", "no")]
-        counts = [len(mine), sum(r["imported"] == "yes" for r in mine), len(right), sum(r["trained"] == "all" for r in mine)]
+        counts = [len(mine), sum(r["imported"] == "yes" for r in mine), len(right), sum(r["trained"] == "all" for r in mine),
+                  sum(r["cuda"] == "yes" for r in mine)]
         print("| " + " | ".join(str(v) for v in [*group, *counts]) + f" | {max(right, default=0):.0e} |")
 
 

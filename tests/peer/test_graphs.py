@@ -402,6 +402,11 @@ class Graph:
         y = self.add_last("Add", *self.pick([(y, bias), (bias, y)]), like=y)
         if self.chance(0.5):
             y = self.add_last(self.pick(["Relu", "Sigmoid", "Tanh"]), y)
+        if self.chance(0.3):  # and what has N,H,W,C for its sizes, but lies as rows do, as MaxViT's windows
+            shape = lambda *s: self.net.const(np.array(s, np.int64))  # noqa: E731
+            z = self.net.op("Reshape", self.net.op("Reshape", y.name, shape(0, x.h * x.w, k)), shape(0, x.h, x.w, k))
+            z = Value(self.net.op(self.pick(["Relu", "Sigmoid", "Tanh"]), z), k, x.h, x.w)
+            y = self.add_last(self.pick(["Add", "Mul", "Sub"]), *self.pick([(y, z), (z, y)]), like=y)
         return self.add("Transpose", y, perm=[0, 3, 1, 2]) if back else y
 
     # Vectors.

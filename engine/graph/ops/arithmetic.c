@@ -26,12 +26,24 @@ static bool fits_in(const thaw_value *v, const thaw_value *y) {
     return !some || all;
 }
 
+/* A map that lies N,C,H,W, as one whose axes are N,H,W,C lies, or the other way: what is made of windows has
+ * only the sizes of the map that it is added to. */
+static thaw_port *turned(thaw_lowering *l, const thaw_node *node, thaw_port *x, bool to_nhwc) {
+    thaw_permutation axes = {3, {x->C, x->H, x->W}, {2, 0, 1}};
+    if (x->C * x->H * x->W == 1) return x;
+    if (to_nhwc) return thaw__lower_transposed(l, node, x, &axes, x->W, x->C, x->H);
+    memcpy(axes.perm, (int[3]){1, 2, 0}, 3 * sizeof *axes.perm);
+    return thaw__lower_transposed(l, node, x, &axes, x->H, x->W, x->C);
+}
+
 /* An operand with its axes at y's places: N,T,1 alone is a vector, beside N,T,C a column. Where it has only
  * some of the axes that are y's channels, then with all. */
 static thaw_port *operand(thaw_lowering *l, const thaw_node *node, int i) {
     const thaw_value *v = thaw__lower_value(l, node, i), *y = thaw_node_out(l->graph, node, 0);
     thaw_port *x = thaw__lower_port(l, node, i);
     int64_t size[3] = {1, 1, 1};
+    if (v->nhwc != y->nhwc) x = turned(l, node, x, y->nhwc);
+    if (!x) return NULL;
     if (!fits_in(v, y)) return thaw__lower_widened(l, node, x, v, y);
     if (x->C * x->H * x->W != thaw_value_elements(v))
         return x; /* An Expand that melted: see there. */
@@ -50,14 +62,14 @@ static thaw_status infer_pair(thaw_graph *graph, thaw_node *node, int i, int k, 
     if (a->dtype != THAW_F32 || b->dtype != THAW_F32 || rank < 0)
         return thaw__op_misfit(graph, node, err);
     const thaw_value *runtime = a->data ? b : a;
-    if (!a->data && !b->data && (a->nhwc != b->nhwc || !thaw__op_merged_alike(a, b)))
+    if (!a->data && !b->data && !thaw__op_merged_alike(a, b))
         return thaw__op_misfit(graph, node, err);
     if (rank != runtime->rank || rank < 2)
         return thaw__op_refuse(node, err, "is no feature map plus something that fits into it");
     if ((a->data || b->data) && memcmp(dims, runtime->dims, (size_t)rank * sizeof *dims) != 0)
         return thaw__op_refuse(node, err, "the constant is larger than what it is combined with");
     thaw__op_set_shape(y, THAW_F32, rank, dims);
-    y->nhwc = runtime->nhwc;
+    y->nhwc = a->nhwc || b->nhwc;
     y->merged = runtime->merged;
     int64_t picture[3];
     thaw_value_picture(y, picture);
@@ -76,6 +88,11 @@ static thaw_status infer_binary(thaw_graph *graph, thaw_node *node, thaw_error *
 
 static bool has_constant(const thaw_lowering *l, const thaw_node *node) {
     return thaw__lower_value(l, node, 0)->data || thaw__lower_value(l, node, 1)->data;
+}
+
+/* Whether its two maps lie in different orders: what looks alike is then not what it looks like. */
+static bool is_mixed(const thaw_lowering *l, const thaw_node *node) {
+    return thaw__lower_value(l, node, 0)->nhwc != thaw__lower_value(l, node, 1)->nhwc;
 }
 
 typedef enum arithmetic { PLUS, MINUS, TIMES, OVER } arithmetic;
@@ -236,6 +253,7 @@ static bool add_residual(thaw_lowering *l, const thaw_node *node, int i) {
 
 static thaw_status lower_add(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     if (has_constant(l, node)) return with_constant(l, node, PLUS, err);
+    if (is_mixed(l, node)) return two_tensors(l, node, THAW_STEP_add, err);
     if (add_residual(l, node, 0) || add_residual(l, node, 1)) return THAW_OK;
     return two_tensors(l, node, THAW_STEP_add, err);
 }
@@ -265,6 +283,8 @@ const thaw_op thaw_op_Div = {
     .type = "Div", .infer = infer_binary, .lower = lower_div, .params = 0x2};
 
 static thaw_status lower_mul(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
+    if (!has_constant(l, node) && is_mixed(l, node))
+        return two_tensors(l, node, THAW_STEP_mul, err);
     if (thaw__op_melt_gelu(l, node)) return THAW_OK;
     if (has_constant(l, node)) return with_constant(l, node, TIMES, err);
     if (thaw__op_melt_gate(l, node, 1) || thaw__op_melt_gate(l, node, 0)) return THAW_OK;
@@ -317,8 +337,7 @@ static thaw_status infer_many(thaw_graph *graph, thaw_node *node, thaw_error *er
         int rank = thaw__fold_broadcast(large->rank, large->dims, x->rank, x->dims, dims);
         bool same =
             rank == large->rank && memcmp(dims, large->dims, (size_t)rank * sizeof *dims) == 0;
-        if (!same || (!x->data && (x->nhwc != large->nhwc || !fits_in(x, large) ||
-                                   !thaw__op_merged_alike(x, large))))
+        if (!same || (!x->data && (!fits_in(x, large) || !thaw__op_merged_alike(x, large))))
             return thaw__op_misfit(graph, node, err);
     }
     thaw__op_set_shape(y, THAW_F32, large->rank, large->dims);

@@ -27,7 +27,9 @@ static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *
         return thaw__op_refuse(node, err,
                                "joins maps N,H,W,C along another axis than their channels");
     for (int i = 1; i < node->n_in; i++)
-        if (thaw_node_in(graph, node, i)->nhwc != x->nhwc) return thaw__op_misfit(graph, node, err);
+        if (thaw_node_in(graph, node, i)->nhwc != x->nhwc)
+            return thaw__op_refuse(
+                node, err, "joins a map that was turned to N,H,W,C and one that was made so");
     thaw__op_set_shape(y, THAW_F32, x->rank, x->dims);
     y->dims[axis] = sum;
     y->nhwc = x->nhwc;

@@ -666,6 +666,30 @@ def vector_arithmetic():
     emit("vector_arithmetic", n.model(n.gemm(y, 20, 4)), y)
 
 
+def mixed_orders():
+    """Maps N,H,W,C that lie as pixels do, with what has their sizes and lies otherwise, or the same numbers."""
+    reseed(51)
+    n = Net(13, size=6)  # every side is 6: nothing but the order tells them apart
+    x = n.op("Relu", n.conv("x", 3, 6, pads=[1] * 4))
+    t = n.op("Transpose", x, perm=[0, 2, 3, 1])
+    y = n.op("Mul", x, n.op("Sigmoid", t))  # no SiLU
+    y = n.op("Add", y, n.op("Add", t, n.conv(x, 6, 6, pads=[1] * 4)))  # no residual
+    y = n.op("Transpose", n.op("Mul", n.op("Sigmoid", n.op("Transpose", y, perm=[0, 3, 1, 2])), y), perm=[0, 3, 1, 2])
+    y = n.conv(y, 6, 4)
+    emit("mixed_orders_alike", n.model(y), y)
+    n = Net(13, size=4, width=6)
+    x = n.op("Relu", n.conv("x", 3, 5, pads=[1] * 4))
+    t = n.op("Transpose", n.op("Add", x, n.vector(6)), perm=[0, 2, 3, 1])  # N,4,6,5
+    flat = n.op("Reshape", t, ints(n, 0, 24, 5))
+    p = n.op("Reshape", n.op("MatMul", flat, n.weights(5, 5)), ints(n, 0, 4, 6, 5))
+    gate = n.op("Reshape", n.op("Sigmoid", n.op("ReduceMean", flat, axes=[1])), ints(n, 0, 1, 1, 5))
+    row = n.op("Reshape", n.op("ReduceMax", flat, axes=[2]), ints(n, 0, 4, 6, 1))
+    y = n.op("Sub", n.op("Mul", gate, t), n.op("Div", p, n.op("Add", n.op("Sigmoid", t), n.op("Sigmoid", row))))
+    y = n.op("Max", n.op("Add", row, y), p, n.op("Expand", gate, n.op("Shape", t)))
+    y = n.conv(n.op("Transpose", n.op("Sum", p, y, t), perm=[0, 3, 1, 2]), 5, 4)
+    emit("mixed_orders", n.model(y), y)
+
+
 def concat_layouts():
     """Parts that lie differently, and an activation behind them that does not keep zeros."""
     reseed(21)
@@ -1366,7 +1390,7 @@ def functions():
 
 
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
-          storage, torch_networks, layer_norms, vector_arithmetic, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads,
+          storage, torch_networks, layer_norms, vector_arithmetic, mixed_orders, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads,
           rare_activations, two_maps, reductions, other_norms, resamplings, orders, attention, tails, spelled_norms, windows, inner_axes, transposed, functions]
 
 
