@@ -270,6 +270,13 @@ static void pooled_windows(Onnx__ModelProto *m) {
             test_replace(&g->node[i]->op_type, "GlobalAveragePool");
 }
 
+/* Of its maps one lies N,H,W,C in memory, and another only has these for its sizes. */
+static void joined_in_two_orders(Onnx__ModelProto *m) {
+    Onnx__GraphProto *g = m->graph;
+    for (size_t i = 0; i < g->n_node; i++)
+        if (strcmp(g->node[i]->op_type, "Sum") == 0) test_replace(&g->node[i]->op_type, "Concat");
+}
+
 static void sum_over_pictures(Onnx__ModelProto *m) {
     int64_t batch = 0;
     memcpy(tensor_of(m, "CumSum", 1)->raw_data.data, &batch, sizeof batch);
@@ -421,6 +428,8 @@ static const struct {
     {"windows", "windows", windows_of_5, THAW_ERR_SHAPE, "shapes do not fit"},
     {"pooled windows", "windows", pooled_windows, THAW_ERR_SHAPE,
      "windows or heads of all pictures in a row with the batch"},
+    {"two orders", "mixed_orders", joined_in_two_orders, THAW_ERR_UNSUPPORTED,
+     "joins a map that was turned to N,H,W,C and one that was made so"},
     {"sum", "transposed", sum_over_pictures, THAW_ERR_UNSUPPORTED, "its axis is the batch"},
     {"transposed", "transposed", other_channels_transposed, THAW_ERR_SHAPE, "shapes do not fit"},
     {"place", "inner_axes", place_too_far, THAW_ERR_SHAPE, "shapes do not fit"},
