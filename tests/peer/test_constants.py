@@ -125,6 +125,7 @@ def cases():
     yield case("ReduceSum", x, keepdims=1, noop_with_empty_axes=1)
     yield case("ReduceProd", I(3, 4, 5), keepdims=0)
     yield case("MatMul", F(3, 5), F(5, 2))
+    yield case("MatMul", F(2, 3, 4, 5), F(5, 2))
     norm = F(3), F(3), F(3), P(3)
     yield case("BatchNormalization", F(2, 3, 4), *norm)
     yield case("BatchNormalization", F(2, 3, 4), *norm, outputs=3, training_mode=1, epsilon=1e-3)

@@ -105,18 +105,25 @@ REDUCTION(sum_square, SUM_SQUARE)
 
 /* ---- matrices --------------------------------------------------------------------------------- */
 
+/* All rows of the first with one matrix: a dense layer over a table of positions, as well. */
 thaw_status thaw__fold_matmul(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     const thaw_value *a = thaw_node_in(graph, node, 0), *b = thaw_node_in(graph, node, 1);
-    if (!b || a->rank != 2 || b->rank != 2 || a->dims[1] != b->dims[0])
+    if (!b || a->rank < 2 || b->rank != 2 || a->dims[a->rank - 1] != b->dims[0])
         return thaw__op_misfit(graph, node, err);
     if (a->dtype != THAW_F32 || b->dtype != THAW_F32)
         return thaw__op_refuse(node, err, "multiplies matrices of whole numbers");
-    int64_t M = a->dims[0], D = a->dims[1], K = b->dims[1], work;
-    if (__builtin_mul_overflow(M * D, K, &work) || work > INT64_C(1) << 32)
+    int64_t M = 1, D = b->dims[0], K = b->dims[1], work = D, dims[THAW_MAX_RANK];
+    bool endless = __builtin_mul_overflow(work, K, &work);
+    for (int i = 0; i + 1 < a->rank; i++) {
+        dims[i] = a->dims[i];
+        endless |= __builtin_mul_overflow(M, dims[i], &M);
+    }
+    dims[a->rank - 1] = K;
+    if (endless || __builtin_mul_overflow(work, M, &work) || work > INT64_C(1) << 32)
         return thaw__op_refuse(node, err, "multiplies constants for minutes");
     const float *x = a->data, *w = b->data;
     float *y;
-    THAW_TRY(thaw__fold_make(graph, node, 0, THAW_F32, 2, (int64_t[]){M, K}, (void **)&y, err));
+    THAW_TRY(thaw__fold_make(graph, node, 0, THAW_F32, a->rank, dims, (void **)&y, err));
     for (int64_t m = 0; m < M; m++) {
         for (int64_t k = 0; k < K; k++) {
             double sum = 0;
