@@ -493,7 +493,7 @@ part_step() {
         for cut in $(cuts_of "$name"); do
             for batch in 32 256; do
                 out=$work/top-$name-$cut-$batch.json
-                if ! ours "$bin/bench_top" "$path" "$cut" "$batch" 30 "$threads" "$device" >"$out" 2>"$work/error"; then
+                if ! ours "$bin/bench_top" "$path" "$cut" "$batch" 30 "$threads" "$device" tf32 >"$out" 2>"$work/error"; then
                     rm -f "$out"
                     fail "$name above $cut at batch $batch: $(cat "$work/error")"
                     continue

@@ -532,14 +532,10 @@ int main(int argc, char **argv) {
     }
     if (thaw_backend_open(&cpu, "cpu", 2, &err) != THAW_OK) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_are_the_cpus),
-        cmocka_unit_test(trainings_agree),
-        cmocka_unit_test(optimizers_agree),
-        cmocka_unit_test(uneven_pads_have_gradients),
-        cmocka_unit_test(tf32_rounds_factors),
-        cmocka_unit_test(what_has_no_gradient_is_named),
-        cmocka_unit_test(cudnn_may_be_missing),
-        cmocka_unit_test(each_failure_is_a_sentence),
+        cmocka_unit_test(gradients_are_the_cpus), cmocka_unit_test(trainings_agree),
+        cmocka_unit_test(optimizers_agree),       cmocka_unit_test(uneven_pads_have_gradients),
+        cmocka_unit_test(tf32_rounds_factors),    cmocka_unit_test(what_has_no_gradient_is_named),
+        cmocka_unit_test(cudnn_may_be_missing),   cmocka_unit_test(each_failure_is_a_sentence),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     thaw_backend_close(&gpu);
