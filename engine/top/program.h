@@ -19,6 +19,8 @@
 
 typedef struct thaw_top thaw_top;
 
+typedef struct thaw_held thaw_held; /* Rows that a device has; held.h. */
+
 typedef struct thaw_top_spec {
     const thaw_graph *graph;
     int from, to; /* Values: at the cut, and what the head reads. */
@@ -65,7 +67,9 @@ thaw_status thaw_top_update(thaw_top *top, thaw_error *err);
 /* A batch of M pictures. x[M, D] must have room for whole lanes; what is behind M is overwritten. */
 typedef struct thaw_top_batch {
     int64_t M;
-    float *x;
+    float *x; /* Or, on a device, rows that it holds: */
+    const thaw_held *held;
+    const int64_t *row; /* [M] */
     const int32_t *label;
     const int32_t *other; /* NULL, or mixup's second labels, */
     const float *share;   /* with the first one's share of each picture. */
@@ -93,6 +97,10 @@ void thaw_top_follow(thaw_top *top, float momentum);
 
 /* logits[M, K] alone, with running statistics. */
 thaw_status thaw_top_forward(thaw_top *top, int64_t M, float *x, float *logits, thaw_error *err);
+
+/* The same of rows that the device holds. */
+thaw_status thaw_top_forward_held(thaw_top *top, int64_t M, const thaw_held *held,
+                                  const int64_t *row, float *logits, thaw_error *err);
 
 /* out[M, n_features]: what the head reads, before its scale. */
 thaw_status thaw_top_features(thaw_top *top, int64_t M, float *x, float *out, thaw_error *err);

@@ -1,6 +1,7 @@
 /* The top's passes: lanes forward and back, on the host or on a device, and their loss. */
 #include <string.h>
 
+#include "held.h"
 #include "program_parts.h"
 
 static void pack_step(void *context, int i) {
@@ -41,7 +42,9 @@ typedef struct pass {
     thaw_top *top;
     const thaw_top_batch *batch; /* Gradients; NULL: scores or features. */
     int64_t M;
-    float *x;
+    float *x; /* Or rows that the device holds: */
+    const thaw_held *held;
+    const int64_t *row;
     float *out;    /* Scores or features. */
     bool features; /* Otherwise scores. */
     int first;     /* The wave's first lane. */
@@ -149,9 +152,21 @@ thaw_status thaw__top_play(thaw_top *top, instance *in, way w, const thaw_top_ba
 }
 
 /* What a lane reads goes to the device: pictures, and masks. */
-static thaw_status give(const thaw_top *top, instance *in, int last, const float *x,
-                        const thaw_top_batch *batch, int64_t at) {
-    int code = slots(top)->put(in->program.steps[0].out, x, top->backend->stream);
+static thaw_status give(const thaw_top *top, instance *in, int last, const pass *p, int64_t at,
+                        int64_t n) {
+    const thaw_port *to = in->program.steps[0].out;
+    const thaw_top_batch *batch = p->batch;
+    void *stream = top->backend->stream;
+    int code;
+    if (p->held) {
+        code =
+            device_of(top)->upload(stream, p->held->index, p->row + at, (size_t)n * sizeof *p->row);
+        if (!code)
+            code =
+                slots(top)->gather(to, p->held->rows, p->held->stored, p->held->index, n, stream);
+    } else {
+        code = slots(top)->put(to, p->x + at * top->size.D, stream);
+    }
     for (int i = 1; i <= last && !code; i++)
         code = draw_mask(top, in, i, batch, at);
     return thaw__top_device_status(top, code, &in->error);
@@ -224,15 +239,14 @@ static void run_lane(void *context, int i) {
     instance *in = &top->instances[i];
     int64_t lane = top->spec.lane, at = (p->first + i) * lane, D = top->size.D;
     int64_t n = p->M - at < lane ? p->M - at : lane;
-    float *x = p->x + at * D;
-    memset(x + n * D, 0, (size_t)((lane - n) * D) * sizeof *x);
+    if (!p->held) memset(p->x + (at + n) * D, 0, (size_t)((lane - n) * D) * sizeof *p->x);
     way w = p->batch ? TRAIN : p->features ? FEATURES : SCORE;
     int last = last_of(top, w);
     if (device_of(top)) {
-        if (give(top, in, last, x, p->batch, at) != THAW_OK) return;
+        if (give(top, in, last, p, at, n) != THAW_OK) return;
         if (thaw__top_play(top, in, w, p->batch) != THAW_OK) return;
     } else {
-        in->program.steps[0].out->data = x;
+        in->program.steps[0].out->data = p->x + at * D;
         if (run_way(top, in, w, p->batch, at) != THAW_OK) return;
     }
     if (p->batch) {
@@ -325,7 +339,12 @@ void thaw__top_pull(thaw_top *top, float *gradient) {
 }
 
 thaw_status thaw_top_backward(thaw_top *top, const thaw_top_batch *batch, thaw_error *err) {
-    pass p = {.top = top, .batch = batch, .M = batch->M, .x = batch->x};
+    pass p = {.top = top,
+              .batch = batch,
+              .M = batch->M,
+              .x = batch->x,
+              .held = batch->held,
+              .row = batch->row};
     return run_lanes(&p, err);
 }
 
@@ -347,6 +366,12 @@ void thaw_top_follow(thaw_top *top, float momentum) {
 
 thaw_status thaw_top_forward(thaw_top *top, int64_t M, float *x, float *logits, thaw_error *err) {
     pass p = {.top = top, .M = M, .x = x, .out = logits};
+    return run_lanes(&p, err);
+}
+
+thaw_status thaw_top_forward_held(thaw_top *top, int64_t M, const thaw_held *held,
+                                  const int64_t *row, float *logits, thaw_error *err) {
+    pass p = {.top = top, .M = M, .held = held, .row = row, .out = logits};
     return run_lanes(&p, err);
 }
 

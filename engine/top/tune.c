@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "held.h"
 #include "optimize.h"
 #include "rng.h"
 #include "steps.h"
@@ -39,6 +40,8 @@ typedef struct tuner {
     int64_t *class_start;   /* [K + 1] balanced: where each class's rows begin in by_class. */
     int64_t *by_class;      /* [n] */
     float *x, *mixed;       /* [batch in whole lanes, D] */
+    /* On a device, where they fit: what is trained on, rows or views, and what validates. */
+    thaw_held *held, *held_validation;
     float *logits, *loss, *share;
     int32_t *label, *other;
     float *target, *other_target; /* [batch, K] where labels are sets; the second with mixup. */
@@ -225,12 +228,14 @@ static void draw_order(tuner *t, int64_t epoch) {
 static thaw_status load_batch(tuner *t, const int64_t *rows, int64_t M, thaw_rng *choice,
                               thaw_error *err) {
     const thaw_tune_job *job = t->job;
-    for (int64_t m = 0; m < M; m++)
+    const thaw_rows *from = job->views ? job->views : job->train;
+    for (int64_t m = 0; m < M; m++) {
         t->label[m] = job->train->label[rows[m]];
-    if (!job->views) return job->train->gather(job->train->ctx, rows, M, t->x, err);
-    for (int64_t m = 0; m < M; m++)
-        t->index[m] = rows[m] * job->n_views + thaw_rng_below(choice, (uint32_t)job->n_views);
-    return job->views->gather(job->views->ctx, t->index, M, t->x, err);
+        t->index[m] = rows[m];
+        if (job->views)
+            t->index[m] = rows[m] * job->n_views + thaw_rng_below(choice, (uint32_t)job->n_views);
+    }
+    return t->held ? THAW_OK : from->gather(from->ctx, t->index, M, t->x, err);
 }
 
 /* A Gamma(shape) number (Marsaglia & Tsang 2000), below 1 by its own power of a uniform one. */
@@ -342,6 +347,8 @@ static thaw_status take_step(tuner *t, int64_t M, double lr, int64_t epoch, thaw
     float *x = o->mixup > 0 ? mix_rows(t, M, &rng) : t->x;
     thaw_top_batch batch = {.M = M,
                             .x = x,
+                            .held = t->held,
+                            .row = t->index,
                             .label = t->label,
                             .target = make_targets(t, M),
                             .other = o->mixup > 0 ? t->other : NULL,
@@ -458,6 +465,15 @@ static thaw_status show_average(tuner *t, thaw_error *err) {
     return thaw_top_update(t->top, err);
 }
 
+/* The validation rows of t->index. */
+static thaw_status score(tuner *t, int64_t M, thaw_error *err) {
+    const thaw_rows *rows = t->job->validation;
+    if (t->held_validation)
+        return thaw_top_forward_held(t->top, M, t->held_validation, t->index, t->logits, err);
+    THAW_TRY(rows->gather(rows->ctx, t->index, M, t->x, err));
+    return thaw_top_forward(t->top, M, t->x, t->logits, err);
+}
+
 static thaw_status validate(tuner *t, thaw_epoch *epoch, thaw_error *err) {
     const thaw_rows *rows = t->job->validation;
     epoch->validation_loss = epoch->validation_top1 = NAN;
@@ -469,8 +485,7 @@ static thaw_status validate(tuner *t, thaw_epoch *epoch, thaw_error *err) {
                 M = left < t->job->options.batch ? left : t->job->options.batch;
         for (int64_t m = 0; m < M; m++)
             t->index[m] = start + m;
-        THAW_TRY(rows->gather(rows->ctx, t->index, M, t->x, err));
-        THAW_TRY(thaw_top_forward(t->top, M, t->x, t->logits, err));
+        THAW_TRY(score(t, M, err));
         thaw_metrics_add(&t->validation, M, t->logits, rows->label + start);
     }
     thaw_metrics_finish(&t->validation);
@@ -588,6 +603,19 @@ static thaw_status begin(tuner *t, thaw_error *err) {
     return thaw_top_begin(t->top, &optimizer, err);
 }
 
+/* Mixup mixes on the host, and needs its rows there. */
+static thaw_status hold_rows(tuner *t, thaw_error *err) {
+    const thaw_tune_job *job = t->job;
+    const thaw_rows *rows = job->views ? job->views : job->train;
+    size_t most = job->head.device_bytes;
+    int64_t batch = job->options.batch;
+    if (job->options.mixup > 0) return THAW_OK;
+    THAW_TRY(thaw_held_create(&t->held, t->top, rows, batch, most, err));
+    if (!t->held || !has_validation(job)) return THAW_OK;
+    if (most) most = most > t->held->bytes ? most - t->held->bytes : 1;
+    return thaw_held_create(&t->held_validation, t->top, job->validation, batch, most, err);
+}
+
 /* Whether the graph still has something better than any epoch of the phase. An earlier phase of another run
  * is in no graph. */
 static bool was_better_before(const tuner *t, bool resumed) {
@@ -613,6 +641,7 @@ static thaw_status run_phase(tuner *t, int first_trained, int64_t first, int64_t
     if (job->options.ema > 0)
         memcpy(t->average, t->params->values, (size_t)t->params->n * sizeof(float));
     THAW_TRY(begin(t, err));
+    THAW_TRY(hold_rows(t, err));
     if (t->restoring) {
         THAW_TRY(restore(t, err));
         result->resumed = t->at.step;
@@ -641,6 +670,9 @@ static thaw_status run_and_free(tuner *t, int first_trained, int64_t first, int6
     thaw_arena buffers = {0};
     t->arena = &buffers;
     thaw_status status = run_phase(t, first_trained, first, last, arena, result, err);
+    thaw_held_free(t->held);
+    thaw_held_free(t->held_validation);
+    t->held = t->held_validation = NULL;
     thaw_top_free(t->top);
     t->top = NULL;
     thaw_arena_free(&buffers);

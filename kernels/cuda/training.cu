@@ -715,6 +715,21 @@ static int get(const thaw_port *from, float *x, void *stream) {
                                   row, rows, cudaMemcpyDeviceToHost, (cudaStream_t)stream);
 }
 
+static int gather(const thaw_port *to, const void *rows, thaw_dtype stored, const int64_t *index,
+                  int64_t M, void *stream) {
+    thaw_cuda_launch launch = {};
+    launch.stream = (cudaStream_t)stream;
+    thaw_cuda_gather g = {};
+    g.M = to->N;
+    g.D = g.x_ld = g.y_ld = to->H * to->W * to->C;
+    g.x_dtype = stored;
+    g.y_dtype = THAW_F32;
+    g.order = {index, false, M};
+    g.x = rows;
+    g.y = to->data;
+    return cuda_gather(&launch, &g);
+}
+
 /* ---- the slots ------------------------------------------------------------------------------ */
 
 /* Steps as trunks have them, but for those whose numbers change. */
@@ -759,6 +774,7 @@ const thaw_training_slots *make_training_slots(const thaw_trunk_slot *trunk) {
     slots.side_by_side = thaw_cpu_kernels.training->side_by_side; /* Of the host's processors. */
     slots.put = put;
     slots.get = get;
+    slots.gather = gather;
     slots.weights = &device_weights_slots;
     return &slots;
 }

@@ -1,4 +1,5 @@
-/* How long a step of training above a cut takes: random pictures' features at the cut, cached in memory.
+/* How long a step of training above a cut takes: random pictures' features at the cut, cached in memory, a
+ * GPU's if there is one.
  *
  * usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE [tf32]]
  * tf32: a device's products may round their factors, as those of a training do by default.
@@ -11,7 +12,9 @@
 #include "bench.h"
 #include "graph/cuts.h"
 #include "onnx/onnx_read.h"
+#include "top/held.h"
 #include "top/optimize.h"
+#include "top/trainer.h"
 #include "trunk/backend.h"
 
 enum { CLASSES = 12, WARM = 2 };
@@ -47,13 +50,23 @@ static thaw_status run(thaw_top *top, const sizes *s, double *step, thaw_error *
     if (!label) exit(1);
     for (int64_t i = 0; i < s->batch; i++)
         label[i] = (int32_t)(i % CLASSES);
+    int64_t *row = malloc((size_t)s->batch * sizeof *row);
+    thaw_held *held = NULL;
+    if (!row) exit(1);
+    for (int64_t i = 0; i < s->batch; i++)
+        row[i] = s->batch - 1 - i;
+    thaw_row_array array = {&thaw_cpu_kernels.top, x, D};
+    thaw_rows rows = thaw_rows_of_array(&array, s->batch, label);
+    thaw_status status = thaw_held_create(&held, top, &rows, s->batch, 0, err);
     thaw_top_batch batch = {.M = s->batch,
                             .x = x,
+                            .held = held,
+                            .row = row,
                             .label = label,
                             .norm = (float)s->batch,
                             .logits = logits,
                             .loss = loss};
-    thaw_status status = thaw_top_begin(top, &adamw, err);
+    if (status == THAW_OK) status = thaw_top_begin(top, &adamw, err);
     for (int64_t i = 0; i < WARM + s->steps && status == THAW_OK; i++) {
         double start = bench_now_s();
         status = thaw_top_backward(top, &batch, err);
@@ -61,7 +74,8 @@ static thaw_status run(thaw_top *top, const sizes *s, double *step, thaw_error *
         if (i >= WARM) step[i - WARM] = 1e3 * (bench_now_s() - start);
     }
     if (status == THAW_OK) status = thaw_top_fetch(top, false, err);
-    free(x), free(logits), free(loss), free(moments[0]), free(moments[1]);
+    thaw_held_free(held);
+    free(row), free(x), free(logits), free(loss), free(moments[0]), free(moments[1]);
     free(label);
     return status;
 }

@@ -16,7 +16,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "half.h"
+#include "top/held.h"
 #include "top/optimize.h"
+#include "top/trainer.h"
 #include "top_testing.h"
 
 /* Of a training; of the runtime and its libraries, until two steps are made and fetched. */
@@ -385,6 +388,57 @@ static void optimizers_agree(void **state) {
     }
 }
 
+/* ---- rows that the device has --------------------------------------------------------------- */
+
+/* Rows in another order: what they give is what they give when they are brought, to the bit. */
+static void rows_may_stay_there(void **state) {
+    (void)state;
+    thaw_error err = {0};
+    network net = open_network("resnet_13_bn", 4);
+    fill(&net, &cpu);
+    thaw_top *top = create_top(&net, THAW_NORM_AFFINE, &gpu), *host = create_top(&net, 0, &cpu);
+    int64_t D = thaw_top_measure(top).D, n = thaw_top_params(top)->n;
+    float *x = floats(&net, 2 * LANE * D), *want = floats(&net, n), *got = floats(&net, n);
+    float logits[2][2 * LANE * K], loss[2][2 * LANE];
+    thaw_row_array array = {&thaw_cpu_kernels.top, net.x, D};
+    thaw_rows rows = thaw_rows_of_array(&array, N, net.label);
+    static const int64_t order[] = {4, 0, 5, 5, 1};
+    enum { M = sizeof order / sizeof *order };
+    thaw_held *held;
+    for (int half = 0; half < 2; half++) {
+        rows.stored = half ? THAW_F16 : THAW_F32;
+        for (int64_t i = 0; half && i < N * D; i++) {
+            uint16_t rounded;
+            thaw_half_from_float(&net.x[i], 1, &rounded);
+            thaw_float_from_half(&rounded, 1, &net.x[i]);
+        }
+        assert_int_equal(thaw_held_create(&held, top, &rows, M, 0, &err), THAW_OK);
+        assert_non_null(held);
+        for (int m = 0; m < M; m++)
+            memcpy(x + m * D, net.x + order[m] * D, (size_t)D * sizeof *x);
+        thaw_top_batch batch = {.M = M, .label = net.label, .norm = M};
+        for (int way = 0; way < 2; way++) {
+            batch.logits = logits[way], batch.loss = loss[way];
+            batch.x = way ? NULL : x, batch.held = way ? held : NULL, batch.row = order;
+            assert_int_equal(thaw_top_gradient(top, &batch, way ? got : want, &err), THAW_OK);
+        }
+        assert_memory_equal(want, got, (size_t)n * sizeof *want);
+        assert_memory_equal(loss[0], loss[1], M * sizeof(float));
+        assert_int_equal(thaw_top_forward(top, M, x, logits[0], &err), THAW_OK);
+        assert_int_equal(thaw_top_forward_held(top, M, held, order, logits[1], &err), THAW_OK);
+        assert_memory_equal(logits[0], logits[1], M * K * sizeof(float));
+        thaw_held_free(held);
+    }
+    /* Too many bytes, and no device: they are brought. */
+    assert_int_equal(thaw_held_create(&held, top, &rows, M, 16, &err), THAW_OK);
+    assert_null(held);
+    assert_int_equal(thaw_held_create(&held, host, &rows, M, 0, &err), THAW_OK);
+    assert_null(held);
+    thaw_top_free(top);
+    thaw_top_free(host);
+    close_network(&net);
+}
+
 /* ---- what it cannot ------------------------------------------------------------------------- */
 
 static void what_has_no_gradient_is_named(void **state) {
@@ -532,10 +586,15 @@ int main(int argc, char **argv) {
     }
     if (thaw_backend_open(&cpu, "cpu", 2, &err) != THAW_OK) return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gradients_are_the_cpus), cmocka_unit_test(trainings_agree),
-        cmocka_unit_test(optimizers_agree),       cmocka_unit_test(uneven_pads_have_gradients),
-        cmocka_unit_test(tf32_rounds_factors),    cmocka_unit_test(what_has_no_gradient_is_named),
-        cmocka_unit_test(cudnn_may_be_missing),   cmocka_unit_test(each_failure_is_a_sentence),
+        cmocka_unit_test(gradients_are_the_cpus),
+        cmocka_unit_test(trainings_agree),
+        cmocka_unit_test(optimizers_agree),
+        cmocka_unit_test(rows_may_stay_there),
+        cmocka_unit_test(uneven_pads_have_gradients),
+        cmocka_unit_test(tf32_rounds_factors),
+        cmocka_unit_test(what_has_no_gradient_is_named),
+        cmocka_unit_test(cudnn_may_be_missing),
+        cmocka_unit_test(each_failure_is_a_sentence),
     };
     int failures = cmocka_run_group_tests(tests, NULL, NULL);
     thaw_backend_close(&gpu);
