@@ -82,8 +82,9 @@ static bool multiply_whole(int64_t a, int64_t b, int64_t *y) {
     int64_t na = thaw_batch_times(a), times = na ? b : a;
     if (na || thaw_batch_times(b)) {
         int64_t n = na ? na : thaw_batch_times(b);
-        *y = times ? thaw_batches(n * times) : 0;
-        return times >= 0 && times < INT32_MAX / n;
+        bool fits = times >= 0 && times < INT32_MAX / n;
+        *y = fits && times ? thaw_batches(n * times) : 0;
+        return fits;
     }
     return !__builtin_mul_overflow(a, b, y);
 }
