@@ -313,8 +313,8 @@ typedef struct thaw_training_slots {
     int (*put)(const thaw_port *to, const float *x, void *stream);
     int (*get)(const thaw_port *from, float *x, void *stream);
     /* to[m] = row index[m] of `rows`, which lie in the table's memory as `stored` (THAW_F16, THAW_F32), each
-     * with the port's H W C numbers; index[M] lies there, too. Behind M there are zeros. For channels that
-     * need no padding: whole 8. NULL: rows are the host's. */
+     * with the port's H W C numbers; index[M], or NULL for the first M, lies there, too. Behind M there are
+     * zeros. NULL: rows are the host's. */
     int (*gather)(const thaw_port *to, const void *rows, thaw_dtype stored, const int64_t *index,
                   int64_t M, void *stream);
     const struct thaw_weights_slots *weights; /* NULL: an optimizer works in the host's memory. */

@@ -5,12 +5,7 @@
 #include "half.h"
 #include "program_parts.h"
 
-enum { CHUNK_BYTES = 8 << 20, SPARE_BYTES = 256 << 20, WHOLE_CHANNELS = 8 };
-
-static bool can_hold(const thaw_top *top) {
-    const thaw_port *x = top->instances[0].program.steps[0].out;
-    return device_of(top) && slots(top)->gather && x->C % WHOLE_CHANNELS == 0;
-}
+enum { CHUNK_BYTES = 8 << 20, SPARE_BYTES = 256 << 20 };
 
 /* Some at a time, by the host's memory: as floats, and as they are stored. */
 static thaw_status bring(thaw_held *h, const thaw_rows *rows, thaw_error *err) {
@@ -45,7 +40,7 @@ static thaw_status bring(thaw_held *h, const thaw_rows *rows, thaw_error *err) {
 thaw_status thaw_held_create(thaw_held **out, thaw_top *top, const thaw_rows *rows, int64_t batch,
                              size_t most, thaw_error *err) {
     *out = NULL;
-    if (!can_hold(top)) return THAW_OK;
+    if (!device_of(top)) return THAW_OK;
     thaw_dtype stored = rows->stored == THAW_F16 ? THAW_F16 : THAW_F32;
     size_t bytes = (size_t)(rows->n * rows->D) * thaw_dtype_bytes(stored);
     if (!bytes || (most && bytes > most)) return THAW_OK;

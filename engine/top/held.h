@@ -16,8 +16,7 @@ struct thaw_held {
 };
 
 /* Brings all rows to the memory of the top's device, if they fit: *held is NULL where there is no device,
- * where they take more than `most` bytes (0: any number) or than there are, or where their channels need
- * padding. batch: how many the index names at most. The caller frees, before the top. Errors as gather's;
+ * where they take more than `most` bytes (0: any number) or than there are. batch: how many the index names at most. The caller frees, before the top. Errors as gather's;
  * ERR_BACKEND. */
 thaw_status thaw_held_create(thaw_held **held, thaw_top *top, const thaw_rows *rows, int64_t batch,
                              size_t most, thaw_error *err);

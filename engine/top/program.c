@@ -537,6 +537,15 @@ static thaw_status take_host_side(thaw_top *top, instance *in, thaw_error *err) 
     }
     in->mask = thaw_arena_array(&in->arena, most, sizeof(float));
     if (!in->scores || !in->d || !in->features || !in->mask) return no_memory(err);
+    const thaw_port *x = in->program.steps[0].out;
+    in->brought_bytes = (size_t)(x->N * x->H * x->W * x->C) * sizeof(float);
+    in->brought = top->backend->alloc(in->brought_bytes);
+    if (!in->brought)
+        return thaw_fail(
+            err, THAW_ERR_NOMEM,
+            "training above this cut needs %zu MB of the device's memory for a batch's "
+            "features, which there are not: lower top.batch, or freeze more",
+            in->brought_bytes >> 20);
     return move_constants(top, in, err);
 }
 
@@ -696,6 +705,7 @@ void thaw_top_free(thaw_top *top) {
         release(top, in->activations, in->activation_bytes);
         release(top, in->workspace, in->workspace_bytes);
         release(top, in->constants, in->constant_bytes);
+        release(top, in->brought, in->brought_bytes);
         if (device_of(top)) release(top, in->weights, block_bytes(top));
         thaw_arena_free(&in->arena);
     }

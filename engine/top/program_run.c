@@ -157,16 +157,20 @@ static thaw_status give(const thaw_top *top, instance *in, int last, const pass 
     const thaw_port *to = in->program.steps[0].out;
     const thaw_top_batch *batch = p->batch;
     void *stream = top->backend->stream;
+    const void *rows = in->brought;
+    thaw_dtype stored = THAW_F32;
+    const int64_t *index = NULL;
     int code;
     if (p->held) {
+        rows = p->held->rows, stored = p->held->stored, index = p->held->index;
         code =
             device_of(top)->upload(stream, p->held->index, p->row + at, (size_t)n * sizeof *p->row);
-        if (!code)
-            code =
-                slots(top)->gather(to, p->held->rows, p->held->stored, p->held->index, n, stream);
     } else {
-        code = slots(top)->put(to, p->x + at * top->size.D, stream);
+        size_t row = (size_t)top->size.D * sizeof(float);
+        code =
+            device_of(top)->upload(stream, in->brought, p->x + at * top->size.D, (size_t)n * row);
     }
+    if (!code) code = slots(top)->gather(to, rows, stored, index, n, stream);
     for (int i = 1; i <= last && !code; i++)
         code = draw_mask(top, in, i, batch, at);
     return thaw__top_device_status(top, code, &in->error);
@@ -239,7 +243,7 @@ static void run_lane(void *context, int i) {
     instance *in = &top->instances[i];
     int64_t lane = top->spec.lane, at = (p->first + i) * lane, D = top->size.D;
     int64_t n = p->M - at < lane ? p->M - at : lane;
-    if (!p->held) memset(p->x + (at + n) * D, 0, (size_t)((lane - n) * D) * sizeof *p->x);
+    if (!device_of(top)) memset(p->x + (at + n) * D, 0, (size_t)((lane - n) * D) * sizeof *p->x);
     way w = p->batch ? TRAIN : p->features ? FEATURES : SCORE;
     int last = last_of(top, w);
     if (device_of(top)) {

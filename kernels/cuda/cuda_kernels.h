@@ -355,6 +355,11 @@ struct thaw_cuda_gather {
 /* y[m] = x[order of step, m] and y_label[m] = label of the same row. */
 int cuda_gather(thaw_cuda_launch *launch, const thaw_cuda_gather *gather);
 
+/* y[m] = row index[m] (NULL: m) of rows[.., pixels, C], as a map in float with its channels padded: zeros
+ * behind the C, and from M on. y: [N,pixels,Cp]. */
+int cuda_row_maps(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C, thaw_dtype stored,
+                  const void *rows, const int64_t *index, int64_t M, float *y);
+
 /* norm[s] = sum of class_weight[label[row]] over the rows of step s, for each of the
  * ceil(order.n / M) steps. class_weight NULL: ones. Once an epoch. */
 int cuda_batch_weights(thaw_cuda_launch *launch, int64_t M, const thaw_cuda_order *order,

@@ -159,9 +159,52 @@ static int launch_scale(thaw_cuda_launch *launch, const thaw_cuda_gather &g,
                          g.y_ld);
 }
 
+/* ---- rows that become maps ------------------------------------------------------------------ */
+
+struct row_maps_params {
+    const void *rows;
+    const int64_t *index;
+    float *y;
+    int64_t M, total, pixels; /* pixels: of a row. */
+    int C;
+    divisor by_vectors;
+};
+
+/* Thread: 8 channels of a pixel of y. */
+template <class T>
+__global__ void __launch_bounds__(GATHER_THREADS) row_maps_kernel(const row_maps_params p) {
+    begin_kernel();
+    int64_t i = (int64_t)blockIdx.x * GATHER_THREADS + threadIdx.x;
+    if (i >= p.total) return;
+    int64_t pixel = divide((uint32_t)i, p.by_vectors), m = pixel / p.pixels;
+    int first = (int)(i - pixel * p.by_vectors.d) * 8;
+    float8 y = {};
+    if (m < p.M) {
+        int64_t row = p.index ? p.index[m] : m;
+        const T *x = (const T *)p.rows + (row * p.pixels + pixel - m * p.pixels) * p.C + first;
+        if (p.C % 8 == 0)
+            y = load8(x);
+        else
+            for (int e = 0; e < 8 && first + e < p.C; e++)
+                y.v[e] = value(x[e]);
+    }
+    store8(p.y + i * 8, y);
+}
+
 }  // namespace thaw
 
 using namespace thaw;
+
+int cuda_row_maps(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C, thaw_dtype stored,
+                  const void *rows, const int64_t *index, int64_t M, float *y) {
+    int64_t vectors = ceil_div(C, 8), total = N * pixels * vectors;
+    row_maps_params p = {rows, index, y, M, total, pixels, (int)C, make_divisor((uint32_t)vectors)};
+    dim3 grid((unsigned)ceil_div(total, GATHER_THREADS));
+    return with_type(stored, [&](auto type) {
+        return launch_kernel(launch, "row_maps", row_maps_kernel<decltype(type)>, grid,
+                             GATHER_THREADS, 0, p);
+    });
+}
 
 int cuda_gather(thaw_cuda_launch *launch, const thaw_cuda_gather *g) {
     assert(g->M > 0 && g->D > 0 && g->x_ld >= g->D && g->y_ld >= g->D);

@@ -134,6 +134,24 @@ __device__ inline void keep_first_maxima(const pool_gradient_params &p, int64_t 
     }
 }
 
+/* Windows that have a row or column: from the first that reaches it to the last that begins before it. Not
+ * all taps are asked, since the window of a global mean is the whole map. */
+__device__ inline int first_window(int at, int taps, int stride, int dilation, int pad) {
+    int reach = at + pad - (taps - 1) * dilation;
+    return reach > 0 ? (reach + stride - 1) / stride : 0;
+}
+
+__device__ inline int last_window(int at, int stride, int pad, int windows) {
+    int last = (at + pad) / stride;
+    return last < windows ? last : windows - 1;
+}
+
+/* Which of the window's taps it is; -1: it lies between two. */
+__device__ inline int tap_of(int at, int window, int stride, int dilation, int pad) {
+    int from_start = at + pad - window * stride;
+    return from_start % dilation == 0 ? from_start / dilation : -1;
+}
+
 /* Thread: 8 channels of a pixel of x. */
 __global__ void __launch_bounds__(GRADIENT_THREADS)
     pool_gradient_kernel(const pool_gradient_params p) {
@@ -146,26 +164,31 @@ __global__ void __launch_bounds__(GRADIENT_THREADS)
     int64_t v = i - (int64_t)pixel * p.by_vectors.d;
     float8 sum = {}, x = {};
     if (p.max) x = load8(p.x + i * 8);
-    for (int tap = 0; tap < p.R * p.S; tap++) {
-        int r = tap / p.S, s = tap % p.S;
-        int out_h = output_of(h, r, p.stride_h, p.dilation_h, p.pad_top, p.P);
-        int out_w = output_of(w, s, p.stride_w, p.dilation_w, p.pad_left, p.Q);
-        if (out_h < 0 || out_w < 0) continue;
-        int64_t at = ((((int64_t)n * p.P + out_h) * p.Q + out_w) * p.by_vectors.d + v) * 8;
-        float8 g = load8(p.dy + at);
-        if (p.max) {
-            float8 most = load8(p.y + at);
-            for (int e = 0; e < 8; e++)
-                if (x.v[e] != most.v[e]) g.v[e] = 0;
-            keep_first_maxima(p, n, out_h, out_w, r, s, v, most, &g);
-        } else {
-            int inside = taps_inside(out_h, p.R, p.stride_h, p.dilation_h, p.pad_top, p.H) *
-                         taps_inside(out_w, p.S, p.stride_w, p.dilation_w, p.pad_left, p.W);
-            float scale = 1 / (float)(p.count_include_pad ? p.R * p.S : inside);
-            for (float &f : g.v)
-                f *= scale;
+    int last_h = last_window(h, p.stride_h, p.pad_top, p.P);
+    int last_w = last_window(w, p.stride_w, p.pad_left, p.Q);
+    int first_w = first_window(w, p.S, p.stride_w, p.dilation_w, p.pad_left);
+    int out_h = first_window(h, p.R, p.stride_h, p.dilation_h, p.pad_top);
+    for (; out_h <= last_h; out_h++) {
+        int r = tap_of(h, out_h, p.stride_h, p.dilation_h, p.pad_top);
+        for (int out_w = first_w; r >= 0 && out_w <= last_w; out_w++) {
+            int s = tap_of(w, out_w, p.stride_w, p.dilation_w, p.pad_left);
+            if (s < 0) continue;
+            int64_t at = ((((int64_t)n * p.P + out_h) * p.Q + out_w) * p.by_vectors.d + v) * 8;
+            float8 g = load8(p.dy + at);
+            if (p.max) {
+                float8 most = load8(p.y + at);
+                for (int e = 0; e < 8; e++)
+                    if (x.v[e] != most.v[e]) g.v[e] = 0;
+                keep_first_maxima(p, n, out_h, out_w, r, s, v, most, &g);
+            } else {
+                int inside = taps_inside(out_h, p.R, p.stride_h, p.dilation_h, p.pad_top, p.H) *
+                             taps_inside(out_w, p.S, p.stride_w, p.dilation_w, p.pad_left, p.W);
+                float scale = 1 / (float)(p.count_include_pad ? p.R * p.S : inside);
+                for (float &f : g.v)
+                    f *= scale;
+            }
+            add8(sum, g);
         }
-        add8(sum, g);
     }
     store8(p.dx + i * 8, sum);
 }

@@ -136,6 +136,21 @@ static int choose_way(thaw_step *step, const thaw_plan_context *plan, layer_stat
     return code;
 }
 
+/* A product without padding: its filter's order is the file's, and the gradient's. */
+static bool lies_as_multiplied(const layer_state *layer) {
+    return layer->way == BY_PRODUCT && layer->shape.C % 8 == 0 && layer->shape.K % 8 == 0;
+}
+
+static const float *filter_of(const thaw_step *step) {
+    return lies_as_multiplied(layer_of(step)) ? step->w : constant(step, PACKED_W);
+}
+
+/* With as many channels as y has, or zeros. */
+static const float *bias_of(const thaw_step *step) {
+    bool whole = step->b && layer_of(step)->shape.K % 8 == 0;
+    return whole ? step->b : constant(step, PACKED_B);
+}
+
 static size_t packed_bytes(layer_way way, const thaw_conv_shape &s) {
     if (way == PLAIN) return 0;
     if (way == DEPTHWISE) return cuda_depthwise_packed_count(&s) * sizeof(float);
@@ -154,7 +169,8 @@ static int layer_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_er
     ((step_state *)step->state)->layer = layer;
     layer->shape = shape_of(step);
     code = choose_way(step, plan, layer, err);
-    if (!code) code = keep(step, PACKED_W, nullptr, packed_bytes(layer->way, layer->shape), err);
+    if (!code && !lies_as_multiplied(layer))
+        code = keep(step, PACKED_W, nullptr, packed_bytes(layer->way, layer->shape), err);
     layer->passes = layer->way != DEPTHWISE && (step->b || step->epilogue.act != THAW_ACT_NONE);
     size_t Kp = (size_t)padded_channels(layer->shape.K);
     std::vector<float> ones(Kp, 1.0f);
@@ -177,9 +193,9 @@ static int layer_pack(const thaw_step *step, thaw_cuda_launch *launch) {
     int code = 0;
     if (layer->way == DEPTHWISE)
         code = cuda_pack_depthwise(launch, &layer->shape, step->w, constant(step, PACKED_W));
-    else if (layer->way != PLAIN)
+    else if (layer->way != PLAIN && !lies_as_multiplied(layer))
         code = cuda_pack_filter(launch, &layer->shape, step->w, constant(step, PACKED_W));
-    if (!code && (step->b || layer->passes))
+    if (!code && (step->b || layer->passes) && bias_of(step) != step->b)
         code = cuda_pad_channels(launch, layer->shape.K, step->b, constant(step, PACKED_B));
     return code;
 }
@@ -206,7 +222,7 @@ static int run_depthwise(const thaw_step *step, thaw_cuda_launch *launch) {
     d.b = step->epilogue.b;
     d.x = step->in[0]->data;
     d.w = w;
-    d.bias = step->b ? constant(step, PACKED_B) : cuda_depthwise_zeros(&layer->shape, w);
+    d.bias = step->b ? bias_of(step) : cuda_depthwise_zeros(&layer->shape, w);
     d.y = step->out->data;
     return cuda_depthwise(launch, &d);
 }
@@ -238,7 +254,7 @@ static int forward_by_dnn(const thaw_step *step, const thaw_run_context *context
 
 static int multiply(const thaw_step *step, const thaw_run_context *context) {
     const layer_state *layer = layer_of(step);
-    const float *x = numbers(step->in[0]), *w = constant(step, PACKED_W);
+    const float *x = numbers(step->in[0]), *w = filter_of(step);
     float *y = numbers(step->out);
     thaw_cuda_launch launch = launch_in(context);
     int64_t Cp = padded_channels(layer->shape.C), Kp = padded_channels(layer->shape.K);
@@ -274,7 +290,7 @@ static int layer_run(const thaw_step *step, const thaw_run_context *context) {
     p.b = step->epilogue.b;
     p.x0 = p.y = y->data;
     p.scale = constant(step, ONES);
-    p.shift = constant(step, PACKED_B);
+    p.shift = bias_of(step);
     return finish(cuda_affine(&launch, &p), launch, context);
 }
 
@@ -296,7 +312,8 @@ static int layer_gradient_prepare(thaw_step *step, const thaw_plan_context *, th
     layer_state *layer = layer_of(step);
     int64_t M = pixels_of(step->out), K = layer->shape.K;
     size_t most = 0;
-    bool is_packed = layer->way == BY_PRODUCT || layer->way == BY_CUDNN;
+    bool is_packed =
+        layer->way == BY_CUDNN || (layer->way == BY_PRODUCT && !lies_as_multiplied(layer));
     if (step->dw && is_packed) layer->dw_bytes = aligned(packed_bytes(layer->way, layer->shape));
     if (step->db) layer->sums_bytes = aligned(cuda_column_sum_workspace(M, K) * sizeof(float));
     if (step->dw) most = filter_workspace(layer);
@@ -311,7 +328,8 @@ static int layer_gradient_prepare(thaw_step *step, const thaw_plan_context *, th
 static int layer_dw(const thaw_step *step, const thaw_run_context *context, void *workspace) {
     const layer_state *layer = layer_of(step);
     const float *x = numbers(step->in[0]), *dy = numbers(step->dy);
-    float *packed = (float *)context->workspace;
+    bool as_is = lies_as_multiplied(layer);
+    float *packed = as_is ? step->dw : (float *)context->workspace;
     thaw_cuda_launch launch = launch_in(context);
     int64_t Cp = padded_channels(layer->shape.C), Kp = padded_channels(layer->shape.K);
     int code = 0;
@@ -334,7 +352,7 @@ static int layer_dw(const thaw_step *step, const thaw_run_context *context, void
                 cuda_plain_conv_filter(&launch, &layer->shape, x, dy, step->dw, (float *)workspace),
                 launch, context);
     }
-    if (code) return code;
+    if (code || as_is) return code;
     return finish(cuda_unpack_filter(&launch, &layer->shape, packed, step->dw), launch, context);
 }
 
@@ -352,7 +370,7 @@ static int data_by_dnn(const thaw_step *step, const thaw_run_context *context, v
 
 static int layer_dx(const thaw_step *step, const thaw_run_context *context, void *workspace) {
     const layer_state *layer = layer_of(step);
-    const float *dy = numbers(step->dy), *w = constant(step, PACKED_W);
+    const float *dy = numbers(step->dy), *w = filter_of(step);
     float *dx = numbers(step->dx[0]);
     thaw_cuda_launch launch = launch_in(context);
     int64_t Cp = padded_channels(layer->shape.C), Kp = padded_channels(layer->shape.K);
@@ -719,15 +737,7 @@ static int gather(const thaw_port *to, const void *rows, thaw_dtype stored, cons
                   int64_t M, void *stream) {
     thaw_cuda_launch launch = {};
     launch.stream = (cudaStream_t)stream;
-    thaw_cuda_gather g = {};
-    g.M = to->N;
-    g.D = g.x_ld = g.y_ld = to->H * to->W * to->C;
-    g.x_dtype = stored;
-    g.y_dtype = THAW_F32;
-    g.order = {index, false, M};
-    g.x = rows;
-    g.y = to->data;
-    return cuda_gather(&launch, &g);
+    return cuda_row_maps(&launch, to->N, to->H * to->W, to->C, stored, rows, index, M, numbers(to));
 }
 
 /* ---- the slots ------------------------------------------------------------------------------ */

@@ -8,7 +8,8 @@ trunk: pictures as u8 in, features out, channels_last and autocast to half preci
 torch.compile(mode="max-autotune"). Two measures: with pictures and features in the host's pinned
 memory, as Thaw's own figure has them, and with both on the device.
 top:   a step of training above a cut, from features at the cut that lie on the device, AdamW: as a
-PyTorch user would (fused AdamW, channels_last, autocast to half precision), in float, and compiled.
+PyTorch user would (fused AdamW, channels_last, autocast to half precision, compiled with CUDA graphs),
+not compiled, and in float.
 head:  100,000 x 2048 features of half precision on the device, 102 classes, batches of 256, AdamW.
 job:   a folder of pictures to a head trained for 30 epochs, decoding in as many workers as there
 are cores, with the frozen trunk run in every epoch, and with its features kept.
@@ -243,7 +244,7 @@ class Top:
         def forward(x):
             return self.loss(torch, x, half)
 
-        forward = torch.compile(forward, mode="max-autotune", dynamic=False) if compiled else forward
+        forward = torch.compile(forward, mode="reduce-overhead", dynamic=False) if compiled else forward
 
         def step():
             self.steps.zero_grad(set_to_none=True)
@@ -263,8 +264,9 @@ def part_top(args):
         ours = json.loads(file.read_text())
         name = next(n for n in paths if file.name.startswith(f"top-{n}-"))
         cases.append((name, ours))
-    cases.sort(key=lambda c: (c[1]["batch"], c[0], c[1]["numbers"]))
-    ways = (("half", True, False), ("float", False, False), ("compiled, half", True, True))
+    # What the goals speak of first, since a limit of time may cost what comes last.
+    cases.sort(key=lambda c: (c[0] != "resnet50", -c[1]["batch"], c[1]["numbers"]))
+    ways = (("compiled, half", True, True), ("half", True, False), ("float", False, False))
     for how, half, compiled in ways:
         for name, ours in cases:
             record = {"top": name, "cut": ours["cut"], "batch": ours["batch"], "how": how}
