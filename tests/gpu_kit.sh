@@ -14,7 +14,7 @@ build=$(cd "$1" && pwd)
 kit=$build/gpu-kit
 model=${THAW_KIT_MODEL:-$root/../shared/models/mobilenet_v2.onnx}
 data=${THAW_KIT_DATA:-$root/../shared/data/oxford12}
-most_bytes=$((40 * 1000 * 1000))
+most_bytes=$((50 * 1000 * 1000))
 
 rm -rf "$kit" "$kit.tar.xz"
 mkdir -p "$kit"/{bin,lib,tests/bench,tests/data,datasets}
