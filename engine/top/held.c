@@ -47,7 +47,6 @@ thaw_status thaw_held_create(thaw_held **out, thaw_top *top, const thaw_rows *ro
     thaw_held *h = calloc(1, sizeof *h);
     if (!h) return thaw_fail_memory(err, "to bring features to the device");
     *h = (thaw_held){.stored = stored,
-                     .n = rows->n,
                      .backend = top->backend,
                      .bytes = bytes,
                      .index_bytes = (size_t)batch * sizeof(int64_t)};

@@ -7,9 +7,8 @@
 #include "program.h"
 
 struct thaw_held {
-    void *rows; /* [n, D], as stored. */
+    void *rows; /* [rows, D], as stored. */
     thaw_dtype stored;
-    int64_t n;
     int64_t *index; /* [batch] There, too. */
     const thaw_backend *backend;
     size_t bytes, index_bytes;

@@ -63,7 +63,6 @@ struct device_weights {
     thaw_weights_problem p; /* Its arrays are not used after create. */
     cudaStream_t stream;
     std::vector<rule_wave> waves;
-    int n_segments;
     /* Device memory. */
     float *values, *gradient, *first, *second, *average, *running, *constants;
     weights_rule *rules;
