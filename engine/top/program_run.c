@@ -354,6 +354,8 @@ thaw_status thaw_top_backward(thaw_top *top, const thaw_top_batch *batch, thaw_e
 
 thaw_status thaw_top_read_gradient(thaw_top *top, float *gradient, thaw_error *err) {
     if (device_of(top)) THAW_TRY(download_sum(top, err));
+    /* What a BN is folded into is pulled back with the weights of the moment. */
+    if (top->weights) THAW_TRY(thaw_top_fetch(top, false, err));
     thaw__top_pull(top, gradient);
     return THAW_OK;
 }
