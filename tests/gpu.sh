@@ -453,6 +453,9 @@ cuts_of() {
     esac
 }
 
+# Images a second of training above a cut, as the log tells them.
+training_rate() { sed -n 's/.*trained above the cut: \([0-9]*\) images.*/\1/p' "$1"; }
+
 # Training above a cut, on real pictures: what it learns beside the CPU, and that it is repeatable.
 part_above() {
     { [ -r "$model" ] && [ -d "$pictures/train" ]; } || skip "no model with pictures is here"
@@ -472,14 +475,14 @@ part_above() {
         cpu=$(number top1 "$work/oxford12-above-cpu/metrics.json")
         gpu=$(number top1 "$work/oxford12-above-gpu/metrics.json")
         away=$(awk "BEGIN { d = 100 * ($cpu - $gpu); printf \"%.2f\", (d < 0 ? -d : d) }")
-        rate() { sed -n 's/.*trained above the cut: \([0-9]*\) images.*/\1/p' "$1"; }
-        rate=$(rate "$work/oxford12-above-cpu.log") device_rate=$(rate "$work/oxford12-above-gpu.log")
+        rate=$(training_rate "$work/oxford12-above-cpu.log")
+        device_rate=$(training_rate "$work/oxford12-above-gpu.log")
         same=yes
         cmp -s "$work/oxford12-above-gpu/model.onnx" "$work/oxford12-above-again/model.onnx" || same='**no**'
-        note "{\"cut\": \"$cut\", \"top1_cpu\": $cpu, \"top1_device\": $gpu, \"images_per_second_cpu\": ${rate:-0}, \"images_per_second_device\": ${device_rate:-0}, \"equal_bits\": $([ $same = yes ] && echo true || echo false)}"
+        note "{\"cut\": \"$cut\", \"top1_cpu\": $cpu, \"top1_device\": $gpu, \"images_per_second_cpu\": ${rate:-0}, \"images_per_second_device\": ${device_rate:-0}, \"equal_bits\": $([ "$same" = yes ] && echo true || echo false)}"
         row "top-1 after training above $cut, oxford12, device beside CPU" "$gpu ($device_rate images/s)" \
             "$cpu ($rate images/s)" "one point" "$(met "$away <= 1")"
-        row "two runs above $cut: model.onnx" "$([ $same = yes ] && echo equal || echo differs)" "" "equal bits" "$same"
+        row "two runs above $cut: model.onnx" "$([ "$same" = yes ] && echo equal || echo differs)" "" "equal bits" "$same"
         is "$away <= 1" || fail "$cut: top-1 is $away points from the CPU's"
         [ "$same" = yes ] || fail "$cut: two runs leave different models"
     done
