@@ -409,8 +409,8 @@ typedef struct thaw_head_slots {
 /* Numbers that something is computed from: weights, from an offset of their block on, or constants. */
 typedef struct thaw_numbers_source {
     int64_t offset; /* -1: constants. */
-    const float *
-        constant; /* The host's; with an offset, where the weights start. NULL: there is nothing. */
+    /* The host's; with an offset, where the weights start. NULL: there is nothing. */
+    const float *constant;
 } thaw_numbers_source;
 
 /* How numbers that steps read come from weights. With s[k] = gamma[k] / sqrt(var[k] + epsilon):
@@ -436,9 +436,8 @@ typedef struct thaw_derivation {
     thaw_numbers_source w, b, gamma, beta; /* FOLD, NORM; b may be nothing. */
     const float *mean, *var;               /* FOLD, NORM: [K], the host's. */
     double epsilon;
-    int64_t to, to_b; /* Places in the block that steps read. */
-    int64_t running,
-        n; /* TEST: in the running block, K means and K variances; pixels of a picture. */
+    int64_t to, to_b;   /* Places in the block that steps read. */
+    int64_t running, n; /* TEST: place in the running block, means first; pixels of a picture. */
 } thaw_derivation;
 
 /* Weights from `offset` on, up to the next segment. */
@@ -448,15 +447,15 @@ typedef struct thaw_weights_segment {
 } thaw_weights_segment;
 
 typedef struct thaw_weights_problem {
-    int64_t n, n_steps,
-        n_running; /* Numbers of the blocks: weights, what steps read, running statistics. */
+    int64_t n, n_running;                 /* Weights, running statistics. */
     const thaw_weights_segment *segments; /* From offset 0 on, ascending. */
     int n_segments;
     const thaw_derivation *rules;
     int n_rules;
-    float *steps; /* Device memory, the caller's: receives what steps read; */
-    const float *
-        steps_gradient; /* has its gradient, and for running statistics sums over lanes of the batch's. */
+    /* Device memory, the caller's: receives what steps read, and has its gradient, for running
+     * statistics sums over lanes of the batch's. */
+    float *steps;
+    const float *steps_gradient;
     bool sgd, average; /* Otherwise AdamW; whether a running average of the weights is kept. */
     float momentum, beta1, beta2, eps;
     float running_momentum;

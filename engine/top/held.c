@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "half.h"
-#include "program_parts.h"
+#include "trunk/backend.h"
 
 enum { CHUNK_BYTES = 8 << 20, SPARE_BYTES = 256 << 20 };
 
@@ -37,25 +37,25 @@ static thaw_status bring(thaw_held *h, const thaw_rows *rows, thaw_error *err) {
     return status;
 }
 
-thaw_status thaw_held_create(thaw_held **out, thaw_top *top, const thaw_rows *rows, int64_t batch,
-                             size_t most, thaw_error *err) {
+thaw_status thaw_held_create(thaw_held **out, const thaw_backend *backend, const thaw_rows *rows,
+                             int64_t batch, size_t most, thaw_error *err) {
     *out = NULL;
-    if (!device_of(top)) return THAW_OK;
+    if (!backend->kernels->memory) return THAW_OK;
     thaw_dtype stored = rows->stored == THAW_F16 ? THAW_F16 : THAW_F32;
     size_t bytes = (size_t)(rows->n * rows->D) * thaw_dtype_bytes(stored);
     if (!bytes || (most && bytes > most)) return THAW_OK;
     thaw_held *h = calloc(1, sizeof *h);
     if (!h) return thaw_fail_memory(err, "to bring features to the device");
     *h = (thaw_held){.stored = stored,
-                     .backend = top->backend,
+                     .backend = backend,
                      .bytes = bytes,
                      .index_bytes = (size_t)batch * sizeof(int64_t)};
     /* What kernels and graphs still take when they first run is left alone. */
-    void *spare = top->backend->alloc(bytes / 16 + SPARE_BYTES);
-    h->rows = top->backend->alloc(h->bytes);
-    h->index = top->backend->alloc(h->index_bytes);
+    void *spare = backend->alloc(bytes / 16 + SPARE_BYTES);
+    h->rows = backend->alloc(h->bytes);
+    h->index = backend->alloc(h->index_bytes);
     bool fits = spare && h->rows && h->index;
-    if (spare) top->backend->release(spare, bytes / 16 + SPARE_BYTES);
+    if (spare) backend->release(spare, bytes / 16 + SPARE_BYTES);
     thaw_status status = fits ? bring(h, rows, err) : THAW_OK;
     if (fits && status == THAW_OK)
         *out = h;

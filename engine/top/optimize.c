@@ -28,7 +28,6 @@ static thaw_status begin_on_device(thaw_top *top, thaw_error *err) {
         segments[i] = (thaw_weights_segment){s->offset, s->factor, s->decays ? o->weight_decay : 0};
     }
     thaw_weights_problem problem = {.n = p->n,
-                                    .n_steps = p->n_steps,
                                     .n_running = p->n_running,
                                     .segments = segments,
                                     .n_segments = p->n_segments,

@@ -1,4 +1,5 @@
-/* What a top is made of: program.c plans it, program_run.c runs it; internal to these two. */
+/* What a top is made of: program.c plans it, program_run.c runs it, optimize.c changes its weights;
+ * internal to these. */
 #ifndef THAW_TOP_PROGRAM_PARTS_H
 #define THAW_TOP_PROGRAM_PARTS_H
 

@@ -610,10 +610,10 @@ static thaw_status hold_rows(tuner *t, thaw_error *err) {
     size_t most = job->head.device_bytes;
     int64_t batch = job->options.batch;
     if (job->options.mixup > 0) return THAW_OK;
-    THAW_TRY(thaw_held_create(&t->held, t->top, rows, batch, most, err));
+    THAW_TRY(thaw_held_create(&t->held, job->backend, rows, batch, most, err));
     if (!t->held || !has_validation(job)) return THAW_OK;
     if (most) most = most > t->held->bytes ? most - t->held->bytes : 1;
-    return thaw_held_create(&t->held_validation, t->top, job->validation, batch, most, err);
+    return thaw_held_create(&t->held_validation, job->backend, job->validation, batch, most, err);
 }
 
 /* Whether the graph still has something better than any epoch of the phase. An earlier phase of another run

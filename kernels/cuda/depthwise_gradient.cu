@@ -12,7 +12,7 @@
  * walks over pixels of dy, which it reads once; x comes from L1 for all taps but the first. Pixels are
  * cut into chunks, a block each, whose sums cuda_column_sum adds in the order of the chunks. How many
  * depends on the shape alone, and so do the bits. Other sizes: plain_conv.cu. ONNX Conv, opset 22.
- * Measured: not yet.
+ * Measured: as part of a whole only (tests/bench/results/2026-11-27-training-gpu.md).
  */
 #include <cuda_runtime.h>
 

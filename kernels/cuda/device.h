@@ -34,6 +34,15 @@ int device_open(int index, int threads, void **device, void **stream, thaw_error
 void device_close(void *device, void *stream);
 extern const thaw_memory device_memory;
 
+/* n elements, zero. *code keeps the first failure. */
+template <class T>
+T *take(size_t n, int *code) {
+    void *memory = nullptr;
+    if (!*code) *code = device_memory.alloc(n * sizeof(T), &memory);
+    if (!*code && memory) *code = (int)cudaMemset(memory, 0, n * sizeof(T));
+    return (T *)memory;
+}
+
 /* The backend's table; table.cu. */
 thaw_kernels make_cuda_table();
 

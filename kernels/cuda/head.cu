@@ -64,15 +64,6 @@ static size_t row_bytes(const device_head &h) {
     return (size_t)h.p.D * thaw_dtype_bytes(h.p.stored);
 }
 
-/* n elements, zero. Every allocation goes through here: *code keeps the first failure. */
-template <class T>
-static T *take(size_t n, int *code) {
-    void *memory = nullptr;
-    if (!*code) *code = device_memory.alloc(n * sizeof(T), &memory);
-    if (!*code && memory) *code = (int)cudaMemset(memory, 0, n * sizeof(T));
-    return (T *)memory;
-}
-
 template <class T>
 static T *take_copy(const T *from, size_t n, int *code) {
     if (!from) return nullptr;

@@ -212,15 +212,6 @@ __global__ void __launch_bounds__(RULE_THREADS)
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-/* n elements, zero. Every allocation goes through here: *code keeps the first failure. */
-template <class T>
-static T *take(size_t n, int *code) {
-    void *memory = nullptr;
-    if (!*code) *code = device_memory.alloc(n * sizeof(T), &memory);
-    if (!*code && memory) *code = (int)cudaMemset(memory, 0, n * sizeof(T));
-    return (T *)memory;
-}
-
 template <class T>
 static T *take_copy(const std::vector<T> &from, int *code) {
     T *memory = take<T>(from.size(), code);

@@ -2,7 +2,8 @@
  * GPU's if there is one.
  *
  * usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE [tf32]]
- * tf32: a device's products may round their factors, as those of a training do by default.
+ * tf32: a device's products may round their factors, as those of a training do unless precision is fp32,
+ * which it is by default.
  * Prints one JSON object: the value at the cut, and milliseconds of a step (its loss, its gradient, AdamW,
  * the new weights where they are read), the median and the ends. The first two steps, of which a GPU
  * records the second, are not counted; a step of a GPU ends with the loss of the next.
@@ -14,7 +15,7 @@
 #include "onnx/onnx_read.h"
 #include "top/held.h"
 #include "top/optimize.h"
-#include "top/trainer.h"
+#include "top/tune.h"
 #include "trunk/backend.h"
 
 enum { CLASSES = 12, WARM = 2 };
@@ -34,7 +35,8 @@ static float *some(int64_t n, float low, float high, thaw_rng *rng) {
 }
 
 /* Milliseconds of each step but the first ones. */
-static thaw_status run(thaw_top *top, const sizes *s, double *step, thaw_error *err) {
+static thaw_status run(thaw_top *top, const sizes *s, const thaw_backend *backend, double *step,
+                       thaw_error *err) {
     thaw_rng rng = thaw_rng_open(1, THAW_RNG_INIT, 0);
     thaw_params *p = thaw_top_params(top);
     int64_t D = thaw_top_measure(top).D;
@@ -57,7 +59,7 @@ static thaw_status run(thaw_top *top, const sizes *s, double *step, thaw_error *
         row[i] = s->batch - 1 - i;
     thaw_row_array array = {&thaw_cpu_kernels.top, x, D};
     thaw_rows rows = thaw_rows_of_array(&array, s->batch, label);
-    thaw_status status = thaw_held_create(&held, top, &rows, s->batch, 0, err);
+    thaw_status status = thaw_held_create(&held, backend, &rows, s->batch, 0, err);
     thaw_top_batch batch = {.M = s->batch,
                             .x = x,
                             .held = held,
@@ -98,19 +100,20 @@ static thaw_status measure(const char *path, const char *name, const sizes *s,
                       .layers = {{.D = D, .K = CLASSES, .w = w, .b = w + CLASSES * D}},
                       .params = w,
                       .n_params = CLASSES * D + CLASSES};
+    int64_t lane = thaw_tune_lane(backend, THAW_NORM_FROZEN, s->batch);
     thaw_top_spec spec = {.graph = &model.graph,
                           .from = cut->value,
                           .to = last->value,
                           .pooled = pooled,
                           .head = &head,
                           .tf32 = s->tf32,
-                          .lane = backend->kernels->memory ? s->batch : (s->batch + 7) / 8,
-                          .most_lanes = backend->kernels->memory ? 1 : 8};
+                          .lane = lane,
+                          .most_lanes = (int)((s->batch + lane - 1) / lane)};
     thaw_top *top;
     THAW_TRY(thaw_top_create(&top, &spec, backend, err));
     double *step = malloc((size_t)s->steps * sizeof *step);
     if (!step) exit(1);
-    thaw_status status = run(top, s, step, err);
+    thaw_status status = run(top, s, backend, step, err);
     if (status == THAW_OK) {
         printf(
             "{\"bench\": \"top\", \"cut\": \"%s\", \"value\": \"%s\", \"batch\": %lld, "

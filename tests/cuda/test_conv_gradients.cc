@@ -1,5 +1,5 @@
-/* Gradients of convolutions by kernels of our own, against double: grouped ones of any window, and
- * depthwise ones, whose filters' sums are those of chunks of pixels.
+/* Gradients of convolutions by kernels of our own, against double: grouped ones of any window
+ * (plain_conv.cu), and depthwise ones (depthwise_gradient.cu). Filters' sums are those of chunks of pixels.
  *
  * Small integers must come out exactly, which shows each product to be taken once; random numbers at
  * an NMSE of 1e-10, since sums are in float and have up to some thousands of terms. Two runs give the

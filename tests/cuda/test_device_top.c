@@ -394,7 +394,7 @@ static void check_held(const char *name, int cut) {
     thaw_error err = {0};
     network net = open_network(name, cut);
     fill(&net, &cpu);
-    thaw_top *top = create_top(&net, THAW_NORM_AFFINE, &gpu), *host = create_top(&net, 0, &cpu);
+    thaw_top *top = create_top(&net, THAW_NORM_AFFINE, &gpu);
     int64_t D = thaw_top_measure(top).D, n = thaw_top_params(top)->n;
     float *x = floats(&net, 2 * LANE * D), *want = floats(&net, n), *got = floats(&net, n);
     float logits[2][2 * LANE * K], loss[2][2 * LANE];
@@ -410,7 +410,7 @@ static void check_held(const char *name, int cut) {
             thaw_half_from_float(&net.x[i], 1, &rounded);
             thaw_float_from_half(&rounded, 1, &net.x[i]);
         }
-        assert_int_equal(thaw_held_create(&held, top, &rows, M, 0, &err), THAW_OK);
+        assert_int_equal(thaw_held_create(&held, &gpu, &rows, M, 0, &err), THAW_OK);
         assert_non_null(held);
         for (int m = 0; m < M; m++)
             memcpy(x + m * D, net.x + order[m] * D, (size_t)D * sizeof *x);
@@ -428,12 +428,11 @@ static void check_held(const char *name, int cut) {
         thaw_held_free(held);
     }
     /* Too many bytes, and no device: they are brought. */
-    assert_int_equal(thaw_held_create(&held, top, &rows, M, 16, &err), THAW_OK);
+    assert_int_equal(thaw_held_create(&held, &gpu, &rows, M, 16, &err), THAW_OK);
     assert_null(held);
-    assert_int_equal(thaw_held_create(&held, host, &rows, M, 0, &err), THAW_OK);
+    assert_int_equal(thaw_held_create(&held, &cpu, &rows, M, 0, &err), THAW_OK);
     assert_null(held);
     thaw_top_free(top);
-    thaw_top_free(host);
     close_network(&net);
 }
 
