@@ -302,21 +302,18 @@ typedef struct thaw_training_slots {
     int (*pack)(const thaw_step *step, void *stream);
     /* Whether values lie the same way in both ports. */
     bool (*alike)(const thaw_port *a, const thaw_port *b);
-    /* to += x; to = x: n floats, which lie where steps' do. */
-    int (*add_to)(size_t n, const float *x, float *to, void *stream);
-    int (*copy)(size_t n, const float *x, float *to, void *stream);
+    /* to += x: n numbers, which lie where steps' do, aligned to 16 bytes. */
+    int (*add_to)(size_t n, thaw_dtype dtype, const void *x, void *to, void *stream);
+    int (*copy)(size_t bytes, const void *x, void *to, void *stream); /* to = x */
     /* Calls work(context, i) for i = 0 .. n - 1, side by side where there are processors, each with
      * one thread: prepare of steps that are to run so must be called so. */
     void (*side_by_side)(int n, void (*work)(void *context, int i), void *context);
-    /* A port's values, from and to plain float N,H,W,C in the host's memory; queued on the stream.
-     * NULL: ports lie in the host's memory, and those that `load` and the last step write are plain. */
-    int (*put)(const thaw_port *to, const float *x, void *stream);
-    int (*get)(const thaw_port *from, float *x, void *stream);
     /* to[m] = row index[m] of `rows`, which lie in the table's memory as `stored` (THAW_F16, THAW_F32), each
      * with the port's H W C numbers; index[M], or NULL for the first M, lies there, too. Behind M there are
-     * zeros. NULL: rows are the host's. */
+     * zeros. NULL: ports lie in the host's memory, and those that `load` and the last step write are plain. */
     int (*gather)(const thaw_port *to, const void *rows, thaw_dtype stored, const int64_t *index,
                   int64_t M, void *stream);
+    int (*spread)(const thaw_port *from, float *rows, void *stream); /* The other way, to floats. */
     const struct thaw_weights_slots *weights; /* NULL: an optimizer works in the host's memory. */
 } thaw_training_slots;
 

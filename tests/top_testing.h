@@ -18,8 +18,8 @@ typedef struct network {
     thaw_head head;
     int64_t hidden; /* Units of the head's hidden layer; 0: there is none. */
     float dropout;  /* Of what the head reads, and of these. */
-    bool tf32;      /* As thaw_top_spec's. */
-    float *x;       /* [N in whole lanes, D] */
+    thaw_top_precision precision;
+    float *x; /* [N in whole lanes, D] */
     int32_t label[N];
 } network;
 
@@ -82,7 +82,7 @@ static thaw_top_spec spec_of(const network *net, thaw_norm norm) {
                            .head = &net->head,
                            .dropout = net->dropout,
                            .hidden_dropout = net->dropout,
-                           .tf32 = net->tf32,
+                           .precision = net->precision,
                            .lane = LANE,
                            .most_lanes = 2};
 }

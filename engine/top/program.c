@@ -108,7 +108,8 @@ static thaw_status lower(thaw_top *top, instance *in, thaw_error *err) {
     thaw_program *p = &in->program;
     THAW_TRY(append_head(top, in, err));
     for (int i = 0; i < p->n_ports; i++)
-        p->ports[i].dtype = THAW_F32;
+        p->ports[i].dtype = s->precision == THAW_TOP_BF16 ? THAW_BF16 : THAW_F32;
+    p->steps[p->n_steps - 1].out->dtype = THAW_F32; /* Scores, and their gradient. */
     size_t n = (size_t)p->n_steps, inputs = 0;
     for (int i = 0; i < p->n_steps; i++)
         inputs += (size_t)p->steps[i].n_in;
@@ -142,7 +143,7 @@ static thaw_plan_context plan_context(const thaw_top *top, instance *in, int ste
         .arena = &in->arena,
         .device = top->backend->device,
         .training = true,
-        .tf32 = top->spec.tf32,
+        .tf32 = top->spec.precision == THAW_TOP_TF32,
         .leader = follows ? &top->instances[0].program.steps[step] : NULL,
     };
 }
@@ -520,25 +521,28 @@ static thaw_status take_block(thaw_top *top, thaw_arena *arena, float **block, t
         top, device_of(top)->upload(top->backend->stream, *block, top->sum, block_bytes(top)), err);
 }
 
+static size_t numbers_of(const thaw_port *port) {
+    return (size_t)(port->N * port->H * port->W * port->C);
+}
+
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
 /* What only a device's instance has. */
 static thaw_status take_host_side(thaw_top *top, instance *in, thaw_error *err) {
     size_t n = (size_t)(top->spec.lane * top->head.layers[top->head.n_layers - 1].K);
     if (!device_of(top)) return THAW_OK;
     in->scores = thaw_arena_array(&in->arena, n, sizeof(float));
     in->d = thaw_arena_array(&in->arena, n, sizeof(float));
-    in->features = thaw_arena_array(
-        &in->arena, (size_t)(top->spec.lane * in->program.steps[top->features_step].out->C),
-        sizeof(float));
-    size_t most = 0;
-    for (int k = 0; k < top->n_masks; k++) {
-        const thaw_port *port = in->program.steps[top->masks[k].step].out;
-        size_t numbers = (size_t)(port->N * port->H * port->W * port->C);
-        if (numbers > most) most = numbers;
-    }
-    in->mask = thaw_arena_array(&in->arena, most, sizeof(float));
+    size_t features = numbers_of(in->program.steps[top->features_step].out), masks = 0;
+    for (int k = 0; k < top->n_masks; k++)
+        masks = larger(masks, numbers_of(in->program.steps[top->masks[k].step].out));
+    in->features = thaw_arena_array(&in->arena, features, sizeof(float));
+    in->mask = thaw_arena_array(&in->arena, masks, sizeof(float));
     if (!in->scores || !in->d || !in->features || !in->mask) return no_memory(err);
-    const thaw_port *x = in->program.steps[0].out;
-    in->brought_bytes = (size_t)(x->N * x->H * x->W * x->C) * sizeof(float);
+    size_t rows = numbers_of(in->program.steps[0].out);
+    in->brought_bytes = larger(larger(rows, features), larger(masks, n)) * sizeof(float);
     in->brought = top->backend->alloc(in->brought_bytes);
     if (!in->brought)
         return thaw_fail(
@@ -607,6 +611,12 @@ static thaw_status copy_head(thaw_top *top, thaw_error *err) {
 
 static thaw_status create(thaw_top *top, thaw_error *err) {
     const thaw_top_spec *spec = &top->spec;
+    const thaw_kernels *kernels = top->backend->kernels;
+    if (spec->precision == THAW_TOP_BF16 &&
+        !(device_of(top) && kernels->computes(top->backend->device, THAW_BF16)))
+        return thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                         "training above a cut in bf16: the %s device does not multiply it",
+                         kernels->name);
     int n = top->backend->threads < spec->most_lanes ? top->backend->threads : spec->most_lanes;
     if (device_of(top)) n = 1; /* Its lanes come one after the other. */
     top->n_instances = n > 0 ? n : 1;

@@ -21,6 +21,15 @@ typedef struct thaw_top thaw_top;
 
 typedef struct thaw_held thaw_held; /* Rows that a device has; held.h. */
 
+/* What a step multiplies, and what activations and their gradients are stored as: floats, floats whose
+ * factors a device rounds to 10 bits of mantissa, bfloat16. Weights, their gradients, sums and scores are
+ * float. A processor has the first, a device the others if it computes THAW_BF16. */
+#define THAW_TOP_PRECISION_LIST(X) \
+    X(THAW_TOP_FP32, "fp32")       \
+    X(THAW_TOP_TF32, "tf32")       \
+    X(THAW_TOP_BF16, "bf16")
+typedef enum thaw_top_precision { THAW_TOP_PRECISION_LIST(THAW_ENUM_VALUE) } thaw_top_precision;
+
 typedef struct thaw_top_spec {
     const thaw_graph *graph;
     int from, to; /* Values: at the cut, and what the head reads. */
@@ -33,7 +42,7 @@ typedef struct thaw_top_spec {
     float dropout, hidden_dropout;
     int64_t lane;   /* Pictures of a lane. */
     int most_lanes; /* Of a batch: more instances are not made. */
-    bool tf32;      /* A device's products may round their factors to 10 bits of mantissa. */
+    thaw_top_precision precision;
 } thaw_top_spec;
 
 typedef struct thaw_top_size {

@@ -53,8 +53,8 @@ typedef struct instance {
     float *scratch;       /* [K] */
     /* On a device, of the host: scores and their gradient, [lane, K], features, [lane, F], and a mask. */
     float *scores, *d, *features, *mask;
-    void
-        *brought; /* On a device: [lane, D], rows as they come, before their channels are padded. */
+    /* On a device: rows of floats on their way, before or after their channels are padded. */
+    void *brought;
     size_t brought_bytes;
     float *constants; /* On a device: numbers of steps that are not in the block. */
     size_t constant_bytes;

@@ -50,6 +50,15 @@ typedef struct pass {
     int first;     /* The wave's first lane. */
 } pass;
 
+/* A device's port receives the first n rows of the host's floats, and zeros; returns the native code. */
+static int send(const thaw_top *top, const instance *in, const float *rows, int64_t n,
+                const thaw_port *to) {
+    void *stream = top->backend->stream;
+    size_t bytes = (size_t)(n * to->H * to->W * to->C) * sizeof *rows;
+    int code = device_of(top)->upload(stream, in->brought, rows, bytes);
+    return code ? code : slots(top)->gather(to, in->brought, THAW_F32, NULL, n, stream);
+}
+
 /* Fills the mask that step i takes, if it is one: for the pictures of a batch from number `at` on, or,
  * outside of training (NULL), with ones. */
 static int draw_mask(const thaw_top *top, const instance *in, int i, const thaw_top_batch *batch,
@@ -68,7 +77,7 @@ static int draw_mask(const thaw_top *top, const instance *in, int i, const thaw_
             rng.left = 0;
             thaw_rng_dropout(&rng, each, top->masks[k].rate, mask + row * each);
         }
-        if (device_of(top)) return slots(top)->put(port, mask, top->backend->stream);
+        if (device_of(top)) return send(top, in, mask, port->N, port);
     }
     return 0;
 }
@@ -100,10 +109,11 @@ static thaw_status run_forward(thaw_top *top, instance *in, int last, const thaw
 /* Sums and copies of gradients; what has a step is not its. */
 static int move_gradient(const thaw_top *top, const backward_act *act) {
     if (act->step) return 0;
-    size_t n = act->to->bytes / sizeof(float);
+    const thaw_port *from = act->from, *to = act->to;
     void *stream = top->backend->stream;
-    if (act->kind == COPY) return slots(top)->copy(n, act->from->data, act->to->data, stream);
-    return slots(top)->add_to(n, act->from->data, act->to->data, stream);
+    if (act->kind == COPY) return slots(top)->copy(to->bytes, from->data, to->data, stream);
+    return slots(top)->add_to(to->bytes / thaw_dtype_bytes(to->dtype), to->dtype, from->data,
+                              to->data, stream);
 }
 
 static thaw_status run_backward(thaw_top *top, instance *in) {
@@ -156,32 +166,30 @@ static thaw_status give(const thaw_top *top, instance *in, int last, const pass 
                         int64_t n) {
     const thaw_port *to = in->program.steps[0].out;
     const thaw_top_batch *batch = p->batch;
+    const thaw_held *held = p->held;
     void *stream = top->backend->stream;
-    const void *rows = in->brought;
-    thaw_dtype stored = THAW_F32;
-    const int64_t *index = NULL;
     int code;
-    if (p->held) {
-        rows = p->held->rows, stored = p->held->stored, index = p->held->index;
-        code =
-            device_of(top)->upload(stream, p->held->index, p->row + at, (size_t)n * sizeof *p->row);
+    if (held) {
+        code = device_of(top)->upload(stream, held->index, p->row + at, (size_t)n * sizeof *p->row);
+        if (!code) code = slots(top)->gather(to, held->rows, held->stored, held->index, n, stream);
     } else {
-        size_t row = (size_t)top->size.D * sizeof(float);
-        code =
-            device_of(top)->upload(stream, in->brought, p->x + at * top->size.D, (size_t)n * row);
+        code = send(top, in, p->x + at * top->size.D, n, to);
     }
-    if (!code) code = slots(top)->gather(to, rows, stored, index, n, stream);
     for (int i = 1; i <= last && !code; i++)
         code = draw_mask(top, in, i, batch, at);
     return thaw__top_device_status(top, code, &in->error);
 }
 
-/* A port's values as plain floats of the host: where they lie, or a copy in `room`. */
+/* A vector's values as plain floats of the host: where they lie, or a copy in `room`. */
 static const float *read_port(const thaw_top *top, instance *in, const thaw_port *port,
                               float *room) {
     if (!device_of(top)) return port->data;
-    int code = slots(top)->get(port, room, top->backend->stream);
-    if (!code) code = device_of(top)->wait(top->backend->stream);
+    void *stream = top->backend->stream;
+    int code = slots(top)->spread(port, in->brought, stream);
+    if (!code)
+        code = device_of(top)->download(stream, room, in->brought,
+                                        (size_t)(port->N * port->C) * sizeof *room);
+    if (!code) code = device_of(top)->wait(stream);
     return thaw__top_device_status(top, code, &in->error) == THAW_OK ? room : NULL;
 }
 
@@ -224,16 +232,15 @@ static thaw_status take_loss(const thaw_top *top, instance *in, const thaw_top_b
     memcpy(b->logits + at * K, scores, (size_t)(n * K) * sizeof *scores);
     score(top, in, b, at, n, scores, d);
     if (!device_of(top)) return THAW_OK;
-    return thaw__top_device_status(top, slots(top)->put(&in->made[0], d, top->backend->stream),
-                                   &in->error);
+    return thaw__top_device_status(top, send(top, in, d, rows, &in->made[0]), &in->error);
 }
 
 /* The lane's gradient is added to those before it. */
 static void add_lane(thaw_top *top, instance *in, bool first) {
     size_t n = (size_t)top->params.n_steps;
     void *stream = top->backend->stream;
-    int code = first ? slots(top)->copy(n, in->weights, top->total, stream)
-                     : slots(top)->add_to(n, in->weights, top->total, stream);
+    int code = first ? slots(top)->copy(block_bytes(top), in->weights, top->total, stream)
+                     : slots(top)->add_to(n, THAW_F32, in->weights, top->total, stream);
     thaw__top_device_status(top, code, &in->error);
 }
 
@@ -293,7 +300,7 @@ static void add_share(void *context, int i) {
         size_t n = r.end - at < PIECE ? r.end - at : PIECE;
         if (a->first) memcpy(top->sum + at, top->instances[0].weights + at, n * sizeof *top->sum);
         for (int k = a->first; k < a->lanes; k++)
-            slots(top)->add_to(n, top->instances[k].weights + at, top->sum + at, NULL);
+            slots(top)->add_to(n, THAW_F32, top->instances[k].weights + at, top->sum + at, NULL);
     }
 }
 

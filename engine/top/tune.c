@@ -553,7 +553,7 @@ static thaw_top_spec top_spec(const thaw_tune_job *job, const thaw_head *head, i
                            .dropout = (float)o->dropout,
                            .hidden_dropout = (float)job->head.options.dropout,
                            .lane = lane,
-                           .tf32 = o->tf32,
+                           .precision = o->precision,
                            .most_lanes = (int)((o->batch + lane - 1) / lane)};
 }
 
@@ -855,6 +855,7 @@ thaw_status thaw_through_open(thaw_through *through, const thaw_tune_job *job, i
     thaw_head head; /* Nobody looks at it: features end before it. */
     THAW_TRY(thaw_head_init(&head, head_inputs(job), 0, 1, 0, arena, err));
     thaw_top_spec spec = top_spec(job, &head, job->graph->n_nodes);
+    spec.precision = THAW_TOP_FP32; /* As whoever runs the exported model computes it. */
     spec.lane = thaw_tune_lane(job->backend, THAW_NORM_FROZEN, batch);
     spec.most_lanes = (int)((batch + spec.lane - 1) / spec.lane);
     THAW_TRY(thaw_top_create(&through->top, &spec, job->backend, err));

@@ -60,7 +60,7 @@ typedef struct thaw_tune_options {
     int64_t epochs, batch;
     int64_t patience; /* As of thaw_train_options. */
     uint64_t seed;
-    bool tf32; /* As thaw_top_spec's. */
+    thaw_top_precision precision;
 } thaw_tune_options;
 
 #define THAW_TUNE_RANGE_LIST(X) \

@@ -225,6 +225,7 @@ typedef struct thaw_options {
         double lr, momentum, weight_decay, stage_factor, warmup, clip, ema, mixup, dropout;
         thaw_schedule_kind schedule;
         thaw_sampling sampling;
+        thaw_top_precision precision;
     } top;
     struct {
         bool plan, train, all;

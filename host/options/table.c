@@ -303,9 +303,8 @@ const thaw__option thaw__options_table[] = {
              "is right in four of five cases; auto is what fits the validation pictures best, and 1 where "
              "nothing validates. It changes no answer."},
     {.key = "head.tf32", .used_by = TRAIN, SWITCH(head.tf32), .fallback = "true",
-     .help = "On a GPU, lets products in training round their factors to 10 bits of mantissa: faster, "
-             "and for the head below what the seed changes. With precision = fp32 those of the layers "
-             "above the cut do not."},
+     .help = "On a GPU, lets products in training of a head alone round their factors to 10 bits of "
+             "mantissa: faster, and below what the seed changes."},
 
     {.key = "head.keep_old", .used_by = TRAIN, SWITCH(head.keep_old), .fallback = "false",
      .help = "Keeps the old head beside the new one: model.onnx has both outputs, and predict, eval and "
@@ -369,6 +368,13 @@ const thaw__option thaw__options_table[] = {
      CHOICE(top.sampling, thaw_sampling, THAW_SAMPLING_LIST), .fallback = "all",
      .help = "all: each picture once an epoch; balanced: as many draws, each of a class that is as "
              "likely as the others."},
+    {.key = "top.precision", .used_by = TRAIN,
+     CHOICE(top.precision, thaw_top_precision, THAW_TOP_PRECISION_LIST), .automatic = true,
+     .fallback = "auto",
+     .help = "On a GPU, what training above the cut multiplies and stores: fp32; tf32, whose products "
+             "round their factors to 10 bits of mantissa; bf16, in which activations and their gradients "
+             "are stored, too. Weights are fp32 always. auto is fp32 with precision = fp32, and else "
+             "bf16 where the GPU has it."},
     {.key = "top.patience", .used_by = TRAIN, INTEGER(top.patience), .fallback = "0",
      TUNE_RANGE(patience),
      .help = "As head.patience, while everything is trained."},

@@ -35,7 +35,6 @@ static thaw_tune_options tune_options(const thaw_options *o, thaw_recipe recipe,
     t.class_weights =
         thaw_is_auto(o->head.class_weights) ? THAW_CLASS_WEIGHTS_BALANCED : o->head.class_weights;
     t.seed = (uint64_t)o->seed;
-    t.tf32 = o->head.tf32 && o->precision != THAW_F32; /* Who asks for fp32 gets it, here. */
     return t;
 }
 
@@ -153,11 +152,28 @@ static thaw_status try_device(const thaw_top_run *r, thaw_error *err) {
     return thaw_fit_measure(&r->job, &size, err);
 }
 
+static thaw_status set_precision(thaw_top_run *r, const thaw_options *o, thaw_error *err) {
+    static const char *const names[] = {THAW_TOP_PRECISION_LIST(THAW_ENUM_NAME)};
+    const thaw_kernels *kernels = r->job.backend->kernels;
+    const void *device = r->job.backend->device;
+    bool has_bf16 = kernels->memory && kernels->computes(device, THAW_BF16);
+    thaw_top_precision asked = o->top.precision, *to = &r->job.options.precision;
+    *to = asked;
+    if (thaw_is_auto(asked))
+        *to = has_bf16 && o->precision != THAW_F32 ? THAW_TOP_BF16 : THAW_TOP_FP32;
+    else if (asked != THAW_TOP_FP32 && !has_bf16)
+        return thaw_fail(err, THAW_ERR_USAGE,
+                         "top.precision = %s: %s trains layers in fp32 alone; use fp32 or auto",
+                         names[asked], kernels->describe ? kernels->describe(device) : "the CPU");
+    return THAW_OK;
+}
+
 /* The device that trains: the session's; where `auto` has chosen one that cannot, the processor. */
 static thaw_status choose_backend(thaw_top_run *r, thaw_session *s, const thaw_network *network,
                                   thaw_error *err) {
     thaw_error why = {0};
     r->job.backend = &s->backend;
+    THAW_TRY(set_precision(r, s->options, err));
     if (!s->backend.kernels->memory)
         return thaw_fit_check(&r->job, &network->cuts, network->cut, thaw_usable_memory(), err);
     thaw_status status = try_device(r, &why);
@@ -169,6 +185,7 @@ static thaw_status choose_backend(thaw_top_run *r, thaw_session *s, const thaw_n
                    why.text);
     THAW_TRY(thaw_backend_cpu_open(&r->cpu, s->backend.threads, err));
     r->job.backend = &r->cpu;
+    THAW_TRY(set_precision(r, s->options, err));
     return thaw_fit_check(&r->job, &network->cuts, network->cut, thaw_usable_memory(), err);
 }
 
@@ -206,14 +223,15 @@ static thaw_status check_norm(const thaw_network *n, const thaw_options *o, thaw
 
 static void say_plan(const thaw_top_run *r, thaw_session *s, const thaw_network *n) {
     static const char *const norms[] = {THAW_NORM_LIST(THAW_ENUM_NAME)};
+    static const char *const precisions[] = {THAW_TOP_PRECISION_LIST(THAW_ENUM_NAME)};
     const thaw_tune_options *o = &r->job.options;
     const thaw_backend *b = r->job.backend;
     thaw_log_write(&s->log, THAW_LOG_INFO,
                    "trained: %.3f M numbers between the cut and the head, recipe %s, BN %s, rate "
-                   "%g, %lld epochs of batches of %lld, on %s",
+                   "%g, %lld epochs of batches of %lld, in %s on %s",
                    (double)(n->cut->params_above - n->head_cut->params_above) / 1e6,
                    thaw_recipe_name(o->recipe), norms[o->norm], o->lr, (long long)o->epochs,
-                   (long long)o->batch,
+                   (long long)o->batch, precisions[o->precision],
                    b->kernels->describe ? b->kernels->describe(b->device) : "the CPU");
 }
 

@@ -77,15 +77,15 @@ THAW_CLONES static void add_floats(size_t n, const float *x, float *to) {
         to[i] += x[i];
 }
 
-static int cpu_add_to(size_t n, const float *x, float *to, void *stream) {
-    (void)stream;
+static int cpu_add_to(size_t n, thaw_dtype dtype, const void *x, void *to, void *stream) {
+    (void)dtype, (void)stream; /* A processor trains in float. */
     add_floats(n, x, to);
     return 0;
 }
 
-static int cpu_copy(size_t n, const float *x, float *to, void *stream) {
+static int cpu_copy(size_t bytes, const void *x, void *to, void *stream) {
     (void)stream;
-    memcpy(to, x, n * sizeof *x);
+    memcpy(to, x, bytes);
     return 0;
 }
 

@@ -6,6 +6,8 @@
 #include <cuda_runtime.h>
 #include <stdint.h>
 
+#include "kernels.h"
+
 extern "C" {
 #include "status.h"
 }
@@ -20,11 +22,25 @@ struct blas;
 int blas_open(cudaStream_t stream, bool tf32, blas **handle, thaw_error *err);
 void blas_close(blas *handle);
 
-/* C[m,n] = A[m,k] B[k,n], with A^T of A[k,m] or B^T of B[n,k] in their place; float, column-major, as
- * cuBLAS has it: lda, ldb and ldc are elements from a column to the next. Sums in float. Returns
- * cuBLAS's status. */
-int blas_gemm(blas *handle, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
-              const float *A, int64_t lda, const float *B, int64_t ldb, float *C, int64_t ldc);
+/* Of a matrix, column-major, as cuBLAS has it: `ld` elements from a column to the next, of THAW_F32 or
+ * THAW_BF16. */
+struct blas_factor {
+    thaw_dtype dtype;
+    const void *at;
+    int64_t ld;
+    bool transposed;
+};
+
+struct blas_product {
+    thaw_dtype dtype;
+    void *at;
+    int64_t ld;
+};
+
+/* C[m,n] = A[m,k] B[k,n], with A^T of A[k,m] or B^T of B[n,k] in their place. A and B are of one type, C
+ * is of theirs or float; sums in float. Returns cuBLAS's status. */
+int blas_gemm(blas *handle, int64_t m, int64_t n, int64_t k, const blas_factor &A,
+              const blas_factor &B, const blas_product &C);
 
 /* A sentence for a status that blas_gemm returned. */
 const char *blas_explain(int status);

@@ -8,6 +8,12 @@ namespace thaw {
 
 /* cublas_api.h, 12 and 13: C functions, and numbers that have not changed since 2.0. */
 enum { OP_N = 0, OP_T = 1, TF32_TENSOR_OP_MATH = 3, WORKSPACE_BYTES = 32 << 20 };
+enum {
+    R_32F = 0,
+    R_16BF = 14,
+    COMPUTE_32F = 68,
+    GEMM_DEFAULT = -1
+}; /* library_types.h and above. */
 
 struct blas {
     void *library, *handle, *workspace;
@@ -16,9 +22,9 @@ struct blas {
     int (*set_stream)(void *handle, cudaStream_t stream);
     int (*set_workspace)(void *handle, void *workspace, size_t bytes);
     int (*set_math_mode)(void *handle, int mode);
-    int (*sgemm)(void *handle, int a, int b, int m, int n, int k, const float *alpha,
-                 const float *A, int lda, const float *B, int ldb, const float *beta, float *C,
-                 int ldc);
+    int (*gemm)(void *handle, int a, int b, int m, int n, int k, const void *alpha, const void *A,
+                int a_type, int lda, const void *B, int b_type, int ldb, const void *beta, void *C,
+                int c_type, int ldc, int compute_type, int algorithm);
 };
 
 static bool find(blas *b) {
@@ -30,9 +36,9 @@ static bool find(blas *b) {
     *(void **)&b->set_stream = dlsym(b->library, "cublasSetStream_v2");
     *(void **)&b->set_workspace = dlsym(b->library, "cublasSetWorkspace_v2");
     *(void **)&b->set_math_mode = dlsym(b->library, "cublasSetMathMode");
-    *(void **)&b->sgemm = dlsym(b->library, "cublasSgemm_v2");
+    *(void **)&b->gemm = dlsym(b->library, "cublasGemmEx");
     return b->create && b->destroy && b->set_stream && b->set_workspace && b->set_math_mode &&
-           b->sgemm;
+           b->gemm;
 }
 
 int blas_open(cudaStream_t stream, bool tf32, blas **handle, thaw_error *err) {
@@ -66,11 +72,16 @@ void blas_close(blas *b) {
     free(b);
 }
 
-int blas_gemm(blas *b, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
-              const float *A, int64_t lda, const float *B, int64_t ldb, float *C, int64_t ldc) {
+static int type_of(thaw_dtype dtype) {
+    return dtype == THAW_BF16 ? R_16BF : R_32F;
+}
+
+int blas_gemm(blas *b, int64_t m, int64_t n, int64_t k, const blas_factor &A, const blas_factor &B,
+              const blas_product &C) {
     const float one = 1, zero = 0;
-    return b->sgemm(b->handle, a_transposed ? OP_T : OP_N, b_transposed ? OP_T : OP_N, (int)m,
-                    (int)n, (int)k, &one, A, (int)lda, B, (int)ldb, &zero, C, (int)ldc);
+    return b->gemm(b->handle, A.transposed ? OP_T : OP_N, B.transposed ? OP_T : OP_N, (int)m,
+                   (int)n, (int)k, &one, A.at, type_of(A.dtype), (int)A.ld, B.at, type_of(B.dtype),
+                   (int)B.ld, &zero, C.at, type_of(C.dtype), (int)C.ld, COMPUTE_32F, GEMM_DEFAULT);
 }
 
 const char *blas_explain(int status) {

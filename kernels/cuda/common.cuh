@@ -58,6 +58,14 @@ int with_type(thaw_dtype dtype, F f) {
     }
 }
 
+/* The same of the types that layers are trained in. Halves are not among them: small gradients are zero
+ * there. */
+template <class F>
+int with_training_type(thaw_dtype dtype, F f) {
+    if (dtype == THAW_F32) return f(float{});
+    return dtype == THAW_BF16 ? f(bf16_t{}) : (int)cudaErrorInvalidValue;
+}
+
 /* ---- activations ---------------------------------------------------------------------------- */
 
 /* Sigmoid by the hardware's exponential: relative error below 2^-20 (CUDA C++ Programming Guide,

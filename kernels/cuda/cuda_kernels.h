@@ -355,10 +355,14 @@ struct thaw_cuda_gather {
 /* y[m] = x[order of step, m] and y_label[m] = label of the same row. */
 int cuda_gather(thaw_cuda_launch *launch, const thaw_cuda_gather *gather);
 
-/* y[m] = row index[m] (NULL: m) of rows[.., pixels, C], as a map in float with its channels padded: zeros
- * behind the C, and from M on. y: [N,pixels,Cp]. */
+/* y[m] = row index[m] (NULL: m) of rows[.., pixels, C], as a map with its channels padded: zeros behind
+ * the C, and from M on. y: [N,pixels,Cp] of a training type. */
 int cuda_row_maps(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C, thaw_dtype stored,
-                  const void *rows, const int64_t *index, int64_t M, float *y);
+                  const void *rows, const int64_t *index, int64_t M, thaw_dtype dtype, void *y);
+
+/* rows[pixels,C] = x[pixels,Cp] */
+int cuda_map_rows(thaw_cuda_launch *launch, int64_t pixels, int64_t C, thaw_dtype dtype,
+                  const void *x, float *rows);
 
 /* norm[s] = sum of class_weight[label[row]] over the rows of step s, for each of the
  * ceil(order.n / M) steps. class_weight NULL: ones. Once an epoch. */
@@ -443,18 +447,18 @@ struct thaw_cuda_optimizer {
 int cuda_adamw(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);
 int cuda_sgd(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);
 
-/* Layers and their gradients. Tensors are float, [N,H,W,Cp] with zeros for padding; w and dw are
- * [K,C/G,R,S] as in the file.
+/* Layers and their gradients. Tensors, void, are of `dtype`, THAW_F32 or THAW_BF16, [N,H,W,Cp] with zeros
+ * for padding; w and dw are [K,C/G,R,S] as in the file. All that is not a tensor is float.
  *
  * Convolutions of any groups, pads and dilations, right rather than fast. workspace: floats, as many as
  * the function above says. */
-int cuda_plain_conv(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
-                    const float *w, float *y);
-int cuda_plain_conv_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *dy,
-                         const float *w, float *dx);
+int cuda_plain_conv(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                    const void *x, const float *w, void *y);
+int cuda_plain_conv_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                         const void *dy, const float *w, void *dx);
 size_t cuda_plain_conv_filter_workspace(const thaw_conv_shape *shape);
-int cuda_plain_conv_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
-                           const float *dy, float *dw, float *workspace);
+int cuda_plain_conv_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                           const void *x, const void *dy, float *dw, float *workspace);
 
 /* to[n] = the sum over 512 chunks at most of parts[chunks,n], in their order. */
 int cuda_sum_chunks(thaw_cuda_launch *launch, int chunks, int64_t n, const float *parts, float *to);
@@ -466,56 +470,58 @@ size_t cuda_depthwise_packed_count(const thaw_conv_shape *shape);
 int cuda_pack_depthwise(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *w,
                         float *packed);
 const float *cuda_depthwise_zeros(const thaw_conv_shape *shape, const float *packed);
-int cuda_depthwise_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *dy,
-                        const float *packed, float *dx);
+int cuda_depthwise_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                        const void *dy, const float *packed, void *dx);
 size_t cuda_depthwise_filter_workspace(const thaw_conv_shape *shape);
-int cuda_depthwise_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
-                          const float *dy, float *dw, float *workspace);
+int cuda_depthwise_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                          const void *x, const void *dy, float *dw, float *workspace);
 
-/* Without groups: w to [Kp,R,S,Cp] with zeros for padding, and back without it. */
-int cuda_pack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *w,
-                     float *packed);
-int cuda_unpack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *packed,
-                       float *w);
+/* Without groups: w to [Kp,R,S,Cp] of `dtype` with zeros for padding, and back without it. */
+int cuda_pack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                     const float *w, void *packed);
+int cuda_unpack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                       const void *packed, float *w);
 
 /* to[Cp] = from[C] and zeros; from NULL: zeros. */
 int cuda_pad_channels(thaw_cuda_launch *launch, int64_t C, const float *from, float *to);
 
 /* dx = dy act'; v: the activation's input where thaw_act_needs_input, else its output. n: a multiple of
  * 8. dx may be dy. */
-int cuda_act_gradient(thaw_cuda_launch *launch, const thaw_epilogue *e, int64_t n, const float *v,
-                      const float *dy, float *dx);
+int cuda_act_gradient(thaw_cuda_launch *launch, const thaw_epilogue *e, int64_t n, thaw_dtype dtype,
+                      const void *v, const void *dy, void *dx);
 
 /* x, y: only of maxima, whose gradient goes to the first of equal ones. */
-int cuda_pool_gradient(thaw_cuda_launch *launch, const thaw_pool_shape *shape, const float *x,
-                       const float *y, const float *dy, float *dx);
+int cuda_pool_gradient(thaw_cuda_launch *launch, const thaw_pool_shape *shape, thaw_dtype dtype,
+                       const void *x, const void *y, const void *dy, void *dx);
 
 /* dx[N,H,W,Cp]: dy without the window's pads. */
 int cuda_crop(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
-              const thaw_window *window, const float *dy, float *dx);
+              const thaw_window *window, thaw_dtype dtype, const void *dy, void *dx);
 
-/* to += x; n > 0 numbers. */
-int cuda_add_to(thaw_cuda_launch *launch, int64_t n, const float *x, float *to);
+/* to += x; n > 0 numbers, aligned to 16 bytes. */
+int cuda_add_to(thaw_cuda_launch *launch, int64_t n, thaw_dtype dtype, const void *x, void *to);
 
 struct thaw_cuda_norm {
     int64_t pixels, C; /* Of all pictures. */
     float epsilon;
     thaw_act act;
     float a, b;
-    const float *x;
+    thaw_dtype dtype;
+    const void *x;
     const float *scale, *shift, *mean, *var; /* [C]; mean, var: running ones. */
     float *batch_mean, *batch_var; /* [C] receive the batch's, which count; NULL: running. */
-    float *y;
+    void *y;
     void *workspace; /* cuda_norm_workspace bytes. */
 };
 
 struct thaw_cuda_norm_gradient {
     int64_t pixels, C;
     float epsilon;
-    const float *x, *dy;
+    thaw_dtype dtype;
+    const void *x, *dy;
     const float *scale, *batch_mean, *batch_var; /* [C] */
     float *dscale, *dshift;                      /* [C] or NULL. */
-    float *dx;                                   /* NULL: not needed. */
+    void *dx;                                    /* NULL: not needed. */
     void *workspace;
 };
 
@@ -525,22 +531,22 @@ int cuda_norm_gradient(thaw_cuda_launch *launch, const thaw_cuda_norm_gradient *
 
 /* Of y = x scale[c] + shift[c]; either may be NULL. stats: NULL, or what layer norm's gradient tells of
  * each pixel, whose normalised x takes x's place. workspace as above. */
-int cuda_affine_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, const float *x,
-                         const float2 *stats, const float *dy, float *dscale, float *dshift,
-                         void *workspace);
+int cuda_affine_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, thaw_dtype dtype,
+                         const void *x, const float2 *stats, const void *dy, float *dscale,
+                         float *dshift, void *workspace);
 
 /* dx[pixels,Cp], or NULL: not needed; gamma: [Cp]; stats[pixels]: mean and 1 / sqrt(variance + eps). */
 int cuda_layer_norm_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, float eps,
-                             const float *x, const float *dy, const float *gamma, float *dx,
-                             float2 *stats);
+                             thaw_dtype dtype, const void *x, const void *dy, const float *gamma,
+                             void *dx, float2 *stats);
 
 /* y[N,Cp] = sum over a picture's pixels of a b, or of a where b is NULL. */
-int cuda_image_sums(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C, const float *a,
-                    const float *b, float *y);
+int cuda_image_sums(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C,
+                    thaw_dtype dtype, const void *a, const void *b, void *y);
 
 /* y[pixels,8] = the same over a pixel's channels, padded. */
-int cuda_pixel_sums(thaw_cuda_launch *launch, int64_t pixels, int64_t C, const float *a,
-                    const float *b, float *y);
+int cuda_pixel_sums(thaw_cuda_launch *launch, int64_t pixels, int64_t C, thaw_dtype dtype,
+                    const void *a, const void *b, void *y);
 
 /* What rows scored, as thaw_metrics counts it. */
 struct thaw_cuda_counts {

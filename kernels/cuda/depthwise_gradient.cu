@@ -1,10 +1,10 @@
-/* Depthwise convolutions that are trained: their gradients in float, and their filters' way there.
+/* Depthwise convolutions that are trained: their gradients, and their filters' way there.
  *
  *     data:     dx[n,h,w,c] = sum over r,s of dy[n,p,q,c] w[c,r,s],  h = p stride + r dilation - pad
  *     filter:   dw[c,r,s] = sum over n,p,q of dy[n,p,q,c] x[n,h,w,c]
  *     pack:     [C,1,R,S] -> [R S][Cp], the same with the taps backwards, and Cp zeros
  *
- * x, y and their gradients: NHWC in float, channels padded to 8. Forwards they are depthwise.cu's, and
+ * x, y and their gradients: NHWC in float or bf16, channels padded to 8; filters in float. Forwards they are depthwise.cu's, and
  * so is dx at stride 1: a convolution of dy by the filters backwards. At other strides a thread goes
  * through the taps and takes those that hit an output.
  *
@@ -33,13 +33,13 @@ constexpr int VECTOR_OF = R == 3   ? 4
                           : R == 5 ? 2
                                    : 1;
 
-template <int V>
-struct alignas(4 * V) channels_of {
-    float v[V];
+template <class T, int V>
+struct alignas(sizeof(T) * V) channels_of {
+    T v[V];
 };
 
 struct depthwise_filter_params {
-    const float *x, *dy;
+    const void *x, *dy;
     float *parts;            /* [chunks][numbers] */
     int64_t pixels, numbers; /* Of dy; of dw. */
     int H, W, C, Cp, chunks;
@@ -48,18 +48,18 @@ struct depthwise_filter_params {
 };
 
 /* The window of x under pixel m of dy, times dy. */
-template <int R, int V>
+template <class T, int R, int V>
 __device__ inline void add_window(const depthwise_filter_params &p, int64_t m, int c,
                                   float (&sum)[R][R][V]) {
-    using channels = channels_of<V>;
+    using channels = channels_of<T, V>;
     uint32_t line = divide((uint32_t)m, p.by_Q), n = divide(line, p.by_P);
     int h0 = (int)(line - n * p.by_P.d) * p.stride_h - p.pad_top;
     int w0 = (int)((uint32_t)m - line * p.by_Q.d) * p.stride_w - p.pad_left;
-    channels g = *(const channels *)(p.dy + m * p.Cp + c);
+    channels g = *(const channels *)((const T *)p.dy + m * p.Cp + c);
 #pragma unroll
     for (int r = 0; r < R; r++) {
         int h = h0 + r * p.dilation_h;
-        const float *row = p.x + ((int64_t)n * p.H + h) * p.W * p.Cp + c;
+        const T *row = (const T *)p.x + ((int64_t)n * p.H + h) * p.W * p.Cp + c;
         channels x[R];
 #pragma unroll
         for (int s = 0; s < R; s++) {
@@ -71,13 +71,13 @@ __device__ inline void add_window(const depthwise_filter_params &p, int64_t m, i
         for (int s = 0; s < R; s++)
 #pragma unroll
             for (int i = 0; i < V; i++)
-                sum[r][s][i] += g.v[i] * x[s].v[i];
+                sum[r][s][i] += value(g.v[i]) * value(x[s].v[i]);
     }
 }
 
 /* Grid: tiles of 32 channels x chunks of pixels. Block: a chunk. Thread: V channels of some of the
  * chunk's pixels, as many as the block has lanes apart. */
-template <int R>
+template <class T, int R>
 __global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS, 2)
     depthwise_filter_kernel(const depthwise_filter_params p) {
     begin_kernel();
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS, 2)
     float sum[R][R][V] = {};
     if (c < p.Cp)
         for (int64_t m = pixels.begin + thread / VECTORS; m < pixels.end; m += LANES)
-            add_window<R, V>(p, m, c, sum);
+            add_window<T, R, V>(p, m, c, sum);
 #pragma unroll
     for (int r = 0; r < R; r++) {
 #pragma unroll
@@ -121,8 +121,9 @@ __global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS, 2)
 /* ---- data, at strides ----------------------------------------------------------------------- */
 
 struct depthwise_data_params {
-    const float *dy, *w;
-    float *dx;
+    const void *dy;
+    const float *w;
+    void *dx;
     int64_t total; /* Vectors of 8 channels in dx. */
     int P, Q, R, S, dilation_h, dilation_w, pad_top, pad_left;
     divisor by_vectors, by_W, by_H, by_stride_h, by_stride_w;
@@ -136,6 +137,7 @@ __device__ inline int output_at(int from, divisor by_stride, int n) {
 }
 
 /* Thread: 8 channels of a pixel of dx. */
+template <class T>
 __global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS)
     depthwise_data_kernel(const depthwise_data_params p) {
     begin_kernel();
@@ -150,7 +152,7 @@ __global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS)
     for (int r = 0; r < p.R; r++) {
         int row = output_at(h - r * p.dilation_h, p.by_stride_h, p.P);
         if (row < 0) continue;
-        const float *dy = p.dy + ((int64_t)n * p.P + row) * p.Q * Cp + c;
+        const T *dy = (const T *)p.dy + ((int64_t)n * p.P + row) * p.Q * Cp + c;
         for (int s = 0; s < p.S; s++) {
             int column = output_at(w - s * p.dilation_w, p.by_stride_w, p.Q);
             if (column < 0) continue;
@@ -158,7 +160,7 @@ __global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS)
                           load8(p.w + (int64_t)(r * p.S + s) * Cp + c));
         }
     }
-    store8(p.dx + i * 8, sum);
+    store8((T *)p.dx + i * 8, sum);
 }
 
 /* Thread: one number of [2 taps + 1][Cp]. */
@@ -210,8 +212,14 @@ static int chunks_of(const thaw_conv_shape &s) {
     return chunks_of_filter(s.N * s.P * s.Q, tiles_of(s));
 }
 
-static int launch_filter(thaw_cuda_launch *launch, const thaw_conv_shape &s, const float *x,
-                         const float *dy, float *parts) {
+template <class T>
+static void (*filter_kernel(int64_t R))(depthwise_filter_params) {
+    if (R == 3) return depthwise_filter_kernel<T, 3>;
+    return R == 5 ? depthwise_filter_kernel<T, 5> : depthwise_filter_kernel<T, 7>;
+}
+
+static int launch_filter(thaw_cuda_launch *launch, const thaw_conv_shape &s, thaw_dtype dtype,
+                         const void *x, const void *dy, float *parts) {
     const thaw_window &w = s.window;
     depthwise_filter_params p = {};
     p.x = x;
@@ -232,17 +240,16 @@ static int launch_filter(thaw_cuda_launch *launch, const thaw_conv_shape &s, con
     p.pad_left = (int)w.pad_left;
     p.by_Q = make_divisor((uint32_t)s.Q);
     p.by_P = make_divisor((uint32_t)s.P);
-    auto kernel = w.R == 3   ? depthwise_filter_kernel<3>
-                  : w.R == 5 ? depthwise_filter_kernel<5>
-                             : depthwise_filter_kernel<7>;
-    return launch_kernel(launch, "depthwise_filter", kernel,
-                         dim3((unsigned)tiles_of(s), (unsigned)p.chunks),
-                         DEPTHWISE_GRADIENT_THREADS,
-                         (size_t)(DEPTHWISE_GRADIENT_THREADS / 32 * w.R * TILE) * sizeof(float), p);
+    size_t shared = (size_t)(DEPTHWISE_GRADIENT_THREADS / 32 * w.R * TILE) * sizeof(float);
+    return with_training_type(dtype, [&](auto type) {
+        return launch_kernel(launch, "depthwise_filter", filter_kernel<decltype(type)>(w.R),
+                             dim3((unsigned)tiles_of(s), (unsigned)p.chunks),
+                             DEPTHWISE_GRADIENT_THREADS, shared, p);
+    });
 }
 
-static int launch_data(thaw_cuda_launch *launch, const thaw_conv_shape &s, const float *dy,
-                       const float *w, float *dx) {
+static int launch_data(thaw_cuda_launch *launch, const thaw_conv_shape &s, thaw_dtype dtype,
+                       const void *dy, const float *w, void *dx) {
     const thaw_window &win = s.window;
     depthwise_data_params p = {};
     p.dy = dy;
@@ -262,8 +269,10 @@ static int launch_data(thaw_cuda_launch *launch, const thaw_conv_shape &s, const
     p.dilation_w = (int)win.dilation_w;
     p.pad_top = (int)win.pad_top;
     p.pad_left = (int)win.pad_left;
-    return launch_kernel(launch, "depthwise_data", depthwise_data_kernel, threads_for(p.total),
-                         DEPTHWISE_GRADIENT_THREADS, 0, p);
+    return with_training_type(dtype, [&](auto type) {
+        return launch_kernel(launch, "depthwise_data", depthwise_data_kernel<decltype(type)>,
+                             threads_for(p.total), DEPTHWISE_GRADIENT_THREADS, 0, p);
+    });
 }
 
 }  // namespace thaw
@@ -294,13 +303,13 @@ int cuda_pack_depthwise(thaw_cuda_launch *launch, const thaw_conv_shape *shape, 
                          (int)taps_of(*shape), (int)padded_channels(shape->C));
 }
 
-int cuda_depthwise_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *dy,
-                        const float *packed, float *dx) {
+int cuda_depthwise_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                        const void *dy, const float *packed, void *dx) {
     if (shape->window.stride_h != 1 || shape->window.stride_w != 1)
-        return launch_data(launch, *shape, dy, packed, dx);
+        return launch_data(launch, *shape, dtype, dy, packed, dx);
     thaw_cuda_depthwise d = {};
     d.shape = backwards(*shape);
-    d.dtype = THAW_F32;
+    d.dtype = dtype;
     d.x = dy;
     d.w = packed + cuda_depthwise_weight_count(shape);
     d.bias = cuda_depthwise_zeros(shape, packed);
@@ -314,12 +323,12 @@ size_t cuda_depthwise_filter_workspace(const thaw_conv_shape *shape) {
     return chunks == 1 ? 0 : (size_t)(chunks * shape->C * taps_of(*shape));
 }
 
-int cuda_depthwise_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
-                          const float *dy, float *dw, float *workspace) {
+int cuda_depthwise_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                          const void *x, const void *dy, float *dw, float *workspace) {
     if (!is_unrolled(shape->window))
-        return cuda_plain_conv_filter(launch, shape, x, dy, dw, workspace);
+        return cuda_plain_conv_filter(launch, shape, dtype, x, dy, dw, workspace);
     int chunks = chunks_of(*shape);
-    int code = launch_filter(launch, *shape, x, dy, chunks == 1 ? dw : workspace);
+    int code = launch_filter(launch, *shape, dtype, x, dy, chunks == 1 ? dw : workspace);
     return code || chunks == 1
                ? code
                : cuda_sum_chunks(launch, chunks, shape->C * taps_of(*shape), workspace, dw);

@@ -62,10 +62,14 @@ static bool is_refusal(int status) {
            (status >= DNN_NOT_SUPPORTED_9 && status < DNN_NOT_SUPPORTED_9 + 1000);
 }
 
-static int describe(dnn_conv *c, const thaw_conv_shape &s, bool tf32, thaw_error *err) {
+static int describe(dnn_conv *c, const thaw_conv_shape &s, thaw_dtype dtype, bool tf32,
+                    thaw_error *err) {
     const dnn *d = c->library;
     const dnn_calls &calls = d->calls;
     const thaw_window &w = s.window;
+    const bool bf16 = dtype == THAW_BF16;
+    const int type = bf16 ? DNN_BFLOAT16 : DNN_FLOAT;
+    const int math = bf16 ? DNN_TENSOR_OP_MATH : tf32 ? DNN_DEFAULT_MATH : DNN_FMA_MATH;
     int code = failed(d, "cudnnCreateTensorDescriptor", calls.create_tensor(&c->x), err);
     if (!code) code = failed(d, "cudnnCreateTensorDescriptor", calls.create_tensor(&c->y), err);
     if (!code) code = failed(d, "cudnnCreateFilterDescriptor", calls.create_filter(&c->w), err);
@@ -75,18 +79,15 @@ static int describe(dnn_conv *c, const thaw_conv_shape &s, bool tf32, thaw_error
     if (!code)
         code = failed(
             d, "cudnnSetTensor4dDescriptor",
-            calls.set_tensor(c->x, DNN_NHWC, DNN_FLOAT, (int)s.N, (int)s.C, (int)s.H, (int)s.W),
-            err);
+            calls.set_tensor(c->x, DNN_NHWC, type, (int)s.N, (int)s.C, (int)s.H, (int)s.W), err);
     if (!code)
         code = failed(
             d, "cudnnSetTensor4dDescriptor",
-            calls.set_tensor(c->y, DNN_NHWC, DNN_FLOAT, (int)s.N, (int)s.K, (int)s.P, (int)s.Q),
-            err);
+            calls.set_tensor(c->y, DNN_NHWC, type, (int)s.N, (int)s.K, (int)s.P, (int)s.Q), err);
     if (!code)
         code = failed(
             d, "cudnnSetFilter4dDescriptor",
-            calls.set_filter(c->w, DNN_FLOAT, DNN_NHWC, (int)s.K, (int)s.C, (int)w.R, (int)w.S),
-            err);
+            calls.set_filter(c->w, type, DNN_NHWC, (int)s.K, (int)s.C, (int)w.R, (int)w.S), err);
     if (!code)
         code = failed(d, "cudnnSetConvolution2dDescriptor",
                       calls.set_convolution(c->convolution, (int)w.pad_top, (int)w.pad_left,
@@ -94,8 +95,7 @@ static int describe(dnn_conv *c, const thaw_conv_shape &s, bool tf32, thaw_error
                                             (int)w.dilation_w, DNN_CROSS_CORRELATION, DNN_FLOAT),
                       err);
     if (!code)
-        code = failed(d, "cudnnSetConvolutionMathType",
-                      calls.set_math(c->convolution, tf32 ? DNN_DEFAULT_MATH : DNN_FMA_MATH), err);
+        code = failed(d, "cudnnSetConvolutionMathType", calls.set_math(c->convolution, math), err);
     return code;
 }
 
@@ -125,8 +125,8 @@ static int measure(dnn_conv *c, bool *refused, thaw_error *err) {
     return code;
 }
 
-int dnn_conv_open(dnn *library, const thaw_conv_shape *shape, bool tf32, dnn_conv **conv,
-                  thaw_error *err) {
+int dnn_conv_open(dnn *library, const thaw_conv_shape *shape, thaw_dtype dtype, bool tf32,
+                  dnn_conv **conv, thaw_error *err) {
     *conv = nullptr;
     if (!takes(*shape)) return 0;
     dnn_conv *c = (dnn_conv *)calloc(1, sizeof *c);
@@ -136,7 +136,7 @@ int dnn_conv_open(dnn *library, const thaw_conv_shape *shape, bool tf32, dnn_con
     }
     c->library = library;
     bool refused = false;
-    int code = describe(c, *shape, tf32, err);
+    int code = describe(c, *shape, dtype, tf32, err);
     if (!code) code = measure(c, &refused, err);
     if (code || refused) {
         dnn_conv_close(c);
@@ -158,7 +158,7 @@ void dnn_conv_close(dnn_conv *c) {
 
 static const float ONE = 1, ZERO = 0;
 
-int dnn_forward(const dnn_conv *c, const float *x, const float *w, void *workspace, float *y,
+int dnn_forward(const dnn_conv *c, const void *x, const void *w, void *workspace, void *y,
                 thaw_error *err) {
     const dnn *d = c->library;
     return failed(d, "cudnnConvolutionForward",
@@ -167,7 +167,7 @@ int dnn_forward(const dnn_conv *c, const float *x, const float *w, void *workspa
                   err);
 }
 
-int dnn_data(const dnn_conv *c, const float *dy, const float *w, void *workspace, float *dx,
+int dnn_data(const dnn_conv *c, const void *dy, const void *w, void *workspace, void *dx,
              thaw_error *err) {
     const dnn *d = c->library;
     return failed(d, "cudnnConvolutionBackwardData",
@@ -176,7 +176,7 @@ int dnn_data(const dnn_conv *c, const float *dy, const float *w, void *workspace
                   err);
 }
 
-int dnn_filter(const dnn_conv *c, const float *x, const float *dy, void *workspace, float *dw,
+int dnn_filter(const dnn_conv *c, const void *x, const void *dy, void *workspace, void *dw,
                thaw_error *err) {
     const dnn *d = c->library;
     return failed(d, "cudnnConvolutionBackwardFilter",

@@ -52,8 +52,10 @@ struct dnn_calls {
 enum dnn_numbers {
     DNN_NHWC = 1,              /* CUDNN_TENSOR_NHWC; of a filter: K,R,S,C. */
     DNN_FLOAT = 0,             /* CUDNN_DATA_FLOAT */
+    DNN_BFLOAT16 = 9,          /* CUDNN_DATA_BFLOAT16 */
     DNN_CROSS_CORRELATION = 1, /* CUDNN_CROSS_CORRELATION */
     DNN_DEFAULT_MATH = 0,      /* CUDNN_DEFAULT_MATH: tf32 of float where the device has it. */
+    DNN_TENSOR_OP_MATH = 1,    /* CUDNN_TENSOR_OP_MATH: of bf16 as it is. */
     DNN_FMA_MATH = 3,          /* CUDNN_FMA_MATH: no rounding to tf32. */
     DNN_FORWARD = 1,           /* CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM */
     DNN_DATA = 1,              /* CUDNN_CONVOLUTION_BWD_DATA_ALGO_1: deterministic, 0 is not. */
@@ -71,26 +73,26 @@ struct dnn;
 int dnn_open(cudaStream_t stream, dnn **library, thaw_error *err);
 void dnn_close(dnn *library);
 
-/* A convolution of a shape, without groups; x, y and their gradients are float NHWC, w and dw
- * [K,R,S,C], all without gaps. */
+/* A convolution of a shape, without groups; x, y and their gradients are NHWC, w and dw [K,R,S,C], all of
+ * one type, THAW_F32 or THAW_BF16, and without gaps. Sums are float. */
 struct dnn_conv {
     dnn *library;
     void *x, *y, *w, *convolution;                  /* Descriptors. */
     size_t forward_bytes, data_bytes, filter_bytes; /* Of workspace. */
 };
 
-/* *conv: NULL where cuDNN does not take the shape. tf32: as blas_open's. Returns 0, or a code with a sentence in err. The
- * caller closes. NULL closes nothing. */
-int dnn_conv_open(dnn *library, const thaw_conv_shape *shape, bool tf32, dnn_conv **conv,
-                  thaw_error *err);
+/* *conv: NULL where cuDNN does not take the shape. tf32: as blas_open's, of floats. Returns 0, or a code
+ * with a sentence in err. The caller closes. NULL closes nothing. */
+int dnn_conv_open(dnn *library, const thaw_conv_shape *shape, thaw_dtype dtype, bool tf32,
+                  dnn_conv **conv, thaw_error *err);
 void dnn_conv_close(dnn_conv *conv);
 
 /* Queued on the stream. Return 0, or cuDNN's status with a sentence in err (NULL: none). */
-int dnn_forward(const dnn_conv *conv, const float *x, const float *w, void *workspace, float *y,
+int dnn_forward(const dnn_conv *conv, const void *x, const void *w, void *workspace, void *y,
                 thaw_error *err);
-int dnn_data(const dnn_conv *conv, const float *dy, const float *w, void *workspace, float *dx,
+int dnn_data(const dnn_conv *conv, const void *dy, const void *w, void *workspace, void *dx,
              thaw_error *err);
-int dnn_filter(const dnn_conv *conv, const float *x, const float *dy, void *workspace, float *dw,
+int dnn_filter(const dnn_conv *conv, const void *x, const void *dy, void *workspace, void *dw,
                thaw_error *err);
 
 }  // namespace thaw

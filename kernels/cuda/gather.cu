@@ -164,14 +164,14 @@ static int launch_scale(thaw_cuda_launch *launch, const thaw_cuda_gather &g,
 struct row_maps_params {
     const void *rows;
     const int64_t *index;
-    float *y;
+    void *y;
     int64_t M, total, pixels; /* pixels: of a row. */
     int C;
     divisor by_vectors;
 };
 
 /* Thread: 8 channels of a pixel of y. */
-template <class T>
+template <class T, class U>
 __global__ void __launch_bounds__(GATHER_THREADS) row_maps_kernel(const row_maps_params p) {
     begin_kernel();
     int64_t i = (int64_t)blockIdx.x * GATHER_THREADS + threadIdx.x;
@@ -188,7 +188,18 @@ __global__ void __launch_bounds__(GATHER_THREADS) row_maps_kernel(const row_maps
             for (int e = 0; e < 8 && first + e < p.C; e++)
                 y.v[e] = value(x[e]);
     }
-    store8(p.y + i * 8, y);
+    store8((U *)p.y + i * 8, y);
+}
+
+/* The other way. Thread: one number of the rows. */
+template <class T>
+__global__ void __launch_bounds__(GATHER_THREADS)
+    map_rows_kernel(const T *x, float *rows, int64_t total, divisor by_C, int Cp) {
+    begin_kernel();
+    int64_t i = (int64_t)blockIdx.x * GATHER_THREADS + threadIdx.x;
+    if (i >= total) return;
+    int64_t pixel = divide((uint32_t)i, by_C);
+    rows[i] = value(x[pixel * Cp + (i - pixel * by_C.d)]);
 }
 
 }  // namespace thaw
@@ -196,13 +207,28 @@ __global__ void __launch_bounds__(GATHER_THREADS) row_maps_kernel(const row_maps
 using namespace thaw;
 
 int cuda_row_maps(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C, thaw_dtype stored,
-                  const void *rows, const int64_t *index, int64_t M, float *y) {
+                  const void *rows, const int64_t *index, int64_t M, thaw_dtype dtype, void *y) {
     int64_t vectors = ceil_div(C, 8), total = N * pixels * vectors;
     row_maps_params p = {rows, index, y, M, total, pixels, (int)C, make_divisor((uint32_t)vectors)};
     dim3 grid((unsigned)ceil_div(total, GATHER_THREADS));
-    return with_type(stored, [&](auto type) {
-        return launch_kernel(launch, "row_maps", row_maps_kernel<decltype(type)>, grid,
-                             GATHER_THREADS, 0, p);
+    return with_training_type(dtype, [&](auto to) {
+        using U = decltype(to);
+        return with_type(stored, [&](auto type) {
+            return launch_kernel(launch, "row_maps", row_maps_kernel<decltype(type), U>, grid,
+                                 GATHER_THREADS, 0, p);
+        });
+    });
+}
+
+int cuda_map_rows(thaw_cuda_launch *launch, int64_t pixels, int64_t C, thaw_dtype dtype,
+                  const void *x, float *rows) {
+    int64_t total = pixels * C;
+    return with_training_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        return launch_kernel(launch, "map_rows", map_rows_kernel<T>,
+                             dim3((unsigned)ceil_div(total, GATHER_THREADS)), GATHER_THREADS, 0,
+                             (const T *)x, rows, total, make_divisor((uint32_t)C),
+                             (int)padded_channels(C));
     });
 }
 

@@ -1,4 +1,4 @@
-/* Gradients of what has no weights, in float.
+/* Gradients of what has no weights, in float or bf16, computed in float.
  *
  *     act:      dx = dy act'(x), told by y where that is enough
  *     pool:     dx[n,h,w,c] = sum over the windows that hold it: of dy / their size, or of dy where it
@@ -84,9 +84,10 @@ __device__ inline float slope_at_input(thaw_act act, float a, float x) {
 }
 
 /* Thread: 8 channels of a pixel. dx may be dy. A zero gradient stays zero, whatever the slope is. */
+template <class T>
 __global__ void __launch_bounds__(GRADIENT_THREADS)
-    act_gradient_kernel(thaw_act act, float a, float b, bool by_input, const float *v,
-                        const float *dy, float *dx, int64_t total) {
+    act_gradient_kernel(thaw_act act, float a, float b, bool by_input, const T *v, const T *dy,
+                        T *dx, int64_t total) {
     begin_kernel();
     int64_t i = thread_number();
     if (i >= total) return;
@@ -102,8 +103,8 @@ __global__ void __launch_bounds__(GRADIENT_THREADS)
 /* ---- pools ---------------------------------------------------------------------------------- */
 
 struct pool_gradient_params {
-    const float *x, *y, *dy;
-    float *dx;
+    const void *x, *y, *dy;
+    void *dx;
     int64_t total; /* Vectors of 8 channels in x. */
     divisor by_vectors, by_W, by_H;
     int H, W, P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
@@ -121,14 +122,16 @@ __device__ inline int taps_inside(int out, int taps, int stride, int dilation, i
 }
 
 /* Clears the channels of `mine` whose window has its maximum at a tap before (r, s). */
+template <class T>
 __device__ inline void keep_first_maxima(const pool_gradient_params &p, int64_t n, int out_h,
                                          int out_w, int r, int s, int64_t v, const float8 &most,
                                          float8 *mine) {
+#pragma unroll 1
     for (int tap = 0; tap < r * p.S + s; tap++) {
         int h = out_h * p.stride_h + tap / p.S * p.dilation_h - p.pad_top;
         int w = out_w * p.stride_w + tap % p.S * p.dilation_w - p.pad_left;
         if (h < 0 || h >= p.H || w < 0 || w >= p.W) continue;
-        float8 x = load8(p.x + (((n * p.H + h) * p.W + w) * p.by_vectors.d + v) * 8);
+        float8 x = load8((const T *)p.x + (((n * p.H + h) * p.W + w) * p.by_vectors.d + v) * 8);
         for (int e = 0; e < 8; e++)
             if (x.v[e] == most.v[e]) mine->v[e] = 0;
     }
@@ -153,6 +156,7 @@ __device__ inline int tap_of(int at, int window, int stride, int dilation, int p
 }
 
 /* Thread: 8 channels of a pixel of x. */
+template <class T>
 __global__ void __launch_bounds__(GRADIENT_THREADS)
     pool_gradient_kernel(const pool_gradient_params p) {
     begin_kernel();
@@ -163,7 +167,7 @@ __global__ void __launch_bounds__(GRADIENT_THREADS)
     int h = (int)(row - n * p.by_H.d), w = (int)(pixel - row * p.by_W.d);
     int64_t v = i - (int64_t)pixel * p.by_vectors.d;
     float8 sum = {}, x = {};
-    if (p.max) x = load8(p.x + i * 8);
+    if (p.max) x = load8((const T *)p.x + i * 8);
     int last_h = last_window(h, p.stride_h, p.pad_top, p.P);
     int last_w = last_window(w, p.stride_w, p.pad_left, p.Q);
     int first_w = first_window(w, p.S, p.stride_w, p.dilation_w, p.pad_left);
@@ -174,12 +178,12 @@ __global__ void __launch_bounds__(GRADIENT_THREADS)
             int s = tap_of(w, out_w, p.stride_w, p.dilation_w, p.pad_left);
             if (s < 0) continue;
             int64_t at = ((((int64_t)n * p.P + out_h) * p.Q + out_w) * p.by_vectors.d + v) * 8;
-            float8 g = load8(p.dy + at);
+            float8 g = load8((const T *)p.dy + at);
             if (p.max) {
-                float8 most = load8(p.y + at);
+                float8 most = load8((const T *)p.y + at);
                 for (int e = 0; e < 8; e++)
                     if (x.v[e] != most.v[e]) g.v[e] = 0;
-                keep_first_maxima(p, n, out_h, out_w, r, s, v, most, &g);
+                keep_first_maxima<T>(p, n, out_h, out_w, r, s, v, most, &g);
             } else {
                 int inside = taps_inside(out_h, p.R, p.stride_h, p.dilation_h, p.pad_top, p.H) *
                              taps_inside(out_w, p.S, p.stride_w, p.dilation_w, p.pad_left, p.W);
@@ -190,14 +194,15 @@ __global__ void __launch_bounds__(GRADIENT_THREADS)
             add8(sum, g);
         }
     }
-    store8(p.dx + i * 8, sum);
+    store8((T *)p.dx + i * 8, sum);
 }
 
 /* ---- layouts -------------------------------------------------------------------------------- */
 
 /* Thread: 8 channels of a pixel of dx. */
+template <class T>
 __global__ void __launch_bounds__(GRADIENT_THREADS)
-    crop_kernel(const float *dy, float *dx, int64_t total, int64_t P, int64_t Q, int top, int left,
+    crop_kernel(const T *dy, T *dx, int64_t total, int64_t P, int64_t Q, int top, int left,
                 divisor by_vectors, divisor by_W, divisor by_H) {
     begin_kernel();
     int64_t i = thread_number();
@@ -209,27 +214,37 @@ __global__ void __launch_bounds__(GRADIENT_THREADS)
     store8(dx + i * 8, load8(dy + ((((int64_t)n * P + h) * Q + w) * by_vectors.d + v) * 8));
 }
 
-/* Thread: one number. */
-__global__ void __launch_bounds__(GRADIENT_THREADS)
-    add_to_kernel(const float *x, float *to, int64_t n) {
+/* Thread: 8 numbers, of which n may leave less at the end. */
+template <class T>
+__global__ void __launch_bounds__(GRADIENT_THREADS) add_to_kernel(const T *x, T *to, int64_t n) {
     begin_kernel();
-    int64_t i = thread_number();
-    if (i < n) to[i] += x[i];
+    int64_t i = thread_number() * 8;
+    if (i + 8 <= n) {
+        float8 sum = load8(to + i);
+        add8(sum, load8(x + i));
+        store8(to + i, sum);
+        return;
+    }
+    for (; i < n; i++)
+        store(to + i, value(to[i]) + value(x[i]));
 }
 
 }  // namespace thaw
 
 using namespace thaw;
 
-int cuda_act_gradient(thaw_cuda_launch *launch, const thaw_epilogue *e, int64_t n, const float *v,
-                      const float *dy, float *dx) {
-    return launch_kernel(launch, "act_gradient", act_gradient_kernel, grid_for(n / 8),
-                         GRADIENT_THREADS, 0, e->act, e->a, e->b, thaw_act_needs_input(e), v, dy,
-                         dx, n / 8);
+int cuda_act_gradient(thaw_cuda_launch *launch, const thaw_epilogue *e, int64_t n, thaw_dtype dtype,
+                      const void *v, const void *dy, void *dx) {
+    return with_training_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        return launch_kernel(launch, "act_gradient", act_gradient_kernel<T>, grid_for(n / 8),
+                             GRADIENT_THREADS, 0, e->act, e->a, e->b, thaw_act_needs_input(e),
+                             (const T *)v, (const T *)dy, (T *)dx, n / 8);
+    });
 }
 
-int cuda_pool_gradient(thaw_cuda_launch *launch, const thaw_pool_shape *s, const float *x,
-                       const float *y, const float *dy, float *dx) {
+int cuda_pool_gradient(thaw_cuda_launch *launch, const thaw_pool_shape *s, thaw_dtype dtype,
+                       const void *x, const void *y, const void *dy, void *dx) {
     pool_gradient_params p = {};
     p.x = x;
     p.y = y;
@@ -253,21 +268,29 @@ int cuda_pool_gradient(thaw_cuda_launch *launch, const thaw_pool_shape *s, const
     p.pad_left = (int)s->window.pad_left;
     p.max = s->max;
     p.count_include_pad = s->count_include_pad;
-    return launch_kernel(launch, "pool_gradient", pool_gradient_kernel, grid_for(p.total),
-                         GRADIENT_THREADS, 0, p);
+    return with_training_type(dtype, [&](auto type) {
+        return launch_kernel(launch, "pool_gradient", pool_gradient_kernel<decltype(type)>,
+                             grid_for(p.total), GRADIENT_THREADS, 0, p);
+    });
 }
 
 int cuda_crop(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t W, int64_t C,
-              const thaw_window *win, const float *dy, float *dx) {
+              const thaw_window *win, thaw_dtype dtype, const void *dy, void *dx) {
     int64_t P = H + win->pad_top + win->pad_bottom, Q = W + win->pad_left + win->pad_right;
     int64_t vectors = padded_channels(C) / 8, total = N * H * W * vectors;
-    return launch_kernel(launch, "crop", crop_kernel, grid_for(total), GRADIENT_THREADS, 0, dy, dx,
-                         total, P, Q, (int)win->pad_top, (int)win->pad_left,
-                         make_divisor((uint32_t)vectors), make_divisor((uint32_t)W),
-                         make_divisor((uint32_t)H));
+    return with_training_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        return launch_kernel(launch, "crop", crop_kernel<T>, grid_for(total), GRADIENT_THREADS, 0,
+                             (const T *)dy, (T *)dx, total, P, Q, (int)win->pad_top,
+                             (int)win->pad_left, make_divisor((uint32_t)vectors),
+                             make_divisor((uint32_t)W), make_divisor((uint32_t)H));
+    });
 }
 
-int cuda_add_to(thaw_cuda_launch *launch, int64_t n, const float *x, float *to) {
-    return launch_kernel(launch, "add_to", add_to_kernel, grid_for(n), GRADIENT_THREADS, 0, x, to,
-                         n);
+int cuda_add_to(thaw_cuda_launch *launch, int64_t n, thaw_dtype dtype, const void *x, void *to) {
+    return with_training_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        return launch_kernel(launch, "add_to", add_to_kernel<T>, grid_for(ceil_div(n, 8)),
+                             GRADIENT_THREADS, 0, (const T *)x, (T *)to, n);
+    });
 }

@@ -194,15 +194,15 @@ static int launch_step(device_head *h, thaw_error *err) {
     int64_t M = h->p.batch, K = h->Kp;
     int code = explain(launch_gather(h, &launch), launch, err);
     if (!code) {
-        code = explain_product(
-            blas_gemm(h->products, false, false, K, M, h->Dp, h->w, K, h->z, h->Dp, h->logits, K),
-            err);
+        code = explain_product(blas_gemm(h->products, K, M, h->Dp, {THAW_F32, h->w, K, false},
+                                         {THAW_F32, h->z, h->Dp, false}, {THAW_F32, h->logits, K}),
+                               err);
     }
     if (!code) code = explain(launch_loss(h, &launch), launch, err);
     if (!code) {
-        code = explain_product(
-            blas_gemm(h->products, false, true, K, h->Dp, M, h->logits, K, h->z, h->Dp, h->dw, K),
-            err);
+        code = explain_product(blas_gemm(h->products, K, h->Dp, M, {THAW_F32, h->logits, K, false},
+                                         {THAW_F32, h->z, h->Dp, true}, {THAW_F32, h->dw, K}),
+                               err);
     }
     if (!code) code = explain(launch_optimizer(h, &launch), launch, err);
     return code;

@@ -56,14 +56,15 @@ __global__ void __launch_bounds__(NORM_WARPS * 32)
 }
 
 /* As above. dx may be missing: then only the pixel's mean and scale are told. */
+template <class T>
 __global__ void __launch_bounds__(NORM_WARPS * 32)
-    layer_norm_gradient_kernel(const float *x, const float *dy, const float *gamma, float *dx,
-                               float2 *stats, int64_t pixels, int64_t C, int64_t Cp, float eps) {
+    layer_norm_gradient_kernel(const T *x, const T *dy, const float *gamma, T *dx, float2 *stats,
+                               int64_t pixels, int64_t C, int64_t Cp, float eps) {
     begin_kernel();
     int64_t m = (int64_t)blockIdx.x * NORM_WARPS + threadIdx.x / 32;
     int lane = (int)threadIdx.x % 32;
     if (m >= pixels) return;
-    const float *row = x + m * Cp;
+    const T *row = x + m * Cp;
     float mean = sum_channels(row, C, lane, [](float f) { return f; }) / (float)C;
     float variance =
         sum_channels(row, C, lane, [&](float f) { return (f - mean) * (f - mean); }) / (float)C;
@@ -94,11 +95,15 @@ __global__ void __launch_bounds__(NORM_WARPS * 32)
 using namespace thaw;
 
 int cuda_layer_norm_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, float eps,
-                             const float *x, const float *dy, const float *gamma, float *dx,
-                             float2 *stats) {
-    return launch_kernel(launch, "layer_norm_gradient", layer_norm_gradient_kernel,
-                         dim3((unsigned)ceil_div(pixels, NORM_WARPS)), NORM_WARPS * 32, 0, x, dy,
-                         gamma, dx, stats, pixels, C, padded_channels(C), eps);
+                             thaw_dtype dtype, const void *x, const void *dy, const float *gamma,
+                             void *dx, float2 *stats) {
+    return with_training_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        return launch_kernel(launch, "layer_norm_gradient", layer_norm_gradient_kernel<T>,
+                             dim3((unsigned)ceil_div(pixels, NORM_WARPS)), NORM_WARPS * 32, 0,
+                             (const T *)x, (const T *)dy, gamma, (T *)dx, stats, pixels, C,
+                             padded_channels(C), eps);
+    });
 }
 
 int cuda_layer_norm(thaw_cuda_launch *launch, int64_t pixels, int64_t C, float eps,

@@ -9,7 +9,7 @@
  *     image sums: y[n,c] = sum over a picture's pixels of a[n,h,w,c] b[n,h,w,c]
  *     pixel sums: y[n,h,w,0] = the same over a pixel's channels
  *
- * x, y, dx, dy: NHWC in float, channels padded to 8. Sums over all pixels are in double, as on the
+ * x, y, dx, dy: NHWC in float or bf16, channels padded to 8. Sums over all pixels are in double, as on the
  * CPU: of blocks of pixels first, then of these in their order, which depends on the shape alone.
  * Three launches: sums, one number or two of each channel, and a pass over the tensor (Ioffe &
  * Szegedy 2015; ONNX BatchNormalization 15 with training_mode). Measured: not yet.
@@ -33,17 +33,18 @@ static int splits_of(int64_t pixels) {
 /* Grid: 32 channels x splits of the pixels. Thread: every 8th pixel of its split, for a channel.
  * parts[split][0][c] = sum of a, parts[split][1][c] = sum of a b. stats: NULL, or of each pixel what is
  * taken off b first, and what that is multiplied by. */
+template <class T>
 __global__ void __launch_bounds__(NORM_THREADS)
-    channel_sums_kernel(const float *a, const float *b, const float2 *stats, double *parts,
-                        int64_t pixels, int Cp, int splits) {
+    channel_sums_kernel(const T *a, const T *b, const float2 *stats, double *parts, int64_t pixels,
+                        int Cp, int splits) {
     begin_kernel();
     double *shared = (double *)shared_memory(); /* [2][NORM_ROWS][NORM_LANES] */
     int c = (int)(blockIdx.x * NORM_LANES + threadIdx.x % NORM_LANES), split = (int)blockIdx.y;
     int64_t begin = pixels * split / splits, end = pixels * (split + 1) / splits;
     double sum = 0, second = 0;
     for (int64_t m = begin + threadIdx.x / NORM_LANES; m < end && c < Cp; m += NORM_ROWS) {
-        double v = a[m * Cp + c];
-        float other = b[m * Cp + c];
+        double v = value(a[m * Cp + c]);
+        float other = value(b[m * Cp + c]);
         if (stats) other = (other - stats[m].x) * stats[m].y;
         sum += v;
         second += v * other;
@@ -141,8 +142,9 @@ __global__ void __launch_bounds__(NORM_THREADS)
 }
 
 struct norm_pass_params {
-    const float *x, *dy, *tables;
-    float *to;
+    const void *x, *dy;
+    const float *tables;
+    void *to;
     int64_t total; /* Vectors of 8 channels. */
     divisor by_vectors;
     thaw_act act;
@@ -151,39 +153,43 @@ struct norm_pass_params {
 
 /* Thread: 8 channels of a pixel. The mean goes off first: it may be far larger than what is left.
  * Padding stays zero: its mean, scale and shift are, and so is what an activation may make of it. */
+template <class T>
 __global__ void __launch_bounds__(NORM_THREADS) normalise_kernel(const norm_pass_params p, int C) {
     begin_kernel();
     int64_t i = (int64_t)blockIdx.x * NORM_THREADS + threadIdx.x;
     if (i >= p.total) return;
     int v = (int)((uint32_t)i - divide((uint32_t)i, p.by_vectors) * p.by_vectors.d);
     int Cp = (int)p.by_vectors.d * 8;
-    float8 x = load8(p.x + i * 8), mean = load8(p.tables + v * 8);
+    float8 x = load8((const T *)p.x + i * 8), mean = load8(p.tables + v * 8);
     float8 scale = load8(p.tables + Cp + v * 8), shift = load8(p.tables + 2 * Cp + v * 8);
     for (int e = 0; e < 8; e++)
         x.v[e] = (x.v[e] - mean.v[e]) * scale.v[e] + shift.v[e];
     activate8(p.act, p.a, p.b, x);
     zero_padding(x, C - v * 8);
-    store8(p.to + i * 8, x);
+    store8((T *)p.to + i * 8, x);
 }
 
 /* Thread: 8 channels of a pixel. */
+template <class T>
 __global__ void __launch_bounds__(NORM_THREADS) norm_gradient_kernel(const norm_pass_params p) {
     begin_kernel();
     int64_t i = (int64_t)blockIdx.x * NORM_THREADS + threadIdx.x;
     if (i >= p.total) return;
     int v = (int)((uint32_t)i - divide((uint32_t)i, p.by_vectors) * p.by_vectors.d);
     int Cp = (int)p.by_vectors.d * 8;
-    float8 x = load8(p.x + i * 8), dy = load8(p.dy + i * 8), mean = load8(p.tables + v * 8);
+    float8 x = load8((const T *)p.x + i * 8), dy = load8((const T *)p.dy + i * 8);
+    float8 mean = load8(p.tables + v * 8);
     float8 by_dy = load8(p.tables + Cp + v * 8), by_x = load8(p.tables + 2 * Cp + v * 8);
     float8 constant = load8(p.tables + 3 * Cp + v * 8);
     for (int e = 0; e < 8; e++)
         x.v[e] = dy.v[e] * by_dy.v[e] + (x.v[e] - mean.v[e]) * by_x.v[e] + constant.v[e];
-    store8(p.to + i * 8, x);
+    store8((T *)p.to + i * 8, x);
 }
 
 /* Grid: 32 channels x pictures. Thread: every 8th pixel of its picture, for a channel. */
+template <class T>
 __global__ void __launch_bounds__(NORM_THREADS)
-    image_sums_kernel(const float *a, const float *b, float *y, int64_t pixels, int Cp) {
+    image_sums_kernel(const T *a, const T *b, T *y, int64_t pixels, int Cp) {
     begin_kernel();
     float *shared = (float *)shared_memory(); /* [NORM_ROWS][NORM_LANES] */
     int c = (int)(blockIdx.x * NORM_LANES + threadIdx.x % NORM_LANES);
@@ -191,19 +197,20 @@ __global__ void __launch_bounds__(NORM_THREADS)
     float sum = 0;
     for (int64_t m = threadIdx.x / NORM_LANES; m < pixels && c < Cp; m += NORM_ROWS) {
         int64_t at = (first + m) * Cp + c;
-        sum += b ? a[at] * b[at] : a[at];
+        sum += b ? value(a[at]) * value(b[at]) : value(a[at]);
     }
     shared[threadIdx.x] = sum;
     __syncthreads(); /* All eight rows' sums are there. */
     if (threadIdx.x >= NORM_LANES || c >= Cp) return;
     for (int i = 1; i < NORM_ROWS; i++)
         sum += shared[i * NORM_LANES + threadIdx.x];
-    y[(int64_t)blockIdx.y * Cp + c] = sum;
+    store(y + (int64_t)blockIdx.y * Cp + c, sum);
 }
 
 /* Thread: a pixel. y[pixel, 0] is its sum over channels, the other seven are padding. */
+template <class T>
 __global__ void __launch_bounds__(NORM_THREADS)
-    pixel_sums_kernel(const float *a, const float *b, float *y, int64_t pixels, int Cp) {
+    pixel_sums_kernel(const T *a, const T *b, T *y, int64_t pixels, int Cp) {
     begin_kernel();
     int64_t pixel = (int64_t)blockIdx.x * NORM_THREADS + threadIdx.x;
     if (pixel >= pixels) return;
@@ -223,12 +230,16 @@ __global__ void __launch_bounds__(NORM_THREADS)
 
 /* ---- launchers ------------------------------------------------------------------------------ */
 
-static int launch_sums(thaw_cuda_launch *launch, int64_t pixels, int64_t C, const float *a,
-                       const float *b, const float2 *stats, double *parts) {
+static int launch_sums(thaw_cuda_launch *launch, int64_t pixels, int64_t C, thaw_dtype dtype,
+                       const void *a, const void *b, const float2 *stats, double *parts) {
     int Cp = (int)padded_channels(C), splits = splits_of(pixels);
     dim3 grid((unsigned)ceil_div(Cp, NORM_LANES), (unsigned)splits);
-    return launch_kernel(launch, "channel_sums", channel_sums_kernel, grid, NORM_THREADS,
-                         2 * NORM_THREADS * sizeof(double), a, b, stats, parts, pixels, Cp, splits);
+    return with_training_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        return launch_kernel(launch, "channel_sums", channel_sums_kernel<T>, grid, NORM_THREADS,
+                             2 * NORM_THREADS * sizeof(double), (const T *)a, (const T *)b, stats,
+                             parts, pixels, Cp, splits);
+    });
 }
 
 static finish_params finish_of(int64_t pixels, int64_t C, void *workspace) {
@@ -246,8 +257,8 @@ static dim3 channel_grid(int64_t C) {
     return dim3((unsigned)ceil_div(padded_channels(C), NORM_THREADS));
 }
 
-static norm_pass_params pass_of(int64_t pixels, int64_t C, const float *x, const float *tables,
-                                float *to) {
+static norm_pass_params pass_of(int64_t pixels, int64_t C, const void *x, const float *tables,
+                                void *to) {
     norm_pass_params p = {};
     p.x = x;
     p.tables = tables;
@@ -270,7 +281,8 @@ int cuda_norm(thaw_cuda_launch *launch, const thaw_cuda_norm *n) {
     finish_params p = finish_of(n->pixels, n->C, n->workspace);
     int code = 0;
     if (n->batch_mean)
-        code = launch_sums(launch, n->pixels, n->C, n->x, n->x, nullptr, (double *)n->workspace);
+        code = launch_sums(launch, n->pixels, n->C, n->dtype, n->x, n->x, nullptr,
+                           (double *)n->workspace);
     else
         p.parts = nullptr;
     if (code) return code;
@@ -288,14 +300,17 @@ int cuda_norm(thaw_cuda_launch *launch, const thaw_cuda_norm *n) {
     pass.act = n->act;
     pass.a = n->a;
     pass.b = n->b;
-    return launch_kernel(launch, "normalise", normalise_kernel,
-                         dim3((unsigned)ceil_div(pass.total, NORM_THREADS)), NORM_THREADS, 0, pass,
-                         (int)n->C);
+    return with_training_type(n->dtype, [&](auto type) {
+        return launch_kernel(launch, "normalise", normalise_kernel<decltype(type)>,
+                             dim3((unsigned)ceil_div(pass.total, NORM_THREADS)), NORM_THREADS, 0,
+                             pass, (int)n->C);
+    });
 }
 
 int cuda_norm_gradient(thaw_cuda_launch *launch, const thaw_cuda_norm_gradient *g) {
     finish_params p = finish_of(g->pixels, g->C, g->workspace);
-    int code = launch_sums(launch, g->pixels, g->C, g->dy, g->x, nullptr, (double *)g->workspace);
+    int code = launch_sums(launch, g->pixels, g->C, g->dtype, g->dy, g->x, nullptr,
+                           (double *)g->workspace);
     if (code) return code;
     p.epsilon = g->epsilon;
     p.scale = g->scale;
@@ -308,33 +323,43 @@ int cuda_norm_gradient(thaw_cuda_launch *launch, const thaw_cuda_norm_gradient *
     if (code || !g->dx) return code;
     norm_pass_params pass = pass_of(g->pixels, g->C, g->x, p.tables, g->dx);
     pass.dy = g->dy;
-    return launch_kernel(launch, "norm_gradient", norm_gradient_kernel,
-                         dim3((unsigned)ceil_div(pass.total, NORM_THREADS)), NORM_THREADS, 0, pass);
+    return with_training_type(g->dtype, [&](auto type) {
+        return launch_kernel(launch, "norm_gradient", norm_gradient_kernel<decltype(type)>,
+                             dim3((unsigned)ceil_div(pass.total, NORM_THREADS)), NORM_THREADS, 0,
+                             pass);
+    });
 }
 
-int cuda_affine_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, const float *x,
-                         const float2 *stats, const float *dy, float *dscale, float *dshift,
-                         void *workspace) {
+int cuda_affine_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, thaw_dtype dtype,
+                         const void *x, const float2 *stats, const void *dy, float *dscale,
+                         float *dshift, void *workspace) {
     finish_params p = finish_of(pixels, C, workspace);
     p.dscale = dscale;
     p.dshift = dshift;
-    int code = launch_sums(launch, pixels, C, dy, x, stats, (double *)workspace);
+    int code = launch_sums(launch, pixels, C, dtype, dy, x, stats, (double *)workspace);
     if (code) return code;
     return launch_kernel(launch, "affine_gradient_finish", affine_gradient_finish_kernel,
                          channel_grid(C), NORM_THREADS, 0, p);
 }
 
-int cuda_image_sums(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C, const float *a,
-                    const float *b, float *y) {
+int cuda_image_sums(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t C,
+                    thaw_dtype dtype, const void *a, const void *b, void *y) {
     int Cp = (int)padded_channels(C);
     dim3 grid((unsigned)ceil_div(Cp, NORM_LANES), (unsigned)N);
-    return launch_kernel(launch, "image_sums", image_sums_kernel, grid, NORM_THREADS,
-                         NORM_THREADS * sizeof(float), a, b, y, pixels, Cp);
+    return with_training_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        return launch_kernel(launch, "image_sums", image_sums_kernel<T>, grid, NORM_THREADS,
+                             NORM_THREADS * sizeof(float), (const T *)a, (const T *)b, (T *)y,
+                             pixels, Cp);
+    });
 }
 
-int cuda_pixel_sums(thaw_cuda_launch *launch, int64_t pixels, int64_t C, const float *a,
-                    const float *b, float *y) {
+int cuda_pixel_sums(thaw_cuda_launch *launch, int64_t pixels, int64_t C, thaw_dtype dtype,
+                    const void *a, const void *b, void *y) {
     dim3 grid((unsigned)ceil_div(pixels, NORM_THREADS));
-    return launch_kernel(launch, "pixel_sums", pixel_sums_kernel, grid, NORM_THREADS, 0, a, b, y,
-                         pixels, (int)padded_channels(C));
+    return with_training_type(dtype, [&](auto type) {
+        using T = decltype(type);
+        return launch_kernel(launch, "pixel_sums", pixel_sums_kernel<T>, grid, NORM_THREADS, 0,
+                             (const T *)a, (const T *)b, (T *)y, pixels, (int)padded_channels(C));
+    });
 }

@@ -5,8 +5,8 @@
  *     filter:   dw[k,c,r,s] = sum over n,p,q of dy[n,p,q,k] x[n,h,w,c]
  *     pack:     [K,C,R,S] -> [Kp,R,S,Cp] with zeros for padding; unpack: back
  *
- * x, y and their gradients: NHWC in float, channels padded to 8. w, dw: ONNX's order, C being that of
- * a group. Any groups, strides, dilations and pads: grouped layers, and what neither cuDNN nor
+ * x, y and their gradients: NHWC in float or bf16, channels padded to 8. w, dw: float in ONNX's order,
+ * C being that of a group; packed, of the tensors' type. Any groups, strides, dilations and pads: grouped layers, and what neither cuDNN nor
  * depthwise_gradient.cu takes, which are right and slow. Sums in float, their order depends on the
  * shape alone. The filters' pixels are cut into chunks, as many as fill a GPU's multiprocessors, each
  * of which eight threads walk through; cuda_column_sum adds the chunks in their order. ONNX Conv,
@@ -25,8 +25,9 @@ namespace thaw {
 enum { LANES = 32, PIXELS = 8, CONV_THREADS = LANES * PIXELS, PACK_THREADS = 256 };
 
 struct plain_params {
-    const float *x, *w, *dy;
-    float *to;
+    const void *x, *dy;
+    const float *w;
+    void *to;       /* filter: of floats. */
     int64_t pixels; /* Of `to`; filter: of dy. */
     int H, W, P, Q, R, S, Cp, Kp;
     int C, K, each_c, each_k; /* Of a group. */
@@ -47,6 +48,7 @@ __device__ inline pixel_place place_of(const plain_params &p, int64_t pixel) {
 }
 
 /* Grid: 8 pixels of y x 32 channels. Thread: a channel of a pixel. */
+template <class T>
 __global__ void __launch_bounds__(CONV_THREADS) plain_forward_kernel(const plain_params p) {
     begin_kernel();
     int k = (int)(blockIdx.y * LANES + threadIdx.x % LANES);
@@ -61,16 +63,17 @@ __global__ void __launch_bounds__(CONV_THREADS) plain_forward_kernel(const plain
         for (int s = 0; s < p.S; s++) {
             int w = at.column * p.stride_w + s * p.dilation_w - p.pad_left;
             if (w < 0 || w >= p.W) continue;
-            const float *x = p.x + ((at.n * p.H + h) * p.W + w) * p.Cp + first;
+            const T *x = (const T *)p.x + ((at.n * p.H + h) * p.W + w) * p.Cp + first;
             const float *f = p.w + ((int64_t)k * p.each_c * p.R + r) * p.S + s;
             for (int c = 0; c < p.each_c; c++)
-                sum += x[c] * f[(int64_t)c * p.R * p.S];
+                sum += value(x[c]) * f[(int64_t)c * p.R * p.S];
         }
     }
-    p.to[pixel * p.Kp + k] = sum;
+    store((T *)p.to + pixel * p.Kp + k, sum);
 }
 
 /* Grid: 8 pixels of dx x 32 channels. Thread: a channel of a pixel. */
+template <class T>
 __global__ void __launch_bounds__(CONV_THREADS) plain_data_kernel(const plain_params p) {
     begin_kernel();
     int c = (int)(blockIdx.y * LANES + threadIdx.x % LANES);
@@ -85,18 +88,19 @@ __global__ void __launch_bounds__(CONV_THREADS) plain_data_kernel(const plain_pa
         for (int s = 0; s < p.S; s++) {
             int column = output_of(at.column, s, p.stride_w, p.dilation_w, p.pad_left, p.Q);
             if (column < 0) continue;
-            const float *dy = p.dy + ((at.n * p.P + row) * p.Q + column) * p.Kp + first;
+            const T *dy = (const T *)p.dy + ((at.n * p.P + row) * p.Q + column) * p.Kp + first;
             const float *f =
                 p.w + (((int64_t)first * p.each_c + c - group * p.each_c) * p.R + r) * p.S + s;
             for (int k = 0; k < p.each_k; k++)
-                sum += dy[k] * f[(int64_t)k * p.each_c * p.R * p.S];
+                sum += value(dy[k]) * f[(int64_t)k * p.each_c * p.R * p.S];
         }
     }
-    p.to[pixel * p.Cp + c] = sum;
+    store((T *)p.to + pixel * p.Cp + c, sum);
 }
 
 /* Grid: (c,r,s) of a filter x 32 filters x chunks. Thread: every 8th pixel of a chunk for one filter.
  * Loads do not hang on branches, so that several pixels' are under way. */
+template <class T>
 __global__ void __launch_bounds__(CONV_THREADS) plain_filter_kernel(const plain_params p) {
     begin_kernel();
     float *shared = (float *)shared_memory(); /* [PIXELS][LANES] */
@@ -112,8 +116,8 @@ __global__ void __launch_bounds__(CONV_THREADS) plain_filter_kernel(const plain_
         int h = at.row * p.stride_h + r * p.dilation_h - p.pad_top;
         int w = at.column * p.stride_w + s * p.dilation_w - p.pad_left;
         bool inside = h >= 0 && h < p.H && w >= 0 && w < p.W;
-        float x = inside ? p.x[((at.n * p.H + h) * p.W + w) * p.Cp + from] : 0;
-        sum += p.dy[m * p.Kp + k] * x;
+        T x = inside ? ((const T *)p.x)[((at.n * p.H + h) * p.W + w) * p.Cp + from] : T{};
+        sum += value(((const T *)p.dy)[m * p.Kp + k]) * value(x);
     }
     shared[threadIdx.x] = sum;
     __syncthreads(); /* All eight sums are there. */
@@ -121,7 +125,7 @@ __global__ void __launch_bounds__(CONV_THREADS) plain_filter_kernel(const plain_
     for (int i = 1; i < PIXELS; i++)
         sum += shared[i * LANES + threadIdx.x];
     int64_t numbers = (int64_t)p.K * p.each_c * p.R * p.S;
-    p.to[blockIdx.z * numbers + (((int64_t)k * p.each_c + c) * p.R + r) * p.S + s] = sum;
+    ((float *)p.to)[blockIdx.z * numbers + (((int64_t)k * p.each_c + c) * p.R + r) * p.S + s] = sum;
 }
 
 static plain_params params_of(const thaw_conv_shape &c) {
@@ -173,30 +177,33 @@ static int64_t numbers_of(const thaw_conv_shape &s) {
 /* ---- filters -------------------------------------------------------------------------------- */
 
 struct pack_params {
-    const float *from;
-    float *to;
+    const void *from;
+    void *to;
     int64_t total; /* Numbers of `to`. */
     int K, C, taps, Cp;
 };
 
 /* Thread: one number of [Kp,taps,Cp]. */
+template <class T>
 __global__ void __launch_bounds__(PACK_THREADS) pack_filter_kernel(const pack_params p) {
     begin_kernel();
     int64_t i = (int64_t)blockIdx.x * PACK_THREADS + threadIdx.x;
     if (i >= p.total) return;
     int64_t line = i / p.Cp, k = line / p.taps;
     int c = (int)(i - line * p.Cp), tap = (int)(line - k * p.taps);
-    p.to[i] = k < p.K && c < p.C ? p.from[(k * p.C + c) * p.taps + tap] : 0;
+    const float *from = (const float *)p.from;
+    store((T *)p.to + i, k < p.K && c < p.C ? from[(k * p.C + c) * p.taps + tap] : 0);
 }
 
 /* Thread: one number of [K,C,taps]. */
+template <class T>
 __global__ void __launch_bounds__(PACK_THREADS) unpack_filter_kernel(const pack_params p) {
     begin_kernel();
     int64_t i = (int64_t)blockIdx.x * PACK_THREADS + threadIdx.x;
     if (i >= p.total) return;
     int64_t line = i / p.taps, k = line / p.C;
     int64_t tap = i - line * p.taps, c = line - k * p.C;
-    p.to[i] = p.from[(k * p.taps + tap) * p.Cp + c];
+    ((float *)p.to)[i] = value(((const T *)p.from)[(k * p.taps + tap) * p.Cp + c]);
 }
 
 /* Thread: one of Cp. */
@@ -211,7 +218,7 @@ static dim3 threads_for(int64_t total) {
     return dim3((unsigned)ceil_div(total, PACK_THREADS));
 }
 
-static pack_params pack_of(const thaw_conv_shape &c, const float *from, float *to) {
+static pack_params pack_of(const thaw_conv_shape &c, const void *from, void *to) {
     int taps = (int)(c.window.R * c.window.S);
     return {from, to, 0, (int)c.K, (int)c.C, taps, (int)padded_channels(c.C)};
 }
@@ -220,26 +227,30 @@ static pack_params pack_of(const thaw_conv_shape &c, const float *from, float *t
 
 using namespace thaw;
 
-int cuda_plain_conv(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
-                    const float *w, float *y) {
+int cuda_plain_conv(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                    const void *x, const float *w, void *y) {
     plain_params p = params_of(*shape);
     set_pixels(&p, shape->N, shape->P, shape->Q);
     p.x = x;
     p.w = w;
     p.to = y;
-    return launch_kernel(launch, "plain_forward", plain_forward_kernel, grid_of(p.pixels, p.Kp),
-                         CONV_THREADS, 0, p);
+    return with_training_type(dtype, [&](auto type) {
+        return launch_kernel(launch, "plain_forward", plain_forward_kernel<decltype(type)>,
+                             grid_of(p.pixels, p.Kp), CONV_THREADS, 0, p);
+    });
 }
 
-int cuda_plain_conv_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *dy,
-                         const float *w, float *dx) {
+int cuda_plain_conv_data(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                         const void *dy, const float *w, void *dx) {
     plain_params p = params_of(*shape);
     set_pixels(&p, shape->N, shape->H, shape->W);
     p.dy = dy;
     p.w = w;
     p.to = dx;
-    return launch_kernel(launch, "plain_data", plain_data_kernel, grid_of(p.pixels, p.Cp),
-                         CONV_THREADS, 0, p);
+    return with_training_type(dtype, [&](auto type) {
+        return launch_kernel(launch, "plain_data", plain_data_kernel<decltype(type)>,
+                             grid_of(p.pixels, p.Cp), CONV_THREADS, 0, p);
+    });
 }
 
 int cuda_sum_chunks(thaw_cuda_launch *launch, int chunks, int64_t n, const float *parts,
@@ -254,8 +265,8 @@ size_t cuda_plain_conv_filter_workspace(const thaw_conv_shape *shape) {
     return chunks == 1 ? 0 : (size_t)(chunks * numbers_of(*shape));
 }
 
-int cuda_plain_conv_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *x,
-                           const float *dy, float *dw, float *workspace) {
+int cuda_plain_conv_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                           const void *x, const void *dy, float *dw, float *workspace) {
     plain_params p = params_of(*shape);
     set_pixels(&p, shape->N, shape->P, shape->Q);
     p.x = x;
@@ -264,27 +275,33 @@ int cuda_plain_conv_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shap
     p.to = p.chunks == 1 ? dw : workspace;
     dim3 grid = filter_blocks(*shape);
     grid.z = (unsigned)p.chunks;
-    int code = launch_kernel(launch, "plain_filter", plain_filter_kernel, grid, CONV_THREADS,
-                             CONV_THREADS * sizeof(float), p);
+    int code = with_training_type(dtype, [&](auto type) {
+        return launch_kernel(launch, "plain_filter", plain_filter_kernel<decltype(type)>, grid,
+                             CONV_THREADS, CONV_THREADS * sizeof(float), p);
+    });
     return code || p.chunks == 1
                ? code
                : cuda_sum_chunks(launch, p.chunks, numbers_of(*shape), workspace, dw);
 }
 
-int cuda_pack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *w,
-                     float *packed) {
+int cuda_pack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                     const float *w, void *packed) {
     pack_params p = pack_of(*shape, w, packed);
     p.total = padded_channels(shape->K) * p.taps * p.Cp;
-    return launch_kernel(launch, "pack_filter", pack_filter_kernel, threads_for(p.total),
-                         PACK_THREADS, 0, p);
+    return with_training_type(dtype, [&](auto type) {
+        return launch_kernel(launch, "pack_filter", pack_filter_kernel<decltype(type)>,
+                             threads_for(p.total), PACK_THREADS, 0, p);
+    });
 }
 
-int cuda_unpack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, const float *packed,
-                       float *w) {
+int cuda_unpack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
+                       const void *packed, float *w) {
     pack_params p = pack_of(*shape, packed, w);
     p.total = shape->K * p.taps * shape->C;
-    return launch_kernel(launch, "unpack_filter", unpack_filter_kernel, threads_for(p.total),
-                         PACK_THREADS, 0, p);
+    return with_training_type(dtype, [&](auto type) {
+        return launch_kernel(launch, "unpack_filter", unpack_filter_kernel<decltype(type)>,
+                             threads_for(p.total), PACK_THREADS, 0, p);
+    });
 }
 
 int cuda_pad_channels(thaw_cuda_launch *launch, int64_t C, const float *from, float *to) {

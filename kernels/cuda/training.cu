@@ -1,8 +1,8 @@
-/* The CUDA table's training slots: layers whose weights change, and all gradients, in float.
+/* The CUDA table's training slots: layers whose weights change, and all gradients.
  *
- * Ports are as table.cu has them, N,H,W,Cp; what it computes without weights it computes here, too.
- * A layer's numbers lie where the engine has them in device memory, in ONNX's order; pack brings them
- * into the order that is multiplied, and the gradient is brought back. A layer is
+ * Ports are as table.cu has them, N,H,W,Cp, of float or bf16; what it computes without weights it computes here, too.
+ * A layer's numbers lie where the engine has them in device memory, floats in ONNX's order; pack brings
+ * them into the order and the type that is multiplied, and the gradient is brought back. A layer is
  *
  *     a product    by cuBLAS: dense, and 1x1 with stride 1
  *     cuDNN's      other convolutions without groups; where pads differ, which cuDNN does not know, of
@@ -11,8 +11,9 @@
  *     plain        other grouped ones, and what cuDNN has no kernel for
  *
  * and then, in a pass over y, the bias and the activation, which are depthwise layers' own. Products
- * by the libraries are of tf32 where the plan allows it; sums, and what kernels of our own multiply,
- * are float. What tf32 saves has not been measured.
+ * by the libraries are of the ports' type, of tf32 where that is float and the plan allows it; sums, and
+ * what kernels of our own multiply, are float. Where a layer's y is float and its x is not, which is so of
+ * the last one, dy is rounded to x's type first.
  */
 #include "training.h"
 
@@ -44,8 +45,8 @@ struct layer_state {
     dnn_conv *conv;
     size_t border_bytes; /* Of the workspace: x inside its pads; 0: cuDNN pads. */
     bool passes;         /* Over y, with bias or activation. */
-    size_t dw_bytes,
-        sums_bytes; /* Of the workspace: packed dw, a bias's sums; then the way's own. */
+    /* Of the workspace: packed dw, a bias's sums, dy in x's type; then the way's own. */
+    size_t dw_bytes, sums_bytes, dy_bytes;
 };
 
 static layer_state *layer_of(const thaw_step *step) {
@@ -56,8 +57,17 @@ static float *constant(const thaw_step *step, int i) {
     return (float *)((step_state *)step->state)->constants[i];
 }
 
-static float *numbers(const thaw_port *port) {
-    return port ? (float *)port->data : nullptr;
+static void *data_of(const thaw_port *port) {
+    return port ? port->data : nullptr;
+}
+
+static size_t width(const thaw_port *port) {
+    return thaw_dtype_bytes(port->dtype);
+}
+
+/* What a layer multiplies. */
+static thaw_dtype factors_of(const thaw_step *step) {
+    return step->in[0]->dtype;
 }
 
 static size_t aligned(size_t bytes) {
@@ -102,16 +112,17 @@ static bool put_inside(thaw_conv_shape *s) {
 }
 
 /* The convolution by cuDNN, if it takes the shape; without gaps, since its channels are padded. */
-static int open_convolution(open_device *device, bool tf32, layer_state *layer, thaw_error *err) {
+static int open_convolution(open_device *device, thaw_dtype dtype, bool tf32, layer_state *layer,
+                            thaw_error *err) {
     thaw_conv_shape padded = layer->shape;
     padded.C = padded_channels(padded.C);
     padded.K = padded_channels(padded.K);
     int code = device->convolutions ? 0 : dnn_open(device->stream, &device->convolutions, err);
-    if (!code) code = dnn_conv_open(device->convolutions, &padded, tf32, &layer->conv, err);
+    if (!code) code = dnn_conv_open(device->convolutions, &padded, dtype, tf32, &layer->conv, err);
     if (!code && !layer->conv && put_inside(&padded)) {
-        code = dnn_conv_open(device->convolutions, &padded, tf32, &layer->conv, err);
+        code = dnn_conv_open(device->convolutions, &padded, dtype, tf32, &layer->conv, err);
         layer->border_bytes =
-            aligned((size_t)(padded.N * padded.H * padded.W * padded.C) * sizeof(float));
+            aligned((size_t)(padded.N * padded.H * padded.W * padded.C) * thaw_dtype_bytes(dtype));
     }
     layer->way = layer->conv ? BY_CUDNN : PLAIN;
     return code;
@@ -121,9 +132,10 @@ static int choose_way(thaw_step *step, const thaw_plan_context *plan, layer_stat
                       thaw_error *err) {
     open_device *device = (open_device *)plan->device;
     layer->way = PLAIN;
+    const thaw_dtype dtype = factors_of(step);
     if (is_product(layer->shape)) {
         layer->way = BY_PRODUCT;
-        return open_products(device, plan->tf32, &layer->products, err);
+        return open_products(device, plan->tf32 && dtype == THAW_F32, &layer->products, err);
     }
     if (cuda_depthwise_trains(&layer->shape)) {
         layer->way = DEPTHWISE;
@@ -131,7 +143,7 @@ static int choose_way(thaw_step *step, const thaw_plan_context *plan, layer_stat
     }
     if (layer->shape.G > 1) return 0;
     thaw_error why = {};
-    int code = open_convolution(device, plan->tf32, layer, &why);
+    int code = open_convolution(device, dtype, plan->tf32, layer, &why);
     if (code) thaw_fail(err, why.code, "%s: it is trained by cuDNN: %.800s", step->name, why.text);
     return code;
 }
@@ -141,8 +153,13 @@ static bool lies_as_multiplied(const layer_state *layer) {
     return layer->way == BY_PRODUCT && layer->shape.C % 8 == 0 && layer->shape.K % 8 == 0;
 }
 
-static const float *filter_of(const thaw_step *step) {
-    return lies_as_multiplied(layer_of(step)) ? step->w : constant(step, PACKED_W);
+static bool is_packed(const thaw_step *step) {
+    const layer_state *layer = layer_of(step);
+    return layer->way != PLAIN && !(lies_as_multiplied(layer) && factors_of(step) == THAW_F32);
+}
+
+static const void *filter_of(const thaw_step *step) {
+    return is_packed(step) ? constant(step, PACKED_W) : step->w;
 }
 
 /* With as many channels as y has, or zeros. */
@@ -151,11 +168,10 @@ static const float *bias_of(const thaw_step *step) {
     return whole ? step->b : constant(step, PACKED_B);
 }
 
-static size_t packed_bytes(layer_way way, const thaw_conv_shape &s) {
-    if (way == PLAIN) return 0;
-    if (way == DEPTHWISE) return cuda_depthwise_packed_count(&s) * sizeof(float);
-    return (size_t)(padded_channels(s.K) * s.window.R * s.window.S * padded_channels(s.C)) *
-           sizeof(float);
+static size_t packed_count(const layer_state *layer) {
+    const thaw_conv_shape &s = layer->shape;
+    if (layer->way == DEPTHWISE) return cuda_depthwise_packed_count(&s);
+    return (size_t)(padded_channels(s.K) * s.window.R * s.window.S * padded_channels(s.C));
 }
 
 static int layer_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
@@ -169,8 +185,10 @@ static int layer_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_er
     ((step_state *)step->state)->layer = layer;
     layer->shape = shape_of(step);
     code = choose_way(step, plan, layer, err);
-    if (!code && !lies_as_multiplied(layer))
-        code = keep(step, PACKED_W, nullptr, packed_bytes(layer->way, layer->shape), err);
+    if (!code && is_packed(step)) {
+        size_t each = layer->way == DEPTHWISE ? sizeof(float) : width(step->in[0]);
+        code = keep(step, PACKED_W, nullptr, packed_count(layer) * each, err);
+    }
     layer->passes = layer->way != DEPTHWISE && (step->b || step->epilogue.act != THAW_ACT_NONE);
     size_t Kp = (size_t)padded_channels(layer->shape.K);
     std::vector<float> ones(Kp, 1.0f);
@@ -193,8 +211,9 @@ static int layer_pack(const thaw_step *step, thaw_cuda_launch *launch) {
     int code = 0;
     if (layer->way == DEPTHWISE)
         code = cuda_pack_depthwise(launch, &layer->shape, step->w, constant(step, PACKED_W));
-    else if (layer->way != PLAIN && !lies_as_multiplied(layer))
-        code = cuda_pack_filter(launch, &layer->shape, step->w, constant(step, PACKED_W));
+    else if (is_packed(step))
+        code = cuda_pack_filter(launch, &layer->shape, factors_of(step), step->w,
+                                constant(step, PACKED_W));
     if (!code && (step->b || layer->passes) && bias_of(step) != step->b)
         code = cuda_pad_channels(launch, layer->shape.K, step->b, constant(step, PACKED_B));
     return code;
@@ -216,7 +235,7 @@ static int run_depthwise(const thaw_step *step, thaw_cuda_launch *launch) {
     const float *w = constant(step, PACKED_W);
     thaw_cuda_depthwise d = {};
     d.shape = layer->shape;
-    d.dtype = THAW_F32;
+    d.dtype = factors_of(step);
     d.act = step->epilogue.act;
     d.a = step->epilogue.a;
     d.b = step->epilogue.b;
@@ -229,40 +248,42 @@ static int run_depthwise(const thaw_step *step, thaw_cuda_launch *launch) {
 
 /* x as cuDNN's convolution wants it; `workspace` moves behind what that takes. */
 static int take_inside(const thaw_step *step, const thaw_run_context *context, void **workspace,
-                       const float **x) {
+                       const void **x) {
     const layer_state *layer = layer_of(step);
     const thaw_conv_shape &s = layer->shape;
-    *x = numbers(step->in[0]);
+    *x = step->in[0]->data;
     if (!layer->border_bytes) return 0;
-    float *inside = (float *)*workspace;
+    void *inside = *workspace;
     thaw_cuda_launch launch = launch_in(context);
-    int code = finish(cuda_pad(&launch, s.N, s.H, s.W, s.C, &s.window, THAW_F32, *x, inside),
-                      launch, context);
+    int code =
+        finish(cuda_pad(&launch, s.N, s.H, s.W, s.C, &s.window, factors_of(step), *x, inside),
+               launch, context);
     *x = inside;
-    *workspace = (char *)*workspace + layer->border_bytes;
+    *workspace = (char *)inside + layer->border_bytes;
     return code;
 }
 
 static int forward_by_dnn(const thaw_step *step, const thaw_run_context *context) {
     void *workspace = context->workspace;
-    const float *x;
+    const void *x;
     int code = take_inside(step, context, &workspace, &x);
     return code ? code
                 : dnn_forward(layer_of(step)->conv, x, constant(step, PACKED_W), workspace,
-                              numbers(step->out), context->err);
+                              step->out->data, context->err);
 }
 
 static int multiply(const thaw_step *step, const thaw_run_context *context) {
     const layer_state *layer = layer_of(step);
-    const float *x = numbers(step->in[0]), *w = filter_of(step);
-    float *y = numbers(step->out);
+    const thaw_dtype dtype = factors_of(step);
+    const thaw_port *x = step->in[0], *y = step->out;
     thaw_cuda_launch launch = launch_in(context);
     int64_t Cp = padded_channels(layer->shape.C), Kp = padded_channels(layer->shape.K);
     switch (layer->way) {
         case BY_PRODUCT:
-            return finish_product(blas_gemm(layer->products, true, false, Kp, pixels_of(step->out),
-                                            Cp, w, Cp, x, Cp, y, Kp),
-                                  context);
+            return finish_product(
+                blas_gemm(layer->products, Kp, pixels_of(y), Cp, {dtype, filter_of(step), Cp, true},
+                          {dtype, x->data, Cp, false}, {y->dtype, y->data, Kp}),
+                context);
         case BY_CUDNN:
             return forward_by_dnn(step, context);
         case DEPTHWISE:
@@ -270,7 +291,8 @@ static int multiply(const thaw_step *step, const thaw_run_context *context) {
         case PLAIN:
             break;
     }
-    return finish(cuda_plain_conv(&launch, &layer->shape, x, step->w, y), launch, context);
+    return finish(cuda_plain_conv(&launch, &layer->shape, dtype, x->data, step->w, y->data), launch,
+                  context);
 }
 
 static int layer_run(const thaw_step *step, const thaw_run_context *context) {
@@ -284,7 +306,7 @@ static int layer_run(const thaw_step *step, const thaw_run_context *context) {
     p.H = y->H;
     p.W = y->W;
     p.C = y->C;
-    p.dtype = THAW_F32;
+    p.dtype = y->dtype;
     p.act = step->epilogue.act;
     p.a = step->epilogue.a;
     p.b = step->epilogue.b;
@@ -308,91 +330,111 @@ static size_t filter_workspace(const layer_state *layer) {
     return cuda_plain_conv_filter_workspace(&layer->shape) * sizeof(float);
 }
 
+/* Of a filter's gradient as it is multiplied: a product's is of float, cuDNN's of the tensors' type. */
+static thaw_dtype dw_type(const thaw_step *step) {
+    return layer_of(step)->way == BY_CUDNN ? factors_of(step) : THAW_F32;
+}
+
 static int layer_gradient_prepare(thaw_step *step, const thaw_plan_context *, thaw_error *err) {
     layer_state *layer = layer_of(step);
     int64_t M = pixels_of(step->out), K = layer->shape.K;
     size_t most = 0;
-    bool is_packed =
+    bool unpacks =
         layer->way == BY_CUDNN || (layer->way == BY_PRODUCT && !lies_as_multiplied(layer));
-    if (step->dw && is_packed) layer->dw_bytes = aligned(packed_bytes(layer->way, layer->shape));
+    if (step->dw && unpacks)
+        layer->dw_bytes = aligned(packed_count(layer) * thaw_dtype_bytes(dw_type(step)));
+    if (step->dy->dtype != factors_of(step))
+        layer->dy_bytes = aligned((size_t)(M * padded_channels(K)) * width(step->in[0]));
     if (step->db) layer->sums_bytes = aligned(cuda_column_sum_workspace(M, K) * sizeof(float));
     if (step->dw) most = filter_workspace(layer);
     if (layer->conv && step->dx[0] && layer->border_bytes + layer->conv->data_bytes > most)
         most = layer->border_bytes + layer->conv->data_bytes;
-    want_workspace(step, layer->dw_bytes + layer->sums_bytes + most);
+    want_workspace(step, layer->dw_bytes + layer->sums_bytes + layer->dy_bytes + most);
     size_t counters = step->db ? cuda_column_sum_counters(M, K) * sizeof(uint32_t) : 0;
     return keep(step, COUNTERS, nullptr, counters, err);
 }
 
 /* dw, in the order in which it is multiplied, and then in the file's. */
-static int layer_dw(const thaw_step *step, const thaw_run_context *context, void *workspace) {
+static int layer_dw(const thaw_step *step, const void *dy, const thaw_run_context *context,
+                    void *workspace) {
     const layer_state *layer = layer_of(step);
-    const float *x = numbers(step->in[0]), *dy = numbers(step->dy);
+    const thaw_dtype dtype = factors_of(step);
+    const void *x = step->in[0]->data;
     bool as_is = lies_as_multiplied(layer);
-    float *packed = as_is ? step->dw : (float *)context->workspace;
+    void *packed = as_is ? step->dw : context->workspace;
     thaw_cuda_launch launch = launch_in(context);
     int64_t Cp = padded_channels(layer->shape.C), Kp = padded_channels(layer->shape.K);
     int code = 0;
     switch (layer->way) {
         case BY_PRODUCT:
-            code = finish_product(blas_gemm(layer->products, false, true, Cp, Kp,
-                                            pixels_of(step->dy), x, Cp, dy, Kp, packed, Cp),
-                                  context);
+            code = finish_product(
+                blas_gemm(layer->products, Cp, Kp, pixels_of(step->dy), {dtype, x, Cp, false},
+                          {dtype, dy, Kp, true}, {dw_type(step), packed, Cp}),
+                context);
             break;
         case BY_CUDNN:
             code = take_inside(step, context, &workspace, &x);
             if (!code) code = dnn_filter(layer->conv, x, dy, workspace, packed, context->err);
             break;
         case DEPTHWISE:
-            return finish(
-                cuda_depthwise_filter(&launch, &layer->shape, x, dy, step->dw, (float *)workspace),
-                launch, context);
+            return finish(cuda_depthwise_filter(&launch, &layer->shape, dtype, x, dy, step->dw,
+                                                (float *)workspace),
+                          launch, context);
         case PLAIN:
-            return finish(
-                cuda_plain_conv_filter(&launch, &layer->shape, x, dy, step->dw, (float *)workspace),
-                launch, context);
+            return finish(cuda_plain_conv_filter(&launch, &layer->shape, dtype, x, dy, step->dw,
+                                                 (float *)workspace),
+                          launch, context);
     }
     if (code || as_is) return code;
-    return finish(cuda_unpack_filter(&launch, &layer->shape, packed, step->dw), launch, context);
+    return finish(cuda_unpack_filter(&launch, &layer->shape, dw_type(step), packed, step->dw),
+                  launch, context);
 }
 
 /* Where x lies inside a border, so does dx at first. */
-static int data_by_dnn(const thaw_step *step, const thaw_run_context *context, void *workspace) {
+static int data_by_dnn(const thaw_step *step, const void *dy, const thaw_run_context *context,
+                       void *workspace) {
     const layer_state *layer = layer_of(step);
     const thaw_conv_shape &s = layer->shape;
-    float *dx = numbers(step->dx[0]), *inside = layer->border_bytes ? (float *)workspace : dx;
-    int code = dnn_data(layer->conv, numbers(step->dy), constant(step, PACKED_W),
+    void *dx = step->dx[0]->data, *inside = layer->border_bytes ? workspace : dx;
+    int code = dnn_data(layer->conv, dy, constant(step, PACKED_W),
                         (char *)workspace + layer->border_bytes, inside, context->err);
     if (code || inside == dx) return code;
     thaw_cuda_launch launch = launch_in(context);
-    return finish(cuda_crop(&launch, s.N, s.H, s.W, s.C, &s.window, inside, dx), launch, context);
+    return finish(cuda_crop(&launch, s.N, s.H, s.W, s.C, &s.window, factors_of(step), inside, dx),
+                  launch, context);
 }
 
-static int layer_dx(const thaw_step *step, const thaw_run_context *context, void *workspace) {
+static int layer_dx(const thaw_step *step, const void *dy, const thaw_run_context *context,
+                    void *workspace) {
     const layer_state *layer = layer_of(step);
-    const float *dy = numbers(step->dy), *w = filter_of(step);
-    float *dx = numbers(step->dx[0]);
+    const thaw_dtype dtype = factors_of(step);
+    void *dx = step->dx[0]->data;
     thaw_cuda_launch launch = launch_in(context);
     int64_t Cp = padded_channels(layer->shape.C), Kp = padded_channels(layer->shape.K);
     switch (layer->way) {
         case BY_PRODUCT:
-            return finish_product(blas_gemm(layer->products, false, false, Cp, pixels_of(step->dy),
-                                            Kp, w, Cp, dy, Kp, dx, Cp),
+            return finish_product(blas_gemm(layer->products, Cp, pixels_of(step->dy), Kp,
+                                            {dtype, filter_of(step), Cp, false},
+                                            {dtype, dy, Kp, false}, {dtype, dx, Cp}),
                                   context);
         case BY_CUDNN:
-            return data_by_dnn(step, context, workspace);
+            return data_by_dnn(step, dy, context, workspace);
         case DEPTHWISE:
-            return finish(cuda_depthwise_data(&launch, &layer->shape, dy, w, dx), launch, context);
+            return finish(cuda_depthwise_data(&launch, &layer->shape, dtype, dy,
+                                              constant(step, PACKED_W), dx),
+                          launch, context);
         case PLAIN:
             break;
     }
-    return finish(cuda_plain_conv_data(&launch, &layer->shape, dy, step->w, dx), launch, context);
+    return finish(cuda_plain_conv_data(&launch, &layer->shape, dtype, dy, step->w, dx), launch,
+                  context);
 }
 
 static int layer_gradient(const thaw_step *step, const thaw_run_context *context) {
     const layer_state *layer = layer_of(step);
     char *sums = (char *)context->workspace + layer->dw_bytes;
     void *workspace = sums + layer->sums_bytes;
+    const void *dy = step->dy->data;
     int code = 0;
     if (step->db) {
         thaw_cuda_launch launch = launch_in(context);
@@ -400,15 +442,24 @@ static int layer_gradient(const thaw_step *step, const thaw_run_context *context
         c.M = pixels_of(step->dy);
         c.K = layer->shape.K;
         c.ld = padded_channels(c.K);
-        c.dtype = THAW_F32;
-        c.dy = step->dy->data;
+        c.dtype = step->dy->dtype;
+        c.dy = dy;
         c.db = step->db;
         c.workspace = (float *)sums;
         c.counters = (uint32_t *)constant(step, COUNTERS);
         code = finish(cuda_column_sum(&launch, &c), launch, context);
     }
-    if (!code && step->dw) code = layer_dw(step, context, workspace);
-    if (!code && step->dx[0]) code = layer_dx(step, context, workspace);
+    if (!code && layer->dy_bytes) {
+        thaw_cuda_launch launch = launch_in(context);
+        code = finish(cuda_row_maps(&launch, step->dy->N, step->dy->H * step->dy->W,
+                                    padded_channels(step->dy->C), step->dy->dtype, dy, nullptr,
+                                    step->dy->N, factors_of(step), workspace),
+                      launch, context);
+        dy = workspace;
+        workspace = (char *)workspace + layer->dy_bytes;
+    }
+    if (!code && step->dw) code = layer_dw(step, dy, context, workspace);
+    if (!code && step->dx[0]) code = layer_dx(step, dy, context, workspace);
     return code;
 }
 
@@ -438,8 +489,8 @@ static int affine_gradient(const thaw_step *step, const thaw_run_context *contex
     int code = 0;
     if (step->dscale || step->dshift)
         code = finish(
-            cuda_affine_gradient(&launch, pixels_of(y), y->C, numbers(step->in[0]), nullptr,
-                                 numbers(step->dy), step->dscale, step->dshift, context->workspace),
+            cuda_affine_gradient(&launch, pixels_of(y), y->C, y->dtype, step->in[0]->data, nullptr,
+                                 step->dy->data, step->dscale, step->dshift, context->workspace),
             launch, context);
     if (code || !step->dx[0]) return code;
     thaw_cuda_elementwise p = {};
@@ -447,7 +498,7 @@ static int affine_gradient(const thaw_step *step, const thaw_run_context *contex
     p.H = y->H;
     p.W = y->W;
     p.C = y->C;
-    p.dtype = THAW_F32;
+    p.dtype = y->dtype;
     p.x0 = step->dy->data;
     p.y = step->dx[0]->data;
     p.scale = constant(step, 0);
@@ -470,13 +521,13 @@ static int layer_norm_gradient(const thaw_step *step, const thaw_run_context *co
         (float2 *)((char *)context->workspace + aligned(cuda_norm_workspace(pixels, y->C)));
     thaw_cuda_launch launch = launch_in(context);
     int code = finish(
-        cuda_layer_norm_gradient(&launch, pixels, y->C, step->epsilon, numbers(step->in[0]),
-                                 numbers(step->dy), constant(step, 0), numbers(step->dx[0]), stats),
+        cuda_layer_norm_gradient(&launch, pixels, y->C, step->epsilon, y->dtype, step->in[0]->data,
+                                 step->dy->data, constant(step, 0), data_of(step->dx[0]), stats),
         launch, context);
     if (code || (!step->dscale && !step->dshift)) return code;
     return finish(
-        cuda_affine_gradient(&launch, pixels, y->C, numbers(step->in[0]), stats, numbers(step->dy),
-                             step->dscale, step->dshift, context->workspace),
+        cuda_affine_gradient(&launch, pixels, y->C, y->dtype, step->in[0]->data, stats,
+                             step->dy->data, step->dscale, step->dshift, context->workspace),
         launch, context);
 }
 
@@ -494,14 +545,15 @@ static int norm_run(const thaw_step *step, const thaw_run_context *context) {
     n.act = step->epilogue.act;
     n.a = step->epilogue.a;
     n.b = step->epilogue.b;
-    n.x = numbers(step->in[0]);
+    n.dtype = step->out->dtype;
+    n.x = step->in[0]->data;
     n.scale = step->scale;
     n.shift = step->shift;
     n.mean = step->mean;
     n.var = step->var;
     n.batch_mean = context->training ? step->batch_mean : nullptr;
     n.batch_var = step->batch_var;
-    n.y = numbers(step->out);
+    n.y = step->out->data;
     n.workspace = context->workspace;
     return finish(cuda_norm(&launch, &n), launch, context);
 }
@@ -512,14 +564,15 @@ static int norm_gradient(const thaw_step *step, const thaw_run_context *context)
     g.pixels = pixels_of(step->out);
     g.C = step->out->C;
     g.epsilon = step->epsilon;
-    g.x = numbers(step->in[0]);
-    g.dy = numbers(step->dy);
+    g.dtype = step->out->dtype;
+    g.x = step->in[0]->data;
+    g.dy = step->dy->data;
     g.scale = step->scale;
     g.batch_mean = step->batch_mean;
     g.batch_var = step->batch_var;
     g.dscale = step->dscale;
     g.dshift = step->dshift;
-    g.dx = numbers(step->dx[0]);
+    g.dx = data_of(step->dx[0]);
     g.workspace = context->workspace;
     return finish(cuda_norm_gradient(&launch, &g), launch, context);
 }
@@ -539,15 +592,15 @@ static int act_gradient(const thaw_step *step, const thaw_run_context *context) 
     thaw_cuda_launch launch = launch_in(context);
     const thaw_port *v = thaw_act_needs_input(&step->epilogue) ? step->in[0] : step->out;
     return finish(
-        cuda_act_gradient(&launch, &step->epilogue, (int64_t)(step->dy->bytes / sizeof(float)),
-                          numbers(v), numbers(step->dy), numbers(step->dx[0])),
+        cuda_act_gradient(&launch, &step->epilogue, (int64_t)(step->dy->bytes / width(step->dy)),
+                          step->dy->dtype, v->data, step->dy->data, step->dx[0]->data),
         launch, context);
 }
 
 static int pool_gradient(const thaw_step *step, const thaw_run_context *context) {
     thaw_cuda_launch launch = launch_in(context);
-    return finish(cuda_pool_gradient(&launch, &step->pool, numbers(step->in[0]), numbers(step->out),
-                                     numbers(step->dy), numbers(step->dx[0])),
+    return finish(cuda_pool_gradient(&launch, &step->pool, step->dy->dtype, step->in[0]->data,
+                                     step->out->data, step->dy->data, step->dx[0]->data),
                   launch, context);
 }
 
@@ -561,8 +614,8 @@ static int global_mean_gradient(const thaw_step *step, const thaw_run_context *c
     whole.C = x->C;
     whole.P = whole.Q = 1;
     whole.window = {x->H, x->W, 1, 1, 1, 1, 0, 0, 0, 0};
-    return finish(cuda_pool_gradient(&launch, &whole, nullptr, nullptr, numbers(step->dy),
-                                     numbers(step->dx[0])),
+    return finish(cuda_pool_gradient(&launch, &whole, x->dtype, nullptr, nullptr, step->dy->data,
+                                     step->dx[0]->data),
                   launch, context);
 }
 
@@ -579,15 +632,15 @@ static int binary_gradient_prepare(thaw_step *step, const thaw_plan_context *, t
     return refuse(step, err, "it has no gradient of an operand with one number a picture");
 }
 
-static int sum_products(const thaw_step *step, const thaw_run_context *context, const float *x) {
+static int sum_products(const thaw_step *step, const thaw_run_context *context, const void *x) {
     const thaw_port *y = step->out;
     thaw_cuda_launch launch = launch_in(context);
     if (step->in[1]->C != y->C)
-        return finish(cuda_pixel_sums(&launch, pixels_of(y), y->C, numbers(step->dy), x,
-                                      numbers(step->dx[1])),
+        return finish(cuda_pixel_sums(&launch, pixels_of(y), y->C, y->dtype, step->dy->data, x,
+                                      step->dx[1]->data),
                       launch, context);
-    return finish(cuda_image_sums(&launch, y->N, y->H * y->W, y->C, numbers(step->dy), x,
-                                  numbers(step->dx[1])),
+    return finish(cuda_image_sums(&launch, y->N, y->H * y->W, y->C, y->dtype, step->dy->data, x,
+                                  step->dx[1]->data),
                   launch, context);
 }
 
@@ -605,7 +658,7 @@ static int multiply_by(const thaw_step *step, const thaw_run_context *context, c
     p.H = y->H;
     p.W = y->W;
     p.C = y->C;
-    p.dtype = THAW_F32;
+    p.dtype = y->dtype;
     p.x1_one_pixel = x->H == 1 && x->W == 1;
     p.x1_one_channel = x->C == 1;
     p.x0 = step->dy->data;
@@ -619,7 +672,7 @@ static int mul_gradient(const thaw_step *step, const thaw_run_context *context) 
     int code = step->dx[0] ? multiply_by(step, context, x1, step->dx[0]) : 0;
     if (code || !step->dx[1]) return code;
     if (alike(x0, x1)) return multiply_by(step, context, x0, step->dx[1]);
-    return sum_products(step, context, numbers(x0));
+    return sum_products(step, context, x0->data);
 }
 
 static int concat_gradient(const thaw_step *step, const thaw_run_context *context) {
@@ -629,7 +682,7 @@ static int concat_gradient(const thaw_step *step, const thaw_run_context *contex
         int64_t C = step->in[i]->C;
         thaw_cuda_launch launch = launch_in(context);
         int code = step->dx[i] ? cuda_channels(&launch, pixels_of(dy), dy->C, from, C, 0, C,
-                                               THAW_F32, dy->data, step->dx[i]->data)
+                                               dy->dtype, dy->data, step->dx[i]->data)
                                : 0;
         if (code) return finish(code, launch, context);
         from += C;
@@ -642,7 +695,7 @@ static int slice_gradient(const thaw_step *step, const thaw_run_context *context
     thaw_cuda_launch launch = launch_in(context);
     int code = (int)cudaMemsetAsync(dx->data, 0, dx->bytes, launch.stream);
     if (!code)
-        code = cuda_channels(&launch, pixels_of(dy), dy->C, 0, dx->C, step->first, dy->C, THAW_F32,
+        code = cuda_channels(&launch, pixels_of(dy), dy->C, 0, dx->C, step->first, dy->C, dy->dtype,
                              dy->data, dx->data);
     return finish(code, launch, context);
 }
@@ -650,7 +703,7 @@ static int slice_gradient(const thaw_step *step, const thaw_run_context *context
 static int shuffle_gradient(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *dx = step->dx[0];
     thaw_cuda_launch launch = launch_in(context);
-    return finish(cuda_shuffle(&launch, pixels_of(dx), dx->C, dx->C / step->groups, THAW_F32,
+    return finish(cuda_shuffle(&launch, pixels_of(dx), dx->C, dx->C / step->groups, dx->dtype,
                                step->dy->data, dx->data),
                   launch, context);
 }
@@ -658,8 +711,8 @@ static int shuffle_gradient(const thaw_step *step, const thaw_run_context *conte
 static int pad_gradient(const thaw_step *step, const thaw_run_context *context) {
     const thaw_port *dx = step->dx[0];
     thaw_cuda_launch launch = launch_in(context);
-    return finish(cuda_crop(&launch, dx->N, dx->H, dx->W, dx->C, &step->conv.window,
-                            numbers(step->dy), numbers(dx)),
+    return finish(cuda_crop(&launch, dx->N, dx->H, dx->W, dx->C, &step->conv.window, dx->dtype,
+                            step->dy->data, dx->data),
                   launch, context);
 }
 
@@ -668,7 +721,7 @@ static int rearrange_back(const thaw_step *step, const thaw_permutation &axes,
     const thaw_port *x = step->dy, *y = step->dx[0];
     thaw_cuda_launch launch = launch_in(context);
     thaw_cuda_rearrange r = {x->N, x->H, x->W,     x->C,    y->H,   y->W,
-                             y->C, axes, THAW_F32, x->data, y->data};
+                             y->C, axes, x->dtype, x->data, y->data};
     return finish(cuda_rearrange(&launch, &r), launch, context);
 }
 
@@ -705,39 +758,28 @@ static int pack(const thaw_step *step, void *stream) {
     }
 }
 
-static int add_to(size_t n, const float *x, float *to, void *stream) {
+static int add_to(size_t n, thaw_dtype dtype, const void *x, void *to, void *stream) {
     thaw_cuda_launch launch = {};
     launch.stream = (cudaStream_t)stream;
-    return n ? cuda_add_to(&launch, (int64_t)n, x, to) : 0;
+    return n ? cuda_add_to(&launch, (int64_t)n, dtype, x, to) : 0;
 }
 
-static int copy(size_t n, const float *x, float *to, void *stream) {
-    return (int)cudaMemcpyAsync(to, x, n * sizeof *x, cudaMemcpyDeviceToDevice,
-                                (cudaStream_t)stream);
-}
-
-static int put(const thaw_port *to, const float *x, void *stream) {
-    size_t row = (size_t)to->C * sizeof *x, rows = (size_t)pixels_of(to);
-    size_t padded = (size_t)padded_channels(to->C) * sizeof *x;
-    cudaError_t code = cudaSuccess;
-    if (padded != row) code = cudaMemsetAsync(to->data, 0, to->bytes, (cudaStream_t)stream);
-    if (code == cudaSuccess)
-        code = cudaMemcpy2DAsync(to->data, padded, x, row, row, rows, cudaMemcpyHostToDevice,
-                                 (cudaStream_t)stream);
-    return (int)code;
-}
-
-static int get(const thaw_port *from, float *x, void *stream) {
-    size_t row = (size_t)from->C * sizeof *x, rows = (size_t)pixels_of(from);
-    return (int)cudaMemcpy2DAsync(x, row, from->data, (size_t)padded_channels(from->C) * sizeof *x,
-                                  row, rows, cudaMemcpyDeviceToHost, (cudaStream_t)stream);
+static int copy(size_t bytes, const void *x, void *to, void *stream) {
+    return (int)cudaMemcpyAsync(to, x, bytes, cudaMemcpyDeviceToDevice, (cudaStream_t)stream);
 }
 
 static int gather(const thaw_port *to, const void *rows, thaw_dtype stored, const int64_t *index,
                   int64_t M, void *stream) {
     thaw_cuda_launch launch = {};
     launch.stream = (cudaStream_t)stream;
-    return cuda_row_maps(&launch, to->N, to->H * to->W, to->C, stored, rows, index, M, numbers(to));
+    return cuda_row_maps(&launch, to->N, to->H * to->W, to->C, stored, rows, index, M, to->dtype,
+                         to->data);
+}
+
+static int spread(const thaw_port *from, float *rows, void *stream) {
+    thaw_cuda_launch launch = {};
+    launch.stream = (cudaStream_t)stream;
+    return cuda_map_rows(&launch, pixels_of(from), from->C, from->dtype, from->data, rows);
 }
 
 /* ---- the slots ------------------------------------------------------------------------------ */
@@ -782,9 +824,8 @@ const thaw_training_slots *make_training_slots(const thaw_trunk_slot *trunk) {
     slots.add_to = add_to;
     slots.copy = copy;
     slots.side_by_side = thaw_cpu_kernels.training->side_by_side; /* Of the host's processors. */
-    slots.put = put;
-    slots.get = get;
     slots.gather = gather;
+    slots.spread = spread;
     slots.weights = &device_weights_slots;
     return &slots;
 }

@@ -1,9 +1,8 @@
 /* How long a step of training above a cut takes: random pictures' features at the cut, cached in memory, a
  * GPU's if there is one.
  *
- * usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE [tf32]]
- * tf32: a device's products may round their factors, as those of a training do unless precision is fp32,
- * which it is by default.
+ * usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE [PRECISION]]
+ * PRECISION: as top.precision, fp32 if it is missing.
  * Prints one JSON object: the value at the cut, and milliseconds of a step (its loss, its gradient, AdamW,
  * the new weights where they are read), the median and the ends. The first two steps, of which a GPU
  * records the second, are not counted; a step of a GPU ends with the loss of the next.
@@ -23,8 +22,10 @@ enum { CLASSES = 12, WARM = 2 };
 typedef struct sizes {
     int64_t batch, steps;
     int threads;
-    bool tf32;
+    thaw_top_precision precision;
 } sizes;
+
+static const char *const precisions[] = {THAW_TOP_PRECISION_LIST(THAW_ENUM_NAME)};
 
 static float *some(int64_t n, float low, float high, thaw_rng *rng) {
     float *x = malloc((size_t)n * sizeof *x);
@@ -106,7 +107,7 @@ static thaw_status measure(const char *path, const char *name, const sizes *s,
                           .to = last->value,
                           .pooled = pooled,
                           .head = &head,
-                          .tf32 = s->tf32,
+                          .precision = s->precision,
                           .lane = lane,
                           .most_lanes = (int)((s->batch + lane - 1) / lane)};
     thaw_top *top;
@@ -117,9 +118,9 @@ static thaw_status measure(const char *path, const char *name, const sizes *s,
     if (status == THAW_OK) {
         printf(
             "{\"bench\": \"top\", \"cut\": \"%s\", \"value\": \"%s\", \"batch\": %lld, "
-            "\"device\": \"%s\", \"tf32\": %s, \"threads\": %d, \"numbers\": %lld, ",
+            "\"device\": \"%s\", \"precision\": \"%s\", \"threads\": %d, \"numbers\": %lld, ",
             name, model.graph.values[cut->value].name, (long long)s->batch, backend->kernels->name,
-            s->tf32 ? "true" : "false", s->threads, (long long)thaw_top_params(top)->n);
+            precisions[s->precision], s->threads, (long long)thaw_top_params(top)->n);
         bench_print_spread("step_ms", step, (size_t)s->steps);
         printf("}\n");
     }
@@ -130,11 +131,16 @@ static thaw_status measure(const char *path, const char *name, const sizes *s,
 }
 
 int main(int argc, char **argv) {
-    if (argc < 6 || argc > 8 || (argc == 8 && strcmp(argv[7], "tf32") != 0))
-        return fprintf(stderr, "usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE [tf32]]\n"),
-               2;
+    size_t precision = 0, n = sizeof precisions / sizeof *precisions;
+    while (argc == 8 && precision < n && strcmp(argv[7], precisions[precision]) != 0)
+        precision++;
+    if (argc < 6 || argc > 8 || precision == n) {
+        fprintf(stderr,
+                "usage: bench_top MODEL CUT BATCH STEPS THREADS [DEVICE [fp32|tf32|bf16]]\n");
+        return 2;
+    }
     sizes s = {bench_number(argv[3], 1), bench_number(argv[4], 1), (int)bench_number(argv[5], 1),
-               argc == 8};
+               (thaw_top_precision)precision};
     thaw_error err = {0};
     thaw_backend backend = {0};
     thaw_status status = thaw_backend_open(&backend, argc > 6 ? argv[6] : "cpu", s.threads, &err);

@@ -5,6 +5,7 @@
 #include "dnn.h"
 
 #include <functional>
+#include <vector>
 
 #include "block.h"
 #include "types.h"
@@ -16,10 +17,10 @@ enum { BAD_PARAM = 2000, EXECUTION_FAILED = 5000, WORKSPACE = 64 };
 namespace {
 
 struct fake_tensor {
-    int n, c, h, w;
+    int n, c, h, w, type;
 };
 struct fake_filter {
-    int k, c, r, s;
+    int k, c, r, s, type;
 };
 struct fake_convolution {
     int pad_h, pad_w, stride_h, stride_w, dilation_h, dilation_w, math;
@@ -50,14 +51,18 @@ int set_stream(void *handle, cudaStream_t stream) {
     return injected();
 }
 
+bool is_type(int type) {
+    return type == DNN_FLOAT || (type == DNN_BFLOAT16 && THAW_SIMT_ARCH >= 800);
+}
+
 int set_tensor(void *tensor, int format, int type, int n, int c, int h, int w) {
-    *(fake_tensor *)tensor = {n, c, h, w};
-    return format == DNN_NHWC && type == DNN_FLOAT ? injected() : BAD_PARAM;
+    *(fake_tensor *)tensor = {n, c, h, w, type};
+    return format == DNN_NHWC && is_type(type) ? injected() : BAD_PARAM;
 }
 
 int set_filter(void *filter, int type, int format, int k, int c, int r, int s) {
-    *(fake_filter *)filter = {k, c, r, s};
-    return format == DNN_NHWC && type == DNN_FLOAT ? injected() : BAD_PARAM;
+    *(fake_filter *)filter = {k, c, r, s, type};
+    return format == DNN_NHWC && is_type(type) ? injected() : BAD_PARAM;
 }
 
 int set_convolution(void *convolution, int pad_h, int pad_w, int stride_h, int stride_w,
@@ -81,7 +86,9 @@ bool fits(const void *x, const void *w, const void *convolution, const void *y, 
     const fake_tensor &a = *(const fake_tensor *)x, &b = *(const fake_tensor *)y;
     const fake_filter &f = *(const fake_filter *)w;
     const fake_convolution &c = *(const fake_convolution *)convolution;
-    return algorithm == 1 && (c.math == DNN_FMA_MATH || c.math == DNN_DEFAULT_MATH) && a.n == b.n &&
+    bool math = a.type == DNN_BFLOAT16 ? c.math == DNN_TENSOR_OP_MATH
+                                       : c.math == DNN_FMA_MATH || c.math == DNN_DEFAULT_MATH;
+    return algorithm == 1 && math && a.type == b.type && a.type == f.type && a.n == b.n &&
            a.c == f.c && b.c == f.k &&
            b.h == outputs(a.h, f.r, c.pad_h, c.stride_h, c.dilation_h) &&
            b.w == outputs(a.w, f.s, c.pad_w, c.stride_w, c.dilation_w);
@@ -108,6 +115,7 @@ int filter_bytes(void *, void *x, void *dy, void *c, void *dw, int algorithm, si
 
 /* A factor, in a convolution whose mathematics may be tf32's. */
 float factor(const fake_convolution &c, const void *from, int i) {
+    if (c.math == DNN_TENSOR_OP_MATH) return value(((const bf16_t *)from)[i]);
     float x = ((const float *)from)[i];
     return c.math == DNN_DEFAULT_MATH && THAW_SIMT_ARCH >= 800 ? tf32_round(x) : x;
 }
@@ -132,18 +140,21 @@ void for_each_product(const fake_tensor &x, const fake_filter &f, const fake_con
                     }
 }
 
-/* The work, behind what is queued, on n floats that are zero; its workspace is written to, since the
- * real one's is. */
+/* The work, behind what is queued, on n floats that are zero and then stored as `to` is; its workspace is
+ * written to, since the real one's is. */
 int run(void *handle, void *workspace, size_t bytes, const void *alpha, const void *beta, void *to,
-        size_t n, std::function<void()> work) {
+        int type, size_t n, std::function<void(float *)> work) {
     if (*(const float *)alpha != 1 || *(const float *)beta != 0 || bytes < WORKSPACE)
         return BAD_PARAM;
     if (int failure = injected()) return failure;
     auto all = [=] {
         memset(workspace, 0, WORKSPACE);
-        memset(to, 0, n * sizeof(float));
-        work();
-        simt::mark_written(to, nullptr, n * sizeof(float));
+        std::vector<float> sums(n);
+        work(sums.data());
+        for (size_t i = 0; type == DNN_BFLOAT16 && i < n; i++)
+            store((bf16_t *)to + i, sums[i]);
+        if (type == DNN_FLOAT) memcpy(to, sums.data(), n * sizeof(float));
+        simt::mark_written(to, nullptr, n * (type == DNN_FLOAT ? 4 : 2));
         return cudaSuccess;
     };
     return simt::queue(((fake_handle *)handle)->stream, all) == cudaSuccess ? 0 : EXECUTION_FAILED;
@@ -163,10 +174,9 @@ int forward(void *handle, const void *alpha, void *x_tensor, const void *x, void
     fake_tensor a = *(fake_tensor *)x_tensor, b = *(fake_tensor *)y_tensor;
     fake_filter f = *(fake_filter *)w_filter;
     fake_convolution c = *(fake_convolution *)convolution;
-    return run(handle, workspace, bytes, alpha, beta, y, size_of(b), [=] {
-        for_each_product(a, f, c, b, [=](int i, int j, int k) {
-            ((float *)y)[k] += factor(c, x, i) * factor(c, w, j);
-        });
+    return run(handle, workspace, bytes, alpha, beta, y, b.type, size_of(b), [=](float *to) {
+        for_each_product(a, f, c, b,
+                         [=](int i, int j, int k) { to[k] += factor(c, x, i) * factor(c, w, j); });
     });
 }
 
@@ -177,10 +187,9 @@ int data(void *handle, const void *alpha, void *w_filter, const void *w, void *d
     fake_tensor a = *(fake_tensor *)dx_tensor, b = *(fake_tensor *)dy_tensor;
     fake_filter f = *(fake_filter *)w_filter;
     fake_convolution c = *(fake_convolution *)convolution;
-    return run(handle, workspace, bytes, alpha, beta, dx, size_of(a), [=] {
-        for_each_product(a, f, c, b, [=](int i, int j, int k) {
-            ((float *)dx)[i] += factor(c, dy, k) * factor(c, w, j);
-        });
+    return run(handle, workspace, bytes, alpha, beta, dx, a.type, size_of(a), [=](float *to) {
+        for_each_product(a, f, c, b,
+                         [=](int i, int j, int k) { to[i] += factor(c, dy, k) * factor(c, w, j); });
     });
 }
 
@@ -191,10 +200,9 @@ int filter(void *handle, const void *alpha, void *x_tensor, const void *x, void 
     fake_tensor a = *(fake_tensor *)x_tensor, b = *(fake_tensor *)dy_tensor;
     fake_filter f = *(fake_filter *)dw_filter;
     fake_convolution c = *(fake_convolution *)convolution;
-    return run(handle, workspace, bytes, alpha, beta, dw, size_of(f), [=] {
-        for_each_product(a, f, c, b, [=](int i, int j, int k) {
-            ((float *)dw)[j] += factor(c, dy, k) * factor(c, x, i);
-        });
+    return run(handle, workspace, bytes, alpha, beta, dw, f.type, size_of(f), [=](float *to) {
+        for_each_product(a, f, c, b,
+                         [=](int i, int j, int k) { to[j] += factor(c, dy, k) * factor(c, x, i); });
     });
 }
 
