@@ -253,6 +253,7 @@ static void what_cannot_be_trained_is_refused(void **state) {
         {"--top.norm=full --top.batch=1", {"at least two pictures", "it has 1"}, 2},
         {"--top.norm=full --top.batch=4096", {"at most all of them", "4096"}, 2},
         {"--freeze=last --init=random", {"init has no part", "only the head"}, 2},
+        {"--top.precision=bf16 --device=cpu", {"the CPU trains layers in fp32", "or auto"}, 2},
         {"--checkpoint.dir=m.onnx", {"m.onnx", ""}, 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
