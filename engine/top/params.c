@@ -295,15 +295,32 @@ static void bind_one(float *block, float *gradient, int64_t place, const float *
     *d = gradient + place;
 }
 
+/* Whether nobody takes of the gradient at a place, as of a bias into which a frozen BN is folded. */
+static bool is_idle(const thaw_params *params, int64_t place) {
+    for (int i = 0; i < params->n_rules; i++) {
+        const rule *r = &params->rules[i];
+        if (r->kind != THAW_DERIVE_FOLD && r->kind != THAW_DERIVE_NORM) continue;
+        if (r->to == place) return r->w.offset < 0 && r->gamma.offset < 0;
+        if (r->to_b == place) return r->b.offset < 0 && r->beta.offset < 0 && r->gamma.offset < 0;
+    }
+    return false;
+}
+
+static void bind_trained(const thaw_params *params, float *block, float *gradient, int64_t place,
+                         const float **values, float **d) {
+    bind_one(block, gradient, place, values, d);
+    if (place >= 0 && is_idle(params, place)) *d = NULL;
+}
+
 void thaw_params_bind(const thaw_params *params, thaw_program *program, float *block,
                       float *gradient) {
     for (int i = 0; i < program->n_steps; i++) {
         thaw_step *step = &program->steps[i];
         const thaw_step_place *p = &params->places[i];
-        bind_one(block, gradient, p->w, &step->w, &step->dw);
-        bind_one(block, gradient, p->b, &step->b, &step->db);
-        bind_one(block, gradient, p->scale, &step->scale, &step->dscale);
-        bind_one(block, gradient, p->shift, &step->shift, &step->dshift);
+        bind_trained(params, block, gradient, p->w, &step->w, &step->dw);
+        bind_trained(params, block, gradient, p->b, &step->b, &step->db);
+        bind_trained(params, block, gradient, p->scale, &step->scale, &step->dscale);
+        bind_trained(params, block, gradient, p->shift, &step->shift, &step->dshift);
         bind_one(block, gradient, p->mean, &step->mean, &step->batch_mean);
         bind_one(block, gradient, p->var, &step->var, &step->batch_var);
     }

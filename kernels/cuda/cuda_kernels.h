@@ -408,7 +408,7 @@ struct thaw_cuda_column_sum {
                          */
 };
 
-/* db[k] = sum over m of dy[m,k]: a bias's gradient. Few rows need neither workspace nor counters:
+/* db[k] = sum over m of dy[m,k]: a bias's gradient. Where ld is a multiple of 8, dy is aligned to 16 bytes. Few rows need neither workspace nor counters:
  * these are 0 then. */
 size_t cuda_column_sum_workspace(int64_t M, int64_t K);
 size_t cuda_column_sum_counters(int64_t M, int64_t K);

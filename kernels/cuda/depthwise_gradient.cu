@@ -6,15 +6,20 @@
  *
  * x, y and their gradients: NHWC in float or bf16, channels padded to 8; filters in float. Forwards they are depthwise.cu's, and
  * so is dx at stride 1: a convolution of dy by the filters backwards. At other strides a thread goes
- * through the taps and takes those that hit an output.
+ * through the taps that hit an output: every stride-th.
  *
- * Filters of 3x3, 5x5 and 7x7: a thread keeps the sums of all taps of a few channels in registers and
- * walks over pixels of dy, which it reads once; x comes from L1 for all taps but the first. Pixels are
- * cut into chunks, a block each, whose sums cuda_column_sum adds in the order of the chunks. How many
- * depends on the shape alone, and so do the bits. Other sizes: plain_conv.cu. ONNX Conv, opset 22.
+ * Filters of 3x3, 5x5 and 7x7 at stride 1 and 2 without dilation: a thread keeps the sums of all taps of a
+ * few channels in registers and walks along strips of dy's rows, which it reads once, with the window of x
+ * in registers, too: a pixel further it reads R or 2 R numbers of a channel, not R R. Strips are cut into
+ * chunks, a block each, whose sums cuda_column_sum adds in the order of the chunks. How many depends on the
+ * shape alone, and so do the bits. Others: plain_conv.cu. ONNX Conv, opset 22. Before the windows were kept
+ * it took a fifth of a step of MobileNetV2 on an H200, and four times what its bytes do.
  * Measured: as part of a whole only (tests/bench/results/2026-11-27-training-gpu.md).
  */
 #include <cuda_runtime.h>
+
+#include <numeric>
+#include <utility>
 
 #include "common.cuh"
 #include "cuda_kernels.h"
@@ -41,44 +46,74 @@ struct alignas(sizeof(T) * V) channels_of {
 struct depthwise_filter_params {
     const void *x, *dy;
     float *parts;            /* [chunks][numbers] */
-    int64_t pixels, numbers; /* Of dy; of dw. */
-    int H, W, C, Cp, chunks;
-    int stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
-    divisor by_Q, by_P;
+    int64_t strips, numbers; /* Of dy's rows; of dw. */
+    int H, W, Q, C, Cp, chunks;
+    int length; /* Of a strip but the last of a row. */
+    int pad_top, pad_left;
+    divisor by_strips, by_P; /* Strips of a row. */
 };
 
-/* The window of x under pixel m of dy, times dy. */
-template <class T, int R, int V>
-__device__ inline void add_window(const depthwise_filter_params &p, int64_t m, int c,
-                                  float (&sum)[R][R][V]) {
+/* Calls f with 0, 1, ... as constants, until it returns false. */
+template <int... I, class F>
+__device__ inline bool each_of(std::integer_sequence<int, I...>, F f) {
+    return (f(std::integral_constant<int, I>{}) && ...);
+}
+
+/* The window of x under each pixel of a strip of dy, times dy. A column of the window stays where it was
+ * loaded: what is number s of it now is at (s + STRIDE * pixels gone) % R. */
+template <class T, int R, int STRIDE, int V>
+__device__ inline void add_strip(const depthwise_filter_params &p, int64_t strip, int c,
+                                 float (&sum)[R][R][V]) {
     using channels = channels_of<T, V>;
-    uint32_t line = divide((uint32_t)m, p.by_Q), n = divide(line, p.by_P);
-    int h0 = (int)(line - n * p.by_P.d) * p.stride_h - p.pad_top;
-    int w0 = (int)((uint32_t)m - line * p.by_Q.d) * p.stride_w - p.pad_left;
-    channels g = *(const channels *)((const T *)p.dy + m * p.Cp + c);
+    uint32_t line = divide((uint32_t)strip, p.by_strips), n = divide(line, p.by_P);
+    int q = (int)((uint32_t)strip - line * p.by_strips.d) * p.length;
+    const int end = min(q + p.length, p.Q);
+    const int h0 = (int)(line - n * p.by_P.d) * STRIDE - p.pad_top;
+    int w0 = q * STRIDE - p.pad_left;
+    const T *dy = (const T *)p.dy + ((int64_t)line * p.Q + q) * p.Cp + c;
+    const T *x = (const T *)p.x + ((int64_t)n * p.H + h0) * p.W * p.Cp + c;
+    float window[R][R][V];
+    auto load_column = [&](int at, int w) {
 #pragma unroll
-    for (int r = 0; r < R; r++) {
-        int h = h0 + r * p.dilation_h;
-        const T *row = (const T *)p.x + ((int64_t)n * p.H + h) * p.W * p.Cp + c;
-        channels x[R];
-#pragma unroll
-        for (int s = 0; s < R; s++) {
-            int w = w0 + s * p.dilation_w;
-            bool inside = h >= 0 && h < p.H && w >= 0 && w < p.W;
-            x[s] = inside ? *(const channels *)(row + w * p.Cp) : channels{};
-        }
-#pragma unroll
-        for (int s = 0; s < R; s++)
+        for (int r = 0; r < R; r++) {
+            bool inside = h0 + r >= 0 && h0 + r < p.H && w >= 0 && w < p.W;
+            channels from =
+                inside ? *(const channels *)(x + ((int64_t)r * p.W + w) * p.Cp) : channels{};
 #pragma unroll
             for (int i = 0; i < V; i++)
-                sum[r][s][i] += value(g.v[i]) * value(x[s].v[i]);
+                window[r][at][i] = value(from.v[i]);
+        }
+    };
+#pragma unroll
+    for (int s = 0; s < R - STRIDE; s++)
+        load_column(s, w0 + s);
+    auto add_pixel = [&](auto pixels_gone) {
+        constexpr int GONE = decltype(pixels_gone)::value;
+        if (q >= end) return false;
+        channels g = *(const channels *)dy;
+#pragma unroll
+        for (int s = R - STRIDE; s < R; s++)
+            load_column((s + STRIDE * GONE) % R, w0 + s);
+#pragma unroll
+        for (int r = 0; r < R; r++)
+#pragma unroll
+            for (int s = 0; s < R; s++)
+#pragma unroll
+                for (int i = 0; i < V; i++)
+                    sum[r][s][i] += value(g.v[i]) * window[r][(s + STRIDE * GONE) % R][i];
+        q++;
+        w0 += STRIDE;
+        dy += p.Cp;
+        return true;
+    };
+    while (each_of(std::make_integer_sequence<int, R>{}, add_pixel)) {
     }
 }
 
-/* Grid: tiles of 32 channels x chunks of pixels. Block: a chunk. Thread: V channels of some of the
- * chunk's pixels, as many as the block has lanes apart. */
-template <class T, int R>
-__global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS, 2)
+/* Grid: tiles of 32 channels x chunks of strips. Block: a chunk. Thread: V channels of some of the
+ * chunk's strips, as many as the block has lanes apart. */
+template <class T, int R, int STRIDE>
+__global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS, R == 3 ? 2 : 1)
     depthwise_filter_kernel(const depthwise_filter_params p) {
     begin_kernel();
     constexpr int V = VECTOR_OF<R>, VECTORS = TILE / V;
@@ -87,11 +122,11 @@ __global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS, 2)
     float *shared = (float *)shared_memory(); /* [WARPS][R][TILE] */
     const int thread = (int)threadIdx.x, vector = thread % VECTORS, warp = thread / 32;
     const int first = (int)blockIdx.x * TILE, c = first + vector * V;
-    row_range pixels = rows_of_split(p.pixels, p.chunks, (int)blockIdx.y);
+    row_range strips = rows_of_split(p.strips, p.chunks, (int)blockIdx.y);
     float sum[R][R][V] = {};
     if (c < p.Cp)
-        for (int64_t m = pixels.begin + thread / VECTORS; m < pixels.end; m += LANES)
-            add_window<T, R, V>(p, m, c, sum);
+        for (int64_t i = strips.begin + thread / VECTORS; i < strips.end; i += LANES)
+            add_strip<T, R, STRIDE, V>(p, i, c, sum);
 #pragma unroll
     for (int r = 0; r < R; r++) {
 #pragma unroll
@@ -125,15 +160,17 @@ struct depthwise_data_params {
     const float *w;
     void *dx;
     int64_t total; /* Vectors of 8 channels in dx. */
-    int P, Q, R, S, dilation_h, dilation_w, pad_top, pad_left;
-    divisor by_vectors, by_W, by_H, by_stride_h, by_stride_w;
+    int P, Q, R, S, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int period_h, period_w; /* Taps from one that hits an output to the next. */
+    divisor by_vectors, by_W, by_H;
 };
 
-/* As output_of, of a place that has the pad and the tap in it. */
-__device__ inline int output_at(int from, divisor by_stride, int n) {
-    if (from < 0) return -1;
-    int out = (int)divide((uint32_t)from, by_stride);
-    return out * (int)by_stride.d == from && out < n ? out : -1;
+/* The first tap that hits an output from `at`, which has the pad in it; `period`: none does. */
+__device__ inline int first_tap(int at, int stride, int dilation, int period) {
+    int tap = 0;
+    while (tap < period && (at - tap * dilation) % stride != 0)
+        tap++;
+    return tap;
 }
 
 /* Thread: 8 channels of a pixel of dx. */
@@ -148,14 +185,16 @@ __global__ void __launch_bounds__(DEPTHWISE_GRADIENT_THREADS)
     const int h = (int)(line - n * p.by_H.d) + p.pad_top;
     const int w = (int)(pixel - line * p.by_W.d) + p.pad_left;
     const int c = (int)(i - (int64_t)pixel * p.by_vectors.d) * 8, Cp = (int)p.by_vectors.d * 8;
+    const int r0 = first_tap(h, p.stride_h, p.dilation_h, p.period_h);
+    const int s0 = first_tap(w, p.stride_w, p.dilation_w, p.period_w);
     float8 sum = {};
-    for (int r = 0; r < p.R; r++) {
-        int row = output_at(h - r * p.dilation_h, p.by_stride_h, p.P);
-        if (row < 0) continue;
+    for (int r = r0; r0 < p.period_h && r < p.R; r += p.period_h) {
+        int row = (h - r * p.dilation_h) / p.stride_h;
+        if (h < r * p.dilation_h || row >= p.P) continue;
         const T *dy = (const T *)p.dy + ((int64_t)n * p.P + row) * p.Q * Cp + c;
-        for (int s = 0; s < p.S; s++) {
-            int column = output_at(w - s * p.dilation_w, p.by_stride_w, p.Q);
-            if (column < 0) continue;
+        for (int s = s0; s0 < p.period_w && s < p.S; s += p.period_w) {
+            int column = (w - s * p.dilation_w) / p.stride_w;
+            if (w < s * p.dilation_w || column >= p.Q) continue;
             add_products8(sum, load8(dy + (int64_t)column * Cp),
                           load8(p.w + (int64_t)(r * p.S + s) * Cp + c));
         }
@@ -201,7 +240,13 @@ static dim3 threads_for(int64_t total) {
 }
 
 static bool is_unrolled(const thaw_window &w) {
-    return w.R == w.S && (w.R == 3 || w.R == 5 || w.R == 7);
+    return w.R == w.S && (w.R == 3 || w.R == 5 || w.R == 7) && w.stride_h == w.stride_w &&
+           w.stride_h <= 2 && w.dilation_h == 1 && w.dilation_w == 1;
+}
+
+/* A row of Q pixels in equal strips of 16 at most: their first windows are loaded whole. */
+static int64_t strips_of_row(int64_t Q) {
+    return ceil_div(Q, 16);
 }
 
 static int64_t tiles_of(const thaw_conv_shape &s) {
@@ -209,13 +254,12 @@ static int64_t tiles_of(const thaw_conv_shape &s) {
 }
 
 static int chunks_of(const thaw_conv_shape &s) {
-    return chunks_of_filter(s.N * s.P * s.Q, tiles_of(s));
+    return chunks_of_filter(s.N * s.P * strips_of_row(s.Q) * 8, tiles_of(s));
 }
 
-template <class T>
-static void (*filter_kernel(int64_t R))(depthwise_filter_params) {
-    if (R == 3) return depthwise_filter_kernel<T, 3>;
-    return R == 5 ? depthwise_filter_kernel<T, 5> : depthwise_filter_kernel<T, 7>;
+template <class T, int R>
+static void (*filter_kernel(int64_t stride))(depthwise_filter_params) {
+    return stride == 1 ? depthwise_filter_kernel<T, R, 1> : depthwise_filter_kernel<T, R, 2>;
 }
 
 static int launch_filter(thaw_cuda_launch *launch, const thaw_conv_shape &s, thaw_dtype dtype,
@@ -225,24 +269,26 @@ static int launch_filter(thaw_cuda_launch *launch, const thaw_conv_shape &s, tha
     p.x = x;
     p.dy = dy;
     p.parts = parts;
-    p.pixels = s.N * s.P * s.Q;
+    p.strips = s.N * s.P * strips_of_row(s.Q);
+    p.length = (int)ceil_div(s.Q, strips_of_row(s.Q));
     p.numbers = s.C * taps_of(s);
     p.H = (int)s.H;
     p.W = (int)s.W;
+    p.Q = (int)s.Q;
     p.C = (int)s.C;
     p.Cp = (int)padded_channels(s.C);
     p.chunks = chunks_of(s);
-    p.stride_h = (int)w.stride_h;
-    p.stride_w = (int)w.stride_w;
-    p.dilation_h = (int)w.dilation_h;
-    p.dilation_w = (int)w.dilation_w;
     p.pad_top = (int)w.pad_top;
     p.pad_left = (int)w.pad_left;
-    p.by_Q = make_divisor((uint32_t)s.Q);
+    p.by_strips = make_divisor((uint32_t)strips_of_row(s.Q));
     p.by_P = make_divisor((uint32_t)s.P);
     size_t shared = (size_t)(DEPTHWISE_GRADIENT_THREADS / 32 * w.R * TILE) * sizeof(float);
     return with_training_type(dtype, [&](auto type) {
-        return launch_kernel(launch, "depthwise_filter", filter_kernel<decltype(type)>(w.R),
+        using T = decltype(type);
+        auto kernel = w.R == 3   ? filter_kernel<T, 3>(w.stride_h)
+                      : w.R == 5 ? filter_kernel<T, 5>(w.stride_h)
+                                 : filter_kernel<T, 7>(w.stride_h);
+        return launch_kernel(launch, "depthwise_filter", kernel,
                              dim3((unsigned)tiles_of(s), (unsigned)p.chunks),
                              DEPTHWISE_GRADIENT_THREADS, shared, p);
     });
@@ -258,8 +304,10 @@ static int launch_data(thaw_cuda_launch *launch, const thaw_conv_shape &s, thaw_
     p.by_vectors = make_divisor((uint32_t)(padded_channels(s.C) / 8));
     p.by_W = make_divisor((uint32_t)s.W);
     p.by_H = make_divisor((uint32_t)s.H);
-    p.by_stride_h = make_divisor((uint32_t)win.stride_h);
-    p.by_stride_w = make_divisor((uint32_t)win.stride_w);
+    p.stride_h = (int)win.stride_h;
+    p.stride_w = (int)win.stride_w;
+    p.period_h = p.stride_h / std::gcd(p.stride_h, (int)win.dilation_h);
+    p.period_w = p.stride_w / std::gcd(p.stride_w, (int)win.dilation_w);
     p.total = s.N * s.H * s.W * p.by_vectors.d;
     p.P = (int)s.P;
     p.Q = (int)s.Q;

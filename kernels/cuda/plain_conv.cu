@@ -179,31 +179,71 @@ static int64_t numbers_of(const thaw_conv_shape &s) {
 struct pack_params {
     const void *from;
     void *to;
-    int64_t total; /* Numbers of `to`. */
     int K, C, taps, Cp;
+    int tile; /* Channels of a block. */
 };
 
-/* Thread: one number of [Kp,taps,Cp]. */
+/* Grid: filters x tiles of channels. A filter's part of the tile lies in shared memory as in the file, so
+ * that both sides are read and written side by side. */
 template <class T>
 __global__ void __launch_bounds__(PACK_THREADS) pack_filter_kernel(const pack_params p) {
     begin_kernel();
-    int64_t i = (int64_t)blockIdx.x * PACK_THREADS + threadIdx.x;
-    if (i >= p.total) return;
-    int64_t line = i / p.Cp, k = line / p.taps;
-    int c = (int)(i - line * p.Cp), tap = (int)(line - k * p.taps);
-    const float *from = (const float *)p.from;
-    store((T *)p.to + i, k < p.K && c < p.C ? from[(k * p.C + c) * p.taps + tap] : 0);
+    float *shared = (float *)shared_memory(); /* [tile][taps] */
+    const int k = (int)blockIdx.x, first = (int)blockIdx.y * p.tile;
+    const int vectors = min(p.tile, p.Cp - first) / 8;
+    const int there = k < p.K ? min(8 * vectors, p.C - first) * p.taps : 0;
+    const float *from = (const float *)p.from + ((int64_t)k * p.C + first) * p.taps;
+    for (int i = (int)threadIdx.x; i < 8 * vectors * p.taps; i += PACK_THREADS)
+        shared[i] = i < there ? from[i] : 0;
+    __syncthreads(); /* The filter is there. */
+    T *to = (T *)p.to + (int64_t)k * p.taps * p.Cp + first;
+    for (int i = (int)threadIdx.x; i < vectors * p.taps; i += PACK_THREADS) {
+        int tap = i / vectors, c = (i - tap * vectors) * 8;
+        float8 x;
+#pragma unroll
+        for (int e = 0; e < 8; e++)
+            x.v[e] = shared[(c + e) * p.taps + tap];
+        store8(to + (int64_t)tap * p.Cp + c, x);
+    }
 }
 
-/* Thread: one number of [K,C,taps]. */
+/* The same of one tap, which has nothing to turn. Thread: 8 channels of a filter. */
+template <class T>
+__global__ void __launch_bounds__(PACK_THREADS) pack_rows_kernel(const pack_params p, int64_t Kp) {
+    begin_kernel();
+    const int64_t i = (int64_t)blockIdx.x * PACK_THREADS + threadIdx.x, vectors = p.Cp / 8;
+    const int64_t k = i / vectors;
+    const int c = (int)(i - k * vectors) * 8;
+    if (i >= Kp * vectors) return;
+    const float *from = (const float *)p.from + k * p.C + c;
+    float8 x = {};
+    if (k < p.K && p.C % 8 == 0)
+        x = load8(from);
+    else
+        for (int e = 0; e < 8 && k < p.K && c + e < p.C; e++)
+            x.v[e] = from[e];
+    store8((T *)p.to + i * 8, x);
+}
+
+/* As pack_filter_kernel, the other way. */
 template <class T>
 __global__ void __launch_bounds__(PACK_THREADS) unpack_filter_kernel(const pack_params p) {
     begin_kernel();
-    int64_t i = (int64_t)blockIdx.x * PACK_THREADS + threadIdx.x;
-    if (i >= p.total) return;
-    int64_t line = i / p.taps, k = line / p.C;
-    int64_t tap = i - line * p.taps, c = line - k * p.C;
-    ((float *)p.to)[i] = value(((const T *)p.from)[(k * p.taps + tap) * p.Cp + c]);
+    float *shared = (float *)shared_memory(); /* [tile][taps] */
+    const int k = (int)blockIdx.x, first = (int)blockIdx.y * p.tile;
+    const int vectors = min(p.tile, p.Cp - first) / 8;
+    const T *from = (const T *)p.from + (int64_t)k * p.taps * p.Cp + first;
+    for (int i = (int)threadIdx.x; i < vectors * p.taps; i += PACK_THREADS) {
+        int tap = i / vectors, c = (i - tap * vectors) * 8;
+        float8 x = load8(from + (int64_t)tap * p.Cp + c);
+#pragma unroll
+        for (int e = 0; e < 8; e++)
+            shared[(c + e) * p.taps + tap] = x.v[e];
+    }
+    __syncthreads(); /* The filter is there. */
+    float *to = (float *)p.to + ((int64_t)k * p.C + first) * p.taps;
+    for (int i = (int)threadIdx.x; i < min(8 * vectors, p.C - first) * p.taps; i += PACK_THREADS)
+        to[i] = shared[i];
 }
 
 /* Thread: one of Cp. */
@@ -218,9 +258,19 @@ static dim3 threads_for(int64_t total) {
     return dim3((unsigned)ceil_div(total, PACK_THREADS));
 }
 
+/* As many channels as 16 KiB of shared memory have of a filter's taps, eight at least. */
 static pack_params pack_of(const thaw_conv_shape &c, const void *from, void *to) {
-    int taps = (int)(c.window.R * c.window.S);
-    return {from, to, 0, (int)c.K, (int)c.C, taps, (int)padded_channels(c.C)};
+    const int64_t NUMBERS = 4096, taps = c.window.R * c.window.S, Cp = padded_channels(c.C);
+    const int64_t most = NUMBERS / taps / 8 * 8, tile = most < 8 ? 8 : most < Cp ? most : Cp;
+    return {from, to, (int)c.K, (int)c.C, (int)taps, (int)Cp, (int)tile};
+}
+
+static size_t tile_bytes(const pack_params &p) {
+    return (size_t)(p.tile * p.taps) * sizeof(float);
+}
+
+static dim3 tiles_of(const pack_params &p, int64_t filters) {
+    return dim3((unsigned)filters, (unsigned)ceil_div(p.Cp, p.tile));
 }
 
 }  // namespace thaw
@@ -287,20 +337,23 @@ int cuda_plain_conv_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shap
 int cuda_pack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
                      const float *w, void *packed) {
     pack_params p = pack_of(*shape, w, packed);
-    p.total = padded_channels(shape->K) * p.taps * p.Cp;
+    int64_t Kp = padded_channels(shape->K);
     return with_training_type(dtype, [&](auto type) {
-        return launch_kernel(launch, "pack_filter", pack_filter_kernel<decltype(type)>,
-                             threads_for(p.total), PACK_THREADS, 0, p);
+        using T = decltype(type);
+        if (p.taps == 1)
+            return launch_kernel(launch, "pack_rows", pack_rows_kernel<T>,
+                                 threads_for(Kp * (p.Cp / 8)), PACK_THREADS, 0, p, Kp);
+        return launch_kernel(launch, "pack_filter", pack_filter_kernel<T>, tiles_of(p, Kp),
+                             PACK_THREADS, tile_bytes(p), p);
     });
 }
 
 int cuda_unpack_filter(thaw_cuda_launch *launch, const thaw_conv_shape *shape, thaw_dtype dtype,
                        const void *packed, float *w) {
     pack_params p = pack_of(*shape, packed, w);
-    p.total = shape->K * p.taps * shape->C;
     return with_training_type(dtype, [&](auto type) {
         return launch_kernel(launch, "unpack_filter", unpack_filter_kernel<decltype(type)>,
-                             threads_for(p.total), PACK_THREADS, 0, p);
+                             tiles_of(p, shape->K), PACK_THREADS, tile_bytes(p), p);
     });
 }
 

@@ -22,7 +22,13 @@
 namespace thaw {
 
 /* A warp reads 32 columns of a row: 128 bytes of float. */
-enum { COLUMNS = 32, COLUMN_WARPS = 16, COLUMN_THREADS = COLUMN_WARPS * 32 };
+enum {
+    COLUMN_WARPS = 16,
+    COLUMN_THREADS = COLUMN_WARPS * 32,
+    COLUMNS = 32,
+    WIDE_LANES = 8, /* Of a row. */
+    WIDE_COLUMNS = WIDE_LANES * 8,
+};
 enum { EPOCH_WARPS = 32, EPOCH_THREADS = EPOCH_WARPS * 32, WEIGHT_WARPS = 8 };
 
 struct column_params {
@@ -48,6 +54,19 @@ __device__ inline bool is_last_block(const column_params &p, int tile, uint32_t 
     return true;
 }
 
+/* A split's sum of column k: to db, or among the parts, which the tile's last block adds up. */
+__device__ inline void hand_in(const column_params &p, int tile, int split, int64_t k, bool adds,
+                               float sum, float *shared) {
+    if (adds && p.splits == 1) p.db[k] = sum;
+    if (adds && p.splits > 1) p.parts[split * p.K + k] = sum;
+    if (p.splits == 1 || !is_last_block(p, tile, (uint32_t *)shared) || !adds) return;
+    sum = 0;
+#pragma unroll 8
+    for (int i = 0; i < p.splits; i++)
+        sum += p.parts[i * p.K + k];
+    p.db[k] = sum;
+}
+
 /* Grid: splits x tiles of 32 columns, tiles fastest. Block: a split's rows of a tile. Warp: every
  * 16th of the rows. Lane: a column. */
 template <class T>
@@ -69,17 +88,42 @@ __global__ void __launch_bounds__(COLUMN_THREADS) column_sum_kernel(const column
     if (adds) {
         for (int i = 1; i < COLUMN_WARPS; i++)
             sum += shared[i * 32 + threadIdx.x];
-        if (p.splits == 1) {
-            p.db[k] = sum;
-        } else {
-            p.parts[split * p.K + k] = sum;
-        }
     }
-    if (p.splits == 1 || !is_last_block(p, tile, (uint32_t *)shared) || !adds) return;
-    sum = 0;
-    for (int i = 0; i < p.splits; i++)
-        sum += p.parts[i * p.K + k];
-    p.db[k] = sum;
+    hand_in(p, tile, split, k, adds, sum, shared);
+}
+
+/* The same of tensors, whose rows are whole vectors of 8 channels, where there are many. Grid: splits x
+ * tiles of 64 columns. Warp: every 64th of the rows, four at once. Thread: 8 columns. */
+template <class T>
+__global__ void __launch_bounds__(COLUMN_THREADS) column_sum_wide_kernel(const column_params p) {
+    begin_kernel();
+    float *shared = (float *)shared_memory(); /* [COLUMN_WARPS][WIDE_COLUMNS] */
+    const int tile = (int)blockIdx.x % p.tiles, split = (int)blockIdx.x / p.tiles;
+    const int thread = (int)threadIdx.x, c = thread % WIDE_LANES * 8;
+    const int64_t first = (int64_t)tile * WIDE_COLUMNS;
+    row_range rows = rows_of_split(p.M, p.splits, split);
+    float8 sums = {};
+    if (first + c < p.K) {
+        const T *dy = (const T *)p.dy + first + c;
+#pragma unroll 4
+        for (int64_t m = rows.begin + thread / WIDE_LANES; m < rows.end;
+             m += COLUMN_THREADS / WIDE_LANES)
+            add8(sums, load8(dy + m * p.ld));
+    }
+#pragma unroll
+    for (int e = 0; e < 8; e++) {
+#pragma unroll
+        for (int with = 16; with >= WIDE_LANES; with /= 2)
+            sums.v[e] += __shfl_xor_sync(0xffffffffu, sums.v[e], with);
+        if (thread % 32 < WIDE_LANES) shared[thread / 32 * WIDE_COLUMNS + c + e] = sums.v[e];
+    }
+    __syncthreads(); /* All warps' sums are there. */
+    const int64_t k = first + thread;
+    const bool adds = thread < WIDE_COLUMNS && k < p.K;
+    float sum = 0;
+    for (int i = 0; adds && i < COLUMN_WARPS; i++)
+        sum += shared[i * WIDE_COLUMNS + thread];
+    hand_in(p, tile, split, k, adds, sum, shared);
 }
 
 struct epoch_params {
@@ -143,15 +187,20 @@ size_t cuda_column_sum_counters(int64_t M, int64_t K) {
 
 int cuda_column_sum(thaw_cuda_launch *launch, const thaw_cuda_column_sum *c) {
     assert(c->M > 0 && c->K > 0 && c->ld >= c->K);
-    int64_t tiles = ceil_div(c->K, COLUMNS);
     int splits = splits_of_column(c->M);
+    bool wide = splits > 1 && c->ld % 8 == 0;
+    int64_t tiles = ceil_div(c->K, wide ? WIDE_COLUMNS : COLUMNS);
     assert(splits == 1 || (c->workspace && c->counters));
     assert(tiles * splits <= INT32_MAX);
     column_params p = {c->dy,        c->db,       c->M,       c->K,  c->ld,
                        c->workspace, c->counters, (int)tiles, splits};
+    dim3 grid((unsigned)(tiles * splits));
     return with_type(c->dtype, [&](auto type) {
-        return launch_kernel(launch, "column_sum", column_sum_kernel<decltype(type)>,
-                             dim3((unsigned)(tiles * splits)), COLUMN_THREADS,
+        using T = decltype(type);
+        if (wide)
+            return launch_kernel(launch, "column_sum_wide", column_sum_wide_kernel<T>, grid,
+                                 COLUMN_THREADS, COLUMN_WARPS * WIDE_COLUMNS * sizeof(float), p);
+        return launch_kernel(launch, "column_sum", column_sum_kernel<T>, grid, COLUMN_THREADS,
                              COLUMN_THREADS * sizeof(float), p);
     });
 }

@@ -45,7 +45,7 @@ THAW_PURE row_range rows_of_split(int64_t rows, int splits, int split) {
  * bits. Up to 512 rows are one block's: 16 warps with 32 loads each take less time than a second
  * round of sums. */
 THAW_PURE int splits_of_column(int64_t rows) {
-    const int64_t ROWS = 512, MOST = 64;
+    const int64_t ROWS = 512, MOST = 128;
     int64_t splits = ceil_div(rows, ROWS);
     return (int)(splits < 1 ? 1 : splits > MOST ? MOST : splits);
 }

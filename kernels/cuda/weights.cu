@@ -1,16 +1,16 @@
 /* Weights that are trained, in device memory: what steps read is derived from them, their gradient is
  * pulled back, and an optimizer, an average and running statistics follow.
  *
- *     pull     gradient[i] += of each rule that reads weight i, in the rules' order
+ *     pull     gradient[i] = sum of each rule's that reads weight i, in the rules' order
  *     clip     gradient *= longest / max(longest, |gradient|)
  *     step     optimizer.cu, over all segments at once
  *     average  a = keep a + (1 - keep) w
  *     derive   steps = rules(weights)
  *
- * The rules are kernels.h's; what is a constant of theirs is copied. All rules are one launch: a block
- * finds its rule by its number. Those that read a tensor that an earlier one reads, too, which is rare,
- * come in a launch of their own behind it. Factors of a BN and its sums in double, as the CPU has them.
- * Memory-bound: copies of 12 bytes a number to pull and 8 to derive, beside the optimizer's 28. What
+ * The rules are kernels.h's; what is a constant of theirs is copied. All rules are one launch: a table has
+ * each block's rule. Those that read a tensor that an earlier one reads, too, which is rare, come in a
+ * launch of their own behind it. Factors of a BN and its sums in double, as the CPU has them.
+ * Memory-bound: copies of 8 bytes a number to pull and to derive, beside the optimizer's 28. What
  * changes from step to step lies in device memory, so that a step can be recorded. Measured: as part of
  * a whole only.
  */
@@ -32,7 +32,8 @@ extern "C" {
 
 namespace thaw {
 
-enum { RULE_THREADS = 256, RULE_WARPS = RULE_THREADS / 32, COPY_EACH = 4, SQUARES_BLOCKS = 256 };
+enum { RULE_THREADS = 256, RULE_WARPS = RULE_THREADS / 32, SQUARES_BLOCKS = 256 };
+constexpr int64_t COPY_NUMBERS = 8 * RULE_THREADS; /* Of a block. */
 
 /* A rule, its pointers the device's; NULL: not trained, or nothing. */
 struct weights_rule {
@@ -42,7 +43,8 @@ struct weights_rule {
     const float *w, *b, *gamma, *beta, *mean, *var;
     float *dw, *db, *dgamma, *dbeta;
     float *to, *to_b;
-    const float *d, *d_b; /* Gradients of to and to_b. */
+    const float *d, *d_b;                       /* Gradients of to and to_b. */
+    bool adds_w, adds_b, adds_gamma, adds_beta; /* To what an earlier launch has pulled. */
     float *running_mean, *running_var;
 };
 
@@ -55,7 +57,7 @@ struct weights_scalars {
 
 /* Rules that may run side by side: no two pull to one tensor. */
 struct rule_wave {
-    int first, n;
+    int first_block; /* In the table of blocks. */
     int64_t blocks;
 };
 
@@ -66,6 +68,7 @@ struct device_weights {
     /* Device memory. */
     float *values, *gradient, *first, *second, *average, *running, *constants;
     weights_rule *rules;
+    int *rule_of_block; /* Of all waves. */
     weights_scalars *scalars;
     thaw_cuda_segment *segments;
     double *squares; /* [SQUARES_BLOCKS] */
@@ -75,21 +78,33 @@ struct device_weights {
 /* ---- kernels -------------------------------------------------------------------------------- */
 
 static int64_t blocks_of(const thaw_derivation &r) {
-    if (r.kind == THAW_DERIVE_COPY) return ceil_div(r.K * r.each, RULE_THREADS * COPY_EACH);
-    return r.kind == THAW_DERIVE_FOLD ? r.K : ceil_div(r.K, RULE_THREADS);
+    if (r.kind == THAW_DERIVE_COPY) return ceil_div(r.K * r.each, COPY_NUMBERS);
+    return ceil_div(r.K, r.kind == THAW_DERIVE_FOLD ? RULE_WARPS : RULE_THREADS);
 }
 
-/* The last rule that begins at the block or before it. */
-__device__ inline weights_rule rule_at(const weights_rule *rules, int n, int64_t block) {
-    int low = 0, high = n;
-    while (high - low > 1) {
-        int middle = (low + high) / 2;
-        if (rules[middle].first_block <= block)
-            low = middle;
-        else
-            high = middle;
+/* Calls f(i) for i = 0 .. n - 1, four at a time where all lie so: f4(i) for i .. i + 3. first and step: a
+ * thread's of those that share the work. */
+template <class F4, class F>
+__device__ inline void each_number(int64_t n, bool by_four, int first, int step, F4 f4, F f) {
+    if (by_four) {
+#pragma unroll 2
+        for (int64_t i = first * 4; i < n; i += step * 4)
+            f4(i);
+    } else {
+        for (int64_t i = first; i < n; i += step)
+            f(i);
     }
-    return rules[low];
+}
+
+__device__ inline float4 *four(float *at) {
+    return (float4 *)at;
+}
+__device__ inline float4 four(const float *at) {
+    return *(const float4 *)at;
+}
+
+__device__ inline float4 add4(float4 a, float4 b) {
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
 
 __device__ inline double scale_of(const weights_rule &r, int64_t k) {
@@ -100,20 +115,47 @@ __device__ inline double centred(const weights_rule &r, int64_t k) {
     return (r.b ? (double)r.b[k] : 0.0) - r.mean[k];
 }
 
-/* Block: 1024 numbers of a copy, a channel of a layer with BN, 256 channels of the others. */
-__global__ void __launch_bounds__(RULE_THREADS) derive_kernel(const weights_rule *rules, int n) {
+/* A copy's part of a block: of n numbers from `from` on. */
+struct copy_part {
+    int64_t from, n;
+    bool by_four;
+};
+
+__device__ inline copy_part part_of_copy(const weights_rule &r, int64_t block) {
+    int64_t from = block * COPY_NUMBERS, left = r.K * r.each - from;
+    int64_t n = left < COPY_NUMBERS ? left : COPY_NUMBERS;
+    return {from, n, n % 4 == 0};
+}
+
+/* Block: 2048 numbers of a copy, 8 channels of a layer with BN, a warp each, 256 channels of the others. */
+__global__ void __launch_bounds__(RULE_THREADS, 4)
+    derive_kernel(const weights_rule *rules, const int *rule_of_block) {
     begin_kernel();
-    const weights_rule r = rule_at(rules, n, blockIdx.x);
+    const weights_rule &r = rules[rule_of_block[blockIdx.x]];
     int64_t block = blockIdx.x - r.first_block, k = block * RULE_THREADS + threadIdx.x;
     if (r.kind == THAW_DERIVE_COPY) {
-        int64_t i = block * RULE_THREADS * COPY_EACH + threadIdx.x;
-        for (int e = 0; e < COPY_EACH; e++, i += RULE_THREADS)
-            if (i < r.K * r.each) r.to[i] = r.w[i];
+        copy_part part = part_of_copy(r, block);
+        const float *from = r.w + part.from;
+        float *to = r.to + part.from;
+        each_number(
+            part.n, part.by_four, (int)threadIdx.x, RULE_THREADS,
+            [&](int64_t i) { *four(to + i) = four(from + i); },
+            [&](int64_t i) { to[i] = from[i]; });
     } else if (r.kind == THAW_DERIVE_FOLD) {
-        double s = scale_of(r, block);
-        for (int64_t i = threadIdx.x; i < r.each; i += RULE_THREADS)
-            r.to[block * r.each + i] = (float)(r.w[block * r.each + i] * s);
-        if (threadIdx.x == 0) r.to_b[block] = (float)(r.beta[block] + centred(r, block) * s);
+        k = block * RULE_WARPS + threadIdx.x / 32;
+        if (k >= r.K) return;
+        const double s = scale_of(r, k);
+        const float *from = r.w + k * r.each;
+        float *to = r.to + k * r.each;
+        each_number(
+            r.each, r.each % 4 == 0, (int)threadIdx.x % 32, 32,
+            [&](int64_t i) {
+                float4 w = four(from + i);
+                *four(to + i) = make_float4((float)(w.x * s), (float)(w.y * s), (float)(w.z * s),
+                                            (float)(w.w * s));
+            },
+            [&](int64_t i) { to[i] = (float)(from[i] * s); });
+        if (threadIdx.x % 32 == 0) r.to_b[k] = (float)(r.beta[k] + centred(r, k) * s);
     } else if (k < r.K && r.kind == THAW_DERIVE_NORM) {
         double s = scale_of(r, k);
         r.to[k] = (float)s;
@@ -124,13 +166,19 @@ __global__ void __launch_bounds__(RULE_THREADS) derive_kernel(const weights_rule
     }
 }
 
+/* *to = x, or += where an earlier launch has pulled to it. */
+__device__ inline void pull_to(float *to, bool adds, float x) {
+    *to = adds ? *to + x : x;
+}
+
 /* Of gamma, beta and a layer's own bias; ds: dL/ds of the channel. */
 __device__ inline void pull_channel(const weights_rule &r, int64_t k, double ds) {
+    if (!r.db && !r.dgamma && !r.dbeta) return; /* Nobody has computed d_b. */
     double root = 1 / sqrt(r.var[k] + r.epsilon), s = r.gamma[k] * root;
     ds += centred(r, k) * r.d_b[k];
-    if (r.db) r.db[k] += (float)(s * r.d_b[k]);
-    if (r.dgamma) r.dgamma[k] += (float)(root * ds);
-    if (r.dbeta) r.dbeta[k] += r.d_b[k];
+    if (r.db) pull_to(r.db + k, r.adds_b, (float)(s * r.d_b[k]));
+    if (r.dgamma) pull_to(r.dgamma + k, r.adds_gamma, (float)(root * ds));
+    if (r.dbeta) pull_to(r.dbeta + k, r.adds_beta, r.d_b[k]);
 }
 
 /* Running statistics follow sums over lanes of the batch's. */
@@ -142,27 +190,58 @@ __device__ inline void follow(const weights_rule &r, int64_t k, int lanes, int64
     *var += momentum * ((float)correction * r.d_b[k] / (float)lanes - *var);
 }
 
+/* Of a channel of a layer with BN, by a warp. */
+__device__ inline void pull_fold(const weights_rule &r, int64_t k) {
+    const double s = scale_of(r, k);
+    const float *w = r.w + k * r.each, *d = r.d + k * r.each;
+    float *dw = r.dw ? r.dw + k * r.each : nullptr;
+    const bool by_four = r.each % 4 == 0;
+    const int lane = (int)threadIdx.x % 32;
+    double ds = 0;
+    if (r.dgamma) /* Nobody else wants to know. */
+        each_number(
+            r.each, by_four, lane, 32,
+            [&](int64_t i) {
+                float4 a = four(w + i), b = four(d + i);
+                ds += (double)a.x * b.x + (double)a.y * b.y + (double)a.z * b.z + (double)a.w * b.w;
+            },
+            [&](int64_t i) { ds += (double)w[i] * d[i]; });
+    if (dw)
+        each_number(
+            r.each, by_four, lane, 32,
+            [&](int64_t i) {
+                float4 b = four(d + i);
+                b = make_float4((float)(s * b.x), (float)(s * b.y), (float)(s * b.z),
+                                (float)(s * b.w));
+                *four(dw + i) = r.adds_w ? add4(four((const float *)dw + i), b) : b;
+            },
+            [&](int64_t i) { pull_to(dw + i, r.adds_w, (float)(s * d[i])); });
+    ds = warp_sum(ds);
+    if (lane == 0) pull_channel(r, k, ds);
+}
+
 /* Blocks as derive's. */
-__global__ void __launch_bounds__(RULE_THREADS)
-    pull_kernel(const weights_rule *rules, int n, const weights_scalars *scalars, int64_t lane,
-                float momentum) {
+__global__ void __launch_bounds__(RULE_THREADS, 4)
+    pull_kernel(const weights_rule *rules, const int *rule_of_block, const weights_scalars *scalars,
+                int64_t lane, float momentum) {
     begin_kernel();
-    double *shared = (double *)shared_memory(); /* [RULE_WARPS] */
-    const weights_rule r = rule_at(rules, n, blockIdx.x);
+    const weights_rule &r = rules[rule_of_block[blockIdx.x]];
     int64_t block = blockIdx.x - r.first_block, k = block * RULE_THREADS + threadIdx.x;
     if (r.kind == THAW_DERIVE_COPY) {
-        int64_t i = block * RULE_THREADS * COPY_EACH + threadIdx.x;
-        for (int e = 0; r.dw && e < COPY_EACH; e++, i += RULE_THREADS)
-            if (i < r.K * r.each) r.dw[i] += r.d[i];
+        if (!r.dw) return;
+        copy_part part = part_of_copy(r, block);
+        const float *d = r.d + part.from;
+        float *dw = r.dw + part.from;
+        each_number(
+            part.n, part.by_four, (int)threadIdx.x, RULE_THREADS,
+            [&](int64_t i) {
+                float4 b = four(d + i);
+                *four(dw + i) = r.adds_w ? add4(four((const float *)dw + i), b) : b;
+            },
+            [&](int64_t i) { pull_to(dw + i, r.adds_w, d[i]); });
     } else if (r.kind == THAW_DERIVE_FOLD) {
-        double s = scale_of(r, block), ds = 0;
-        for (int64_t i = threadIdx.x; i < r.each; i += RULE_THREADS) {
-            int64_t at = block * r.each + i;
-            ds += (double)r.w[at] * r.d[at];
-            if (r.dw) r.dw[at] += (float)(s * r.d[at]);
-        }
-        ds = block_sum<RULE_WARPS>(ds, shared);
-        if (threadIdx.x == 0) pull_channel(r, block, ds);
+        k = block * RULE_WARPS + threadIdx.x / 32;
+        if (k < r.K) pull_fold(r, k);
     } else if (k < r.K && r.kind == THAW_DERIVE_NORM) {
         pull_channel(r, k, r.d[k]);
     } else if (k < r.K) {
@@ -224,8 +303,9 @@ static T *take_copy(const std::vector<T> &from, int *code) {
 static void weights_destroy(void *weights) {
     device_weights *d = (device_weights *)weights;
     if (!d) return;
-    void *all[] = {d->values,    d->gradient, d->first,   d->second,   d->average, d->running,
-                   d->constants, d->rules,    d->scalars, d->segments, d->squares, d->factor};
+    void *all[] = {d->values,   d->gradient,  d->first, d->second,        d->average,
+                   d->running,  d->constants, d->rules, d->rule_of_block, d->scalars,
+                   d->segments, d->squares,   d->factor};
     for (void *memory : all)
         device_memory.release(memory);
     delete d;
@@ -332,6 +412,20 @@ static weights_rule bind(const device_weights *d, const thaw_derivation &r,
     return bound;
 }
 
+/* Which of a rule's tensors rules of earlier launches have pulled to; these are among them from now on. */
+static void see_pulled(const thaw_derivation &r, weights_rule *bound, std::vector<int64_t> *seen) {
+    auto again = [&](int64_t offset) {
+        if (offset < 0) return false;
+        bool has = std::find(seen->begin(), seen->end(), offset) != seen->end();
+        if (!has) seen->push_back(offset);
+        return has;
+    };
+    bound->adds_w = again(r.kind == THAW_DERIVE_COPY ? r.from.offset : r.w.offset);
+    bound->adds_b = again(r.b.offset);
+    bound->adds_gamma = again(r.gamma.offset);
+    bound->adds_beta = again(r.beta.offset);
+}
+
 static int take_rules(device_weights *d, int code) {
     const thaw_weights_problem &p = d->p;
     constants_block constants;
@@ -339,20 +433,24 @@ static int take_rules(device_weights *d, int code) {
     for (int i = 0; i < p.n_rules; i++)
         places.push_back(collect(p.rules[i], &constants));
     d->constants = take_copy(constants.numbers, &code);
-    std::vector<int> waves = waves_of(p);
+    std::vector<int> waves = waves_of(p), rule_of_block;
     std::vector<weights_rule> rules;
+    std::vector<int64_t> pulled;
     for (int wave = 0; (int)rules.size() < p.n_rules; wave++) {
-        rule_wave w = {(int)rules.size(), 0, 0};
+        rule_wave w = {(int)rule_of_block.size(), 0};
         for (int i = 0; i < p.n_rules; i++) {
             if (waves[(size_t)i] != wave) continue;
             rules.push_back(bind(d, p.rules[i], places[(size_t)i]));
+            see_pulled(p.rules[i], &rules.back(), &pulled);
             rules.back().first_block = w.blocks;
+            rule_of_block.insert(rule_of_block.end(), (size_t)blocks_of(p.rules[i]),
+                                 (int)rules.size() - 1);
             w.blocks += blocks_of(p.rules[i]);
         }
-        w.n = (int)rules.size() - w.first;
         d->waves.push_back(w);
     }
     d->rules = take_copy(rules, &code);
+    d->rule_of_block = take_copy(rule_of_block, &code);
     return code;
 }
 
@@ -448,11 +546,11 @@ static int weights_begin(void *weights, float lr, int64_t step, float keep, int 
 
 static int pull(device_weights *d, thaw_cuda_launch *launch) {
     const thaw_weights_problem &p = d->p;
-    int code = (int)cudaMemsetAsync(d->gradient, 0, (size_t)p.n * sizeof(float), d->stream);
+    int code = 0;
     for (const rule_wave &w : d->waves) {
         if (!code && w.blocks)
             code = launch_kernel(launch, "pull", pull_kernel, dim3((unsigned)w.blocks),
-                                 RULE_THREADS, RULE_WARPS * sizeof(double), d->rules + w.first, w.n,
+                                 RULE_THREADS, 0, d->rules, d->rule_of_block + w.first_block,
                                  d->scalars, p.lane, p.running_momentum);
     }
     return code;
@@ -514,7 +612,7 @@ static int weights_derive(void *weights, thaw_error *err) {
     for (const rule_wave &w : d->waves)
         if (!code && w.blocks)
             code = launch_kernel(&launch, "derive", derive_kernel, dim3((unsigned)w.blocks),
-                                 RULE_THREADS, 0, d->rules + w.first, w.n);
+                                 RULE_THREADS, 0, d->rules, d->rule_of_block + w.first_block);
     return explain(code, &launch, err);
 }
 

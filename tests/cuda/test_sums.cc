@@ -1,5 +1,5 @@
 /* Sums over rows against double: columns in every storage type, with strides, with one block a
- * column and with up to 64 that share one; weights of batches; totals of an epoch. Small integers
+ * column and with up to 128 that share one; weights of batches; totals of an epoch. Small integers
  * must come out exactly; random columns at a relative 1e-6 of the sum of magnitudes. The counters
  * are zero again after each launch, and two runs give the same bits.
  */
@@ -28,7 +28,10 @@ static const sum_case cases[] = {
     {"two blocks a column", COLUMNS, 513, 33, 0, false, false},
     {"1001 columns, two blocks each", COLUMNS, 517, 1001, 0, false, false},
     {"20 blocks a column", COLUMNS, 9999, 5, 3, false, false},
-    {"64 blocks a column", COLUMNS, 40001, 1, 0, false, false},
+    {"128 blocks a column", COLUMNS, 70001, 1, 0, false, false},
+    {"vectors of columns", COLUMNS, 513, 37, 3, false, false},
+    {"vectors of columns, several tiles", COLUMNS, 1500, 200, 0, false, false},
+    {"vectors of columns, 128 blocks", COLUMNS, 66001, 8, 0, false, false},
     {"weights, one batch", WEIGHTS, 64, 1, 0, false, false},
     {"weights, last batch short", WEIGHTS, 300, 700, 0, false, true},
     {"weights, index of int32", WEIGHTS, 33, 99, 0, true, true},

@@ -45,7 +45,7 @@ static void threads_of_rows() {
 }
 
 static void splits() {
-    for (int64_t rows = 1; rows < 40000; rows += rows < 1300 ? 1 : 997) {
+    for (int64_t rows = 1; rows < 80000; rows += rows < 1300 ? 1 : 997) {
         int n = splits_of_column(rows);
         int64_t next = 0, least = rows, most = 0;
         for (int i = 0; i < n; i++) {
@@ -60,11 +60,11 @@ static void splits() {
         }
         if (next != rows)
             return fail("%lld rows: splits end at %lld", (long long)rows, (long long)next);
-        if (most - least > 1 || n < 1 || n > 64 || (n > 1 && rows <= 512))
+        if (most - least > 1 || n < 1 || n > 128 || (n > 1 && rows <= 512))
             return fail("%lld rows: %d splits of %lld to %lld", (long long)rows, n,
                         (long long)least, (long long)most);
     }
-    row_range last = rows_of_split(INT64_C(1) << 40, 64, 63);
+    row_range last = rows_of_split(INT64_C(1) << 40, 128, 127);
     if (last.end != INT64_C(1) << 40) fail("splits of many rows overflow");
 }
 
