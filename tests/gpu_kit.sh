@@ -68,7 +68,7 @@ if [ "$data" != none ] && [ -d "$data/train" ]; then
     cp -rL "$data" "$kit/shared/data/oxford12"
     chmod -R u+w "$kit/shared"
 fi
-export XZ_OPT='-6 -T0'
+export XZ_OPT='-9 -T0' # Programs share kernels, some 10 MB apart.
 tar -C "$build" -cJf "$kit.tar.xz" gpu-kit
 more=0 # Pictures are packed already: they take here what they take among the others.
 [ ! -d "$kit/shared" ] || more=$(tar -C "$kit" -cJf - shared | wc -c)
