@@ -250,8 +250,10 @@ static void a_raw_file_holds_its_pixels(void **state) {
     free(png.bytes);
 }
 
-/* Headers decide most: of what follows them a hundred places are looked at, and the end. */
+/* Headers decide most: of what follows them a hundred places are looked at, and the end. A sanitizer, which
+ * is slow, sees a quarter of the header's bytes. */
 static bool is_looked_at(const file *f, size_t at) {
+    if (!POISONED && at % 4 != 0 && at + 30 <= f->n) return false;
     return at < 300 || at % (f->n / 100) == 0 || at + 30 > f->n;
 }
 

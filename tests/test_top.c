@@ -147,6 +147,10 @@ static void gradients_of_networks(void **state) {
         "patches",
         "inner_axes",
         "transposed",
+        "place_constants",
+        "resize",
+        "two_maps",
+        "borders",
     };
     thaw_backend backend;
     thaw_error err = {0};

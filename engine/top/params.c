@@ -270,6 +270,7 @@ thaw_status thaw_params_init(thaw_params *params, const thaw_graph *graph, int t
             case THAW_STEP_affine:
             case THAW_STEP_batch_norm:
             case THAW_STEP_layer_norm:
+            case THAW_STEP_group_norm:
                 add_scale(&m, i);
                 break;
             default:

@@ -661,8 +661,8 @@ static thaw_status check(const thaw_graph *graph, int from, int to, const thaw_k
                          thaw_arena *arena, thaw_error *err) {
     thaw_program p;
     THAW_TRY(thaw_lower_top(graph, from, to, graph->n_nodes, 1, arena, &p, err));
-    for (int i = 1; i < p.n_steps; i++)
-        if (!kernels->training->backward[p.steps[i].kind].prepare)
+    for (int i = 1; i < p.n_steps; i++) /* What reads nothing has no gradient to pass on. */
+        if (p.steps[i].n_in > 0 && !kernels->training->backward[p.steps[i].kind].prepare)
             return thaw_fail(err, THAW_ERR_UNSUPPORTED,
                              kernels->memory ? "%s (%s): the GPU has no gradient of this"
                                              : "%s (%s): there is no gradient of this",

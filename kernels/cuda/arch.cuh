@@ -1,4 +1,4 @@
-/* The architecture that device code is being compiled for, as a constant: 75, 80, 86, 89, 90. */
+/* The architecture that device code is being compiled for, as a constant: 75, 80, 86, 90. */
 #ifndef THAW_CUDA_ARCH_CUH
 #define THAW_CUDA_ARCH_CUH
 

@@ -548,6 +548,29 @@ int cuda_image_sums(thaw_cuda_launch *launch, int64_t N, int64_t pixels, int64_t
 int cuda_pixel_sums(thaw_cuda_launch *launch, int64_t pixels, int64_t C, thaw_dtype dtype,
                     const void *a, const void *b, void *y);
 
+/* Of softmax, whose y it reads. */
+int cuda_softmax_gradient(thaw_cuda_launch *launch, int64_t pixels, int64_t C, int64_t groups,
+                          thaw_dtype dtype, const void *y, const void *dy, void *dx);
+
+/* Of matmul. da, db: NULL: not needed. */
+int cuda_matmul_gradient(thaw_cuda_launch *launch, int64_t N, int64_t H, int64_t J, int64_t W,
+                         int64_t C, thaw_dtype dtype, const void *a, const void *b, const void *dy,
+                         void *da, void *db);
+
+struct thaw_cuda_group_norm_gradient {
+    int64_t N, pixels, C, groups;
+    float epsilon;
+    thaw_dtype dtype;
+    const void *x, *dy;
+    const float *gamma;    /* [Cp] */
+    float *dgamma, *dbeta; /* [C] or NULL. */
+    void *dx;              /* NULL: not needed. */
+    float *workspace;      /* cuda_group_norm_gradient_workspace bytes, any content. */
+};
+size_t cuda_group_norm_gradient_workspace(int64_t N, int64_t C);
+int cuda_group_norm_gradient(thaw_cuda_launch *launch,
+                             const thaw_cuda_group_norm_gradient *gradient);
+
 /* What rows scored, as thaw_metrics counts it. */
 struct thaw_cuda_counts {
     unsigned long long n;

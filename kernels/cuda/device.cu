@@ -63,7 +63,7 @@ static int describe(int index, open_device *device, thaw_error *err) {
     if (code == cudaSuccess) code = cudaFuncGetAttributes(&attributes, probe_kernel);
     if (code == cudaErrorNoKernelImageForDevice) {
         thaw_fail(err, THAW_ERR_BACKEND,
-                  "%s is sm_%d%d; this build holds kernels for sm_75, 80, 86, 89, 90 and newer",
+                  "%s is sm_%d%d; this build holds kernels for sm_75, 80, 86, 90 and newer",
                   properties.name, properties.major, properties.minor);
         return (int)code;
     }
@@ -78,7 +78,7 @@ static int describe(int index, open_device *device, thaw_error *err) {
              index);
     device->facts.sm = attributes.ptxVersion;
     device->facts.n_sm = properties.multiProcessorCount;
-    find_peaks(index, device->facts.sm, &device->facts);
+    find_peaks(index, properties.major * 10 + properties.minor, &device->facts);
     return 0;
 }
 

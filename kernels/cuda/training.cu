@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "blas.h"
@@ -577,7 +578,132 @@ static int norm_gradient(const thaw_step *step, const thaw_run_context *context)
     return finish(cuda_norm_gradient(&launch, &g), launch, context);
 }
 
+/* As the trunk's, of numbers that change. */
+static int group_norm_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    want_workspace(step, cuda_group_norm_workspace(step->out->N, step->out->C));
+    return affine_prepare(step, plan, err);
+}
+
+static int group_norm_gradient_prepare(thaw_step *step, const thaw_plan_context *, thaw_error *) {
+    want_workspace(step, cuda_group_norm_gradient_workspace(step->out->N, step->out->C));
+    return 0;
+}
+
+static int group_norm_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *y = step->out;
+    thaw_cuda_launch launch = launch_in(context);
+    thaw_cuda_group_norm_gradient g = {};
+    g.N = y->N;
+    g.pixels = y->H * y->W;
+    g.C = y->C;
+    g.groups = step->groups;
+    g.epsilon = step->epsilon;
+    g.dtype = y->dtype;
+    g.x = step->in[0]->data;
+    g.dy = step->dy->data;
+    g.gamma = constant(step, 0);
+    g.dgamma = step->dscale;
+    g.dbeta = step->dshift;
+    g.dx = data_of(step->dx[0]);
+    g.workspace = (float *)context->workspace;
+    return finish(cuda_group_norm_gradient(&launch, &g), launch, context);
+}
+
 /* ---- without weights ------------------------------------------------------------------------ */
+
+/* The file's numbers for each place: the engine has brought them here, pack pads their channels. */
+static int constant_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
+    const thaw_port *y = step->out;
+    int code = begin_reading(step, plan, err);
+    size_t numbers = (size_t)(y->H * y->W * padded_channels(y->C));
+    return code ? code : keep(step, 0, nullptr, numbers * sizeof(float), err);
+}
+
+static int constant_pack(const thaw_step *step, thaw_cuda_launch *launch) {
+    const thaw_port *y = step->out;
+    return cuda_row_maps(launch, 1, y->H * y->W, y->C, THAW_F32, step->w, nullptr, 1, THAW_F32,
+                         constant(step, 0));
+}
+
+static int softmax_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *y = step->out;
+    thaw_cuda_launch launch = launch_in(context);
+    return finish(cuda_softmax_gradient(&launch, pixels_of(y), y->C, step->groups, y->dtype,
+                                        y->data, step->dy->data, step->dx[0]->data),
+                  launch, context);
+}
+
+static int matmul_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *a = step->in[0], *b = step->in[1], *y = step->out;
+    thaw_cuda_launch launch = launch_in(context);
+    return finish(
+        cuda_matmul_gradient(&launch, y->N, y->H, a->W, y->W, y->C, y->dtype, a->data, b->data,
+                             step->dy->data, data_of(step->dx[0]), data_of(step->dx[1])),
+        launch, context);
+}
+
+/* Of a resampling backwards: which places of y each place of x has gone to, and its step's constants. */
+enum { TAPS_OF_ROWS = 2, TAPS_OF_COLUMNS = 3 };
+
+struct taps_back {
+    int64_t rows, columns; /* Taps of each. */
+};
+
+/* Taps of n places, from those of `places` places of y. */
+static int64_t turn_taps(const thaw_taps &taps, int64_t places, int64_t n,
+                         std::vector<thaw_cuda_tap> *turned) {
+    std::vector<std::vector<thaw_cuda_tap>> of((size_t)n);
+    size_t most = 1;
+    for (int64_t i = 0; i < places * taps.n; i++) {
+        if (taps.weight[i] == 0) continue;
+        std::vector<thaw_cuda_tap> &to = of[(size_t)taps.from[i]];
+        to.push_back({(int32_t)(i / taps.n), taps.weight[i]});
+        if (to.size() > most) most = to.size();
+    }
+    turned->assign((size_t)n * most, thaw_cuda_tap{0, 0}); /* Weights of 0 are not read. */
+    for (size_t i = 0; i < of.size(); i++)
+        std::copy(of[i].begin(), of[i].end(), turned->begin() + (ptrdiff_t)(i * most));
+    return (int64_t)most;
+}
+
+static int resample_gradient_prepare(thaw_step *step, const thaw_plan_context *plan,
+                                     thaw_error *err) {
+    const thaw_port *x = step->in[0], *y = step->out;
+    taps_back *back = (taps_back *)thaw_arena_alloc(plan->arena, sizeof *back);
+    if (!back) {
+        thaw_fail_memory(err, "to plan a gradient");
+        return (int)cudaErrorMemoryAllocation;
+    }
+    std::vector<thaw_cuda_tap> rows, columns;
+    back->rows = turn_taps(step->rows, y->H, x->H, &rows);
+    back->columns = turn_taps(step->columns, y->W, x->W, &columns);
+    ((step_state *)step->state)->layer = back;
+    int code = keep(step, TAPS_OF_ROWS, rows.data(), rows.size() * sizeof rows[0], err);
+    return code ? code
+                : keep(step, TAPS_OF_COLUMNS, columns.data(), columns.size() * sizeof columns[0],
+                       err);
+}
+
+static int resample_gradient(const thaw_step *step, const thaw_run_context *context) {
+    const thaw_port *x = step->in[0], *y = step->out;
+    const taps_back *back = (const taps_back *)((step_state *)step->state)->layer;
+    thaw_cuda_resample r = {};
+    r.N = y->N;
+    r.H = y->H;
+    r.W = y->W;
+    r.C = y->C;
+    r.P = x->H;
+    r.Q = x->W;
+    r.dtype = y->dtype;
+    r.rows = (const thaw_cuda_tap *)constant(step, TAPS_OF_ROWS);
+    r.columns = (const thaw_cuda_tap *)constant(step, TAPS_OF_COLUMNS);
+    r.n_rows = back->rows;
+    r.n_columns = back->columns;
+    r.x = step->dy->data;
+    r.y = step->dx[0]->data;
+    thaw_cuda_launch launch = launch_in(context);
+    return finish(cuda_resample(&launch, &r), launch, context);
+}
 
 static int nothing_to_prepare(thaw_step *, const thaw_plan_context *, thaw_error *) {
     return 0;
@@ -623,18 +749,31 @@ static bool alike(const thaw_port *a, const thaw_port *b) {
     return a->N == b->N && a->H == b->H && a->W == b->W && a->C == b->C;
 }
 
-/* Of the second operand there is one pixel a picture, or one channel: dx1 is a sum over the others. */
-static int binary_gradient_prepare(thaw_step *step, const thaw_plan_context *, thaw_error *err) {
-    const thaw_port *x0 = step->in[0], *x1 = step->in[1];
-    if (!step->dx[1] || alike(x0, x1)) return 0;
-    if (x1->H == 1 && x1->W == 1 && x1->C == x0->C) return 0;
-    if (x1->H == x0->H && x1->W == x0->W && x1->C == 1) return 0;
-    return refuse(step, err, "it has no gradient of an operand with one number a picture");
+/* Of the second operand there is one pixel a picture, or one channel, or both: dx1 is a sum over the others,
+ * of both first over pixels, in the workspace. */
+static bool is_one_number(const thaw_step *step) {
+    const thaw_port *x1 = step->in[1], *y = step->out;
+    return x1->H * x1->W == 1 && y->H * y->W > 1 && x1->C == 1 && y->C > 1;
+}
+
+static int binary_gradient_prepare(thaw_step *step, const thaw_plan_context *, thaw_error *) {
+    const thaw_port *y = step->out;
+    if (step->dx[1] && is_one_number(step))
+        want_workspace(step, (size_t)(y->N * padded_channels(y->C)) * width(y));
+    return 0;
 }
 
 static int sum_products(const thaw_step *step, const thaw_run_context *context, const void *x) {
     const thaw_port *y = step->out;
     thaw_cuda_launch launch = launch_in(context);
+    if (is_one_number(step)) {
+        int code = cuda_image_sums(&launch, y->N, y->H * y->W, y->C, y->dtype, step->dy->data, x,
+                                   context->workspace);
+        if (!code)
+            code = cuda_pixel_sums(&launch, y->N, y->C, y->dtype, context->workspace, nullptr,
+                                   step->dx[1]->data);
+        return finish(code, launch, context);
+    }
     if (step->in[1]->C != y->C)
         return finish(cuda_pixel_sums(&launch, pixels_of(y), y->C, y->dtype, step->dy->data, x,
                                       step->dx[1]->data),
@@ -752,7 +891,10 @@ static int pack(const thaw_step *step, void *stream) {
             return layer_pack(step, &launch);
         case THAW_STEP_affine:
         case THAW_STEP_layer_norm:
+        case THAW_STEP_group_norm:
             return affine_pack(step, &launch);
+        case THAW_STEP_constant:
+            return constant_pack(step, &launch);
         default:
             return 0;
     }
@@ -792,7 +934,8 @@ const thaw_training_slots *make_training_slots(const thaw_trunk_slot *trunk) {
     const thaw_step_kind as_trunk[] = {THAW_STEP_pool,    THAW_STEP_global_mean, THAW_STEP_act,
                                        THAW_STEP_add,     THAW_STEP_mul,         THAW_STEP_concat,
                                        THAW_STEP_slice,   THAW_STEP_shuffle,     THAW_STEP_pad,
-                                       THAW_STEP_reshape, THAW_STEP_transpose};
+                                       THAW_STEP_reshape, THAW_STEP_transpose,   THAW_STEP_softmax,
+                                       THAW_STEP_matmul,  THAW_STEP_resample};
     for (thaw_step_kind kind : as_trunk)
         forward[kind] = trunk[kind];
     forward[THAW_STEP_load] = {begin_reading, load_run, nullptr};
@@ -800,6 +943,9 @@ const thaw_training_slots *make_training_slots(const thaw_trunk_slot *trunk) {
     forward[THAW_STEP_dense] = {layer_prepare, layer_run, layer_release};
     forward[THAW_STEP_affine] = {affine_prepare, trunk[THAW_STEP_affine].run, step_release};
     forward[THAW_STEP_layer_norm] = {affine_prepare, trunk[THAW_STEP_layer_norm].run, step_release};
+    forward[THAW_STEP_group_norm] = {group_norm_prepare, trunk[THAW_STEP_group_norm].run,
+                                     step_release};
+    forward[THAW_STEP_constant] = {constant_prepare, trunk[THAW_STEP_constant].run, step_release};
     forward[THAW_STEP_batch_norm] = {norm_prepare, norm_run, nullptr};
     slots.forward = forward;
     thaw_backward_slot *b = slots.backward;
@@ -813,6 +959,10 @@ const thaw_training_slots *make_training_slots(const thaw_trunk_slot *trunk) {
     b[THAW_STEP_affine] = {true, false, sums_prepare, affine_gradient};
     b[THAW_STEP_batch_norm] = {true, false, nothing_to_prepare, norm_gradient};
     b[THAW_STEP_layer_norm] = {true, false, layer_norm_gradient_prepare, layer_norm_gradient};
+    b[THAW_STEP_group_norm] = {true, false, group_norm_gradient_prepare, group_norm_gradient};
+    b[THAW_STEP_softmax] = {false, true, nothing_to_prepare, softmax_gradient};
+    b[THAW_STEP_matmul] = {true, false, nothing_to_prepare, matmul_gradient};
+    b[THAW_STEP_resample] = {false, false, resample_gradient_prepare, resample_gradient};
     b[THAW_STEP_concat] = {false, false, nothing_to_prepare, concat_gradient};
     b[THAW_STEP_slice] = {false, false, nothing_to_prepare, slice_gradient};
     b[THAW_STEP_shuffle] = {false, false, nothing_to_prepare, shuffle_gradient};

@@ -18,6 +18,12 @@
 
 static const float scale[3] = {1 / 64.0f, 1 / 64.0f, 1 / 64.0f}, shift[3] = {-2, -2, -2};
 
+#ifdef __SANITIZE_ADDRESS__
+enum { EACH = 4 }; /* Models: slow, and looks for other things. */
+#else
+enum { EACH = 1 };
+#endif
+
 static thaw_backend backend;
 
 /* A model some of whose sums of squares are beyond 65504, fp16's largest number: there, infinity is right. */
@@ -109,17 +115,18 @@ static void every_model(thaw_dtype type) {
     if (!backend.kernels->computes(backend.device, type)) skip();
     DIR *folder = opendir(TEST_MODELS);
     assert_non_null(folder);
-    int failures = 0, n_checked = 0;
+    int failures = 0, n_checked = 0, n_seen = 0;
     for (struct dirent *entry; (entry = readdir(folder));) {
         char *dot = strrchr(entry->d_name, '.');
         if (!dot || strcmp(dot, ".expect") != 0) continue;
         *dot = 0;
+        if (n_seen++ % EACH != 0) continue;
         failures += check_file(entry->d_name, type, &n_checked);
     }
     closedir(folder);
     print_message("%d cuts in %s, %d wrong\n", n_checked, thaw_dtype_name(type), failures);
     assert_int_equal(failures, 0);
-    assert_true(n_checked > 60);
+    assert_true(n_checked > 60 / EACH);
 }
 
 static void every_model_in_fp16(void **state) {
