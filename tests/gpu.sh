@@ -541,7 +541,7 @@ fi
 # ---- the whole -----------------------------------------------------------------------------------
 
 # What each part may take, in seconds; the whole has its own end.
-parts="tests:80 features:40 training:50 determinism:40 above:60 step:230 kernels:100 trunk:45 pipeline:30 peer_head:35 job:60 sanitizer:80 peer_trunk:150"
+parts="tests:80 features:40 training:50 determinism:40 above:60 step:150 kernels:100 trunk:45 pipeline:30 peer_head:35 job:60 sanitizer:80 peer_trunk:150"
 end=$((SECONDS + ${THAW_SECONDS:-470}))
 wrong=0
 mkdir -p "$out" || exit 1

@@ -408,8 +408,8 @@ struct thaw_cuda_column_sum {
                          */
 };
 
-/* db[k] = sum over m of dy[m,k]: a bias's gradient. Where ld is a multiple of 8, dy is aligned to 16 bytes. Few rows need neither workspace nor counters:
- * these are 0 then. */
+/* db[k] = sum over m of dy[m,k]: a bias's gradient. Where ld is a multiple of 8, dy is aligned to 16
+ * bytes. Few rows need neither workspace nor counters: these are 0 then. */
 size_t cuda_column_sum_workspace(int64_t M, int64_t K);
 size_t cuda_column_sum_counters(int64_t M, int64_t K);
 int cuda_column_sum(thaw_cuda_launch *launch, const thaw_cuda_column_sum *sum);

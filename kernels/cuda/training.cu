@@ -1,7 +1,7 @@
 /* The CUDA table's training slots: layers whose weights change, and all gradients.
  *
- * Ports are as table.cu has them, N,H,W,Cp, of float or bf16; what it computes without weights it computes here, too.
- * A layer's numbers lie where the engine has them in device memory, floats in ONNX's order; pack brings
+ * Ports are as table.cu has them, N,H,W,Cp, of float or bf16; what it computes without weights it
+ * computes here, too. A layer's numbers lie where the engine has them in device memory, floats in ONNX's order; pack brings
  * them into the order and the type that is multiplied, and the gradient is brought back. A layer is
  *
  *     a product    by cuBLAS: dense, and 1x1 with stride 1
@@ -611,17 +611,16 @@ static int group_norm_gradient(const thaw_step *step, const thaw_run_context *co
 
 /* ---- without weights ------------------------------------------------------------------------ */
 
-/* The file's numbers for each place: the engine has brought them here, pack pads their channels. */
+/* The file's numbers for each place, which do not change: the engine has brought them here. */
 static int constant_prepare(thaw_step *step, const thaw_plan_context *plan, thaw_error *err) {
     const thaw_port *y = step->out;
-    int code = begin_reading(step, plan, err);
     size_t numbers = (size_t)(y->H * y->W * padded_channels(y->C));
-    return code ? code : keep(step, 0, nullptr, numbers * sizeof(float), err);
-}
-
-static int constant_pack(const thaw_step *step, thaw_cuda_launch *launch) {
-    const thaw_port *y = step->out;
-    return cuda_row_maps(launch, 1, y->H * y->W, y->C, THAW_F32, step->w, nullptr, 1, THAW_F32,
+    int code = begin_reading(step, plan, err);
+    if (!code) code = keep(step, 0, nullptr, numbers * sizeof(float), err);
+    if (code) return code;
+    thaw_cuda_launch launch = {};
+    launch.stream = ((open_device *)plan->device)->stream;
+    return cuda_row_maps(&launch, 1, y->H * y->W, y->C, THAW_F32, step->w, nullptr, 1, THAW_F32,
                          constant(step, 0));
 }
 
@@ -893,8 +892,6 @@ static int pack(const thaw_step *step, void *stream) {
         case THAW_STEP_layer_norm:
         case THAW_STEP_group_norm:
             return affine_pack(step, &launch);
-        case THAW_STEP_constant:
-            return constant_pack(step, &launch);
         default:
             return 0;
     }

@@ -4,7 +4,8 @@
  * Small integers must come out exactly, which shows each product to be taken once; random numbers at
  * an NMSE of 1e-10, since sums are in float and have up to some thousands of terms. What is stored as bf16
  * is rounded, to an NMSE of 1e-5; filters' gradients are not. Two runs give the same bits. Depthwise ones,
- * forwards too, from filters packed on the device.
+ * forwards too, from filters packed on the device. Filters packed for the libraries lie where they should,
+ * with zeros for padding, and come back.
  */
 #include "cuda_testing.h"
 #include "top_index.h"
@@ -38,6 +39,10 @@ static const gradient_case cases[] = {
     {"depthwise 1x7", 2, 6, 9, 12, 12, 12, {1, 7, 1, 1, 1, 1, 0, 3, 0, 3}, 1},
     {"depthwise 2x4 s31", 2, 24, 20, 11, 11, 11, {2, 4, 3, 1, 1, 1, 1, 1, 0, 2}, 2},
     {"dense", 2, 7, 6, 5, 9, 1, {3, 3, 1, 1, 1, 1, 1, 1, 1, 1}, 1},
+    {"dense 1x1", 2, 5, 4, 16, 9, 1, {1, 1, 1, 1, 1, 1, 0, 0, 0, 0}, 1},
+    {"dense 1x1, odd channels", 1, 5, 4, 11, 3, 1, {1, 1, 1, 1, 1, 1, 0, 0, 0, 0}, 1},
+    {"dense 11x11, two tiles of filters", 1, 12, 11, 43, 5, 1, {11, 11, 1, 1, 1, 1, 0, 0, 0, 0}, 1},
+    {"dense 25x25, tiles of 8 channels", 1, 25, 25, 19, 3, 1, {25, 25, 1, 1, 1, 1, 0, 0, 0, 0}, 1},
     {"stem s2, TensorFlow's pads", 2, 32, 30, 3, 16, 1, {3, 3, 2, 2, 1, 1, 0, 0, 1, 1}, 2},
     {"dense, uneven pads", 1, 9, 8, 6, 10, 1, {5, 2, 1, 3, 1, 1, 0, 1, 2, 3}, 1},
     {"groups of 3", 2, 18, 17, 12, 20, 4, {3, 3, 1, 1, 1, 1, 1, 1, 1, 1}, 3},
@@ -103,6 +108,36 @@ static void filter_twice(const std::vector<double> &want, size_t floats, bool in
     check_filter(runs[0], want, integers);
 }
 
+/* [K,C,R,S] to [Kp,R,S,Cp], and back, rounded to T. */
+template <class T>
+static void check_packing(const thaw_conv_shape &s, const std::vector<float> &w) {
+    const int64_t taps = s.window.R * s.window.S;
+    const int64_t Cp = padded_channels(s.C), Kp = padded_channels(s.K);
+    device_array<float> filters(w), unpacked(w.size());
+    device_array<T> packed((size_t)(Kp * taps * Cp));
+    thaw_cuda_launch launch = {};
+    packed.poison();
+    unpacked.poison();
+    if (!finish(cuda_pack_filter(&launch, &s, DTYPE<T>, filters.data(), packed.data()), launch) ||
+        !finish(cuda_unpack_filter(&launch, &s, DTYPE<T>, packed.data(), unpacked.data()), launch))
+        return;
+    std::vector<T> got = packed.download("packed");
+    std::vector<float> back = unpacked.download("unpacked");
+    for (int64_t i = 0; i < Kp * taps * Cp; i++) {
+        int64_t c = i % Cp, tap = i / Cp % taps, k = i / Cp / taps;
+        bool real = k < s.K && c < s.C;
+        size_t at = real ? (size_t)((k * s.C + c) * taps + tap) : 0;
+        T want;
+        store(&want, real ? w[at] : 0);
+        if (value(got[(size_t)i]) != value(want))
+            return fail("filter %lld, tap %lld, channel %lld is packed as %g, expected %g",
+                        (long long)k, (long long)tap, (long long)c, value(got[(size_t)i]),
+                        value(want));
+        if (real && back[at] != value(want))
+            return fail("dw[%zu] is unpacked as %g, expected %g", at, back[at], value(want));
+    }
+}
+
 template <class T>
 static void run_numbers(const gradient_case &c, bool integers) {
     const thaw_dtype dtype = DTYPE<T>;
@@ -133,6 +168,7 @@ static void run_numbers(const gradient_case &c, bool integers) {
                      return cuda_plain_conv_filter(launch, &s, dtype, x.data(), dy.data(), dw,
                                                    workspace);
                  });
+    if (s.G == 1) check_packing<T>(s, w);
     size_t chunks = cuda_plain_conv_filter_workspace(&s) / w.size();
     if ((int)(chunks ? chunks : 1) < c.least_chunks) fail("only %zu chunks of pixels", chunks);
     if (cuda_depthwise_trains(&s) != (c.G == c.C && c.K == c.C)) return fail("depthwise or not?");

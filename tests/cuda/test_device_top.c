@@ -8,7 +8,8 @@
  * With tf32 factors have 10 bits of mantissa, so that a product is off by 2^-11 or so of its size: a
  * gradient may differ by a fiftieth of its length, since units end up on the other side of a relu's
  * corner, and features by an NMSE of 1e-5. The emulated libraries round, which shows that they were asked.
- * With bf16 factors, activations and their gradients have 7 bits: eight times that, and an NMSE of 1e-3.
+ * With bf16 factors, activations and their gradients have 7 bits: a gradient may differ by a fifth of its
+ * length, twice that with the statistics of a small batch, and features by an NMSE of 1e-3.
  *
  *     test_device_top             all tests; on the emulated GPU those of its failures, too
  *     test_device_top NAME        that one
@@ -99,10 +100,10 @@ static void tie_weights(network *net) {
 
 /* How far a device may be from the CPU: a loss, a tensor's gradient as a share of its length and of all
  * gradients', features' NMSE. */
-typedef struct apart {
+typedef struct tolerance {
     double loss, each, share, nmse;
-} apart;
-static const apart allowed[] = {
+} tolerance;
+static const tolerance allowed[] = {
     [THAW_TOP_FP32] = {1e-4, 1e-3, 1e-5, 1e-9},
     [THAW_TOP_TF32] = {1e-3, 2e-2, 1e-3, 1e-5},
     [THAW_TOP_BF16] = {1e-2, 2e-1, 3e-3, 1e-3},
@@ -127,7 +128,7 @@ static void compare_gradients(const char *name, int norm, network *net, thaw_top
     /* The second time a graph was recorded, for each direction: it makes the same bits. */
     assert_int_equal(thaw_top_measure(device).n_graphs, 2);
     assert_memory_equal(got, again, (size_t)p->n * sizeof *got);
-    apart most = allowed[net->precision];
+    tolerance most = allowed[net->precision];
     /* The statistics of five pictures make roundings grow. */
     if (net->precision == THAW_TOP_BF16 && norm == THAW_NORM_FULL) most.each *= 2;
     if (!(fabs(loss - same) <= most.loss * fabs(loss)))
@@ -152,7 +153,7 @@ static void compare_forward(const char *name, network *net, thaw_top *host, thaw
     assert_int_equal(thaw_top_features(host, N, net->x, want, &err), THAW_OK);
     assert_int_equal(thaw_top_features(device, N, net->x, got, &err), THAW_OK);
     double nmse = test_nmse((size_t)(N * F), want, got);
-    if (!(nmse <= 1e-9)) fail_msg("%s: features' NMSE is %g", name, nmse);
+    if (!(nmse <= allowed[THAW_TOP_FP32].nmse)) fail_msg("%s: features' NMSE is %g", name, nmse);
     assert_int_equal(thaw_top_forward(host, N, net->x, scores[0], &err), THAW_OK);
     assert_int_equal(thaw_top_forward(device, N, net->x, scores[1], &err), THAW_OK);
     for (int i = 0; i < N * K; i++)
