@@ -182,6 +182,41 @@ __device__ inline packed8<float> pack8(float, const float8 &x) {
                         __float_as_uint(x.v[7]))}};
 }
 
+/* Of eight packed channels `channels` are left; the others are padding, which is zero. */
+template <class T>
+struct left8 {
+    uint4 mask;
+    __device__ explicit left8(int channels) {
+        uint32_t word[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int n = channels - 2 * i;
+            word[i] = n >= 2 ? 0xffffffff : n == 1 ? 0xffff : 0;
+        }
+        mask = make_uint4(word[0], word[1], word[2], word[3]);
+    }
+    __device__ void keep(packed8<T> &x) const {
+        uint4 &bits = x.bits[0];
+        bits = make_uint4(bits.x & mask.x, bits.y & mask.y, bits.z & mask.z, bits.w & mask.w);
+    }
+};
+
+/* A mask would take eight registers, which kernels in float do not have. */
+template <>
+struct left8<float> {
+    int channels;
+    __device__ explicit left8(int channels_) : channels(channels_) {
+    }
+    __device__ void keep(packed8<float> &x) const {
+        if (channels >= 8) return;
+        uint4 &lo = x.bits[0], &hi = x.bits[1];
+        lo = make_uint4(channels > 0 ? lo.x : 0, channels > 1 ? lo.y : 0, channels > 2 ? lo.z : 0,
+                        channels > 3 ? lo.w : 0);
+        hi = make_uint4(channels > 4 ? hi.x : 0, channels > 5 ? hi.y : 0, channels > 6 ? hi.z : 0,
+                        channels > 7 ? hi.w : 0);
+    }
+};
+
 /* Global memory, aligned to 16 bytes. */
 template <class T>
 __device__ inline float8 load8(const T *from) {
@@ -229,6 +264,13 @@ __device__ inline void activate8(thaw_act act, float a, float b, float8 &x) {
     with_activation(act, a, b, [&](auto function) { apply8(function, x); });
 }
 
+/* Once in a kernel and not at each of its stores: all activations, there, were longer than the rest of a convolution,
+ * and half of what compiling it took. */
+static __device__ __noinline__ float8 activate_by_call(thaw_act act, float a, float b, float8 x) {
+    activate8(act, a, b, x);
+    return x;
+}
+
 /* Any activation, chosen anew for each eight values. */
 struct any_activation {
     thaw_act act;
@@ -236,7 +278,7 @@ struct any_activation {
 };
 
 __device__ inline void apply8(any_activation any, float8 &x) {
-    activate8(any.act, any.a, any.b, x);
+    x = activate_by_call(any.act, any.a, any.b, x);
 }
 
 /* As with_activation, for what is large: code of its own for the usual ones alone, since each is a

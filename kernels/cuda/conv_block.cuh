@@ -144,23 +144,24 @@ __device__ inline void write_tile(const output_params &p, int64_t m0, int k0,
     m0 += at.warp_m * B::TILE.warp_m() + at.lane / R::GROUPS;
     k0 += at.warp_n * B::TILE.warp_n() + at.lane % R::GROUPS * 8;
     const int left = k0 < p.Kp ? (int)min((int64_t)B::TILE.m, p.M - m0) : 0; /* Pixels, from m0. */
-    const int64_t first = m0 * p.Kp + k0;
-    with_usual_activation(p.act, p.a, p.b, [&](auto act) {
+    T *const y = (T *)p.y + m0 * p.Kp + k0;
+    const T *const add = (const T *)p.residual + m0 * p.Kp + k0;
+    const left8<T> channels(p.K - k0);
+    with_finish(p, [&](auto act) {
 #pragma unroll
         for (int i = 0; i < B::MI; i++) {
             packed8<T> residual[N];
 #pragma unroll
             for (int r = 0; r < N; r++) {
                 int m = i * 16 + r * R::EACH;
-                residual[r] = residual8<T>(p, first + m * p.Kp, m < left);
+                residual[r] = residual8(p, add + m * p.Kp, m < left);
             }
             rows.put(sum[i]);
             __syncwarp(); /* The other lanes' sums are there. */
 #pragma unroll
             for (int r = 0; r < N; r++) {
                 int m = i * 16 + r * R::EACH;
-                float8 x = rows.get(r);
-                if (m < left) finish8<T>(p, act, first + m * p.Kp, p.K - k0, x, residual[r]);
+                finish8(p, act, y + m * p.Kp, m < left, channels, rows.get(r), residual[r]);
             }
             __syncwarp(); /* All have read before the next 16 rows overwrite. */
         }

@@ -320,19 +320,21 @@ __device__ inline bool add_shares(const conv_params &p, int tile, int split, con
 #pragma unroll
     for (int i = 0; i < B::MI; i++) {
 #pragma unroll
-        for (int j = 0; j < B::NI; j++) {
-            float4 total = make_float4(0, 0, 0, 0);
-            for (int s = 0; s < p.splits; s++) {
+        for (int j = 0; j < B::NI; j++)
+            sum[i][j][0] = sum[i][j][1] = sum[i][j][2] = sum[i][j][3] = 0;
+    }
+#pragma unroll 1 /* A split's loads are on their way together. */
+    for (int s = 0; s < p.splits; s++) {
+#pragma unroll
+        for (int i = 0; i < B::MI; i++) {
+#pragma unroll
+            for (int j = 0; j < B::NI; j++) {
                 float4 part = parts[(int64_t)s * EACH + (i * B::NI + j) * B::THREADS];
-                total.x += part.x;
-                total.y += part.y;
-                total.z += part.z;
-                total.w += part.w;
+                sum[i][j][0] += part.x;
+                sum[i][j][1] += part.y;
+                sum[i][j][2] += part.z;
+                sum[i][j][3] += part.w;
             }
-            sum[i][j][0] = total.x;
-            sum[i][j][1] = total.y;
-            sum[i][j][2] = total.z;
-            sum[i][j][3] = total.w;
         }
     }
     return true;

@@ -240,6 +240,24 @@ __device__ inline void store_16(void *global, uint4 v) {
                  : "memory");
 }
 
+/* The same where valid; else nothing is read, and v is anything. A predicate each: the compiler would branch around a
+ * store, where warps meet again at a price, and fill with zeros what is not loaded. */
+__device__ inline uint4 load_16_if(const void *global, bool valid) {
+    uint4 v;
+    asm("{.reg .pred p; setp.ne.b32 p, %5, 0; @p ld.global.v4.u32 {%0,%1,%2,%3}, [%4];}\n"
+        : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+        : "l"(global), "r"((int)valid));
+    return v;
+}
+
+__device__ inline void store_16_if(void *global, uint4 v, bool valid) {
+    asm volatile(
+        "{.reg .pred p; setp.ne.b32 p, %5, 0; @p st.global.v4.u32 [%0], {%1,%2,%3,%4};}\n" ::"l"(
+            global),
+        "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w), "r"((int)valid)
+        : "memory");
+}
+
 /* 16 bytes that this kernel reads once and nothing writes meanwhile: they pass by L1. */
 __device__ inline uint4 load_once(const void *global) {
     uint4 v;

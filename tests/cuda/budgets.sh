@@ -18,18 +18,20 @@ while read -r line; do
     limits+=($((limit > 255 ? 255 : limit)))
 done <"$table"
 
-# kernel | architecture | stack bytes | spilled bytes | registers
+# kernel | architecture | stack bytes | spilled bytes | registers, with those of functions that it calls
 usage=$(find "$build" -name '*.cu.o.usage' -exec cat {} + | c++filt | awk '
+    function tell() { if (name != "") print name "|" sm "|" stack "|" spills "|" registers }
     /Compiling entry function/ {
+        tell()
+        stack = spills = 0
         name = $0; sub(/.*entry function ./, "", name); sub(/. for .sm_.*/, "", name)
         sub(/^void /, "", name); gsub(/thaw::/, "", name)
         if (!sub(/>\(.*/, ">", name)) sub(/\(.*/, "", name) # Template arguments have parentheses, too.
         sm = $0; sub(/.*sm_/, "", sm); sub(/[^0-9].*/, "", sm)
     }
-    /bytes stack frame/ { stack = $1; spills = $5 + $9 }
-    /Used [0-9]+ registers/ {
-        match($0, /Used [0-9]+/); print name "|" sm "|" stack "|" spills "|" substr($0, RSTART + 5, RLENGTH - 5)
-    }')
+    /bytes stack frame/ { stack += $1; spills += $5 + $9 }
+    /Used [0-9]+ registers/ { match($0, /Used [0-9]+/); registers = substr($0, RSTART + 5, RLENGTH - 5) }
+    END { tell() }')
 [ -n "$usage" ] || { echo "$build holds no .usage file of a kernel"; exit 1; }
 
 kernels=0 failed=0

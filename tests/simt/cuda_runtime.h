@@ -23,6 +23,7 @@
 #define __CUDA_ARCH__ THAW_SIMT_ARCH /* 750, 860: given by the build. */
 #define __global__
 #define __device__
+#define __noinline__ __attribute__((noinline))
 #define __host__
 #define __forceinline__ inline
 #define __launch_bounds__(...)

@@ -105,6 +105,16 @@ inline void store_16(void *global, uint4 v) {
     *(uint4 *)global = v;
 }
 
+/* What was not loaded is no number, in each type. */
+inline uint4 load_16_if(const void *global, bool valid) {
+    constexpr uint32_t NOTHING = 0x7fff7fff;
+    return valid ? load_16(global) : make_uint4(NOTHING, NOTHING, NOTHING, NOTHING);
+}
+
+inline void store_16_if(void *global, uint4 v, bool valid) {
+    if (valid) store_16(global, v);
+}
+
 }  // namespace thaw
 
 #endif
