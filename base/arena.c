@@ -10,8 +10,19 @@ enum { ALIGN = 64, BLOCK = 64 * 1024, PACKED = 32 * 1024 };
 
 struct thaw_arena_block {
     struct thaw_arena_block *next;
+    void *begin;       /* Where the memory that it is in begins. */
     size_t size, used; /* Of data, which starts ALIGN bytes after the block. */
 };
+
+/* Zero, and by calloc, so that of what is big and never touched nothing becomes resident. */
+static struct thaw_arena_block *block_open(size_t size) {
+    char *begin = calloc(1, size + 2 * ALIGN);
+    if (!begin) return NULL;
+    struct thaw_arena_block *block = (void *)(begin + (ALIGN - (uintptr_t)begin % ALIGN));
+    block->begin = begin;
+    block->size = size;
+    return block;
+}
 
 static void *block_take(struct thaw_arena_block *block, size_t n) {
     if (block->size - block->used < n) return NULL;
@@ -25,11 +36,8 @@ void *thaw_arena_alloc(thaw_arena *arena, size_t n) {
     n = (n + ALIGN - 1) / ALIGN * ALIGN;
     void *p = arena->blocks ? block_take(arena->blocks, n) : NULL;
     if (!p) {
-        size_t size = n > BLOCK ? n : BLOCK;
-        struct thaw_arena_block *block = NULL;
-        if (posix_memalign((void **)&block, ALIGN, ALIGN + size) != 0) return NULL;
-        block->size = size;
-        block->used = 0;
+        struct thaw_arena_block *block = block_open(n > BLOCK ? n : BLOCK);
+        if (!block) return NULL;
         /* A big block goes behind the current one, whose rest stays in use. */
         if (arena->blocks && n > BLOCK) {
             block->next = arena->blocks->next;
@@ -41,7 +49,7 @@ void *thaw_arena_alloc(thaw_arena *arena, size_t n) {
         p = block_take(block, n);
     }
     arena->used_bytes += n;
-    return memset(p, 0, n);
+    return p;
 }
 
 void *thaw_arena_array(thaw_arena *arena, size_t count, size_t size) {
@@ -85,7 +93,7 @@ void thaw_arena_free(thaw_arena *arena) {
     struct thaw_arena_block *block = arena->blocks;
     while (block) {
         struct thaw_arena_block *next = block->next;
-        free(block);
+        free(block->begin);
         block = next;
     }
     *arena = (thaw_arena){0};

@@ -36,7 +36,7 @@ static bool resize(thaw__cache_index *index, size_t size) {
 
 bool thaw__index_reserve(thaw__cache_index *index, size_t more) {
     size_t size = index->size ? index->size : SMALLEST;
-    while (4 * (index->n_used + more) > 3 * size)
+    while (8 * (index->n_used + more) > 7 * size)
         size *= 2;
     return size == index->size || resize(index, size);
 }

@@ -38,7 +38,7 @@ static thaw_status score_rows(const thaw_bundle *b, const thaw_rows *rows, thaw_
 static thaw_status choose_pictures(thaw_session *s, const char *folder, thaw_dataset_spec *spec,
                                    thaw_error *err) {
     thaw_dataset_spec found = {.root = s->options->data.root, .stop = s->stop};
-    THAW_TRY(thaw_dataset_find_splits(folder, &found, &s->arena, err));
+    THAW_TRY(thaw_dataset_find_splits(folder, &found, &s->lists, err));
     if (found.root && found.folder[THAW_SPLIT_TRAIN])
         return thaw_fail(err, THAW_ERR_USAGE,
                          "data.root = %.300s has no part where '%.300s' is no list: leave it out",

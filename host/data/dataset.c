@@ -109,19 +109,20 @@ static thaw_status append_strangers(builder *b, size_t k, size_t n) {
     const source *from = &b->from;
     const char *root =
         from->list ? from->list->root : thaw_file_join(arena, from->path, from->classes[k]);
+    const char *class_name = thaw_arena_string(arena, from->classes[k], strlen(from->classes[k]));
     size_t needed = b->n_strangers + n;
     if (needed > b->strangers_capacity) {
         if (!grow(&b->strangers, 2 * needed, sizeof *b->strangers)) return fail_memory(b->err);
         b->strangers_capacity = 2 * needed;
     }
-    for (size_t i = 0; root && i < n; i++) {
+    for (size_t i = 0; root && class_name && i < n; i++) {
         const char *name =
             from->list ? from->list->rows[from->list->first[k] + i].path : b->scan.names[i];
         const char *path = thaw_file_join(arena, root, name);
         if (!path) return fail_memory(b->err);
-        b->strangers[b->n_strangers++] = (thaw_stranger){path, from->classes[k]};
+        b->strangers[b->n_strangers++] = (thaw_stranger){path, class_name};
     }
-    return root ? THAW_OK : fail_memory(b->err);
+    return root && class_name ? THAW_OK : fail_memory(b->err);
 }
 
 static void *copy_array(thaw_arena *arena, const void *array, size_t n, size_t size) {

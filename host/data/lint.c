@@ -67,23 +67,44 @@ static void count_classes(thaw_lint *lint, const bool *rejected, size_t *counts)
     lint->n_most = counts[lint->most];
 }
 
+/* The end of the group that begins at first: of pictures with the same bytes. */
+static size_t group_end(const keyed *all, size_t n, size_t first) {
+    size_t end = first + 1;
+    while (end < n && thaw_hash_equal(all[end].key, all[first].key))
+        end++;
+    return end;
+}
+
+/* all[n] is sorted. */
+static bool find_twins(thaw_lint *lint, const keyed *all, size_t n, thaw_arena *arena) {
+    size_t most = 0; /* Few have any, of hundreds of thousands. */
+    for (size_t first = 0, end; first < n; first = end) {
+        end = group_end(all, n, first);
+        if (end - first > 1) most += end - first;
+    }
+    lint->twins = thaw_arena_array(arena, most, sizeof *lint->twins);
+    if (!lint->twins) return false;
+    for (size_t first = 0, end; first < n; first = end) {
+        end = group_end(all, n, first);
+        if (end - first > 1) look_at(lint, all + first, end - first);
+    }
+    qsort(lint->twins, lint->n_twins, sizeof *lint->twins, compare_twins);
+    return true;
+}
+
 thaw_status thaw_lint_look(thaw_lint *lint, const thaw_dataset *dataset, const thaw_hash *keys,
                            const bool *rejected, thaw_arena *arena, thaw_error *err) {
     *lint = (thaw_lint){.dataset = dataset};
     size_t n = 0;
-    keyed *all = thaw_arena_array(arena, dataset->n, sizeof *all);
     size_t *counts = thaw_arena_array(arena, dataset->n_classes, sizeof *counts);
-    lint->twins = thaw_arena_array(arena, dataset->n, sizeof *lint->twins);
-    if (!all || !counts || !lint->twins) return thaw_fail_memory(err, "to look for duplicates");
-    for (size_t i = 0; i < dataset->n; i++)
+    keyed *all = malloc(dataset->n * sizeof *all + 1);
+    bool found = all && counts;
+    for (size_t i = 0; found && i < dataset->n; i++)
         if (!rejected[i]) all[n++] = (keyed){keys[i], i};
-    qsort(all, n, sizeof *all, compare_keyed);
-    for (size_t first = 0, end; first < n; first = end) {
-        for (end = first + 1; end < n && thaw_hash_equal(all[end].key, all[first].key); end++)
-            continue;
-        if (end - first > 1) look_at(lint, all + first, end - first);
-    }
-    qsort(lint->twins, lint->n_twins, sizeof *lint->twins, compare_twins);
+    if (found) qsort(all, n, sizeof *all, compare_keyed);
+    found = found && find_twins(lint, all, n, arena);
+    free(all);
+    if (!found) return thaw_fail_memory(err, "to look for duplicates");
     count_classes(lint, rejected, counts);
     return THAW_OK;
 }

@@ -12,7 +12,8 @@
 typedef struct extractor {
     const thaw_dataset *dataset;
     const thaw_view_ranges *views;
-    size_t *items; /* [n_items] All that are wanted, pictures as they are first. */
+    size_t *
+        views_of; /* [n_items - dataset->n] Items that are wanted behind all pictures as they are. */
     size_t n_items;
     thaw_cache *cache;
     thaw_log *log;
@@ -23,7 +24,7 @@ typedef struct extractor {
     thaw_hash *keys;     /* [batch] */
     const char **reason; /* [dataset->n] NULL: none. */
     bool again;          /* Items of others.mine go in, and not all. */
-    size_t next;         /* Entry of items, or of others.mine, that goes in next. */
+    size_t next;         /* Which of all, or entry of others.mine, goes in next. */
     thaw_arena arena;
 
     pthread_mutex_t mutex; /* Guards what others wait for, and the result's hits. */
@@ -38,7 +39,8 @@ static thaw_status no_memory(const extractor *e, thaw_error *err) {
 
 /* What went in as the i-th. */
 static size_t item_of(const extractor *e, size_t i) {
-    return e->again ? e->others.mine[i] : e->items[i];
+    if (e->again) return e->others.mine[i];
+    return i < e->dataset->n ? i : e->views_of[i - e->dataset->n];
 }
 
 static size_t picture_of(const extractor *e, size_t item) {
@@ -137,18 +139,19 @@ static thaw_status allocate(extractor *e, const thaw_extract_options *options, t
     size_t all = x->n * x->n_views; /* At most. */
     x->keys = thaw_arena_array(&x->arena, x->n, x->n_views * sizeof *x->keys);
     x->rejected = thaw_arena_array(&x->arena, x->n, sizeof *x->rejected);
-    e->items = thaw_arena_array(&e->arena, x->n, x->n_views * sizeof *e->items);
+    e->views_of = thaw_arena_array(&e->arena, all - x->n, sizeof *e->views_of);
     e->reason = thaw_arena_array(&e->arena, x->n, sizeof *e->reason);
     e->keys = thaw_arena_array(&e->arena, (size_t)options->batch, sizeof *e->keys);
     e->derivable = thaw_arena_array(&e->arena, all, sizeof *e->derivable);
     e->others.waiting = thaw_arena_array(&e->arena, all, sizeof *e->others.waiting);
     e->others.mine = thaw_arena_array(&e->arena, all, sizeof *e->others.mine);
-    if (!x->keys || !x->rejected || !e->items || !e->reason || !e->keys || !e->derivable ||
+    if (!x->keys || !x->rejected || !e->views_of || !e->reason || !e->keys || !e->derivable ||
         !e->others.waiting || !e->others.mine)
         return no_memory(e, err);
-    for (size_t item = 0; item < all; item++)
-        if (item < x->n || e->dataset->split[item % x->n] == THAW_SPLIT_TRAIN)
-            e->items[e->n_items++] = item;
+    e->n_items = x->n;
+    for (size_t item = x->n; item < all; item++)
+        if (e->dataset->split[item % x->n] == THAW_SPLIT_TRAIN)
+            e->views_of[e->n_items++ - x->n] = item;
     return THAW_OK;
 }
 

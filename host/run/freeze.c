@@ -199,7 +199,7 @@ static thaw_status extract(bench *b, thaw_error *err) {
         status = thaw_session_open(&session, &copy, err);
         if (status == THAW_OK) status = thaw_network_open(&network, &copy, err);
         if (status == THAW_OK)
-            status = thaw_dataset_spec_from_options(&copy, &spec, &b->arena, err);
+            status = thaw_dataset_spec_from_options(&copy, &spec, &session.lists, err);
         if (status == THAW_OK) status = thaw_session_extract(&session, &network, &spec, NULL, err);
         if (status == THAW_OK && session.dataset.sets)
             status = thaw_fail(err, THAW_ERR_UNSUPPORTED,

@@ -36,16 +36,15 @@ static size_t list(thaw_split_rows *out, const thaw_session *s, thaw_split split
     return n;
 }
 
-thaw_status thaw_split_rows_open(thaw_split_rows *out, thaw_session *s, const thaw_network *network,
-                                 thaw_split split, thaw_error *err) {
-    *out = (thaw_split_rows){.n_views = 1};
-    if (split == THAW_SPLIT_TRAIN) out->n_views = (int64_t)s->extraction.n_views;
-    size_t most = thaw_dataset_count(&s->dataset, split), views = (size_t)out->n_views;
-    thaw_hash *keys = thaw_arena_array(&s->arena, most, views * sizeof *keys);
-    int32_t *labels = thaw_arena_array(&s->arena, most, sizeof *labels);
-    int32_t *view_labels = thaw_arena_array(&s->arena, most, views * sizeof *view_labels);
+/* keys: room for those of all views of `most` pictures. */
+static thaw_status open_rows(thaw_split_rows *out, thaw_session *s, const thaw_network *network,
+                             thaw_split split, size_t most, thaw_hash *keys, thaw_error *err) {
+    bool views = out->n_views > 1;
+    int32_t *labels = thaw_arena_array(&s->arena, most, sizeof *labels), *view_labels = labels;
+    if (views)
+        view_labels = thaw_arena_array(&s->arena, most, (size_t)out->n_views * sizeof *view_labels);
     out->picture = thaw_arena_array(&s->arena, most, sizeof *out->picture);
-    if (!keys || !labels || !view_labels || !out->picture)
+    if (!labels || !view_labels || !out->picture)
         return thaw_fail_memory(err, "for %zu rows", most);
     int64_t n = (int64_t)list(out, s, split, keys, labels, view_labels);
     out->rows = (thaw_rows){.n = n,
@@ -64,6 +63,18 @@ thaw_status thaw_split_rows_open(thaw_split_rows *out, thaw_session *s, const th
     out->views.ctx = out->features;
     out->views.label = view_labels;
     return THAW_OK;
+}
+
+thaw_status thaw_split_rows_open(thaw_split_rows *out, thaw_session *s, const thaw_network *network,
+                                 thaw_split split, thaw_error *err) {
+    *out = (thaw_split_rows){.n_views = 1};
+    if (split == THAW_SPLIT_TRAIN) out->n_views = (int64_t)s->extraction.n_views;
+    size_t most = thaw_dataset_count(&s->dataset, split), views = (size_t)out->n_views;
+    thaw_hash *keys = calloc(most + 1, views * sizeof *keys);
+    thaw_status status = keys ? open_rows(out, s, network, split, most, keys, err)
+                              : thaw_fail_memory(err, "for %zu rows", most);
+    free(keys);
+    return status;
 }
 
 void thaw_split_rows_close(thaw_split_rows *rows) {

@@ -1,5 +1,6 @@
 #include "session.h"
 
+#include <malloc.h>
 #include <stdio.h>
 
 #include "compare.h"
@@ -39,6 +40,7 @@ void thaw_session_close(thaw_session *s) {
     thaw_dataset_close(&s->dataset);
     thaw_backend_close(&s->backend);
     thaw_log_close(&s->log);
+    thaw_arena_free(&s->lists);
     thaw_arena_free(&s->arena);
 }
 
@@ -188,6 +190,8 @@ thaw_status thaw_session_extract(thaw_session *s, const thaw_network *network,
                                  const thaw_dataset_spec *spec, const char *rejected_path,
                                  thaw_error *err) {
     THAW_TRY(thaw_dataset_open(&s->dataset, spec, err));
+    thaw_arena_free(&s->lists);
+    malloc_trim(0); /* Lists are long, and lie between what stays. */
     THAW_TRY(check_names(&s->dataset, err));
     THAW_TRY(say_dataset(s, err));
     THAW_TRY(check_counts(s, err));

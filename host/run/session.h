@@ -23,6 +23,7 @@ typedef struct thaw_session {
     thaw_storage_budget memory; /* For features. */
     thaw_lint lint;             /* Of the dataset's pictures. */
     double images_per_second;   /* From files to features, without cache; measured. */
+    thaw_arena lists;           /* What the dataset is opened from, which goes once it is. */
     thaw_arena arena;
 } thaw_session;
 
@@ -34,7 +35,7 @@ void thaw_session_close(thaw_session *session);
  * too, since not every device computes every network. */
 void thaw_session_say_device(thaw_session *session);
 
-/* Opens the dataset, says what is in it, opens the cache and fills it. */
+/* Opens the dataset, says what is in it, opens the cache and fills it. Frees session->lists, where spec may lie. */
 thaw_status thaw_session_extract(thaw_session *session, const thaw_network *network,
                                  const thaw_dataset_spec *spec, const char *rejected_path,
                                  thaw_error *err);

@@ -188,7 +188,7 @@ static thaw_status make_features(run *r, thaw_error *err) {
     THAW_TRY(keep_old(r, err));
     say_network(r);
     thaw_dataset_spec spec = {.stop = r->session.stop};
-    THAW_TRY(thaw_dataset_spec_from_options(r->options, &spec, &r->arena, err));
+    THAW_TRY(thaw_dataset_spec_from_options(r->options, &spec, &r->session.lists, err));
     if (r->title) THAW_TRY(thaw_run_begin(r->options->out, &r->arena, &r->folder, err));
     char *rejected = in_folder(r, "rejected.csv");
     if (!rejected) return no_memory(err);
