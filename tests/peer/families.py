@@ -5,10 +5,11 @@ usage: families.py BUILD [--models WORD,WORD] [--library torchvision|timm|hybrid
                    [--exports EXPORTER:OPSET,...] [--forms eval,preserve] [--limit SECONDS] [--keep FOLDER]
                    [--table FILE]
 
-BUILD is a build of Thaw with its tests: graph_features and thaw are taken from there. Needs torch, onnxruntime
-and, each for its networks, torchvision, timm and keras; for the exporter `dynamo` onnxscript, too. Exporters:
-torchscript (torch.onnx.export, the older one), dynamo (the newer one) and keras (Model.export, on the back end
-of KERAS_BACKEND). The table is appended to, and what stands in it is not done again.
+BUILD is a build of Thaw with its tests: graph_features and thaw are taken from there. Needs onnxruntime and, each
+for its networks, torch with torchvision or timm, and keras; for the exporter `dynamo` onnxscript, too. Exporters:
+torchscript (torch.onnx.export, the older one), dynamo (the newer one), keras (Model.export, on the back end
+of KERAS_BACKEND) and tf2onnx (of Keras 2, with TensorFlow). The table is appended to, and what stands in it is not
+done again.
 
 Weights are random, and so are the running statistics and the scales of all normalisations, within bounds in
 which a network of hundreds of layers stays calm: one whose features change by more than 1e-10, a tenth of what is
@@ -37,8 +38,11 @@ import numpy as np
 
 warnings.filterwarnings("ignore")
 import onnxruntime as ort  # noqa: E402
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
+
+try:
+    import torch
+except ImportError:  # Keras on TensorFlow does without.
+    torch = None
 
 TOLERANCE, PICTURES = 1e-9, 2
 
@@ -168,7 +172,8 @@ def randomise_keras(model, reach):
     for w in model.weights:
         value = np.asarray(w.numpy() if hasattr(w, "numpy") else w)
         if value.ndim == 1:
-            around = 1 if w.name in ("gamma", "moving_variance", "variance") else 0
+            name = w.name.split("/")[-1].split(":")[0]  # Keras 2: LAYER/NAME:0
+            around = 1 if name in ("gamma", "moving_variance", "variance") else 0
             w.assign(random.uniform(around - reach, around + reach, value.shape).astype(np.float32))
 
 
@@ -260,7 +265,8 @@ def is_calm(model, x, call):
 def call_keras(model, x):
     import keras
 
-    return keras.ops.convert_to_numpy(model(x, training=False))
+    y = model(x, training=False)
+    return keras.ops.convert_to_numpy(y) if hasattr(keras, "ops") else y.numpy()
 
 
 def call_torch(model, x):
@@ -285,11 +291,11 @@ class Source:
                 self.x = np.ascontiguousarray(self.x.transpose(0, 3, 1, 2))
             try:
                 for reach in REACHES:
-                    torch.manual_seed(1)
                     if library == "keras":
                         self.model, call = build(name, size), call_keras
                         randomise_keras(self.model, reach)
                     else:
+                        torch.manual_seed(1)
                         self.model, call = build(name).eval(), call_torch
                         randomise(self.model, reach, torch.Generator().manual_seed(1))
                     if is_calm(self.model, self.x, call):
@@ -299,7 +305,13 @@ class Source:
                 self.model, self.error = None, str(e).strip().split("\n")[0][:80]
 
     def export(self, form, exporter, opset, path):
-        if self.library == "keras":
+        if exporter == "tf2onnx":
+            import tensorflow
+            import tf2onnx
+
+            pixels = tensorflow.TensorSpec((None, self.size, self.size, 3), name="input")
+            tf2onnx.convert.from_keras(self.model, [pixels], opset=opset, output_path=path)
+        elif self.library == "keras":
             self.model.export(path, format="onnx", verbose=False, **({"opset_version": opset} if opset else {}))
         else:
             export_torch(self.model, self.size, form, exporter, opset, path)
@@ -395,7 +407,8 @@ def main():
     parser.add_argument("--keep")
     parser.add_argument("--table")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    if torch:
+        torch.set_num_threads(1)
     known = {"torchvision": torchvision_models, "timm": lambda: TIMM, "hybrids": lambda: HYBRIDS, "keras": lambda: KERAS}
     libraries = list(known) if args.library == "all" else args.library.split(",")
     names = [(library, n) for library in libraries for n in known[library]()]
