@@ -360,9 +360,16 @@ typedef struct thaw_top_slots {
 
 /* ---- a head on a device --------------------------------------------------------------------- */
 
-/* A linear head: logits[m,k] = b[k] + sum over d of (x[m,d] - mean[d]) scale[d] w[k,d]. */
+/* A head of one layer, or of two with a layer of hidden units between, z[m,d] = (x[m,d] - mean[d]) scale[d]:
+ *
+ *     logits[m,k] = b[0][k] + sum over d of z[m,d] w[0][k,d]
+ *     logits[m,k] = b[1][k] + sum over h of dropout(relu(b[0][h] + sum over d of z[m,d] w[0][h,d])) w[1][k,h]
+ */
 typedef struct thaw_head_problem {
-    int64_t n, D, K, batch;                          /* Rows, features, classes, rows of a step. */
+    int64_t n, D, K, batch; /* Rows, features, classes, rows of a step. */
+    int64_t hidden;         /* Units; 0: one layer. */
+    float dropout; /* Rate, as thaw_rng_dropout has it, drawn from the seed's stream of the step. */
+    uint64_t seed;
     const int32_t *label;                            /* [n] */
     const float *class_weight;                       /* [K], or NULL: ones. */
     const float *mean, *scale;                       /* [D] */
@@ -374,6 +381,11 @@ typedef struct thaw_head_problem {
     size_t device_bytes; /* What rows may take of the device's memory; 0: what is free. */
     size_t pinned_bytes; /* What they may take of page-locked memory; 0: none. */
 } thaw_head_problem;
+
+/* Those of a head, the host's: of each of its layers w[out,in], b[out]. */
+typedef struct thaw_head_weights {
+    float *w[2], *b[2];
+} thaw_head_weights;
 
 /* Where the rows went. */
 typedef struct thaw_head_tiers {
@@ -389,15 +401,15 @@ typedef struct thaw_head_epoch {
 /* Training with the rows in the device's memory and, as far as it does not hold them, in the host's
  * page-locked memory. Functions return 0, or the native code with a sentence in err. */
 typedef struct thaw_head_slots {
-    /* w[K,D], b[K]: where it starts. The caller destroys. ERR_NOMEM: the rows do not fit. */
-    int (*create)(void *stream, const thaw_head_problem *problem, const float *w, const float *b,
+    /* start: the weights. The caller destroys. ERR_NOMEM: the rows do not fit. */
+    int (*create)(void *stream, const thaw_head_problem *problem, const thaw_head_weights *start,
                   void **head, thaw_head_tiers *tiers, struct thaw_error *err);
     /* x[M,D] are rows first .. first + M - 1. */
     int (*put_rows)(void *head, int64_t first, int64_t M, const float *x, struct thaw_error *err);
-    /* One pass over the rows in `order`, lr[step]; first_step: steps made before. w, b: receive the
-     * weights at its end. */
-    int (*epoch)(void *head, const int64_t *order, const float *lr, int64_t first_step, float *w,
-                 float *b, thaw_head_epoch *result, struct thaw_error *err);
+    /* One pass over the rows in `order`, lr[step]; first_step: steps made before. end: receives the
+     * weights. */
+    int (*epoch)(void *head, const int64_t *order, const float *lr, int64_t first_step,
+                 const thaw_head_weights *end, thaw_head_epoch *result, struct thaw_error *err);
     void (*destroy)(void *head); /* NULL: nothing. */
 } thaw_head_slots;
 

@@ -231,12 +231,21 @@ static thaw_status put_rows(trainer *t, const thaw_head_slots *slots, thaw_error
     return THAW_OK;
 }
 
-/* A linear head moves to the device, if there is one and its memory holds the rows. Otherwise
+static thaw_head_weights weights_of(const thaw_head *head) {
+    thaw_head_weights weights = {0};
+    for (int i = 0; i < head->n_layers; i++) {
+        weights.w[i] = head->layers[i].w;
+        weights.b[i] = head->layers[i].b;
+    }
+    return weights;
+}
+
+/* The head moves to the device, if there is one and its memory holds the rows. Otherwise
  * everything is as it was, with the reason in the note. */
 static thaw_status move_to_device(trainer *t, thaw_error *err) {
     const thaw_train_job *job = t->job;
     const thaw_backend *backend = job->backend;
-    if (!backend || !backend->kernels->head || t->head->n_layers > 1) return THAW_OK;
+    if (!backend || !backend->kernels->head) return THAW_OK;
     if (job->views || job->train->sets) {
         snprintf(t->note, sizeof t->note, "the head is trained on the CPU: its %s",
                  job->views ? "rows have views"
@@ -249,6 +258,9 @@ static thaw_status move_to_device(trainer *t, thaw_error *err) {
         .D = job->train->D,
         .K = job->K,
         .batch = o->batch,
+        .hidden = t->head->n_layers > 1 ? t->head->layers[0].K : 0,
+        .dropout = (float)o->dropout,
+        .seed = o->seed,
         .label = job->train->label,
         .class_weight = t->class_weight,
         .mean = t->head->mean,
@@ -266,9 +278,9 @@ static thaw_status move_to_device(trainer *t, thaw_error *err) {
         .pinned_bytes = job->pinned_bytes,
     };
     thaw_error why = {0};
-    const thaw_layer *layer = &t->head->layers[0];
-    if (backend->kernels->head->create(backend->stream, &problem, layer->w, layer->b, &t->on_device,
-                                       &t->tiers, &why) == 0)
+    thaw_head_weights start = weights_of(t->head);
+    if (backend->kernels->head->create(backend->stream, &problem, &start, &t->on_device, &t->tiers,
+                                       &why) == 0)
         return put_rows(t, backend->kernels->head, err);
     t->on_device = NULL;
     if (why.code == THAW_ERR_NOMEM || why.code == THAW_ERR_UNSUPPORTED) {
@@ -386,9 +398,9 @@ static thaw_status epoch_on_device(trainer *t, thaw_epoch *epoch, thaw_error *er
     for (int64_t s = 0; s < steps; s++)
         t->rates[s] = (float)(epoch->lr = thaw_schedule_lr(&t->schedule, t->step + s));
     thaw_head_epoch sums;
-    thaw_layer *layer = &t->head->layers[0];
-    if (job->backend->kernels->head->epoch(t->on_device, t->order, t->rates, t->step, layer->w,
-                                           layer->b, &sums, err) != 0)
+    thaw_head_weights end = weights_of(t->head);
+    if (job->backend->kernels->head->epoch(t->on_device, t->order, t->rates, t->step, &end, &sums,
+                                           err) != 0)
         return THAW_ERR_BACKEND;
     t->step += steps;
     t->epoch_loss = sums.loss;

@@ -447,6 +447,22 @@ struct thaw_cuda_optimizer {
 int cuda_adamw(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);
 int cuda_sgd(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);
 
+/* A layer of hidden units, y[M,ld] with ld > H: relu, then dropout, each unit left out or multiplied by `scale`, by the
+ * numbers that thaw_rng_dropout draws for y[M,H] in stream `stream` + first_step + the cursor's step. Column H becomes 1,
+ * the feature whose weight the next layer's bias is. Backward: of the gradient dy of what forward has made, the gradient
+ * of what it was made from, and 0 from column H on. */
+struct thaw_cuda_hidden {
+    int64_t M, H, ld;
+    float *y;
+    float rate, scale; /* rate 0: no dropout, and scale is 1. */
+    uint64_t seed, stream;
+    const int64_t *first_step;
+    const thaw_cuda_cursor *cursor;
+};
+
+int cuda_hidden_forward(thaw_cuda_launch *launch, const thaw_cuda_hidden *hidden);
+int cuda_hidden_backward(thaw_cuda_launch *launch, const thaw_cuda_hidden *hidden, float *dy);
+
 /* Layers and their gradients. Tensors, void, are of `dtype`, THAW_F32 or THAW_BF16, [N,H,W,Cp] with zeros
  * for padding; w and dw are [K,C/G,R,S] as in the file. All that is not a tensor is float.
  *

@@ -1,5 +1,4 @@
-/* Training a linear head on features that lie in device memory, or beside it, an epoch without the
- * host.
+/* Training a head on features that lie in device memory, or beside it, an epoch without the host.
  *
  *     z = [(x - mean) * scale, 1]          logits[M,Kp] = z[M,Dp] w[Dp,Kp]
  *     dw[Dp,Kp] = z^T dlogits              w = optimizer(w, dw)
@@ -15,6 +14,9 @@
  * each, over which float units alone would take longer than over all launches (an estimate). Sums
  * in cuBLAS's order, which for one shape on one device is always the same. Measured on an H200: 28
  * us a step, 10 of them in the first product and the sum of its parts.
+ *
+ * With hidden units, h[M,Hp] = dropout(relu(z w0)) stands where z does in the second layer's products: their own column
+ * of ones makes its bias, and two more products and hidden.cu's kernels come to a step. What that takes is not measured.
  */
 #include <cuda_runtime.h>
 #include <math.h>
@@ -32,13 +34,21 @@
 
 extern "C" {
 #include "half.h"
+#include "rng.h"
 }
 
 namespace thaw {
 
+/* Weights [in_p,out_p], the bias in row `in`, from element `at` of all weights on. */
+struct head_layer {
+    int64_t in, out, in_p, out_p, at;
+};
+
 struct device_head {
-    thaw_head_problem p;   /* Its pointers are the caller's, and not used after create. */
-    int64_t Dp, Kp, steps; /* steps: in an epoch. */
+    thaw_head_problem p; /* Its pointers are the caller's, and not used after create. */
+    head_layer layers[2];
+    int n_layers;
+    int64_t n_weights, Dp, Kp, steps; /* steps: in an epoch. */
     cudaStream_t stream;
     blas *products;
     void *graph; /* One step. */
@@ -50,9 +60,11 @@ struct device_head {
     int32_t *label, *batch_label;       /* [n], [batch] */
     int64_t *order;                     /* [n] */
     float *z, *logits, *loss, *norm;    /* [batch,Dp], [batch,Kp], [steps batch], [steps] */
+    float *hidden, *dhidden;            /* [batch,Hp] each, or NULL */
+    int64_t *first_step;                /* Steps before this epoch. */
     uint8_t *correct;                   /* [steps batch] */
-    float *w, *dw, *m, *v;              /* [Dp,Kp] each */
-    thaw_cuda_segment *segments;        /* The features' weights, the bias. */
+    float *w, *dw, *m, *v;              /* [n_weights] each */
+    thaw_cuda_segment *segments;        /* Of each layer the weights of features, the bias. */
     thaw_cuda_step *scalars;            /* [steps] */
     thaw_cuda_cursor *cursor;
     thaw_cuda_epoch *epoch;
@@ -77,36 +89,58 @@ static void head_destroy(void *head) {
     if (!h) return;
     device_memory.release_graph(h->graph);
     blas_close(h->products);
-    void *all[] = {h->x,           h->mean,     h->scale,   h->class_weight, h->label,
-                   h->batch_label, h->order,    h->z,       h->logits,       h->loss,
-                   h->norm,        h->correct,  h->w,       h->dw,           h->m,
-                   h->v,           h->segments, h->scalars, h->cursor,       h->epoch};
+    void *all[] = {h->x,           h->mean,     h->scale,     h->class_weight, h->label,
+                   h->batch_label, h->order,    h->z,         h->logits,       h->loss,
+                   h->norm,        h->correct,  h->w,         h->dw,           h->m,
+                   h->v,           h->segments, h->scalars,   h->cursor,       h->epoch,
+                   h->hidden,      h->dhidden,  h->first_step};
     for (void *memory : all)
         device_memory.release(memory);
     device_memory.release_pinned(h->x_far);
     delete h;
 }
 
-/* ---- weights: w[K,D], b[K] on the host, [Dp,Kp] on the device ------------------------------- */
+/* ---- weights: w[out,in], b[out] on the host, [in_p,out_p] on the device ------------------------- */
 
-static int put_weights(device_head *h, const float *w, const float *b) {
-    std::vector<float> all((size_t)(h->Dp * h->Kp));
-    for (int64_t k = 0; k < h->p.K; k++) {
-        for (int64_t d = 0; d < h->p.D; d++)
-            all[(size_t)(d * h->Kp + k)] = w[k * h->p.D + d];
-        all[(size_t)(h->p.D * h->Kp + k)] = b[k];
+static void lay_out(device_head *h) {
+    const thaw_head_problem &p = h->p;
+    const int64_t widths[] = {p.D, p.hidden, p.K};
+    h->n_layers = p.hidden ? 2 : 1;
+    for (int i = 0; i < h->n_layers; i++) {
+        int64_t in = widths[i], out = i + 1 < h->n_layers ? p.hidden : p.K;
+        /* What is no last layer has a column for the feature that is always 1 in the next. */
+        int64_t out_p = padded_channels(i + 1 < h->n_layers ? out + 1 : out);
+        h->layers[i] = {in, out, padded_channels(in + 1), out_p, h->n_weights};
+        h->n_weights += h->layers[i].in_p * out_p;
+    }
+}
+
+static int put_weights(device_head *h, const thaw_head_weights &from) {
+    std::vector<float> all((size_t)h->n_weights);
+    for (int i = 0; i < h->n_layers; i++) {
+        const head_layer &l = h->layers[i];
+        float *to = all.data() + l.at;
+        for (int64_t k = 0; k < l.out; k++) {
+            for (int64_t d = 0; d < l.in; d++)
+                to[d * l.out_p + k] = from.w[i][k * l.in + d];
+            to[l.in * l.out_p + k] = from.b[i][k];
+        }
     }
     return (int)cudaMemcpy(h->w, all.data(), all.size() * sizeof(float), cudaMemcpyHostToDevice);
 }
 
-static int get_weights(const device_head *h, float *w, float *b) {
-    std::vector<float> all((size_t)(h->Dp * h->Kp));
+static int get_weights(const device_head *h, const thaw_head_weights &to) {
+    std::vector<float> all((size_t)h->n_weights);
     int code =
         (int)cudaMemcpy(all.data(), h->w, all.size() * sizeof(float), cudaMemcpyDeviceToHost);
-    for (int64_t k = 0; k < h->p.K && !code; k++) {
-        for (int64_t d = 0; d < h->p.D; d++)
-            w[k * h->p.D + d] = all[(size_t)(d * h->Kp + k)];
-        b[k] = all[(size_t)(h->p.D * h->Kp + k)];
+    for (int i = 0; i < h->n_layers && !code; i++) {
+        const head_layer &l = h->layers[i];
+        const float *from = all.data() + l.at;
+        for (int64_t k = 0; k < l.out; k++) {
+            for (int64_t d = 0; d < l.in; d++)
+                to.w[i][k * l.in + d] = from[d * l.out_p + k];
+            to.b[i][k] = from[l.in * l.out_p + k];
+        }
     }
     return code;
 }
@@ -157,7 +191,7 @@ static int launch_loss(device_head *h, thaw_cuda_launch *launch) {
 
 static int launch_optimizer(device_head *h, thaw_cuda_launch *launch) {
     thaw_cuda_optimizer o = {};
-    o.n = h->Dp * h->Kp;
+    o.n = h->n_weights;
     o.w = h->w;
     o.m = h->m;
     o.v = h->v;
@@ -167,7 +201,7 @@ static int launch_optimizer(device_head *h, thaw_cuda_launch *launch) {
     o.eps = h->p.eps;
     o.momentum = h->p.momentum;
     o.segments = h->segments;
-    o.n_segments = 2;
+    o.n_segments = 2 * h->n_layers;
     o.steps = h->scalars;
     o.cursor = h->cursor;
     return h->p.sgd ? cuda_sgd(launch, &o) : cuda_adamw(launch, &o);
@@ -188,22 +222,64 @@ static int explain_product(int code, thaw_error *err) {
     return code;
 }
 
+/* y[M,out_p] = x[M,in_p] w */
+static int forward(device_head *h, const head_layer &l, const float *x, float *y, thaw_error *err) {
+    return explain_product(
+        blas_gemm(h->products, l.out_p, h->p.batch, l.in_p, {THAW_F32, h->w + l.at, l.out_p, false},
+                  {THAW_F32, x, l.in_p, false}, {THAW_F32, y, l.out_p}),
+        err);
+}
+
+/* dw = x^T dy */
+static int weight_gradient(device_head *h, const head_layer &l, const float *x, const float *dy,
+                           thaw_error *err) {
+    return explain_product(
+        blas_gemm(h->products, l.out_p, l.in_p, h->p.batch, {THAW_F32, dy, l.out_p, false},
+                  {THAW_F32, x, l.in_p, true}, {THAW_F32, h->dw + l.at, l.out_p}),
+        err);
+}
+
+/* dx[M,in_p] = dy[M,out_p] w^T */
+static int input_gradient(device_head *h, const head_layer &l, const float *dy, float *dx,
+                          thaw_error *err) {
+    return explain_product(
+        blas_gemm(h->products, l.in_p, h->p.batch, l.out_p, {THAW_F32, h->w + l.at, l.out_p, true},
+                  {THAW_F32, dy, l.out_p, false}, {THAW_F32, dx, l.in_p}),
+        err);
+}
+
+static thaw_cuda_hidden units_of(const device_head *h) {
+    thaw_cuda_hidden units = {};
+    units.M = h->p.batch;
+    units.H = h->p.hidden;
+    units.ld = h->layers[0].out_p;
+    units.y = h->hidden;
+    units.rate = h->p.dropout;
+    units.scale = 1 / (1 - h->p.dropout);
+    units.seed = h->p.seed;
+    units.stream = thaw_rng_open(h->p.seed, THAW_RNG_DROPOUT, 0).stream;
+    units.first_step = h->first_step;
+    units.cursor = h->cursor;
+    return units;
+}
+
 static int launch_step(device_head *h, thaw_error *err) {
     thaw_cuda_launch launch = {};
     launch.stream = h->stream;
-    int64_t M = h->p.batch, K = h->Kp;
+    const head_layer &first = h->layers[0], &last = h->layers[h->n_layers - 1];
+    const bool two = h->n_layers > 1;
+    const thaw_cuda_hidden units = units_of(h);
+    float *dfirst = two ? h->dhidden : h->logits;
     int code = explain(launch_gather(h, &launch), launch, err);
-    if (!code) {
-        code = explain_product(blas_gemm(h->products, K, M, h->Dp, {THAW_F32, h->w, K, false},
-                                         {THAW_F32, h->z, h->Dp, false}, {THAW_F32, h->logits, K}),
-                               err);
-    }
+    if (!code) code = forward(h, first, h->z, two ? h->hidden : h->logits, err);
+    if (!code && two) code = explain(cuda_hidden_forward(&launch, &units), launch, err);
+    if (!code && two) code = forward(h, last, h->hidden, h->logits, err);
     if (!code) code = explain(launch_loss(h, &launch), launch, err);
-    if (!code) {
-        code = explain_product(blas_gemm(h->products, K, h->Dp, M, {THAW_F32, h->logits, K, false},
-                                         {THAW_F32, h->z, h->Dp, true}, {THAW_F32, h->dw, K}),
-                               err);
-    }
+    if (!code && two) code = weight_gradient(h, last, h->hidden, h->logits, err);
+    if (!code && two) code = input_gradient(h, last, h->logits, h->dhidden, err);
+    if (!code && two)
+        code = explain(cuda_hidden_backward(&launch, &units, h->dhidden), launch, err);
+    if (!code) code = weight_gradient(h, first, h->z, dfirst, err);
     if (!code) code = explain(launch_optimizer(h, &launch), launch, err);
     return code;
 }
@@ -231,7 +307,7 @@ static int record_step(device_head *h, thaw_error *err) {
 static int fill(device_head *h) {
     const thaw_head_problem &p = h->p;
     size_t n = (size_t)p.n, D = (size_t)p.D, K = (size_t)p.K, B = (size_t)p.batch;
-    size_t steps = (size_t)h->steps, n_w = (size_t)(h->Dp * h->Kp);
+    size_t steps = (size_t)h->steps, n_w = (size_t)h->n_weights;
     int code = 0;
     h->mean = take_copy(p.mean, D, &code);
     h->scale = take_copy(p.scale, D, &code);
@@ -248,8 +324,19 @@ static int fill(device_head *h) {
     h->dw = take<float>(n_w, &code);
     h->m = take<float>(n_w, &code);
     h->v = take<float>(n_w, &code);
-    const thaw_cuda_segment segments[] = {{p.D * h->Kp, 1, p.weight_decay}, {h->Dp * h->Kp, 1, 0}};
-    h->segments = take_copy(segments, 2, &code);
+    if (p.hidden) {
+        size_t units = B * (size_t)h->layers[0].out_p;
+        h->hidden = take<float>(units, &code);
+        h->dhidden = take<float>(units, &code);
+        h->first_step = take<int64_t>(1, &code);
+    }
+    std::vector<thaw_cuda_segment> segments;
+    for (int i = 0; i < h->n_layers; i++) {
+        const head_layer &l = h->layers[i];
+        segments.push_back({l.at + l.in * l.out_p, 1, p.weight_decay});
+        segments.push_back({l.at + l.in_p * l.out_p, 1, 0});
+    }
+    h->segments = take_copy(segments.data(), segments.size(), &code);
     h->scalars = take<thaw_cuda_step>(steps, &code);
     h->cursor = take<thaw_cuda_cursor>(1, &code);
     h->epoch = take<thaw_cuda_epoch>(1, &code);
@@ -263,9 +350,9 @@ static int fill(device_head *h) {
 }
 
 /* As before the first step: its weights, and moments that have seen nothing. */
-static int start(device_head *h, const float *w, const float *b) {
-    size_t bytes = (size_t)(h->Dp * h->Kp) * sizeof(float);
-    int code = put_weights(h, w, b);
+static int start(device_head *h, const thaw_head_weights &weights) {
+    size_t bytes = (size_t)h->n_weights * sizeof(float);
+    int code = put_weights(h, weights);
     if (!code) code = (int)cudaMemset(h->m, 0, bytes);
     if (!code) code = (int)cudaMemset(h->v, 0, bytes);
     return code;
@@ -301,13 +388,22 @@ static int take_rows(device_head *h, thaw_error *err) {
     return code;
 }
 
-static int head_create(void *stream, const thaw_head_problem *problem, const float *w,
-                       const float *b, void **head, thaw_head_tiers *tiers, thaw_error *err) {
+static int head_create(void *stream, const thaw_head_problem *problem,
+                       const thaw_head_weights *weights, void **head, thaw_head_tiers *tiers,
+                       thaw_error *err) {
     *head = nullptr;
+    if (problem->batch * padded_channels(problem->hidden + 1) > INT32_MAX) {
+        thaw_fail(err, THAW_ERR_UNSUPPORTED,
+                  "a batch of %lld with %lld hidden units is too large for a kernel: lower "
+                  "head.batch",
+                  (long long)problem->batch, (long long)problem->hidden);
+        return (int)cudaErrorInvalidValue;
+    }
     device_head *h = new device_head();
     h->p = *problem;
     h->Dp = padded_channels(problem->D + 1);
     h->Kp = padded_channels(problem->K);
+    lay_out(h);
     h->steps = ceil_div(problem->n, problem->batch);
     h->stream = (cudaStream_t)stream;
     int code = blas_open(h->stream, problem->tf32, &h->products, err);
@@ -315,14 +411,13 @@ static int head_create(void *stream, const thaw_head_problem *problem, const flo
         code = fill(h);
         if (code) {
             thaw_fail(err, THAW_ERR_NOMEM,
-                      "training on the GPU needs room for a head of %lld x %lld weights: %s",
-                      (long long)problem->K, (long long)problem->D,
-                      cudaGetErrorString((cudaError_t)code));
+                      "training on the GPU needs room for a head of %lld weights: %s",
+                      (long long)h->n_weights, cudaGetErrorString((cudaError_t)code));
         }
     }
     if (!code) code = take_rows(h, err);
     if (!code) code = rehearse_step(h, err);
-    if (!code) code = explain(start(h, w, b), {}, err);
+    if (!code) code = explain(start(h, *weights), {}, err);
     if (!code) code = record_step(h, err);
     if (code) {
         head_destroy(h);
@@ -355,7 +450,7 @@ static int head_put_rows(void *head, int64_t first, int64_t M, const float *x, t
 }
 
 static int head_epoch(void *head, const int64_t *order, const float *lr, int64_t first_step,
-                      float *w, float *b, thaw_head_epoch *result, thaw_error *err) {
+                      const thaw_head_weights *end, thaw_head_epoch *result, thaw_error *err) {
     device_head *h = (device_head *)head;
     std::vector<thaw_cuda_step> scalars((size_t)h->steps);
     for (int64_t s = 0; s < h->steps; s++)
@@ -367,6 +462,9 @@ static int head_epoch(void *head, const int64_t *order, const float *lr, int64_t
                                cudaMemcpyHostToDevice);
     }
     if (!code) code = (int)cudaMemset(h->cursor, 0, sizeof *h->cursor);
+    if (!code && h->first_step)
+        code =
+            (int)cudaMemcpy(h->first_step, &first_step, sizeof first_step, cudaMemcpyHostToDevice);
     if (code) return explain(code, {}, err);
     thaw_cuda_launch launch = {};
     launch.stream = h->stream;
@@ -381,7 +479,7 @@ static int head_epoch(void *head, const int64_t *order, const float *lr, int64_t
     if (!code) code = device_memory.wait(h->stream);
     thaw_cuda_epoch sums = {};
     if (!code) code = (int)cudaMemcpy(&sums, h->epoch, sizeof sums, cudaMemcpyDeviceToHost);
-    if (!code) code = get_weights(h, w, b);
+    if (!code) code = get_weights(h, *end);
     *result = {sums.loss, sums.weight, sums.n_correct};
     return explain(code, launch, err);
 }

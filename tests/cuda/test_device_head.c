@@ -1,4 +1,4 @@
-/* Training a linear head on the CUDA backend: the host's trainer, step by step, is the reference.
+/* Training a head on the CUDA backend: the host's trainer, step by step, is the reference.
  *
  * Both take the same rows, orders and rates, in float; sums run in another order. Over the few
  * hundred steps of a case the weights drift apart by rounding only: 1e-4 of the largest weight.
@@ -18,6 +18,8 @@ typedef struct head_case {
     bool validation;
     thaw_dtype stored;
     int64_t on_device; /* Rows that may lie there; 0: all. */
+    int64_t hidden;    /* Units; 0: linear. */
+    double dropout;
 } head_case;
 
 /* How a case is trained on the device. */
@@ -29,21 +31,29 @@ typedef struct device_way {
 
 static const head_case cases[] = {
     {"one of each", 1, 1, 1, 1, 2, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE, false, THAW_F32,
-     0},
+     0, 0, 0},
     {"sgd, a short last batch", 301, 37, 5, 64, 12, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE,
-     true, THAW_F32, 0},
+     true, THAW_F32, 0, 0, 0},
     {"adamw, weights, smoothing", 130, 48, 12, 32, 10, THAW_OPTIMIZER_ADAMW, 0.1,
-     THAW_CLASS_WEIGHTS_BALANCED, false, THAW_F32, 0},
+     THAW_CLASS_WEIGHTS_BALANCED, false, THAW_F32, 0, 0, 0},
     {"adamw, batch larger than n", 40, 17, 3, 256, 20, THAW_OPTIMIZER_ADAMW, 0,
-     THAW_CLASS_WEIGHTS_NONE, false, THAW_F32, 0},
+     THAW_CLASS_WEIGHTS_NONE, false, THAW_F32, 0, 0, 0},
     {"sgd, 7 features, 40 classes", 200, 7, 40, 16, 5, THAW_OPTIMIZER_SGD, 0.1,
-     THAW_CLASS_WEIGHTS_BALANCED, false, THAW_F32, 0},
+     THAW_CLASS_WEIGHTS_BALANCED, false, THAW_F32, 0, 0, 0},
     {"half precision", 150, 24, 4, 32, 6, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE, false,
-     THAW_F16, 0},
+     THAW_F16, 0, 0, 0},
     {"rows in both memories", 301, 37, 5, 64, 12, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE,
-     false, THAW_F32, 100},
+     false, THAW_F32, 100, 0, 0},
     {"halves in both memories", 150, 23, 4, 32, 6, THAW_OPTIMIZER_ADAMW, 0, THAW_CLASS_WEIGHTS_NONE,
-     false, THAW_F16, 33},
+     false, THAW_F16, 33, 0, 0},
+    {"hidden, sgd, a short last batch", 301, 37, 5, 64, 8, THAW_OPTIMIZER_SGD, 0,
+     THAW_CLASS_WEIGHTS_NONE, true, THAW_F32, 0, 19, 0},
+    {"hidden, adamw, dropout, weights, smoothing", 130, 48, 12, 32, 6, THAW_OPTIMIZER_ADAMW, 0.1,
+     THAW_CLASS_WEIGHTS_BALANCED, false, THAW_F32, 0, 32, 0.3},
+    {"hidden, dropout, one unit", 40, 17, 3, 256, 5, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE,
+     false, THAW_F32, 0, 1, 0.5},
+    {"hidden, dropout, halves in both memories", 150, 23, 4, 32, 5, THAW_OPTIMIZER_SGD, 0,
+     THAW_CLASS_WEIGHTS_NONE, false, THAW_F16, 33, 7, 0.2},
 };
 
 static thaw_backend gpu, cpu;
@@ -74,7 +84,10 @@ static void train(const head_case *c, const thaw_backend *backend, device_way wa
     thaw_row_array array = {&cpu.kernels->top, x, c->D};
     thaw_rows rows = thaw_rows_of_array(&array, c->n, label);
     rows.stored = c->stored;
-    thaw_train_options options = thaw_train_defaults(THAW_HEAD_LINEAR, c->optimizer, c->n);
+    thaw_head_kind kind = c->hidden ? THAW_HEAD_HIDDEN : THAW_HEAD_LINEAR;
+    thaw_train_options options = thaw_train_defaults(kind, c->optimizer, c->n);
+    if (c->hidden) options.hidden = c->hidden;
+    if (c->hidden) options.dropout = c->dropout;
     options.batch = c->batch;
     options.epochs = c->epochs;
     options.label_smoothing = c->smoothing;
