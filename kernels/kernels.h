@@ -371,6 +371,8 @@ typedef struct thaw_head_problem {
     float dropout; /* Rate, as thaw_rng_dropout has it, drawn from the seed's stream of the step. */
     uint64_t seed;
     const int32_t *label;                            /* [n] */
+    int64_t n_validation;                            /* Rows that are scored after an epoch. */
+    const int32_t *validation_label;                 /* [n_validation] */
     const float *class_weight;                       /* [K], or NULL: ones. */
     const float *mean, *scale;                       /* [D] */
     float smoothing;                                 /* As softmax_cross_entropy's. */
@@ -390,6 +392,8 @@ typedef struct thaw_head_weights {
 /* Where the rows went. */
 typedef struct thaw_head_tiers {
     int64_t on_device, pinned; /* Rows. Those in page-locked memory cross the bus each epoch. */
+    bool
+        validates; /* Those of the validation are in the device's memory, too; or there was no room. */
 } thaw_head_tiers;
 
 /* What an epoch's steps summed up to, each before its update. */
@@ -404,12 +408,14 @@ typedef struct thaw_head_slots {
     /* start: the weights. The caller destroys. ERR_NOMEM: the rows do not fit. */
     int (*create)(void *stream, const thaw_head_problem *problem, const thaw_head_weights *start,
                   void **head, thaw_head_tiers *tiers, struct thaw_error *err);
-    /* x[M,D] are rows first .. first + M - 1. */
+    /* x[M,D] are rows first .. first + M - 1, of training rows and then, where it validates, those of the validation. */
     int (*put_rows)(void *head, int64_t first, int64_t M, const float *x, struct thaw_error *err);
     /* One pass over the rows in `order`, lr[step]; first_step: steps made before. end: receives the
      * weights. */
     int (*epoch)(void *head, const int64_t *order, const float *lr, int64_t first_step,
                  const thaw_head_weights *end, thaw_head_epoch *result, struct thaw_error *err);
+    /* Scores the rows of the validation, where it validates: the sums over all. */
+    int (*validate)(void *head, thaw_head_epoch *result, struct thaw_error *err);
     void (*destroy)(void *head); /* NULL: nothing. */
 } thaw_head_slots;
 

@@ -217,18 +217,25 @@ static thaw_status set_up(trainer *t, thaw_arena *arena, thaw_error *err) {
 
 /* ---- on a device ---------------------------------------------------------------------------- */
 
-/* All rows, a buffer at a time. */
-static thaw_status put_rows(trainer *t, const thaw_head_slots *slots, thaw_error *err) {
-    const thaw_train_job *job = t->job;
-    int64_t batch = job->options.batch;
-    for (int64_t start = 0; start < job->train->n; start += batch) {
-        int64_t M = job->train->n - start < batch ? job->train->n - start : batch;
+/* All rows, a buffer at a time; the first of them is the device's row `first`. */
+static thaw_status put_rows(trainer *t, const thaw_rows *rows, int64_t first, thaw_error *err) {
+    const thaw_head_slots *slots = t->job->backend->kernels->head;
+    int64_t batch = t->job->options.batch;
+    for (int64_t start = 0; start < rows->n; start += batch) {
+        int64_t M = rows->n - start < batch ? rows->n - start : batch;
         for (int64_t m = 0; m < M; m++)
             t->index[m] = start + m;
-        THAW_TRY(job->train->gather(job->train->ctx, t->index, M, t->x, err));
-        if (slots->put_rows(t->on_device, start, M, t->x, err) != 0) return THAW_ERR_BACKEND;
+        THAW_TRY(rows->gather(rows->ctx, t->index, M, t->x, err));
+        if (slots->put_rows(t->on_device, first + start, M, t->x, err) != 0)
+            return THAW_ERR_BACKEND;
     }
     return THAW_OK;
+}
+
+static thaw_status put_all_rows(trainer *t, thaw_error *err) {
+    const thaw_train_job *job = t->job;
+    THAW_TRY(put_rows(t, job->train, 0, err));
+    return t->tiers.validates ? put_rows(t, job->validation, job->train->n, err) : THAW_OK;
 }
 
 static thaw_head_weights weights_of(const thaw_head *head) {
@@ -262,6 +269,8 @@ static thaw_status move_to_device(trainer *t, thaw_error *err) {
         .dropout = (float)o->dropout,
         .seed = o->seed,
         .label = job->train->label,
+        .n_validation = has_validation(job) ? job->validation->n : 0,
+        .validation_label = has_validation(job) ? job->validation->label : NULL,
         .class_weight = t->class_weight,
         .mean = t->head->mean,
         .scale = t->head->scale,
@@ -281,7 +290,7 @@ static thaw_status move_to_device(trainer *t, thaw_error *err) {
     thaw_head_weights start = weights_of(t->head);
     if (backend->kernels->head->create(backend->stream, &problem, &start, &t->on_device, &t->tiers,
                                        &why) == 0)
-        return put_rows(t, backend->kernels->head, err);
+        return put_all_rows(t, err);
     t->on_device = NULL;
     if (why.code == THAW_ERR_NOMEM || why.code == THAW_ERR_UNSUPPORTED) {
         snprintf(t->note, sizeof t->note, "the head is trained on the CPU: %.400s", why.text);
@@ -455,11 +464,21 @@ static thaw_status score(const thaw_head *head, const thaw_top_slots *top, const
     return THAW_OK;
 }
 
+static thaw_status validate_on_device(trainer *t, thaw_epoch *epoch, thaw_error *err) {
+    thaw_head_epoch sums;
+    if (t->job->backend->kernels->head->validate(t->on_device, &sums, err) != 0)
+        return THAW_ERR_BACKEND;
+    epoch->validation_loss = sums.loss / sums.weight;
+    epoch->validation_top1 = (double)sums.n_right / sums.weight;
+    return THAW_OK;
+}
+
 static thaw_status validate(trainer *t, thaw_epoch *epoch, thaw_error *err) {
     const thaw_train_job *job = t->job;
     epoch->validation_loss = epoch->validation_top1 = NAN;
     epoch->validation_map = epoch->validation_f1_micro = epoch->validation_f1_macro = NAN;
     if (!has_validation(job)) return THAW_OK;
+    if (t->on_device && t->tiers.validates) return validate_on_device(t, epoch, err);
     score_buffers buffers = {t->index, t->x, t->hidden, t->logits};
     THAW_TRY(score(t->head, job->top, job->validation, job->options.batch, &buffers, &t->validation,
                    err));

@@ -220,7 +220,7 @@ const thaw__option thaw__options_table[] = {
      .help = "How much memory the activations of all splits may take together; auto is half of what "
              "is free, in a container of what it has left."},
     {.key = "cache.device", .used_by = TRAIN, SIZE(cache.device_bytes), AUTO, RANGE(1, 0x1p50),
-     .help = "How much of a GPU's memory the head's training rows may take; auto is what is free."},
+     .help = "How much of a GPU's memory the head's rows may take; auto is what is free."},
     {.key = "cache.pinned", .used_by = TRAIN, SIZE(cache.pinned_bytes), AUTO, RANGE(1, 0x1p50),
      .help = "How much page-locked memory the rows that a GPU has no room for may take; auto is what "
              "cache.memory leaves. With more rows than both hold, the head is trained on the CPU."},

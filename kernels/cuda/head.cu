@@ -54,6 +54,11 @@ struct device_head {
     void *graph; /* One step. */
     thaw_head_tiers rows;
     void *x_far; /* Page-locked: [rows.pinned,D], as stored. */
+    /* Of the validation, in device memory; NULL: not there. Losses in whole batches. */
+    void *x_validation;
+    int32_t *validation_label;
+    float *validation_loss;
+    uint8_t *validation_correct;
     /* Device memory. */
     void *x;                            /* [rows.on_device,D], as stored */
     float *mean, *scale, *class_weight; /* [D], [D], [K] or NULL */
@@ -89,11 +94,33 @@ static void head_destroy(void *head) {
     if (!h) return;
     device_memory.release_graph(h->graph);
     blas_close(h->products);
-    void *all[] = {h->x,           h->mean,     h->scale,     h->class_weight, h->label,
-                   h->batch_label, h->order,    h->z,         h->logits,       h->loss,
-                   h->norm,        h->correct,  h->w,         h->dw,           h->m,
-                   h->v,           h->segments, h->scalars,   h->cursor,       h->epoch,
-                   h->hidden,      h->dhidden,  h->first_step};
+    void *all[] = {h->x,
+                   h->mean,
+                   h->scale,
+                   h->class_weight,
+                   h->label,
+                   h->batch_label,
+                   h->order,
+                   h->z,
+                   h->logits,
+                   h->loss,
+                   h->norm,
+                   h->correct,
+                   h->w,
+                   h->dw,
+                   h->m,
+                   h->v,
+                   h->segments,
+                   h->scalars,
+                   h->cursor,
+                   h->epoch,
+                   h->hidden,
+                   h->dhidden,
+                   h->first_step,
+                   h->x_validation,
+                   h->validation_label,
+                   h->validation_loss,
+                   h->validation_correct};
     for (void *memory : all)
         device_memory.release(memory);
     device_memory.release_pinned(h->x_far);
@@ -151,37 +178,49 @@ static thaw_cuda_order order_of(const device_head *h) {
     return {h->order, false, h->p.n};
 }
 
-static int launch_gather(device_head *h, thaw_cuda_launch *launch) {
+/* Of a batch, from where is to be said. */
+static thaw_cuda_gather gather_of(const device_head *h) {
     thaw_cuda_gather g = {};
     g.M = h->p.batch;
     g.D = g.x_ld = h->p.D;
     g.y_ld = h->Dp;
     g.x_dtype = h->p.stored;
     g.y_dtype = THAW_F32;
-    g.order = order_of(h);
-    g.x = h->x;
-    g.x_far = h->x_far;
-    g.n_near = h->rows.on_device;
     g.y = h->z;
     g.mean = h->mean;
     g.scale = h->scale;
-    g.label = h->label;
     g.y_label = h->batch_label;
-    g.cursor = h->cursor;
-    return cuda_gather(launch, &g);
+    return g;
 }
 
-static int launch_loss(device_head *h, thaw_cuda_launch *launch) {
+/* Of a batch, to where is to be said. */
+static thaw_cuda_loss loss_of(const device_head *h) {
     thaw_cuda_loss l = {};
     l.M = h->p.batch;
     l.K = h->p.K;
     l.logits_ld = l.dlogits_ld = h->Kp;
     l.dlogits_dtype = THAW_F32;
-    l.smoothing = h->p.smoothing;
     l.logits = h->logits;
     l.label = h->batch_label;
-    l.class_weight = h->class_weight;
     l.norm = h->norm;
+    return l;
+}
+
+static int launch_gather(device_head *h, thaw_cuda_launch *launch) {
+    thaw_cuda_gather g = gather_of(h);
+    g.order = order_of(h);
+    g.x = h->x;
+    g.x_far = h->x_far;
+    g.n_near = h->rows.on_device;
+    g.label = h->label;
+    g.cursor = h->cursor;
+    return cuda_gather(launch, &g);
+}
+
+static int launch_loss(device_head *h, thaw_cuda_launch *launch) {
+    thaw_cuda_loss l = loss_of(h);
+    l.smoothing = h->p.smoothing;
+    l.class_weight = h->class_weight;
     l.loss = h->loss;
     l.correct = h->correct;
     l.dlogits = h->logits;
@@ -263,6 +302,16 @@ static thaw_cuda_hidden units_of(const device_head *h) {
     return units;
 }
 
+/* The logits of the batch that was gathered. */
+static int launch_forward(device_head *h, const thaw_cuda_hidden &units, thaw_cuda_launch *launch,
+                          thaw_error *err) {
+    const bool two = h->n_layers > 1;
+    int code = forward(h, h->layers[0], h->z, two ? h->hidden : h->logits, err);
+    if (!code && two) code = explain(cuda_hidden_forward(launch, &units), *launch, err);
+    if (!code && two) code = forward(h, h->layers[1], h->hidden, h->logits, err);
+    return code;
+}
+
 static int launch_step(device_head *h, thaw_error *err) {
     thaw_cuda_launch launch = {};
     launch.stream = h->stream;
@@ -271,9 +320,7 @@ static int launch_step(device_head *h, thaw_error *err) {
     const thaw_cuda_hidden units = units_of(h);
     float *dfirst = two ? h->dhidden : h->logits;
     int code = explain(launch_gather(h, &launch), launch, err);
-    if (!code) code = forward(h, first, h->z, two ? h->hidden : h->logits, err);
-    if (!code && two) code = explain(cuda_hidden_forward(&launch, &units), launch, err);
-    if (!code && two) code = forward(h, last, h->hidden, h->logits, err);
+    if (!code) code = launch_forward(h, units, &launch, err);
     if (!code) code = explain(launch_loss(h, &launch), launch, err);
     if (!code && two) code = weight_gradient(h, last, h->hidden, h->logits, err);
     if (!code && two) code = input_gradient(h, last, h->logits, h->dhidden, err);
@@ -388,6 +435,27 @@ static int take_rows(device_head *h, thaw_error *err) {
     return code;
 }
 
+static int64_t padded_validation(const device_head *h) {
+    return ceil_div(h->p.n_validation, h->p.batch) * h->p.batch;
+}
+
+/* The rows of the validation, where what training rows have left has room for them. Without them the host validates. */
+static int take_validation(device_head *h) {
+    const thaw_head_problem &p = h->p;
+    size_t rows = (size_t)p.n_validation, padded = (size_t)padded_validation(h);
+    size_t bytes = rows * row_bytes(*h), near = p.device_bytes;
+    if (!rows) return 0;
+    int code = near ? 0 : free_for_rows(&near);
+    size_t taken = p.device_bytes ? (size_t)h->rows.on_device * row_bytes(*h) : 0;
+    if (code || near < taken || near - taken < bytes) return code;
+    h->x_validation = take<char>(bytes, &code);
+    h->validation_loss = take<float>(padded, &code);
+    h->validation_correct = take<uint8_t>(padded, &code);
+    h->validation_label = take_copy(p.validation_label, rows, &code);
+    h->rows.validates = !code;
+    return code == (int)cudaErrorMemoryAllocation ? 0 : code;
+}
+
 static int head_create(void *stream, const thaw_head_problem *problem,
                        const thaw_head_weights *weights, void **head, thaw_head_tiers *tiers,
                        thaw_error *err) {
@@ -416,6 +484,7 @@ static int head_create(void *stream, const thaw_head_problem *problem,
         }
     }
     if (!code) code = take_rows(h, err);
+    if (!code) code = explain(take_validation(h), {}, err);
     if (!code) code = rehearse_step(h, err);
     if (!code) code = explain(start(h, *weights), {}, err);
     if (!code) code = record_step(h, err);
@@ -438,6 +507,10 @@ static int head_put_rows(void *head, int64_t first, int64_t M, const float *x, t
         thaw_half_from_float(x, elements, halves.data());
         from = (const char *)halves.data();
     }
+    if (first >= h->p.n)
+        return explain((int)cudaMemcpy((char *)h->x_validation + (size_t)(first - h->p.n) * row,
+                                       from, (size_t)M * row, cudaMemcpyHostToDevice),
+                       {}, err);
     int64_t near = std::min(M, std::max<int64_t>(0, h->rows.on_device - first)), far = M - near;
     int64_t first_far = std::max<int64_t>(0, first - h->rows.on_device);
     if (far)
@@ -484,6 +557,42 @@ static int head_epoch(void *head, const int64_t *order, const float *lr, int64_t
     return explain(code, launch, err);
 }
 
-const thaw_head_slots device_head_slots = {head_create, head_put_rows, head_epoch, head_destroy};
+/* Rows first to first + batch - 1. */
+static int validate_batch(device_head *h, int64_t first, thaw_cuda_launch *launch,
+                          thaw_error *err) {
+    thaw_cuda_gather g = gather_of(h);
+    g.order = {nullptr, false, h->p.n_validation - first};
+    g.x = (const char *)h->x_validation + (size_t)first * row_bytes(*h);
+    g.label = h->validation_label + first;
+    thaw_cuda_hidden units = units_of(h);
+    units.rate = 0;
+    units.scale = 1;
+    thaw_cuda_loss l = loss_of(h);
+    l.loss = h->validation_loss + first;
+    l.correct = h->validation_correct + first;
+    int code = explain(cuda_gather(launch, &g), *launch, err);
+    if (!code) code = launch_forward(h, units, launch, err);
+    return code ? code : explain(cuda_loss(launch, &l), *launch, err);
+}
+
+static int head_validate(void *head, thaw_head_epoch *result, thaw_error *err) {
+    device_head *h = (device_head *)head;
+    thaw_cuda_launch launch = {};
+    launch.stream = h->stream;
+    int code = 0;
+    for (int64_t first = 0; first < h->p.n_validation && !code; first += h->p.batch)
+        code = validate_batch(h, first, &launch, err);
+    if (code) return code;
+    code = cuda_epoch_sum(&launch, padded_validation(h), h->validation_loss, h->validation_correct,
+                          0, h->norm, h->epoch);
+    if (!code) code = device_memory.wait(h->stream);
+    thaw_cuda_epoch sums = {};
+    if (!code) code = (int)cudaMemcpy(&sums, h->epoch, sizeof sums, cudaMemcpyDeviceToHost);
+    *result = {sums.loss, (double)h->p.n_validation, sums.n_correct};
+    return explain(code, launch, err);
+}
+
+const thaw_head_slots device_head_slots = {head_create, head_put_rows, head_epoch, head_validate,
+                                           head_destroy};
 
 }  // namespace thaw

@@ -43,13 +43,13 @@ static const head_case cases[] = {
     {"half precision", 150, 24, 4, 32, 6, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE, false,
      THAW_F16, 0, 0, 0},
     {"rows in both memories", 301, 37, 5, 64, 12, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE,
-     false, THAW_F32, 100, 0, 0},
+     true, THAW_F32, 100, 0, 0},
     {"halves in both memories", 150, 23, 4, 32, 6, THAW_OPTIMIZER_ADAMW, 0, THAW_CLASS_WEIGHTS_NONE,
      false, THAW_F16, 33, 0, 0},
     {"hidden, sgd, a short last batch", 301, 37, 5, 64, 8, THAW_OPTIMIZER_SGD, 0,
      THAW_CLASS_WEIGHTS_NONE, true, THAW_F32, 0, 19, 0},
     {"hidden, adamw, dropout, weights, smoothing", 130, 48, 12, 32, 6, THAW_OPTIMIZER_ADAMW, 0.1,
-     THAW_CLASS_WEIGHTS_BALANCED, false, THAW_F32, 0, 32, 0.3},
+     THAW_CLASS_WEIGHTS_BALANCED, true, THAW_F32, 0, 32, 0.3},
     {"hidden, dropout, one unit", 40, 17, 3, 256, 5, THAW_OPTIMIZER_SGD, 0, THAW_CLASS_WEIGHTS_NONE,
      false, THAW_F32, 0, 1, 0.5},
     {"hidden, dropout, halves in both memories", 150, 23, 4, 32, 5, THAW_OPTIMIZER_SGD, 0,
@@ -142,6 +142,16 @@ static void check_case(const head_case *c) {
         fail_msg("%s: loss %g, on the device %g", c->name, h->train_loss, d->train_loss);
     if (fabs(h->train_top1 - d->train_top1) > 1.5 / (double)c->n)
         fail_msg("%s: top-1 %g, on the device %g", c->name, h->train_top1, d->train_top1);
+    if (c->validation) {
+        assert_true(on_device.tiers.validates);
+        if (fabs(h->validation_loss - d->validation_loss) > 1e-4 * (h->validation_loss + 1e-3))
+            fail_msg("%s: validation loss %g, on the device %g", c->name, h->validation_loss,
+                     d->validation_loss);
+        if (fabs(h->validation_top1 - d->validation_top1) > 1.5 / (double)c->n)
+            fail_msg("%s: validation top-1 %g, on the device %g", c->name, h->validation_top1,
+                     d->validation_top1);
+        assert_int_equal(on_device_again.tiers.validates, c->on_device == 0);
+    }
     const thaw_epoch *f = &fast_result.kept;
     if (fabs(h->train_loss - f->train_loss) > 1e-3 * (fabs(h->train_loss) + 1e-2))
         fail_msg("%s: loss %g, with tf32 %g", c->name, h->train_loss, f->train_loss);
