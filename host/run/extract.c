@@ -12,8 +12,8 @@
 typedef struct extractor {
     const thaw_dataset *dataset;
     const thaw_view_ranges *views;
-    size_t *
-        views_of; /* [n_items - dataset->n] Items that are wanted behind all pictures as they are. */
+    /* Items that are wanted: all pictures as they are, and behind them these. */
+    size_t *views_of; /* [n_items - dataset->n] */
     size_t n_items;
     thaw_cache *cache;
     thaw_log *log;
