@@ -2,7 +2,7 @@
  *
  * A key may have several copies: two processes computed the same picture, or a damaged record was
  * computed again. Copies are tried until one is whole, so damage to one never hides another. 24
- * bytes a place, at most three quarters of the places taken: 32 to 64 bytes a record.
+ * bytes a place, at most seven eighths of the places taken: 27 to 55 bytes a record.
  */
 #ifndef THAW_CACHE_INDEX_H
 #define THAW_CACHE_INDEX_H

@@ -48,7 +48,7 @@ struct device_head {
     thaw_head_problem p; /* Its pointers are the caller's, and not used after create. */
     head_layer layers[2];
     int n_layers;
-    int64_t n_weights, Dp, Kp, steps; /* steps: in an epoch. */
+    int64_t n_weights, steps; /* steps: in an epoch. */
     cudaStream_t stream;
     blas *products;
     void *graph; /* One step. */
@@ -131,15 +131,19 @@ static void head_destroy(void *head) {
 
 static void lay_out(device_head *h) {
     const thaw_head_problem &p = h->p;
-    const int64_t widths[] = {p.D, p.hidden, p.K};
+    const int64_t widths[] = {p.D, p.hidden ? p.hidden : p.K, p.K};
     h->n_layers = p.hidden ? 2 : 1;
     for (int i = 0; i < h->n_layers; i++) {
-        int64_t in = widths[i], out = i + 1 < h->n_layers ? p.hidden : p.K;
+        int64_t in = widths[i], out = widths[i + 1];
         /* What is no last layer has a column for the feature that is always 1 in the next. */
         int64_t out_p = padded_channels(i + 1 < h->n_layers ? out + 1 : out);
         h->layers[i] = {in, out, padded_channels(in + 1), out_p, h->n_weights};
         h->n_weights += h->layers[i].in_p * out_p;
     }
+}
+
+static const head_layer &last_layer(const device_head *h) {
+    return h->layers[h->n_layers - 1];
 }
 
 static int put_weights(device_head *h, const thaw_head_weights &from) {
@@ -183,7 +187,7 @@ static thaw_cuda_gather gather_of(const device_head *h) {
     thaw_cuda_gather g = {};
     g.M = h->p.batch;
     g.D = g.x_ld = h->p.D;
-    g.y_ld = h->Dp;
+    g.y_ld = h->layers[0].in_p;
     g.x_dtype = h->p.stored;
     g.y_dtype = THAW_F32;
     g.y = h->z;
@@ -198,7 +202,7 @@ static thaw_cuda_loss loss_of(const device_head *h) {
     thaw_cuda_loss l = {};
     l.M = h->p.batch;
     l.K = h->p.K;
-    l.logits_ld = l.dlogits_ld = h->Kp;
+    l.logits_ld = l.dlogits_ld = last_layer(h).out_p;
     l.dlogits_dtype = THAW_F32;
     l.logits = h->logits;
     l.label = h->batch_label;
@@ -315,7 +319,7 @@ static int launch_forward(device_head *h, const thaw_cuda_hidden &units, thaw_cu
 static int launch_step(device_head *h, thaw_error *err) {
     thaw_cuda_launch launch = {};
     launch.stream = h->stream;
-    const head_layer &first = h->layers[0], &last = h->layers[h->n_layers - 1];
+    const head_layer &first = h->layers[0], &last = last_layer(h);
     const bool two = h->n_layers > 1;
     const thaw_cuda_hidden units = units_of(h);
     float *dfirst = two ? h->dhidden : h->logits;
@@ -355,6 +359,7 @@ static int fill(device_head *h) {
     const thaw_head_problem &p = h->p;
     size_t n = (size_t)p.n, D = (size_t)p.D, K = (size_t)p.K, B = (size_t)p.batch;
     size_t steps = (size_t)h->steps, n_w = (size_t)h->n_weights;
+    size_t Dp = (size_t)h->layers[0].in_p;
     int code = 0;
     h->mean = take_copy(p.mean, D, &code);
     h->scale = take_copy(p.scale, D, &code);
@@ -362,8 +367,8 @@ static int fill(device_head *h) {
     h->label = take_copy(p.label, n, &code);
     h->batch_label = take<int32_t>(B, &code);
     h->order = take<int64_t>(n, &code);
-    h->z = take<float>(B * (size_t)h->Dp, &code);
-    h->logits = take<float>(B * (size_t)h->Kp, &code);
+    h->z = take<float>(B * Dp, &code);
+    h->logits = take<float>(B * (size_t)last_layer(h).out_p, &code);
     h->loss = take<float>(steps * B, &code);
     h->norm = take<float>(steps, &code);
     h->correct = take<uint8_t>(steps * B, &code);
@@ -388,9 +393,9 @@ static int fill(device_head *h) {
     h->cursor = take<thaw_cuda_cursor>(1, &code);
     h->epoch = take<thaw_cuda_epoch>(1, &code);
     /* The feature that is always 1: gather writes only the D before it. */
-    std::vector<float> z(B * (size_t)h->Dp);
+    std::vector<float> z(B * Dp);
     for (size_t row = 0; row < B; row++)
-        z[row * (size_t)h->Dp + D] = 1;
+        z[row * Dp + D] = 1;
     if (!code)
         code = (int)cudaMemcpy(h->z, z.data(), z.size() * sizeof(float), cudaMemcpyHostToDevice);
     return code;
@@ -469,8 +474,6 @@ static int head_create(void *stream, const thaw_head_problem *problem,
     }
     device_head *h = new device_head();
     h->p = *problem;
-    h->Dp = padded_channels(problem->D + 1);
-    h->Kp = padded_channels(problem->K);
     lay_out(h);
     h->steps = ceil_div(problem->n, problem->batch);
     h->stream = (cudaStream_t)stream;

@@ -19,7 +19,7 @@ enum { HIDDEN_THREADS = 256, HIDDEN_EACH = 4 }; /* Philox gives four numbers a c
 
 struct hidden_params {
     thaw_cuda_hidden h;
-    divisor by_units;
+    divisor by_row; /* Forward of H units, backward of ld numbers. */
 };
 
 /* As thaw_philox. */
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(HIDDEN_THREADS) hidden_forward_kernel(const hi
     for (int e = 0; e < HIDDEN_EACH; e++) {
         int64_t i = thread * HIDDEN_EACH + e;
         if (i >= h.M * h.H) return;
-        uint32_t m = divide((uint32_t)i, p.by_units), k = (uint32_t)i - m * p.by_units.d;
+        uint32_t m = divide((uint32_t)i, p.by_row), k = (uint32_t)i - m * p.by_row.d;
         float *y = h.y + m * h.ld + k, x = *y < 0 ? 0 : *y; /* A NaN stays one. */
         bool out = h.rate > 0 && (float)(drawn[e] >> 8) * 0x1p-24f < h.rate;
         *y = out ? 0 : x * h.scale;
@@ -70,13 +70,14 @@ __global__ void __launch_bounds__(HIDDEN_THREADS)
     begin_kernel();
     const int64_t i = (int64_t)blockIdx.x * HIDDEN_THREADS + threadIdx.x;
     if (i >= p.h.M * p.h.ld) return;
-    bool passes = i % p.h.ld < p.h.H && p.h.y[i] > 0;
+    uint32_t k = (uint32_t)i - divide((uint32_t)i, p.by_row) * p.by_row.d;
+    bool passes = k < p.h.H && p.h.y[i] > 0;
     dy[i] = passes ? dy[i] * p.h.scale : 0;
 }
 
-static hidden_params make_params(const thaw_cuda_hidden &h) {
+static hidden_params make_params(const thaw_cuda_hidden &h, int64_t row) {
     assert(h.M > 0 && h.H > 0 && h.ld > h.H && h.M * h.ld <= INT32_MAX);
-    return {h, make_divisor((uint32_t)h.H)};
+    return {h, make_divisor((uint32_t)row)};
 }
 
 }  // namespace thaw
@@ -86,11 +87,11 @@ using namespace thaw;
 int cuda_hidden_forward(thaw_cuda_launch *launch, const thaw_cuda_hidden *h) {
     dim3 grid((unsigned)ceil_div(h->M * h->H, HIDDEN_THREADS * HIDDEN_EACH));
     return launch_kernel(launch, "hidden_forward", hidden_forward_kernel, grid, HIDDEN_THREADS, 0,
-                         make_params(*h));
+                         make_params(*h, h->H));
 }
 
 int cuda_hidden_backward(thaw_cuda_launch *launch, const thaw_cuda_hidden *h, float *dy) {
     dim3 grid((unsigned)ceil_div(h->M * h->ld, HIDDEN_THREADS));
     return launch_kernel(launch, "hidden_backward", hidden_backward_kernel, grid, HIDDEN_THREADS, 0,
-                         make_params(*h), dy);
+                         make_params(*h, h->ld), dy);
 }

@@ -59,8 +59,11 @@ measure() {
                 sub(/.* /, "", to)
                 if (to in at) look_at_loop(at[to])
             } else if (operation ~ /^EXIT/) {
-                # Each activation has a copy of the epilogue up to its exit; in that of relu each value has a maximum.
-                if (wide >= 4 && (maxima == 8 * wide || maxima == 4 * wide)) epilogue = sprintf("%.1f", (n - from) / wide)
+                # Each activation has a copy of the epilogue up to its exit. That of relu has a maximum for each value,
+                # 8 a store of halves, 4 of floats. A clip of floats has 8 as well, but is longer: the shortest counts.
+                each = wide ? sprintf("%.1f", (n - from) / wide) : ""
+                relu = maxima == 8 * wide || maxima == 4 * wide
+                if (wide >= 4 && relu && (!epilogue || each + 0 < epilogue + 0)) epilogue = each
                 from = n
                 wide = maxima = 0
             }

@@ -48,6 +48,16 @@ cmp -s gpu1/model.onnx gpu2/model.onnx || fail "two runs on the GPU made differe
 grep -q 'computing on the CPU' auto.txt && fail "auto did not take the GPU"
 checks=$((checks + 5))
 
+# --- a head with a hidden layer, too: there, and what the CPU makes of it
+for device in cpu cuda; do
+    "${train[@]}" --device=$device --precision=fp32 --head.kind=hidden --out=hidden_$device >hidden_$device.txt 2>&1 ||
+        fail "hidden, $device: $(tail -1 hidden_$device.txt)"
+done
+grep -q 'the head was trained on the GPU' hidden_cuda.txt || fail "a hidden layer was not trained on the GPU"
+[ "$(top1 hidden_cpu.txt)" = "$(top1 hidden_cuda.txt)" ] ||
+    fail "hidden: CPU '$(top1 hidden_cpu.txt)', GPU '$(top1 hidden_cuda.txt)'"
+checks=$((checks + 4))
+
 # --- the timeline: each batch's stages in order, eight batches of four pictures
 "${train[@]}" --device=cuda --precision=fp16 --batch=4 --log=debug --out=timed >timed.txt 2>&1 ||
     fail "timed: $(tail -1 timed.txt)"
