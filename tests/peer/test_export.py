@@ -135,13 +135,20 @@ def runs_as_it_is(model, takes):
             and not any(n.op_type == "BatchNormalization" and len(n.output) > 1 for n in model.graph.node))
 
 
-def check_old(what, session, takes, x, lines, model, old):
+def open_as_written(path):
+    """Nothing fused, which depends on what else a file has."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def check_old(what, exported, takes, x, lines, model, old):
     """The file's second output is the old model's to the bit, and what predict says is what it says."""
-    numbers = session.run([old["output"]], {takes.name: x})[0]
+    numbers = open_as_written(exported).run([old["output"]], {takes.name: x})[0]
     proto = onnx.load(model)
     was_output = old["output"] in {o.name for o in proto.graph.output}  # Not in front of a tail.
     if old["exact"] and was_output and runs_as_it_is(proto, takes):
-        before = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        before = open_as_written(model)
         want = before.run([old["output"]], {before.get_inputs()[0].name: x})[0]
         if not np.array_equal(numbers, want):
             sys.exit(f"{what}: the old head's output is another, by {np.abs(numbers - want).max():.1e}")
@@ -162,8 +169,8 @@ def is_accepted(model):
         return False
 
 
-def check_pixels(what, thaw, run_folder, files, record, ours, theirs):
-    """With its preprocessing in front, the file says of decoded pixels what predict does."""
+def check_pixels(what, thaw, run_folder, files, record, ours, most):
+    """With its preprocessing in front, the file says of decoded pixels what predict does, but for `most`."""
     path = os.path.join(run_folder, "pixels.onnx")
     whole = run(thaw, "export", run_folder, "--onnx", path, "--export.preprocess")
     assert "takes decoded pixels, u8 [N, H, W, 3]" in whole
@@ -176,7 +183,7 @@ def check_pixels(what, thaw, run_folder, files, record, ours, theirs):
     x = np.stack([raw_pixels(file, record) for file in files])
     scores = session.run(None, {takes.name: x})[0]
     worst = np.abs(scores - ours).max()
-    if not worst <= TOLERANCE + np.abs(ours - theirs).max():
+    if not worst <= most:
         sys.exit(f"{what}: with its preprocessing in front, scores differ by {worst:.1e}")
 
 
@@ -228,20 +235,19 @@ def check(what, thaw, folder, data, model, options):
           f"difference {worst:.1e}")
     if not 0.01 < spread or np.median(ours.max(axis=1)) > 0.9999:
         sys.exit(f"{what}: the scores are all alike, or certain: that they agree says nothing")
+    own = 0
     if not worst <= TOLERANCE:
         own = last_bits(exported, x, theirs)
         print(f"{what}: other last bits of the weights make {own:.1e}")
         if not worst <= 30 * own:
             sys.exit(f"{what}: scores differ by {worst:.1e}, {TOLERANCE:.0e} is allowed")
-    check_pixels(what, thaw, out, files, bundle["preprocess"], ours, theirs)
+    check_pixels(what, thaw, out, files, bundle["preprocess"], ours, worst + max(TOLERANCE, 30 * own))
     if kept:
-        check_old(what, session, takes, x, lines, model, bundle["old"])
+        check_old(what, exported, takes, x, lines, model, bundle["old"])
     check_safetensors(thaw, out, exported)
     if not np.abs(alone - theirs[:1]).max() <= 1e-5:
         sys.exit(f"{what}: the batch is not free")
-    if (ours.argmax(1) != theirs.argmax(1)).any():
-        sys.exit(f"{what}: another class comes first")
-    return kept
+    return kept, worst, own
 
 
 def noise(folder, height, width, channels):
@@ -256,6 +262,8 @@ def noise(folder, height, width, channels):
 
 
 def check_model(thaw, model):
+    """Whether the old head was kept; the largest difference of a score, and, where that is more than TOLERANCE, the
+    one that other last bits of the weights make. SystemExit where anything is wrong."""
     shape = onnx.load(model, load_external_data=False).graph.input[0].type.tensor_type.shape
     dims = [d.dim_value or 224 for d in shape.dim][1:]
     channels_last = dims[2] in (1, 3) and dims[0] not in (1, 3)
@@ -282,7 +290,7 @@ def check_models(thaw, source):
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         runs = [pool.submit(check_model, thaw, model) for model in models]
     failures = [f"{os.path.basename(model)}: {run.exception()}" for model, run in zip(models, runs) if run.exception()]
-    kept = sum(run.result() for run in runs if not run.exception())
+    kept = sum(run.result()[0] for run in runs if not run.exception())
     print(f"{len(models)} networks, {kept} with their old head kept, {len(failures)} failures")
     sys.exit("\n".join(failures) if failures or len(models) < 80 or kept < 20 else 0)
 
