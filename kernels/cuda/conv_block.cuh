@@ -48,37 +48,20 @@ __device__ inline void load_fragments(const uint4 *stage, int step, const thread
     constexpr int V = B::TILE.vectors;
     int row = at.lane % 16, v = swizzle(row, 2 * step + at.lane / 16, V);
     const uint4 *x = stage + (at.warp_m * B::TILE.warp_m() + row) * V + v;
+    ldmatrix_x4(f.a, x, 16 * V);
+    if constexpr (std::is_same<T, float>::value) {
 #pragma unroll
-    for (int i = 0; i < B::MI; i++) {
-        ldmatrix_x4(f.a[i], x + i * 16 * V);
-        if constexpr (std::is_same<T, float>::value) {
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-                f.a[i][j] = to_tf32(f.a[i][j]);
-        }
+        for (int i = 0; i < B::MI * 4; i++)
+            f.a[i / 4][i % 4] = to_tf32(f.a[i / 4][i % 4]);
     }
     int filter = at.lane % 8 + at.lane / 16 * 8;
     v = swizzle(filter, 2 * step + at.lane / 8 % 2, V);
     const uint4 *w = stage + (B::TILE.m + at.warp_n * B::TILE.warp_n() + filter) * V + v;
+    uint32_t both[B::NI / 2][4];
+    ldmatrix_x4(both, w, 16 * V);
 #pragma unroll
-    for (int i = 0; i < B::NI; i += 2) {
-        uint32_t both[4];
-        ldmatrix_x4(both, w + i * 8 * V);
-        f.b[i][0] = both[0];
-        f.b[i][1] = both[1];
-        f.b[i + 1][0] = both[2];
-        f.b[i + 1][1] = both[3];
-    }
-}
-
-template <class T, class B>
-__device__ inline void multiply(const fragments<B> &f, float (&sum)[B::MI][B::NI][4]) {
-#pragma unroll
-    for (int i = 0; i < B::MI; i++) {
-#pragma unroll
-        for (int j = 0; j < B::NI; j++)
-            mma(T{}, sum[i][j], f.a[i], f.b[j]);
-    }
+    for (int i = 0; i < B::NI * 2; i++)
+        f.b[i / 2][i % 2] = both[i / 4][i % 4];
 }
 
 /* The bias is where the sum starts. bias: of the tile's first filter. */

@@ -224,7 +224,7 @@ __device__ inline void sum_async(const conv_params &p, block_work<B> &work,
                 __syncthreads();            /* and everybody's; all are done with this stage. */
                 if (B::BUFFERS == 2) load_fragments<T, B>(work.stage(next), 0, work.at, f[0]);
             }
-            multiply<T, B>(f[step % B::BUFFERS], sum);
+            mma(T{}, sum, f[step % B::BUFFERS].a, f[step % B::BUFFERS].b);
         }
         free_stage = stage;
         stage = next;
@@ -281,7 +281,7 @@ __device__ inline void sum_registers(const conv_params &p, block_work<B> &work,
         for (int step = 0; step < B::STEPS; step++) {
             fragments<B> f;
             load_fragments<T, B>(work.stage(stage), step, work.at, f);
-            multiply<T, B>(f, sum);
+            mma(T{}, sum, f.a, f.b);
         }
         /* The other stage was read an iteration ago, ahead of the barrier at its end. */
         if (next < work.range.end) put(work, stage ^ 1, v);

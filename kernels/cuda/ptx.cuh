@@ -93,6 +93,14 @@ __device__ inline void ldmatrix_x4(uint32_t (&r)[4], const void *shared_row) {
                  : "memory");
 }
 
+/* N of them, the rows of each `stride` vectors of 16 bytes behind those of the one before. */
+template <int N>
+__device__ inline void ldmatrix_x4(uint32_t (&r)[N][4], const uint4 *shared_row, int stride) {
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        ldmatrix_x4(r[i], shared_row + i * stride);
+}
+
 /* d[16,8] += a[16,32 bytes] b[32 bytes,8], summed in float. With g = lane / 4, t = lane % 4, a
  * register is 4 bytes of a row (half, bf16: columns 2t, 2t+1; tf32: column t) in:
  *     a: rows g, g+8 of the first 16 bytes, then of the second    b: column g, first and second
@@ -136,6 +144,18 @@ __device__ inline void mma(float, float (&d)[4], const uint32_t (&a)[4], const u
             "{%8,%9}, {%0,%1,%2,%3};\n"
             : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+    }
+}
+
+/* All products of a warp's factors: d[i][j] += a[i] b[j]. */
+template <class T, int M, int N>
+__device__ inline void mma(T type, float (&d)[M][N][4], const uint32_t (&a)[M][4],
+                           const uint32_t (&b)[N][2]) {
+#pragma unroll
+    for (int i = 0; i < M; i++) {
+#pragma unroll
+        for (int j = 0; j < N; j++)
+            mma(type, d[i][j], a[i], b[j]);
     }
 }
 

@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(block_shape<VARIANT>::THREADS,
             for (int step = 0; step < B::STEPS; step++) {
                 fragments<B> f;
                 load_fragments<T, B>(stage, step, at, f);
-                multiply<T, B>(f, sum);
+                mma(T{}, sum, f.a, f.b);
             }
         }
         __syncthreads(); /* All are done with the tiles: their memory is the epilogue's. */

@@ -66,7 +66,7 @@ uint64_t bank_conflicts() {
 }
 
 struct ldmatrix_argument {
-    uint32_t *r;
+    uint32_t *r; /* Of the load that is looked at, likewise row. */
     const uint8_t *row;
 };
 
@@ -97,12 +97,26 @@ static void load_matrices(void **all) {
     }
 }
 
-void ldmatrix_x4(uint32_t *r, const void *shared_row, place where) {
+static void load_all(int n, ptrdiff_t stride, void **all) {
+    for (int i = 0; i < n; i++) {
+        load_matrices(all);
+        for (int lane = 0; lane < WARP; lane++) {
+            auto *a = (ldmatrix_argument *)all[lane];
+            a->r += 4;
+            a->row += stride;
+        }
+    }
+}
+
+void ldmatrix_x4(int n, uint32_t *r, const void *shared_row, ptrdiff_t stride, place where) {
     block &b = *current_block;
-    size_t offset = shared_offset(shared_row, 16, where);
-    b.shadow.read(offset, 16, b.now(*current_thread), {where, nullptr});
-    ldmatrix_argument mine = {r, (const uint8_t *)shared_row};
-    meet(LDMATRIX, 0xffffffffu, &mine, where, load_matrices);
+    const uint8_t *row = (const uint8_t *)shared_row;
+    for (int i = 0; i < n; i++) {
+        size_t offset = shared_offset(row + i * stride, 16, where);
+        b.shadow.read(offset, 16, b.now(*current_thread), {where, nullptr});
+    }
+    ldmatrix_argument mine = {r, row};
+    meet(LDMATRIX, 0xffffffffu, &mine, where, [=](void **all) { load_all(n, stride, all); });
 }
 
 /* ---- mma ------------------------------------------------------------------------------------ */
@@ -147,51 +161,86 @@ UNWATCHED static void unpack(factor type, int n, const uint32_t *from, float *to
     }
 }
 
-/* Row by row, as 32 bytes lie in memory: a[16 rows], b[8 columns]. */
-struct operands {
-    uint32_t a[16][8], b[8][8];
-    float d[16][8];
+/* Row by row, as 32 bytes lie in memory: a of 16 rows, b of 8 columns; as they are multiplied, b by depth. */
+struct factors_a {
+    float v[16][16];
+};
+struct factors_b {
+    float v[16][8];
 };
 
-UNWATCHED static void multiply(factor type, operands *o) {
-    const int depth = type == TF32 ? 8 : 16;
-    float a[16 * 16], b[8 * 16], by_depth[16][8];
-    unpack(type, 16 * 8, o->a[0], a);
-    unpack(type, 8 * 8, o->b[0], b);
+/* Register i of lane 4 g + t has row g + i % 2 * 8, word i / 2 * 4 + t; likewise of b. */
+UNWATCHED static factors_a gather_a(factor type, int depth, void **all, int at) {
+    uint32_t words[16][8];
+    factors_a f;
+    for (int lane = 0; lane < WARP; lane++) {
+        const uint32_t *a = ((mma_argument *)all[lane])->a + at * 4;
+        for (int i = 0; i < 4; i++)
+            words[lane / 4 + i % 2 * 8][i / 2 * 4 + lane % 4] = a[i];
+    }
+    float rows[16 * 16];
+    unpack(type, 16 * 8, words[0], rows);
+    for (int row = 0; row < 16; row++)
+        memcpy(f.v[row], rows + row * depth, (size_t)depth * sizeof(float));
+    return f;
+}
+
+UNWATCHED static factors_b gather_b(factor type, int depth, void **all, int at) {
+    uint32_t words[8][8];
+    factors_b f;
+    for (int lane = 0; lane < WARP; lane++) {
+        const uint32_t *b = ((mma_argument *)all[lane])->b + at * 2;
+        for (int i = 0; i < 2; i++)
+            words[lane / 4][i * 4 + lane % 4] = b[i];
+    }
+    float columns[8 * 16];
+    unpack(type, 8 * 8, words[0], columns);
     for (int col = 0; col < 8; col++) {
         for (int k = 0; k < depth; k++)
-            by_depth[k][col] = b[col * depth + k];
+            f.v[k][col] = columns[col * depth + k];
     }
+    return f;
+}
+
+/* The products of 16-bit factors and of tf32 are exact: a fused addition gives no other bits. */
+__attribute__((target_clones("avx2,fma", "default"))) UNWATCHED static void multiply(
+    int depth, const factors_a &a, const factors_b &b, float (*d)[8]) {
     for (int row = 0; row < 16; row++) {
         for (int k = 0; k < depth; k++) {
             for (int col = 0; col < 8; col++)
-                o->d[row][col] += a[row * depth + k] * by_depth[k][col];
+                d[row][col] += a.v[row][k] * b.v[k][col];
         }
     }
 }
 
-static void multiply_lanes(factor type, void **all) {
-    operands o;
-    for (int lane = 0; lane < WARP; lane++) {
-        auto *m = (mma_argument *)all[lane];
-        int g = lane / 4, t = lane % 4;
-        for (int i = 0; i < 4; i++) {
-            o.a[g + i % 2 * 8][i / 2 * 4 + t] = m->a[i];
-            o.d[g + i / 2 * 8][t * 2 + i % 2] = m->d[i];
+UNWATCHED static void multiply_lanes(factor type, int m, int n, void **all) {
+    const int depth = type == TF32 ? 8 : 16;
+    std::vector<factors_b> b;
+    for (int j = 0; j < n; j++)
+        b.push_back(gather_b(type, depth, all, j));
+    for (int i = 0; i < m; i++) {
+        const factors_a a = gather_a(type, depth, all, i);
+        for (int j = 0; j < n; j++) {
+            float d[16][8];
+            auto place = [&](int lane, int k) -> float & {
+                return ((mma_argument *)all[lane])->d[(i * n + j) * 4 + k];
+            };
+            for (int lane = 0; lane < WARP; lane++) {
+                for (int k = 0; k < 4; k++)
+                    d[lane / 4 + k / 2 * 8][lane % 4 * 2 + k % 2] = place(lane, k);
+            }
+            multiply(depth, a, b[(size_t)j], d);
+            for (int lane = 0; lane < WARP; lane++) {
+                for (int k = 0; k < 4; k++)
+                    place(lane, k) = d[lane / 4 + k / 2 * 8][lane % 4 * 2 + k % 2];
+            }
         }
-        for (int i = 0; i < 2; i++)
-            o.b[g][i * 4 + t] = m->b[i];
-    }
-    multiply(type, &o);
-    for (int lane = 0; lane < WARP; lane++) {
-        for (int i = 0; i < 4; i++)
-            ((mma_argument *)all[lane])->d[i] = o.d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
     }
 }
 
-void mma(factor type, float *d, const uint32_t *a, const uint32_t *b, place where) {
+void mma(factor type, int m, int n, float *d, const uint32_t *a, const uint32_t *b, place where) {
     mma_argument mine = {d, a, b};
-    meet(MMA, 0xffffffffu, &mine, where, [type](void **all) { multiply_lanes(type, all); });
+    meet(MMA, 0xffffffffu, &mine, where, [=](void **all) { multiply_lanes(type, m, n, all); });
 }
 
 }  // namespace simt

@@ -41,21 +41,37 @@ void cp_async_wait(SIMT_HERE) {
 }
 
 inline void ldmatrix_x4(uint32_t (&r)[4], const void *shared_row, SIMT_HERE) {
-    simt::ldmatrix_x4(r, shared_row, where);
+    simt::ldmatrix_x4(1, r, shared_row, 0, where);
 }
 
-inline void mma(half_t, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SIMT_HERE) {
-    simt::mma(simt::HALF, d, a, b, where);
+template <int N>
+void ldmatrix_x4(uint32_t (&r)[N][4], const uint4 *shared_row, int stride, SIMT_HERE) {
+    simt::ldmatrix_x4(N, r[0], shared_row, stride * (ptrdiff_t)sizeof *shared_row, where);
 }
 
-inline void mma(bf16_t, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SIMT_HERE) {
+inline simt::factor factor_of(half_t, simt::place) {
+    return simt::HALF;
+}
+
+inline simt::factor factor_of(bf16_t, simt::place where) {
     needs(80, "mma of bf16", where);
-    simt::mma(simt::BF16, d, a, b, where);
+    return simt::BF16;
 }
 
-inline void mma(float, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SIMT_HERE) {
+inline simt::factor factor_of(float, simt::place where) {
     needs(80, "mma of tf32", where);
-    simt::mma(simt::TF32, d, a, b, where);
+    return simt::TF32;
+}
+
+template <class T>
+void mma(T type, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SIMT_HERE) {
+    simt::mma(factor_of(type, where), 1, 1, d, a, b, where);
+}
+
+template <class T, int M, int N>
+void mma(T type, float (&d)[M][N][4], const uint32_t (&a)[M][4], const uint32_t (&b)[N][2],
+         SIMT_HERE) {
+    simt::mma(factor_of(type, where), M, N, d[0][0], a[0], b[0], where);
 }
 
 inline uint32_t to_tf32(uint32_t bits) {

@@ -17,7 +17,7 @@ namespace simt {
 
 /* ---- the shadow ----------------------------------------------------------------------------- */
 
-void crowd::join(const moment &now) {
+__attribute__((always_inline)) inline void crowd::join(const moment &now) {
     bool same_time = any && block_time == now.block_time;
     bool same_warp = thread / WARP == now.thread / WARP;
     more_warps = same_time && (more_warps || !same_warp);
@@ -29,7 +29,7 @@ void crowd::join(const moment &now) {
     any = 1;
 }
 
-bool crowd::is_before(const moment &now) const {
+__attribute__((always_inline)) inline bool crowd::is_before(const moment &now) const {
     if (!any || block_time != now.block_time) return true;
     if (more_warps || thread / WARP != now.thread / WARP) return false;
     if (warp_time != now.warp_time) return true;

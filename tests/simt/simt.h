@@ -53,12 +53,14 @@ uint8_t *shared_memory();
 void cp_async_16(void *shared, const void *global, bool valid, place where);
 void cp_async_commit();
 void cp_async_wait(int newest, place where);
-void ldmatrix_x4(uint32_t *r, const void *shared_row, place where);
+/* n loads, the rows of each `stride` bytes behind those of the one before. */
+void ldmatrix_x4(int n, uint32_t *r, const void *shared_row, ptrdiff_t stride, place where);
 
 enum factor { HALF, BF16, TF32 };
 
 /* d[16,8] += a[16,32 bytes] b[32 bytes,8]: registers as in ptx.cuh. */
-void mma(factor type, float *d, const uint32_t *a, const uint32_t *b, place where);
+/* d[i][j] += a[i] b[j] for rows of factors a[m][4], b[n][2]. */
+void mma(factor type, int m, int n, float *d, const uint32_t *a, const uint32_t *b, place where);
 
 /* Turns that ldmatrix took beyond one a matrix, since the process began: rows in one bank. */
 uint64_t bank_conflicts();
