@@ -295,6 +295,33 @@ static inline bool thaw_act_needs_input(const thaw_epilogue *e) {
     return true;
 }
 
+/* What steps of a training sum up to, each before its update. */
+typedef struct thaw_loss_sums {
+    double loss;
+    int64_t right;    /* Rows that were answered rightly. */
+    int64_t bad_step; /* The number of the first whose loss is not finite, from 1; 0: none. */
+} thaw_loss_sums;
+
+/* A batch's loss where its scores are; all arrays lie in the table's memory. Rows whose label is negative are
+ * none. Softmax, or with a target sigmoids, as thaw_top_slots have them. */
+typedef struct thaw_loss_problem {
+    int64_t rows, K;
+    const int32_t *label; /* [rows] */
+    const int32_t *other; /* [rows] NULL, or mixup's second labels, */
+    const float *share;   /* with the first one's share of each. */
+    const float *target;  /* [rows, K] NULL: softmax. */
+    const float *own; /* [rows, K] Where a target is above 1/2, the picture itself has the class. */
+    const float *class_weight; /* [K] NULL: ones. */
+    float smoothing;
+    const float *norm;    /* What the sum of losses is divided by. */
+    const int64_t *step;  /* Number of the step; 0: it counts for no sum. */
+    float *loss;          /* [rows] receives each one's; 0 where there is none. */
+    uint8_t *right;       /* [rows] */
+    float *other_loss;    /* [rows]; with other, room. */
+    void *other_d;        /* As large as the scores' port; likewise. */
+    thaw_loss_sums *sums; /* Takes the batch in. */
+} thaw_loss_problem;
+
 typedef struct thaw_training_slots {
     const thaw_trunk_slot *forward; /* [THAW_N_STEP_KINDS] Steps that are trained. */
     thaw_backward_slot backward[THAW_N_STEP_KINDS]; /* prepare NULL: no gradient. */
@@ -314,6 +341,9 @@ typedef struct thaw_training_slots {
     int (*gather)(const thaw_port *to, const void *rows, thaw_dtype stored, const int64_t *index,
                   int64_t M, void *stream);
     int (*spread)(const thaw_port *from, float *rows, void *stream); /* The other way, to floats. */
+    /* d = the gradient of the loss of these scores. Where this is, so is gather. */
+    int (*loss)(const thaw_port *scores, const thaw_port *d, const thaw_loss_problem *problem,
+                void *stream);
     const struct thaw_weights_slots *weights; /* NULL: an optimizer works in the host's memory. */
 } thaw_training_slots;
 
@@ -476,6 +506,8 @@ typedef struct thaw_weights_problem {
     float running_momentum;
     double clip;  /* The longest gradient; 0: any. */
     int64_t lane; /* Pictures of a lane. */
+    /* In its memory: once it is not 0, steps change nothing any more. NULL: they always do. */
+    const int64_t *stopped;
 } thaw_weights_problem;
 
 typedef enum thaw_weights_block {

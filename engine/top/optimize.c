@@ -43,7 +43,8 @@ static thaw_status begin_on_device(thaw_top *top, thaw_error *err) {
                                     .eps = o->epsilon,
                                     .running_momentum = o->running,
                                     .clip = o->clip,
-                                    .lane = top->spec.lane};
+                                    .lane = top->spec.lane,
+                                    .stopped = thaw__top_stopped(top)};
     int code = weights_of(top)->create(top->backend->stream, &problem, &top->weights, err);
     return code ? status_of(code, err) : thaw_top_send(top, err);
 }
@@ -112,12 +113,27 @@ thaw_status thaw__top_run_step(thaw_top *top, thaw_error *err) {
     return derive_on_device(top, err);
 }
 
-thaw_status thaw_top_step(thaw_top *top, double lr, int64_t step, float keep, thaw_error *err) {
-    if (!top->weights) return step_on_host(top, lr, step, keep, err);
-    int code = weights_of(top)->begin(top->weights, (float)lr, step, keep, top->lanes, err);
+/* One lane and the step are one recording. */
+static thaw_status train_on_device(thaw_top *top, const thaw_top_batch *batch, double lr,
+                                   int64_t step, float keep, thaw_error *err) {
+    int lanes = (int)((batch->M + top->spec.lane - 1) / top->spec.lane);
+    int code = weights_of(top)->begin(top->weights, (float)lr, step, keep, lanes, err);
     THAW_TRY(status_of(code, err));
-    thaw__top_play(top, &top->instances[0], STEP, NULL);
+    THAW_TRY(thaw__top_run_batch(top, batch, step, is_one_lane(top) ? WHOLE : LANE, err));
+    if (!is_one_lane(top)) thaw__top_play(top, &top->instances[0], STEP, NULL);
     return thaw__top_error(top, err);
+}
+
+thaw_status thaw_top_train(thaw_top *top, const thaw_top_batch *batch, double lr, int64_t step,
+                           float keep, int64_t *bad_step, thaw_error *err) {
+    if (top->weights) {
+        THAW_TRY(train_on_device(top, batch, lr, step, keep, err));
+        return thaw__top_look_back(top, step, bad_step, err);
+    }
+    THAW_TRY(thaw__top_run_batch(top, batch, step, LANE, err));
+    thaw__top_count(top, batch, step);
+    *bad_step = top->sums.bad_step;
+    return *bad_step ? THAW_OK : step_on_host(top, lr, step, keep, err);
 }
 
 /* ---- between the two ------------------------------------------------------------------------ */

@@ -388,6 +388,8 @@ static thaw_status plan_memory(thaw_top *top, instance *in, thaw_arena *arena, t
     add_entry(&t, (thaw_port *[]){p->steps[top->features_step].out}, 1, nobody++);
     for (int i = 0; i < in->n_acts; i++)
         add_act(&t, top, &in->acts[i], nobody++);
+    /* And scores at the end of both, where the loss has not read them on the host. */
+    if (device_of(top)) add_entry(&t, (thaw_port *[]){scores}, 1, nobody++);
     if (t.failed) return no_memory(err);
     /* From the instance's ports to the planner's copies. */
     for (int i = 0; i < t.p.n_steps; i++) {
@@ -534,13 +536,12 @@ static thaw_status take_host_side(thaw_top *top, instance *in, thaw_error *err) 
     size_t n = (size_t)(top->spec.lane * top->head.layers[top->head.n_layers - 1].K);
     if (!device_of(top)) return THAW_OK;
     in->scores = thaw_arena_array(&in->arena, n, sizeof(float));
-    in->d = thaw_arena_array(&in->arena, n, sizeof(float));
     size_t features = numbers_of(in->program.steps[top->features_step].out), masks = 0;
     for (int k = 0; k < top->n_masks; k++)
         masks = larger(masks, numbers_of(in->program.steps[top->masks[k].step].out));
     in->features = thaw_arena_array(&in->arena, features, sizeof(float));
     in->mask = thaw_arena_array(&in->arena, masks, sizeof(float));
-    if (!in->scores || !in->d || !in->features || !in->mask) return no_memory(err);
+    if (!in->scores || !in->features || !in->mask) return no_memory(err);
     size_t rows = numbers_of(in->program.steps[0].out);
     in->brought_bytes = larger(larger(rows, features), larger(masks, n)) * sizeof(float);
     in->brought = top->backend->alloc(in->brought_bytes);
@@ -564,7 +565,8 @@ static thaw_status make_instance(thaw_top *top, instance *in) {
     thaw_params_bind(&top->params, &in->program, top->numbers, in->weights);
     THAW_TRY(prepare_forward(top, in, err));
     THAW_TRY(prepare_backward(top, in, err));
-    return allocate(top, in, err);
+    THAW_TRY(allocate(top, in, err));
+    return device_of(top) ? thaw__top_take_loss(top, in, err) : THAW_OK;
 }
 
 static void make_first(void *context, int i) {
@@ -631,14 +633,18 @@ static thaw_status create(thaw_top *top, thaw_error *err) {
     THAW_TRY(thaw_params_init(&top->params, spec->graph, spec->to, p, spec->norm,
                               spec->first_trained, top->first_head, &top->arena, err));
     top->sum = thaw_arena_array(&top->arena, (size_t)top->params.n_steps, sizeof(float));
-    if (!top->sum) return no_memory(err);
+    size_t rows = (size_t)(spec->most_lanes * spec->lane);
+    top->loss = thaw_arena_array(&top->arena, rows, sizeof *top->loss);
+    top->right = thaw_arena_array(&top->arena, rows, sizeof *top->right);
+    if (!top->sum || !top->loss || !top->right) return no_memory(err);
     top->numbers = top->params.steps;
     if (device_of(top)) {
         THAW_TRY(take_block(top, NULL, &top->numbers, err));
-        THAW_TRY(take_block(top, NULL, &top->total, err));
+        if (!is_one_lane(top)) THAW_TRY(take_block(top, NULL, &top->total, err));
     }
     slots(top)->side_by_side(1, make_first, top);
     THAW_TRY(thaw__top_error(top, err));
+    if (!top->total) top->total = top->instances[0].weights;
     slots(top)->side_by_side(top->n_instances - 1, make_other, top);
     THAW_TRY(thaw__top_error(top, err));
     const instance *in = &top->instances[0];
@@ -716,14 +722,16 @@ void thaw_top_free(thaw_top *top) {
         release(top, in->workspace, in->workspace_bytes);
         release(top, in->constants, in->constant_bytes);
         release(top, in->brought, in->brought_bytes);
+        release(top, in->loss, in->loss_bytes);
         if (device_of(top)) release(top, in->weights, block_bytes(top));
         thaw_arena_free(&in->arena);
     }
     if (top->weights) slots(top)->weights->destroy(top->weights);
     if (device_of(top)) {
         if (top->numbers != top->params.steps) release(top, top->numbers, block_bytes(top));
-        release(top, top->total, block_bytes(top));
+        if (!is_one_lane(top)) release(top, top->total, block_bytes(top));
     }
+    thaw__top_free_loss(top);
     thaw_arena_free(&top->arena);
     free(top);
 }

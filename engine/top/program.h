@@ -5,8 +5,8 @@
  * number of threads, a lane's activations stay in the processor's cache, and memory does not grow
  * with the batch: at most as many lanes are under way as there are threads.
  *
- * On a device there is one lane after the other. Pictures and masks go there, scores come back: the loss
- * is the host's. What is done with the gradient is optimize.h's.
+ * On a device there is one lane after the other. Pictures, masks and labels go there, and nothing needs to come
+ * back: the loss is computed there, too. What is done with the gradient is optimize.h's.
  *
  * Gradients stop at the lowest layer that is trained: what lies below it has a forward pass only.
  */
@@ -41,7 +41,7 @@ typedef struct thaw_top_spec {
      * (Srivastava et al. 2014); the rest is scaled up. 0: none. */
     float dropout, hidden_dropout;
     int64_t lane;   /* Pictures of a lane. */
-    int most_lanes; /* Of a batch: more instances are not made. */
+    int most_lanes; /* Of a batch that is trained on: more instances are not made. */
     thaw_top_precision precision;
 } thaw_top_spec;
 
@@ -82,15 +82,15 @@ typedef struct thaw_top_batch {
     const int32_t *label;
     const int32_t *other; /* NULL, or mixup's second labels, */
     const float *share;   /* with the first one's share of each picture. */
-    const float
-        *target; /* [M, K]; then scores are sigmoids, and the label, others and smoothing have
-                                * no part. NULL: softmax. */
+    /* [M, K]; then scores are sigmoids, and labels, others and smoothing have no part. NULL: softmax. */
+    const float *target;
+    const float *own; /* [M, K] Where `target` mixes two, the first one's; NULL: that is target. */
     const float *class_weight; /* NULL: ones. Beside targets, positive_weight. */
     float smoothing;
     float norm;       /* What the sum of losses is divided by. */
     thaw_rng dropout; /* Decides what is left out, each picture by its place in the batch. */
-    float *logits;    /* [M, K] receives the scores, before the update. */
-    float *loss;      /* [M] */
+    float *logits; /* NULL, or [M, K] receives the scores; of thaw_top_train on the host alone. */
+    float *loss;   /* NULL, or [M]; not of thaw_top_train. */
 } thaw_top_batch;
 
 /* gradient[n of params] = that of the sum of losses / norm, in the segments' layout. */

@@ -1,4 +1,4 @@
-/* The top's passes: lanes forward and back, on the host or on a device, and their loss. */
+/* The top's passes: lanes forward and back, on the host or on a device. */
 #include <string.h>
 
 #include "held.h"
@@ -41,6 +41,8 @@ thaw_status thaw_top_update(thaw_top *top, thaw_error *err) {
 typedef struct pass {
     thaw_top *top;
     const thaw_top_batch *batch; /* Gradients; NULL: scores or features. */
+    int64_t step;                /* Of a training. */
+    way then;                    /* What a device does with the last lane of a batch. */
     int64_t M;
     float *x; /* Or rows that the device holds: */
     const thaw_held *held;
@@ -134,10 +136,22 @@ static int last_of(const thaw_top *top, way w) {
     return w == FEATURES ? top->features_step : top->instances[0].program.n_steps - 1;
 }
 
+/* n pictures of a batch from number `at` on, forward, and back from their loss. */
+static thaw_status run_both(thaw_top *top, instance *in, const thaw_top_batch *batch, int64_t at,
+                            int64_t n) {
+    THAW_TRY(run_forward(top, in, last_of(top, LANE), batch, at));
+    if (device_of(top))
+        THAW_TRY(thaw__top_device_status(top, thaw__top_run_loss(top, in), &in->error));
+    else
+        thaw__top_score(top, in, batch, at, n);
+    return run_backward(top, in);
+}
+
 static thaw_status run_way(thaw_top *top, instance *in, way w, const thaw_top_batch *batch,
-                           int64_t at) {
-    if (w == STEP) return thaw__top_run_step(top, &in->error);
-    return w == BACK ? run_backward(top, in) : run_forward(top, in, last_of(top, w), batch, at);
+                           int64_t at, int64_t n) {
+    if (w == SCORE || w == FEATURES) return run_forward(top, in, last_of(top, w), NULL, at);
+    if (w != STEP) THAW_TRY(run_both(top, in, batch, at, n));
+    return w == LANE ? THAW_OK : thaw__top_run_step(top, &in->error);
 }
 
 /* The same on a device. A step goes before the recording: the first launch of a kernel loads its code,
@@ -148,21 +162,21 @@ thaw_status thaw__top_play(thaw_top *top, instance *in, way w, const thaw_top_ba
     tape *t = &in->tapes[w];
     if (t->refused || !t->ran) {
         t->ran = true;
-        return run_way(top, in, w, batch, 0);
+        return run_way(top, in, w, batch, 0, 0);
     }
     if (!t->graph && device->record(stream) == 0) {
-        thaw_status status = run_way(top, in, w, batch, 0);
+        thaw_status status = run_way(top, in, w, batch, 0, 0);
         t->refused = device->end_record(stream, &t->graph) != 0 || status != THAW_OK;
     }
     if (t->graph && !t->refused)
         return thaw__top_device_status(top, device->replay(stream, t->graph), &in->error);
     t->refused = true;
     in->error = (thaw_error){0};
-    return run_way(top, in, w, batch, 0);
+    return run_way(top, in, w, batch, 0, 0);
 }
 
-/* What a lane reads goes to the device: pictures, and masks. */
-static thaw_status give(const thaw_top *top, instance *in, int last, const pass *p, int64_t at,
+/* What a lane reads goes to the device: pictures, masks, and what its loss is computed from. */
+static thaw_status give(thaw_top *top, instance *in, int last, const pass *p, int64_t at,
                         int64_t n) {
     const thaw_port *to = in->program.steps[0].out;
     const thaw_top_batch *batch = p->batch;
@@ -177,12 +191,12 @@ static thaw_status give(const thaw_top *top, instance *in, int last, const pass 
     }
     for (int i = 1; i <= last && !code; i++)
         code = draw_mask(top, in, i, batch, at);
-    return thaw__top_device_status(top, code, &in->error);
+    THAW_TRY(thaw__top_device_status(top, code, &in->error));
+    return batch ? thaw__top_bring_loss(top, in, batch, p->step, at, n) : THAW_OK;
 }
 
-/* A vector's values as plain floats of the host: where they lie, or a copy in `room`. */
-static const float *read_port(const thaw_top *top, instance *in, const thaw_port *port,
-                              float *room) {
+const float *thaw__top_read_port(const thaw_top *top, instance *in, const thaw_port *port,
+                                 float *room) {
     if (!device_of(top)) return port->data;
     void *stream = top->backend->stream;
     int code = slots(top)->spread(port, in->brought, stream);
@@ -191,48 +205,6 @@ static const float *read_port(const thaw_top *top, instance *in, const thaw_port
                                         (size_t)(port->N * port->C) * sizeof *room);
     if (!code) code = device_of(top)->wait(stream);
     return thaw__top_device_status(top, code, &in->error) == THAW_OK ? room : NULL;
-}
-
-/* Loss and gradient of n pictures' scores: d receives that of the n rows. */
-static void score(const thaw_top *top, instance *in, const thaw_top_batch *b, int64_t at, int64_t n,
-                  const float *scores, float *d) {
-    const thaw_top_slots *kernels = &top->backend->kernels->top;
-    int64_t K = top->size.K;
-    if (b->target) {
-        kernels->sigmoid_cross_entropy(n, K, scores, b->target + at * K, b->class_weight, b->norm,
-                                       b->loss + at, d);
-        return;
-    }
-    kernels->softmax_cross_entropy(n, K, scores, b->label + at, b->class_weight, b->smoothing,
-                                   b->norm, b->loss + at, d);
-    for (int64_t i = 0; b->other && i < n; i++) {
-        float share = b->share[at + i], loss, other[1];
-        if (share == 1) continue;
-        /* The loss is linear in the target: so are both of them. */
-        float *row = d + i * K, *scratch = in->scratch;
-        kernels->softmax_cross_entropy(1, K, scores + i * K, b->other + at + i, b->class_weight,
-                                       b->smoothing, b->norm, other, scratch);
-        loss = b->loss[at + i];
-        b->loss[at + i] = share * loss + (1 - share) * other[0];
-        for (int64_t k = 0; k < K; k++)
-            row[k] = share * row[k] + (1 - share) * scratch[k];
-    }
-}
-
-/* The lane's loss, by the host, and its gradient where the backward pass begins; rows behind the n have
- * none. */
-static thaw_status take_loss(const thaw_top *top, instance *in, const thaw_top_batch *b, int64_t at,
-                             int64_t n) {
-    const float *scores =
-        read_port(top, in, in->program.steps[in->program.n_steps - 1].out, in->scores);
-    float *d = device_of(top) ? in->d : in->made[0].data;
-    int64_t K = top->size.K, rows = top->spec.lane;
-    if (!scores) return in->error.code;
-    memset(d, 0, (size_t)(rows * K) * sizeof *d);
-    memcpy(b->logits + at * K, scores, (size_t)(n * K) * sizeof *scores);
-    score(top, in, b, at, n, scores, d);
-    if (!device_of(top)) return THAW_OK;
-    return thaw__top_device_status(top, send(top, in, d, rows, &in->made[0]), &in->error);
 }
 
 /* The lane's gradient is added to those before it. */
@@ -244,34 +216,40 @@ static void add_lane(thaw_top *top, instance *in, bool first) {
     thaw__top_device_status(top, code, &in->error);
 }
 
+/* On a device, a batch's lane that begins with picture `at` has been given: forward and back. */
+static void train_lane(const pass *p, instance *in, int64_t at, int64_t n) {
+    thaw_top *top = p->top;
+    bool last = at + n == p->M;
+    if (thaw__top_play(top, in, last ? p->then : LANE, p->batch) != THAW_OK) return;
+    if (!is_one_lane(top)) add_lane(top, in, at == 0);
+    if (p->step == 0) thaw__top_read_loss(top, in, p->batch, at, n);
+}
+
+/* What was asked for, from where the lane has it. */
+static void take_out(const pass *p, instance *in, const thaw_port *y, int64_t at, int64_t n) {
+    int64_t each = y->H * y->W * y->C;
+    const float *from = thaw__top_read_port(p->top, in, y, p->features ? in->features : in->scores);
+    if (from) memcpy(p->out + at * each, from, (size_t)(n * each) * sizeof(float));
+}
+
 static void run_lane(void *context, int i) {
     const pass *p = context;
     thaw_top *top = p->top;
     instance *in = &top->instances[i];
     int64_t lane = top->spec.lane, at = (p->first + i) * lane, D = top->size.D;
     int64_t n = p->M - at < lane ? p->M - at : lane;
-    if (!device_of(top)) memset(p->x + (at + n) * D, 0, (size_t)((lane - n) * D) * sizeof *p->x);
-    way w = p->batch ? TRAIN : p->features ? FEATURES : SCORE;
+    way w = p->batch ? LANE : p->features ? FEATURES : SCORE;
     int last = last_of(top, w);
     if (device_of(top)) {
         if (give(top, in, last, p, at, n) != THAW_OK) return;
-        if (thaw__top_play(top, in, w, p->batch) != THAW_OK) return;
+        if (p->batch) train_lane(p, in, at, n);
+        if (p->batch || thaw__top_play(top, in, w, NULL) != THAW_OK) return;
     } else {
+        memset(p->x + (at + n) * D, 0, (size_t)((lane - n) * D) * sizeof *p->x);
         in->program.steps[0].out->data = p->x + at * D;
-        if (run_way(top, in, w, p->batch, at) != THAW_OK) return;
+        if (run_way(top, in, w, p->batch, at, n) != THAW_OK || p->batch) return;
     }
-    if (p->batch) {
-        if (take_loss(top, in, p->batch, at, n) != THAW_OK) return;
-        if (!device_of(top))
-            run_way(top, in, BACK, p->batch, at);
-        else if (thaw__top_play(top, in, BACK, p->batch) == THAW_OK)
-            add_lane(top, in, at == 0);
-        return;
-    }
-    const thaw_port *y = in->program.steps[last].out;
-    int64_t each = y->H * y->W * y->C;
-    const float *from = read_port(top, in, y, p->features ? in->features : in->scores);
-    if (from) memcpy(p->out + at * each, from, (size_t)(n * each) * sizeof(float));
+    take_out(p, in, in->program.steps[last].out, at, n);
 }
 
 /* What of a block of n numbers is a part's. */
@@ -315,6 +293,9 @@ static thaw_status download_sum(thaw_top *top, thaw_error *err) {
 static thaw_status run_lanes(pass *p, thaw_error *err) {
     thaw_top *top = p->top;
     int lanes = (int)((p->M + top->spec.lane - 1) / top->spec.lane);
+    if (p->batch && lanes > top->spec.most_lanes)
+        return thaw_fail(err, THAW_ERR_USAGE, "%lld pictures are more than %d lanes of %lld",
+                         (long long)p->M, top->spec.most_lanes, (long long)top->spec.lane);
     for (p->first = 0; p->first < lanes; p->first += top->n_instances) {
         int wave = lanes - p->first < top->n_instances ? lanes - p->first : top->n_instances;
         slots(top)->side_by_side(wave, run_lane, p);
@@ -349,14 +330,23 @@ void thaw__top_pull(thaw_top *top, float *gradient) {
     slots(top)->side_by_side(top->parts, pull_part, &pull);
 }
 
-thaw_status thaw_top_backward(thaw_top *top, const thaw_top_batch *batch, thaw_error *err) {
+thaw_status thaw__top_run_batch(thaw_top *top, const thaw_top_batch *batch, int64_t step, way then,
+                                thaw_error *err) {
     pass p = {.top = top,
               .batch = batch,
+              .step = step,
+              .then = then,
               .M = batch->M,
               .x = batch->x,
               .held = batch->held,
               .row = batch->row};
     return run_lanes(&p, err);
+}
+
+thaw_status thaw_top_backward(thaw_top *top, const thaw_top_batch *batch, thaw_error *err) {
+    THAW_TRY(thaw__top_run_batch(top, batch, 0, LANE, err));
+    if (batch->loss) memcpy(batch->loss, top->loss, (size_t)batch->M * sizeof *top->loss);
+    return THAW_OK;
 }
 
 thaw_status thaw_top_read_gradient(thaw_top *top, float *gradient, thaw_error *err) {

@@ -35,6 +35,7 @@ typedef struct tuner {
     thaw_epoch *history; /* [epochs] */
     bool restoring;      /* The phase under way goes on from the checkpoint. */
     double saved_s;      /* When the checkpoint was written. */
+    int64_t made[2];     /* Where the last two steps' rows begin in the order, by step % 2. */
 
     int64_t *order, *index; /* [n] of an epoch; [batch] */
     int64_t *class_start;   /* [K + 1] balanced: where each class's rows begin in by_class. */
@@ -42,9 +43,9 @@ typedef struct tuner {
     float *x, *mixed;       /* [batch in whole lanes, D] */
     /* On a device, where they fit: what is trained on, rows or views, and what validates. */
     thaw_held *held, *held_validation;
-    float *logits, *loss, *share;
+    float *logits, *share;
     int32_t *label, *other;
-    float *target, *other_target; /* [batch, K] where labels are sets; the second with mixup. */
+    float *target, *mixed_target; /* [batch, K] where labels are sets; the second with mixup. */
     float *class_weight;          /* [K] NULL: ones. */
     float *velocity, *second, *average, *best, *best_running;
 
@@ -162,10 +163,9 @@ static thaw_status take_buffers(tuner *t, thaw_error *err) {
     t->x = floats(t, rows * D);
     t->mixed = floats(t, o->mixup > 0 ? rows * D : 0);
     t->logits = floats(t, rows * K);
-    t->loss = floats(t, rows);
     t->share = floats(t, rows);
     t->target = floats(t, job->train->sets ? rows * K : 0);
-    t->other_target = floats(t, job->train->sets && o->mixup > 0 ? rows * K : 0);
+    t->mixed_target = floats(t, job->train->sets && o->mixup > 0 ? rows * K : 0);
     t->velocity = floats(t, P);
     t->second = floats(t, o->optimizer == THAW_OPTIMIZER_ADAMW ? P : 0);
     t->average = floats(t, o->ema > 0 ? P : 0);
@@ -174,8 +174,8 @@ static thaw_status take_buffers(tuner *t, thaw_error *err) {
     bool weighted = o->class_weights == THAW_CLASS_WEIGHTS_BALANCED;
     if (weighted) t->class_weight = floats(t, K);
     if (!t->order || !t->by_class || !t->class_start || !t->index || !t->label || !t->other ||
-        !t->x || !t->target || !t->other_target || !t->mixed || !t->logits || !t->loss ||
-        !t->share || !t->velocity || !t->second || !t->average || !t->best || !t->best_running ||
+        !t->x || !t->target || !t->mixed_target || !t->mixed || !t->logits || !t->share ||
+        !t->velocity || !t->second || !t->average || !t->best || !t->best_running ||
         (weighted && !t->class_weight))
         return no_memory(err);
     const thaw_label_sets *sets = job->train->sets;
@@ -279,22 +279,8 @@ static double weigh_batch(const tuner *t, int64_t M) {
     return thaw_steps_weight(t->class_weight, t->label, M);
 }
 
-/* Adds the batch's right answers, losses and weight to the epoch's. */
-static void count_batch(tuner *t, int64_t M, double weight) {
-    int64_t K = t->job->head.K;
-    const thaw_label_sets *sets = t->job->train->sets;
-    if (sets) t->at.right += thaw_steps_exact(sets, M, t->logits, t->label);
-    for (int64_t m = 0; m < M; m++) {
-        if (!sets) t->at.right += thaw_metrics_rank(K, t->logits + m * K, t->label[m]) == 0;
-        t->at.loss += t->loss[m];
-    }
-    t->at.weight += weight;
-    t->at.rows += M;
-    t->rows_trained += M;
-}
-
-/* The tensor whose gradient is not finite first, seen from the cut; NULL: all are. */
-/* The first tensor without a finite gradient; what fails here is no news beside that. */
+/* The first tensor, seen from the cut, without a finite gradient; NULL: all have one. What fails here is no news
+ * beside that. */
 static const char *first_bad(const tuner *t) {
     float *gradient = thaw_arena_array(t->arena, (size_t)t->params->n, sizeof *gradient);
     thaw_error err = {0};
@@ -307,65 +293,98 @@ static const char *first_bad(const tuner *t) {
     return NULL;
 }
 
-static thaw_status check_finite(const tuner *t, double loss, double lr, int64_t epoch,
-                                thaw_error *err) {
-    if (isfinite(loss)) return THAW_OK;
-    const char *bad = first_bad(t);
-    return thaw_fail(err, THAW_ERR_USAGE,
-                     "the training loss is not finite in step %lld, epoch %lld, at rate %g: the "
-                     "first tensor above the cut without a finite gradient is %s; lower top.lr, or "
-                     "set top.clip",
-                     (long long)t->at.step + 1, (long long)epoch, lr, bad ? bad : "none");
-}
-
 /* The running average starts at the weights, and follows slowly once it has seen some. */
 static float average_keeps(const tuner *t) {
     double keep = t->job->options.ema;
-    double early = (double)(1 + t->at.step) / (double)(10 + t->at.step);
+    double step = (double)(t->at.step + 1);
+    double early = (1 + step) / (10 + step);
     return (float)(keep < early ? keep : early);
 }
 
 /* Targets are linear, too: those of pairs are mixed as the pairs are. */
-static float *make_targets(tuner *t, int64_t M) {
+static const float *make_targets(tuner *t, int64_t M) {
     const thaw_label_sets *sets = t->job->train->sets;
     const thaw_tune_options *o = &t->job->options;
     if (!sets) return NULL;
     thaw_steps_targets(sets, t->label, M, (float)o->label_smoothing, t->target);
     if (o->mixup <= 0) return t->target;
-    thaw_steps_targets(sets, t->other, M, (float)o->label_smoothing, t->other_target);
+    thaw_steps_targets(sets, t->other, M, (float)o->label_smoothing, t->mixed_target);
     for (int64_t i = 0; i < M * sets->K; i++) {
         float share = t->share[i / sets->K];
-        t->target[i] = share * t->target[i] + (1 - share) * t->other_target[i];
+        t->mixed_target[i] = share * t->target[i] + (1 - share) * t->mixed_target[i];
     }
-    return t->target;
+    return t->mixed_target;
 }
 
-static thaw_status take_step(tuner *t, int64_t M, double lr, int64_t epoch, thaw_error *err) {
+/* The batch of step number `step`, from 1: M rows of the order, from `start` on. Its arrays are the tuner's, until
+ * the next is made. */
+static thaw_status make_batch(tuner *t, int64_t step, int64_t start, int64_t M,
+                              thaw_top_batch *batch, thaw_error *err) {
     const thaw_tune_options *o = &t->job->options;
-    thaw_rng rng = thaw_rng_open(o->seed, THAW_RNG_DROPOUT, (uint64_t)t->at.step);
-    double weight = weigh_batch(t, M), loss = 0;
+    thaw_rng choice = thaw_rng_open(o->seed, THAW_RNG_CHOICE, (uint64_t)(step - 1));
+    thaw_rng rng = thaw_rng_open(o->seed, THAW_RNG_DROPOUT, (uint64_t)(step - 1));
+    THAW_TRY(load_batch(t, t->order + start, M, &choice, err));
     float *x = o->mixup > 0 ? mix_rows(t, M, &rng) : t->x;
-    thaw_top_batch batch = {.M = M,
-                            .x = x,
-                            .held = t->held,
-                            .row = t->index,
-                            .label = t->label,
-                            .target = make_targets(t, M),
-                            .other = o->mixup > 0 ? t->other : NULL,
-                            .share = t->share,
-                            .class_weight = t->class_weight,
-                            .smoothing = (float)o->label_smoothing,
-                            .norm = (float)weight,
-                            .dropout = rng,
-                            .logits = t->logits,
-                            .loss = t->loss};
+    *batch = (thaw_top_batch){.M = M,
+                              .x = x,
+                              .held = t->held,
+                              .row = t->index,
+                              .label = t->label,
+                              .target = make_targets(t, M),
+                              .own = t->target,
+                              .other = o->mixup > 0 ? t->other : NULL,
+                              .share = t->share,
+                              .class_weight = t->class_weight,
+                              .smoothing = (float)o->label_smoothing,
+                              .norm = (float)weigh_batch(t, M),
+                              .dropout = rng};
+    return THAW_OK;
+}
+
+static int64_t rows_from(const tuner *t, int64_t start) {
+    int64_t left = t->job->train->n - start, batch = t->job->options.batch;
+    return left < batch ? left : batch;
+}
+
+/* The bad step, one of the last two, is gone through once more, for its gradient: weights are as it found them. */
+static thaw_status report_bad(tuner *t, int64_t step, thaw_error *err) {
+    int64_t start = t->made[step % 2];
+    thaw_top_batch batch;
+    THAW_TRY(make_batch(t, step, start, rows_from(t, start), &batch, err));
     THAW_TRY(thaw_top_backward(t->top, &batch, err));
-    for (int64_t m = 0; m < M; m++)
-        loss += t->loss[m];
-    THAW_TRY(check_finite(t, loss, lr, epoch, err));
-    count_batch(t, M, weight);
-    t->at.step++;
-    return thaw_top_step(t->top, lr, t->at.step, average_keeps(t), err);
+    const char *bad = first_bad(t);
+    return thaw_fail(err, THAW_ERR_USAGE,
+                     "the training loss is not finite in step %lld, epoch %lld, at rate %g: the "
+                     "first tensor above the cut without a finite gradient is %s; lower top.lr, or "
+                     "set top.clip",
+                     (long long)step, (long long)t->at.epoch,
+                     thaw_schedule_lr(&t->schedule, step - 1), bad ? bad : "none");
+}
+
+/* The next step: M rows of the order, from `start` on. */
+static thaw_status take_step(tuner *t, int64_t start, int64_t M, thaw_error *err) {
+    int64_t step = t->at.step + 1, bad_step;
+    double lr = thaw_schedule_lr(&t->schedule, t->at.step);
+    thaw_top_batch batch;
+    THAW_TRY(make_batch(t, step, start, M, &batch, err));
+    t->made[step % 2] = start;
+    THAW_TRY(thaw_top_train(t->top, &batch, lr, step, average_keeps(t), &bad_step, err));
+    if (bad_step) return report_bad(t, bad_step, err);
+    t->at.weight += weigh_batch(t, M);
+    t->at.rows += M;
+    t->rows_trained += M;
+    t->at.step = step;
+    return THAW_OK;
+}
+
+/* All steps so far have been made: what they came to is in t->at. */
+static thaw_status settle(tuner *t, thaw_error *err) {
+    thaw_loss_sums sums;
+    THAW_TRY(thaw_top_settle(t->top, &sums, err));
+    if (sums.bad_step) return report_bad(t, sums.bad_step, err);
+    t->at.loss = sums.loss;
+    t->at.right = sums.right;
+    return THAW_OK;
 }
 
 /* ---- epochs --------------------------------------------------------------------------------- */
@@ -393,6 +412,7 @@ static int list_pieces(tuner *t, thaw_piece pieces[]) {
 static thaw_status save(tuner *t, thaw_error *err) {
     thaw_piece pieces[16];
     t->saved_s = thaw_now_s();
+    if (t->at.row > 0) THAW_TRY(settle(t, err)); /* Between epochs all is settled. */
     if (!t->job->checkpoint) return THAW_OK;
     THAW_TRY(thaw_top_fetch(t->top, true, err));
     int n = list_pieces(t, pieces);
@@ -435,17 +455,17 @@ static thaw_status train_epoch(tuner *t, thaw_epoch *epoch, thaw_error *err) {
     int64_t n = job->train->n, batch = job->options.batch;
     bool whole =
         job->options.norm == THAW_NORM_FULL; /* Batches of one size, statistics of one kind. */
+    thaw_loss_sums sums = {t->at.loss, t->at.right, 0};
     draw_order(t, epoch->epoch);
+    THAW_TRY(thaw_top_count_from(t->top, &sums, err));
     while (t->at.row < n) {
-        int64_t start = t->at.row, M = n - start < batch ? n - start : batch;
+        int64_t start = t->at.row, M = rows_from(t, start);
         if (whole && M < batch) start = n - batch, M = batch;
-        thaw_rng choice = thaw_rng_open(job->options.seed, THAW_RNG_CHOICE, (uint64_t)t->at.step);
-        THAW_TRY(load_batch(t, t->order + start, M, &choice, err));
-        double lr = thaw_schedule_lr(&t->schedule, t->at.step);
-        THAW_TRY(take_step(t, M, lr, epoch->epoch, err));
+        THAW_TRY(take_step(t, start, M, err));
         t->at.row = start + M;
         THAW_TRY(save_sometimes(t, err));
     }
+    THAW_TRY(settle(t, err));
     epoch->lr = thaw_schedule_lr(&t->schedule, t->at.step - 1);
     epoch->train_loss = t->at.loss / t->at.weight;
     epoch->train_top1 = (double)t->at.right / (double)t->at.rows;

@@ -43,6 +43,11 @@ int launch_kernel(thaw_cuda_launch *launch, const char *name, void (*kernel)(Par
     return (int)cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 
+/* Whether steps change nothing any more. */
+__device__ inline bool is_stopped(const int64_t *stopped) {
+    return stopped && *stopped != 0;
+}
+
 /* Calls f with a value of the storage type that dtype names. f is a generic lambda. */
 template <class F>
 int with_type(thaw_dtype dtype, F f) {

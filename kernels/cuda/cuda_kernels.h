@@ -388,6 +388,33 @@ struct thaw_cuda_loss {
 /* Softmax, cross-entropy and gradient, as thaw_top_slots' softmax_cross_entropy. */
 int cuda_loss(thaw_cuda_launch *launch, const thaw_cuda_loss *loss);
 
+/* A batch's labels that are sets, as thaw_top_slots' sigmoid_cross_entropy. */
+struct thaw_cuda_sigmoid_loss {
+    int64_t M, K, ld;             /* Of logits and dlogits. */
+    const float *logits;          /* [M,K] */
+    const int32_t *label;         /* [M]; negative: no row. */
+    const float *target, *own;    /* [M,K]; own: above 1/2 where a class is there. */
+    const float *positive_weight; /* [K] or NULL: ones. */
+    const float *norm;            /* One number. */
+    float *loss;                  /* [M]; 0 where there is no row. */
+    uint8_t *correct; /* [M]; 1 where of each class it is said rightly whether it is there. */
+    float *dlogits;   /* [M,K]; zeros where there is no row. */
+};
+int cuda_sigmoid_loss(thaw_cuda_launch *launch, const thaw_cuda_sigmoid_loss *loss);
+
+/* loss and dlogits become the mean of theirs and the other's, by share[m]: theirs. */
+struct thaw_cuda_mix_loss {
+    int64_t M, K, ld;
+    const float *share;                      /* [M] */
+    const float *other_loss, *other_dlogits; /* [M]; [M,K] */
+    float *loss, *dlogits;
+};
+int cuda_mix_loss(thaw_cuda_launch *launch, const thaw_cuda_mix_loss *mix);
+
+/* *sums takes the batch in, which is of step number *step; nothing where that is 0. */
+int cuda_loss_sums(thaw_cuda_launch *launch, int64_t M, const float *loss, const uint8_t *correct,
+                   const int64_t *step, thaw_loss_sums *sums);
+
 /* The numbers of an epoch. */
 struct thaw_cuda_epoch {
     double loss, weight; /* Sums over loss[n] and norm[steps]. */
@@ -442,6 +469,7 @@ struct thaw_cuda_optimizer {
     int n_segments;
     const thaw_cuda_step *steps; /* [steps of the epoch] */
     thaw_cuda_cursor *cursor;    /* NULL: step 0. */
+    const int64_t *stopped;      /* Where it is not 0, nothing changes; NULL: it always does. */
 };
 
 int cuda_adamw(thaw_cuda_launch *launch, const thaw_cuda_optimizer *optimizer);

@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(OPTIMIZER_THREADS) optimizer_kernel(const thaw
     int64_t step = p.cursor ? p.cursor->step : 0;
     if (blockIdx.x == 0 && threadIdx.x == 0 && p.cursor) p.cursor->next = step + 1;
     int64_t i = ((int64_t)blockIdx.x * OPTIMIZER_THREADS + threadIdx.x) * OPTIMIZER_EACH;
-    if (i >= p.n) return;
+    if (i >= p.n || is_stopped(p.stopped)) return;
     float4 w4 = load4(p.w, i, p.n), g4 = load4(p.dw, i, p.n), v4 = load4(p.v, i, p.n), m4 = {};
     if (KIND == ADAMW) m4 = load4(p.m, i, p.n);
     float w[4] = {w4.x, w4.y, w4.z, w4.w}, g[4] = {g4.x, g4.y, g4.z, g4.w};

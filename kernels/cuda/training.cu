@@ -921,6 +921,73 @@ static int spread(const thaw_port *from, float *rows, void *stream) {
     return cuda_map_rows(&launch, pixels_of(from), from->C, from->dtype, from->data, rows);
 }
 
+/* ---- the loss ------------------------------------------------------------------------------- */
+
+/* Softmax of one kind of labels. */
+static int softmax_loss(const thaw_port *scores, const thaw_loss_problem *p, const int32_t *label,
+                        float *loss, uint8_t *right, void *d, thaw_cuda_launch *launch) {
+    thaw_cuda_loss l = {};
+    l.M = p->rows;
+    l.K = p->K;
+    l.logits_ld = l.dlogits_ld = padded_channels(p->K);
+    l.dlogits_dtype = THAW_F32;
+    l.smoothing = p->smoothing;
+    l.logits = (const float *)scores->data;
+    l.label = label;
+    l.class_weight = p->class_weight;
+    l.norm = p->norm;
+    l.loss = loss;
+    l.correct = right;
+    l.dlogits = d;
+    return cuda_loss(launch, &l);
+}
+
+static int mixed_loss(const thaw_port *scores, const thaw_port *d, const thaw_loss_problem *p,
+                      thaw_cuda_launch *launch) {
+    int code = softmax_loss(scores, p, p->other, p->other_loss, nullptr, p->other_d, launch);
+    thaw_cuda_mix_loss mix = {p->rows,
+                              p->K,
+                              padded_channels(p->K),
+                              p->share,
+                              p->other_loss,
+                              (const float *)p->other_d,
+                              p->loss,
+                              (float *)d->data};
+    return code ? code : cuda_mix_loss(launch, &mix);
+}
+
+static int sigmoid_loss(const thaw_port *scores, const thaw_port *d, const thaw_loss_problem *p,
+                        thaw_cuda_launch *launch) {
+    thaw_cuda_sigmoid_loss l = {};
+    l.M = p->rows;
+    l.K = p->K;
+    l.ld = padded_channels(p->K);
+    l.logits = (const float *)scores->data;
+    l.label = p->label;
+    l.target = p->target;
+    l.own = p->own;
+    l.positive_weight = p->class_weight;
+    l.norm = p->norm;
+    l.loss = p->loss;
+    l.correct = p->right;
+    l.dlogits = (float *)d->data;
+    return cuda_sigmoid_loss(launch, &l);
+}
+
+/* Scores and their gradient are float; channels that are padding have a gradient of zero. */
+static int loss(const thaw_port *scores, const thaw_port *d, const thaw_loss_problem *p,
+                void *stream) {
+    thaw_cuda_launch launch = {};
+    launch.stream = (cudaStream_t)stream;
+    int code = (int)cudaMemsetAsync(d->data, 0, d->bytes, launch.stream);
+    if (!code && p->target)
+        code = sigmoid_loss(scores, d, p, &launch);
+    else if (!code)
+        code = softmax_loss(scores, p, p->label, p->loss, p->right, d->data, &launch);
+    if (!code && !p->target && p->other) code = mixed_loss(scores, d, p, &launch);
+    return code ? code : cuda_loss_sums(&launch, p->rows, p->loss, p->right, p->step, p->sums);
+}
+
 /* ---- the slots ------------------------------------------------------------------------------ */
 
 /* Steps as trunks have them, but for those whose numbers change. */
@@ -973,6 +1040,7 @@ const thaw_training_slots *make_training_slots(const thaw_trunk_slot *trunk) {
     slots.side_by_side = thaw_cpu_kernels.training->side_by_side; /* Of the host's processors. */
     slots.gather = gather;
     slots.spread = spread;
+    slots.loss = loss;
     slots.weights = &device_weights_slots;
     return &slots;
 }

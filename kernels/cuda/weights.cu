@@ -223,7 +223,7 @@ __device__ inline void pull_fold(const weights_rule &r, int64_t k) {
 /* Blocks as derive's. */
 __global__ void __launch_bounds__(RULE_THREADS, 4)
     pull_kernel(const weights_rule *rules, const int *rule_of_block, const weights_scalars *scalars,
-                int64_t lane, float momentum) {
+                const int64_t *stopped, int64_t lane, float momentum) {
     begin_kernel();
     const weights_rule &r = rules[rule_of_block[blockIdx.x]];
     int64_t block = blockIdx.x - r.first_block, k = block * RULE_THREADS + threadIdx.x;
@@ -244,7 +244,7 @@ __global__ void __launch_bounds__(RULE_THREADS, 4)
         if (k < r.K) pull_fold(r, k);
     } else if (k < r.K && r.kind == THAW_DERIVE_NORM) {
         pull_channel(r, k, r.d[k]);
-    } else if (k < r.K) {
+    } else if (k < r.K && !is_stopped(stopped)) {
         follow(r, k, scalars->lanes, lane, momentum);
     }
 }
@@ -282,8 +282,10 @@ __global__ void __launch_bounds__(RULE_THREADS)
 
 /* Thread: a number. */
 __global__ void __launch_bounds__(RULE_THREADS)
-    average_kernel(int64_t n, const weights_scalars *scalars, const float *w, float *average) {
+    average_kernel(int64_t n, const weights_scalars *scalars, const int64_t *stopped,
+                   const float *w, float *average) {
     begin_kernel();
+    if (is_stopped(stopped)) return;
     int64_t i = (int64_t)blockIdx.x * RULE_THREADS + threadIdx.x;
     float keep = scalars->keep;
     if (i < n) average[i] = keep * average[i] + (1 - keep) * w[i];
@@ -551,7 +553,7 @@ static int pull(device_weights *d, thaw_cuda_launch *launch) {
         if (!code && w.blocks)
             code = launch_kernel(launch, "pull", pull_kernel, dim3((unsigned)w.blocks),
                                  RULE_THREADS, 0, d->rules, d->rule_of_block + w.first_block,
-                                 d->scalars, p.lane, p.running_momentum);
+                                 d->scalars, p.stopped, p.lane, p.running_momentum);
     }
     return code;
 }
@@ -588,6 +590,7 @@ static int optimize(device_weights *d, thaw_cuda_launch *launch) {
     o.segments = d->segments;
     o.n_segments = d->p.n_segments;
     o.steps = &d->scalars->step;
+    o.stopped = d->p.stopped;
     return d->p.sgd ? cuda_sgd(launch, &o) : cuda_adamw(launch, &o);
 }
 
@@ -600,7 +603,7 @@ static int weights_step(void *weights, thaw_error *err) {
     if (!code) code = optimize(d, &launch);
     if (!code && d->average)
         code = launch_kernel(&launch, "average", average_kernel, grid_for(d->p.n), RULE_THREADS, 0,
-                             d->p.n, d->scalars, d->values, d->average);
+                             d->p.n, d->scalars, d->p.stopped, d->values, d->average);
     return explain(code, &launch, err);
 }
 

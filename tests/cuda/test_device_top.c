@@ -37,10 +37,14 @@ enum { EACH = 1, EACH_CALL = 1 };
 
 static thaw_backend gpu, cpu;
 
+/* A batch is one lane, in which some rows are none; otherwise two. */
+static bool one_lane;
+
 static thaw_top *create_top(const network *net, thaw_norm norm, const thaw_backend *backend) {
     thaw_error err = {0};
     thaw_top *top;
     thaw_top_spec spec = spec_of(net, norm);
+    if (one_lane) spec.lane = 2 * LANE, spec.most_lanes = 1;
     if (thaw_top_create(&top, &spec, backend, &err) != THAW_OK) fail_msg("%s", err.text);
     return top;
 }
@@ -125,8 +129,8 @@ static void compare_gradients(const char *name, int norm, network *net, thaw_top
     float *want = floats(net, p->n), *got = floats(net, p->n), *again = floats(net, p->n);
     double loss = gradient_at(host, net, want), same = gradient_at(device, net, got);
     gradient_at(device, net, again);
-    /* The second time a graph was recorded, for each direction: it makes the same bits. */
-    assert_int_equal(thaw_top_measure(device).n_graphs, 2);
+    /* The second time a graph was recorded: it makes the same bits. */
+    assert_int_equal(thaw_top_measure(device).n_graphs, 1);
     assert_memory_equal(got, again, (size_t)p->n * sizeof *got);
     tolerance most = allowed[net->precision];
     /* The statistics of five pictures make roundings grow. */
@@ -417,14 +421,15 @@ static void a_training_in_bf16_learns(void **state) {
 /* What a training leaves: weights, running statistics, moments, average. */
 typedef struct ending {
     double loss[STEPS];
+    int64_t right; /* Of all steps. */
     float *values, *running, *moment, *second, *average;
 } ending;
 
 /* With the optimizer where the weights are, a clip that is now and then too short, and an average. What
  * it leaves is fetched; half way all goes to the host and back, as to a checkpoint. */
 static ending optimize(network *net, thaw_norm norm, bool sgd, const thaw_backend *backend) {
-    enum { WAYS = 3 };
     thaw_error err = {0};
+    thaw_loss_sums sums = {0};
     ending e = {0};
     thaw_top *top = create_top(net, norm, backend);
     thaw_params *p = thaw_top_params(top);
@@ -445,19 +450,21 @@ static ending optimize(network *net, thaw_norm norm, bool sgd, const thaw_backen
                             sgd ? NULL : e.second};
     if (thaw_top_begin(top, &o, &err) != THAW_OK) fail_msg("%s", err.text);
     for (int step = 0; step < STEPS; step++) {
-        float logits[2 * LANE * K], loss[2 * LANE];
-        thaw_top_batch batch = {
-            .M = N, .x = net->x, .label = net->label, .norm = N, .logits = logits, .loss = loss};
-        assert_int_equal(thaw_top_backward(top, &batch, &err), THAW_OK);
-        for (int i = 0; i < N; i++)
-            e.loss[step] += loss[i] / N;
-        double lr = sgd ? 0.02 : 0.002;
-        if (thaw_top_step(top, lr, step + 1, 0.6f, &err) != THAW_OK) fail_msg("%s", err.text);
+        thaw_top_batch batch = {.M = N, .x = net->x, .label = net->label, .norm = N};
+        int64_t bad_step;
+        double lr = sgd ? 0.02 : 0.002, before = sums.loss;
+        if (thaw_top_train(top, &batch, lr, step + 1, 0.6f, &bad_step, &err) != THAW_OK)
+            fail_msg("%s", err.text);
+        assert_int_equal(bad_step, 0);
+        assert_int_equal(thaw_top_settle(top, &sums, &err), THAW_OK);
+        e.loss[step] = (sums.loss - before) / N;
         if (step != STEPS / 2) continue;
         assert_int_equal(thaw_top_fetch(top, true, &err), THAW_OK);
         assert_int_equal(thaw_top_send(top, &err), THAW_OK);
     }
-    if (backend == &gpu) assert_int_equal(thaw_top_measure(top).n_graphs, WAYS);
+    /* Of a lane and of what follows, or of both. */
+    if (backend == &gpu) assert_int_equal(thaw_top_measure(top).n_graphs, one_lane ? 1 : 2);
+    e.right = sums.right;
     assert_int_equal(thaw_top_fetch(top, true, &err), THAW_OK);
     e.values = floats(net, p->n), e.running = floats(net, p->n_running);
     memcpy(e.values, p->values, (size_t)p->n * sizeof *e.values);
@@ -483,6 +490,8 @@ static void check_optimizer(const char *name, int cut, thaw_norm norm, bool sgd,
         if (!(fabs(want.loss[i] - got.loss[i]) <= 1e-3 * want.loss[i]))
             fail_msg("%s, BN %d, step %d: loss %.7g, on the device %.7g", name, norm, i,
                      want.loss[i], got.loss[i]);
+    assert_int_equal(want.right, got.right);
+    assert_true(want.right > 0);
     if (!(want.loss[STEPS - 1] < 0.995 * want.loss[0]))
         fail_msg("%s, BN %d, sgd %d: the loss goes from %g to %g", name, norm, sgd, want.loss[0],
                  want.loss[STEPS - 1]);
@@ -503,6 +512,164 @@ static void optimizers_agree(void **state) {
     check_optimizer("resnet_13_bn", 4, THAW_NORM_AFFINE, true, tie_weights);
     check_optimizer("mobilenetv2_13", 0, THAW_NORM_FROZEN, false, NULL);
     check_optimizer("densenet_17_bn", 4, THAW_NORM_AFFINE, true, NULL); /* BN alone. */
+    one_lane = true;
+    check_optimizer("resnet_13_bn", 4, THAW_NORM_AFFINE, false, NULL);
+    check_optimizer("mobilenetv2_13", 0, THAW_NORM_FROZEN, true, NULL);
+    one_lane = false;
+}
+
+/* ---- losses --------------------------------------------------------------------------------- */
+
+/* A kind of loss, and what it is computed from. */
+typedef struct loss_of {
+    const char *what;
+    bool weighted, mixed, sets, mixed_sets;
+    float smoothing;
+} loss_of;
+
+static const float class_weight[K] = {0.5f, 2, 1.25f}, share[N] = {1, 0.25f, 0.5f, 0, 0.75f, 1};
+static const int32_t other[N] = {2, 0, 1, 1, 0, 2};
+static float own[2 * LANE * K];
+
+static thaw_top_batch batch_of(const network *net, const loss_of *l) {
+    thaw_top_batch batch = {
+        .M = N, .x = net->x, .label = net->label, .norm = 5, .smoothing = l->smoothing};
+    if (l->weighted) batch.class_weight = class_weight;
+    if (l->mixed) batch.other = other, batch.share = share;
+    if (l->sets) batch.target = targets;
+    if (l->mixed_sets) batch.own = own;
+    return batch;
+}
+
+/* Each row's loss, the gradient, and what a step adds to sums. */
+static void check_loss(network *net, thaw_top *host, thaw_top *device, const loss_of *l) {
+    thaw_error err = {0};
+    int64_t n = thaw_top_params(host)->n, bad_step;
+    float *want = floats(net, n), *got = floats(net, n), loss[2][2 * LANE];
+    thaw_top_batch batch = batch_of(net, l);
+    batch.loss = loss[0];
+    assert_int_equal(thaw_top_gradient(host, &batch, want, &err), THAW_OK);
+    batch.loss = loss[1];
+    for (int again = 0; again < 3; again++) { /* As it is, recorded, replayed. */
+        assert_int_equal(thaw_top_gradient(device, &batch, got, &err), THAW_OK);
+        expect_near(l->what, "gradient", want, got, n, 1e-3);
+        for (int m = 0; m < N; m++)
+            if (!(fabs(loss[0][m] - loss[1][m]) <= 1e-4 * (0.1 + fabs(loss[0][m]))))
+                fail_msg("%s, row %d: a loss of %g is %g", l->what, m, loss[0][m], loss[1][m]);
+    }
+    thaw_loss_sums sums[2], from = {1000, 100, 0};
+    thaw_top *tops[2] = {host, device};
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(thaw_top_count_from(tops[i], &from, &err), THAW_OK);
+        /* What is no step is not counted. */
+        assert_int_equal(thaw_top_backward(tops[i], &batch, &err), THAW_OK);
+        assert_int_equal(thaw_top_train(tops[i], &batch, 0, 1, 1, &bad_step, &err), THAW_OK);
+        assert_int_equal(thaw_top_settle(tops[i], &sums[i], &err), THAW_OK);
+        assert_int_equal(bad_step, 0);
+        assert_int_equal(sums[i].bad_step, 0);
+    }
+    assert_true(sums[0].loss > 1000.5);
+    assert_float_equal(sums[0].loss, sums[1].loss, 1e-3);
+    assert_int_equal(sums[0].right, sums[1].right);
+}
+
+/* Begun; average[n] starts at zero. */
+static thaw_top *begin_top(network *net, thaw_norm norm, const thaw_backend *backend,
+                           float *average) {
+    thaw_error err = {0};
+    thaw_top *top = create_top(net, norm, backend);
+    int64_t n = thaw_top_params(top)->n;
+    thaw_top_optimizer o = {.sgd = true, .momentum = 0.9f, .running = 0.1f, .average = average};
+    o.moment = floats(net, n);
+    if (thaw_top_begin(top, &o, &err) != THAW_OK) fail_msg("%s", err.text);
+    return top;
+}
+
+/* All kinds one after the other on one top, which records each anew; and back. */
+static void losses_are_the_cpus(void **state) {
+    (void)state;
+    static const loss_of losses[] = {
+        {"softmax", 0, 0, 0, 0, 0},
+        {"smoothed", 0, 0, 0, 0, 0.2f},
+        {"weighted", 1, 0, 0, 0, 0.1f},
+        {"mixed", 0, 1, 0, 0, 0},
+        {"mixed and weighted", 1, 1, 0, 0, 0.1f},
+        {"sets", 0, 0, 1, 0, 0},
+        {"weighted sets", 1, 0, 1, 0, 0},
+        {"mixed sets", 1, 1, 1, 1, 0},
+        {"softmax once more", 0, 0, 0, 0, 0},
+    };
+    network net = open_network("resnet_13_bn", 4);
+    fill(&net, &cpu);
+    for (int i = 0; i < 2 * LANE * K; i++) {
+        targets[i] = (float)(i * i % 7) / 6;
+        own[i] = i % 2 ? 0.95f : 0.05f;
+    }
+    for (int lanes = 1; lanes <= 2; lanes++) {
+        one_lane = lanes == 1;
+        thaw_top *host = begin_top(&net, THAW_NORM_AFFINE, &cpu, NULL);
+        thaw_top *device = begin_top(&net, THAW_NORM_AFFINE, &gpu, NULL);
+        for (size_t i = 0; i < sizeof losses / sizeof *losses; i++)
+            check_loss(&net, host, device, &losses[i]);
+        thaw_top_free(host);
+        thaw_top_free(device);
+    }
+    one_lane = false;
+    close_network(&net);
+}
+
+/* Five steps, of which number `bad`, if any, has a loss that is not finite: what they leave of n weights, their
+ * average, and running statistics, one after the other; and when it was noticed. */
+static float *train_with_bad(network *net, thaw_norm norm, const thaw_backend *backend, int bad,
+                             int64_t *known) {
+    enum { MADE = 5 };
+    thaw_error err = {0};
+    thaw_loss_sums sums;
+    int64_t n = count_weights(net, norm), bad_step = 0;
+    float *left = floats(net, 2 * n);
+    thaw_top *top = begin_top(net, norm, backend, left + n);
+    const thaw_params *p = thaw_top_params(top);
+    *known = 0;
+    for (int step = 1; step <= MADE; step++) {
+        const float weight[K] = {1, step == bad ? NAN : 1, 1};
+        thaw_top_batch batch = {
+            .M = N, .x = net->x, .label = net->label, .class_weight = weight, .norm = N};
+        if (thaw_top_train(top, &batch, 0.01, step, 0.5f, &bad_step, &err) != THAW_OK)
+            fail_msg("%s", err.text);
+        if (bad_step && !*known) *known = step;
+    }
+    assert_int_equal(thaw_top_settle(top, &sums, &err), THAW_OK);
+    assert_int_equal(sums.bad_step, bad);
+    assert_int_equal(thaw_top_fetch(top, true, &err), THAW_OK);
+    memcpy(left, p->values, (size_t)p->n * sizeof *left);
+    memcpy(left + p->n, p->running, (size_t)p->n_running * sizeof *left);
+    thaw_top_free(top);
+    return left;
+}
+
+/* From a step without a finite loss on nothing changes, and it is named at the latest one step later. */
+static void check_bad_step(thaw_norm norm) {
+    network net = open_network("resnet_13_bn", 4);
+    fill(&net, &cpu);
+    int64_t n = count_weights(&net, norm), known;
+    const float *all = train_with_bad(&net, norm, &gpu, 0, &known);
+    assert_int_equal(known, 0);
+    const float *got = train_with_bad(&net, norm, &gpu, 3, &known);
+    assert_int_equal(known, 4);
+    const float *want = train_with_bad(&net, norm, &cpu, 3, &known);
+    assert_int_equal(known, 3);
+    expect_near("weights before a bad step", "resnet_13_bn", want, got, n, 1e-5);
+    expect_near("their average", "resnet_13_bn", want + n, got + n, n, 1e-5);
+    assert_true(distance(all, got, n) > 1e-3 * length_of(all, n));
+    close_network(&net);
+}
+
+static void a_bad_step_stops(void **state) {
+    (void)state;
+    check_bad_step(THAW_NORM_FULL);
+    one_lane = true;
+    check_bad_step(THAW_NORM_AFFINE);
+    one_lane = false;
 }
 
 /* ---- rows that the device has --------------------------------------------------------------- */
@@ -618,6 +785,8 @@ static int train_a_little(void) {
     fill(&net, &cpu);
     thaw_top_spec spec = spec_of(&net, THAW_NORM_FULL);
     float logits[2 * LANE * K], loss[2 * LANE];
+    thaw_loss_sums sums = {0};
+    int64_t bad_step = 0;
     thaw_top_batch batch = {
         .M = N, .x = net.x, .label = net.label, .norm = N, .logits = logits, .loss = loss};
     thaw_status status = thaw_backend_open(&gpu, "cuda", 1, &err);
@@ -628,15 +797,17 @@ static int train_a_little(void) {
     if (status == THAW_OK) status = thaw_top_begin(top, &o, &err);
     for (int i = 0; i < 2 && status == THAW_OK; i++) {
         status = thaw_top_gradient(top, &batch, gradient, &err);
-        if (status == THAW_OK) status = thaw_top_step(top, 0.01, i + 1, 0.5f, &err);
+        if (status == THAW_OK)
+            status = thaw_top_train(top, &batch, 0.01, i + 1, 0.5f, &bad_step, &err);
     }
+    if (status == THAW_OK) status = thaw_top_settle(top, &sums, &err);
     if (status == THAW_OK) status = thaw_top_fetch(top, true, &err);
     if (status == THAW_OK) status = thaw_top_forward(top, N, net.x, logits, &err);
     if (status != THAW_OK)
         printf("%s\n", err.text);
     else
-        printf("%a %a %a\n", length_of(gradient, n), length_of(moment, n),
-               length_of(logits, N * K));
+        printf("%a %a %a %a %lld\n", length_of(gradient, n), length_of(moment, n),
+               length_of(logits, N * K), sums.loss, (long long)(sums.right + bad_step));
     thaw_top_free(top);
     thaw_backend_close(&gpu);
     thaw_backend_close(&cpu);
@@ -710,6 +881,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(gradients_are_the_cpus),
         cmocka_unit_test(trainings_agree),
         cmocka_unit_test(optimizers_agree),
+        cmocka_unit_test(losses_are_the_cpus),
+        cmocka_unit_test(a_bad_step_stops),
         cmocka_unit_test(rows_may_stay_there),
         cmocka_unit_test(uneven_pads_have_gradients),
         cmocka_unit_test(tf32_rounds_factors),

@@ -96,6 +96,12 @@ grep -q "trained: .* in $half on emulated on a CPU" half.txt || fail "above the 
 near half.txt 0.05
 [ $half = bf16 ] || refused 'top.precision = bf16: emulated .* trains layers in fp32 alone; use fp32 or auto' \
     "${top[@]}" --device=cuda --top.precision=bf16 --out=no
+# The host looks one step late, and names the step that was bad.
+for device in cpu cuda; do
+    refused 'not finite in step 3, epoch 2, at rate 96.194: the first tensor .* finite gradient is blocks.[0-9]' \
+        "${top[@]}" --top.norm=frozen --top.optimizer=sgd --top.lr=100 --top.warmup=0 --top.epochs=8 \
+        --device=$device --out=no
+done
 export THAW_SIMT_DNN=no
 refused 'cuDNN (libcudnn.so.9 or .8) was not found.*use device = cpu' "${top[@]}" --device=cuda --out=no
 "${top[@]}" --device=auto --out=no_dnn >no_dnn.txt 2>&1 || fail "without cuDNN: $(tail -1 no_dnn.txt)"
