@@ -225,6 +225,31 @@ static void a_run_is_a_model_packed_or_not(void **state) {
     json_decref(json);
 }
 
+/* What answers, measures and exports takes one, too. */
+static void a_packed_run_serves(void **state) {
+    (void)state;
+    static const char *const lines[] = {"predict %s --json pics/test/rose/rose-0000.jpg",
+                                        "eval %s pics/test --json"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        program folder = {0}, packed = {0};
+        char line[128];
+        snprintf(line, sizeof line, lines[i], "first");
+        program_expect_ok(&folder, "%s", line);
+        snprintf(line, sizeof line, lines[i], "first.tar.gz");
+        program_expect_ok(&packed, "%s", line);
+        assert_string_equal(folder.out, packed.out);
+        program_free(&folder);
+        program_free(&packed);
+        assert_true(is_empty("temporary"));
+    }
+    program p = {0};
+    program_expect_ok(&p, "export first.tar.gz --tar=repacked.tar.gz --onnx=taken.onnx");
+    program_free(&p);
+    expect_equal_files("first.tar.gz", "repacked.tar.gz");
+    expect_equal_files("first/model.onnx", "taken.onnx");
+    assert_true(is_empty("temporary"));
+}
+
 static void what_is_no_model_is_refused(void **state) {
     (void)state;
     size_t n;
@@ -254,6 +279,11 @@ static void what_is_no_model_is_refused(void **state) {
         {"inspect broken.tar.gz", "model.onnx", 1},
         {"inspect pics", "'pics' holds no model.onnx: expected an ONNX file", 1},
         {"inspect gone.tar.gz", "gone.tar.gz", 1},
+        {"predict half.tar.gz a.jpg", "'half.tar.gz' cannot be unpacked", 1},
+        {"predict other.tar.gz a.jpg", "other.tar.gz is not a trained run", 1},
+        {"eval changed.tar.gz pics", "is not the model that its bundle.json was written for", 1},
+        {"serve other.tar.gz --serve.port=0", "other.tar.gz is not a trained run", 1},
+        {"export half.tar.gz --onnx=x.onnx", "'half.tar.gz' cannot be unpacked", 1},
         {"export first", "--safetensors FILE or --tar", 2},
         {"export first --tar=first.zip", "expected the name of a .tar.gz", 2},
         {"export pics --tar=x.tar.gz", "pics/bundle.json", 1},
@@ -283,6 +313,7 @@ int main(void) {
         cmocka_unit_test(damaged_archives_leave_nothing),
         cmocka_unit_test(a_small_disk_is_not_filled),
         cmocka_unit_test(a_run_is_a_model_packed_or_not),
+        cmocka_unit_test(a_packed_run_serves),
         cmocka_unit_test(what_is_no_model_is_refused),
     };
     place = program_place(3, 1);

@@ -47,7 +47,8 @@ static void options_are_train_ini(void **state) {
     write_bytes("printed.ini", p.out, strlen(p.out));
     program_free(&p);
     /* What it prints can be read: the run gets as far as its folder. */
-    expect_refusal(1, "cannot read the folder 'some/where'", "train printed.ini --model=m.onnx");
+    expect_refusal(1, "there is no 'some/where': expected a folder",
+                   "train printed.ini --model=m.onnx");
     expect_refusal(2, "options: too many arguments", "options train.ini");
 }
 

@@ -270,7 +270,9 @@ static void trailing_slash(void **state) {
 static void bad_train(void **state) {
     (void)state;
     assert_int_equal(open_train(0), THAW_ERR_IO);
-    assert_sentence(err.text, "cannot read the folder '$/train': No such file or directory");
+    assert_sentence(err.text,
+                    "there is no '$/train': expected a folder with one sub-folder of pictures for "
+                    "each class, a list of pictures, or a .rec or .tar file");
     tempdir_folder(&dir, "train");
     assert_int_equal(open_train(0), THAW_ERR_DATA);
     assert_sentence(err.text, "'$/train' is empty: expected one folder of pictures for each class");
@@ -296,8 +298,9 @@ static void bad_train(void **state) {
     strcpy(train, "no\\such");
     assert_int_equal(open_train(0), THAW_ERR_IO);
     assert_sentence(err.text,
-                    "cannot read the folder 'no\\such': No such file or directory; here "
-                    "the parts of a path have / between them, not \\");
+                    "there is no 'no\\such': expected a folder with one sub-folder of pictures for "
+                    "each class, a list of pictures, or a .rec or .tar file; here the parts of a "
+                    "path have / between them, not \\");
 }
 
 /* A zip from Windows, unpacked by a program that keeps its backslashes. */
@@ -726,7 +729,9 @@ static void find_splits(void **state) {
     assert_int_equal(thaw_dataset_find_splits(train, &spec, &arena, &err), THAW_OK);
     assert_string_equal(spec.folder[THAW_SPLIT_TRAIN], train);
     assert_int_equal(thaw_dataset_find_splits("/nowhere", &spec, &arena, &err), THAW_ERR_IO);
-    assert_sentence(err.text, "cannot read the folder '/nowhere': No such file or directory");
+    assert_sentence(err.text,
+                    "there is no '/nowhere': expected a folder with one sub-folder of pictures for "
+                    "each class, a list of pictures, or a .rec or .tar file");
 }
 
 /* As data sets in the world call their splits. */

@@ -97,8 +97,8 @@ static thaw_status export_bundle(const char *run, const char *to, thaw_arena *ar
     return THAW_OK;
 }
 
-thaw_status thaw_cmd_export(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
-    const char *run = cli->args[0], *weights = options->export_to.safetensors;
+static thaw_status export_all(const char *run, const thaw_options *options, thaw_error *err) {
+    const char *weights = options->export_to.safetensors;
     const char *tar = options->export_to.tar, *onnx = options->export_to.onnx;
     thaw_model model = {0};
     thaw_arena arena = {0};
@@ -111,5 +111,13 @@ thaw_status thaw_cmd_export(const thaw_cli *cli, const thaw_options *options, th
     if (status == THAW_OK && *tar) status = export_bundle(run, tar, &arena, err);
     thaw_model_free(&model);
     thaw_arena_free(&arena);
+    return status;
+}
+
+thaw_status thaw_cmd_export(const thaw_cli *cli, const thaw_options *options, thaw_error *err) {
+    thaw_unpacked run;
+    thaw_status status = thaw_unpacked_open(&run, cli->args[0], err);
+    if (status == THAW_OK) status = export_all(run.folder, options, err);
+    thaw_unpacked_close(&run);
     return status;
 }

@@ -62,11 +62,13 @@ static thaw_status fail_read(const walk *w, int code) {
             "'%.600s' is a file: expected a folder with one sub-folder of pictures for "
             "each class",
             w->path);
-    if (code == ENOENT && strchr(w->path, '\\'))
-        return thaw_fail(w->err, THAW_ERR_IO,
-                         "cannot read the folder '%.600s': %s; here the parts of a path have / "
-                         "between them, not \\",
-                         w->path, strerror(code));
+    if (code == ENOENT)
+        return thaw_fail(
+            w->err, THAW_ERR_IO,
+            "there is no '%.600s': expected a folder with one sub-folder of pictures "
+            "for each class, a list of pictures, or a .rec or .tar file%s",
+            w->path,
+            strchr(w->path, '\\') ? "; here the parts of a path have / between them, not \\" : "");
     return thaw_fail(w->err, THAW_ERR_IO, "cannot read the folder '%.600s': %s", w->path,
                      strerror(code));
 }

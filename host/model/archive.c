@@ -308,3 +308,30 @@ thaw_status thaw_archive_unpack(const char *file, const char *folder, thaw_error
     close(fd);
     return status;
 }
+
+/* ---- a folder, packed or not ---------------------------------------------------------------- */
+
+thaw_status thaw_unpacked_open(thaw_unpacked *u, const char *path, thaw_error *err) {
+    enum { NAME = 8 }; /* Of the folder in its place. */
+    const char *set = getenv("TMPDIR"), *base = set && *set ? set : "/tmp";
+    struct stat info;
+    *u->place = 0;
+    if (strlen(path) >= sizeof u->folder)
+        return thaw_fail(err, THAW_ERR_IO, "'%.600s' has too long a path", path);
+    strcpy(u->folder, path);
+    if (stat(path, &info) != 0 || S_ISDIR(info.st_mode) || !thaw_archive_is(path)) return THAW_OK;
+    int n = snprintf(u->place, sizeof u->place, "%s/thaw-model-XXXXXX", base);
+    if (n >= (int)sizeof u->place - NAME || !mkdtemp(u->place)) {
+        *u->place = 0;
+        return thaw_fail(err, THAW_ERR_IO, "cannot make a folder for '%.300s' in '%.300s': %s",
+                         path, base, strerror(errno));
+    }
+    memcpy(u->folder, u->place, (size_t)n);
+    strcpy(u->folder + n, "/model");
+    return thaw_archive_unpack(path, u->folder, err);
+}
+
+void thaw_unpacked_close(thaw_unpacked *u) {
+    if (*u->place) thaw_file_remove_tree(u->place);
+    *u->place = 0;
+}

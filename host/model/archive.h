@@ -2,6 +2,7 @@
 #ifndef THAW_ARCHIVE_H
 #define THAW_ARCHIVE_H
 
+#include <limits.h>
 #include <stdbool.h>
 
 #include "status.h"
@@ -21,5 +22,17 @@ thaw_status thaw_archive_pack(const char *folder, const char *const *names, cons
  * path that is absolute or has a "..", two files of one path, no file at all, or more than 100,000.
  * ERR_IO: it cannot be read, or more would be written than is free on the folder's disk. */
 thaw_status thaw_archive_unpack(const char *file, const char *folder, thaw_error *err);
+
+/* A folder, as it is or packed: where it lies. */
+typedef struct thaw_unpacked {
+    char folder[PATH_MAX];
+    char place[PATH_MAX]; /* What is removed with it; "": nothing. */
+} thaw_unpacked;
+
+/* path: a folder, or a file whose name says that it is packed, which is unpacked below $TMPDIR, or /tmp; anything else
+ * is left to who reads it. The caller closes, also after an error.
+ * ERR_IO: there is no place for it; what thaw_archive_unpack says. */
+thaw_status thaw_unpacked_open(thaw_unpacked *unpacked, const char *path, thaw_error *err);
+void thaw_unpacked_close(thaw_unpacked *unpacked);
 
 #endif

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "archive.h"
 #include "file.h"
 #include "model_file.h"
 #include "novelty_file.h"
@@ -163,15 +164,16 @@ static thaw_status open_old(thaw_bundle *b, thaw_error *err) {
     return thaw_graph_set_output(&model->graph, scores, err);
 }
 
-static thaw_status open_parts(thaw_bundle *b, const char *run, thaw_error *err) {
+/* said: what the user has called the run. */
+static thaw_status open_parts(thaw_bundle *b, const char *run, const char *said, thaw_error *err) {
     char *json_path = thaw_file_join(&b->arena, run, "bundle.json");
     char *model_path = thaw_file_join(&b->arena, run, "model.onnx");
     if (!json_path || !model_path) return no_memory(err);
     if (access(json_path, F_OK) != 0)
         return thaw_fail(err, THAW_ERR_IO,
                          "%s is not a trained run: it has no bundle.json; give the folder that "
-                         "thaw train wrote with --out",
-                         run);
+                         "thaw train wrote with --out, or that folder packed as .tar.gz",
+                         said);
     THAW_TRY(thaw_json_read(json_path, LARGEST_JSON, &b->json, err));
     if (json_integer_value(json_object_get(b->json, "format")) != THAW_BUNDLE_FORMAT)
         return thaw_fail(err, THAW_ERR_FORMAT,
@@ -195,8 +197,12 @@ static thaw_status open_parts(thaw_bundle *b, const char *run, thaw_error *err) 
 
 thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend *backend,
                              thaw_error *err) {
+    thaw_unpacked u;
     *bundle = (thaw_bundle){.backend = backend};
-    return open_parts(bundle, run, err);
+    thaw_status status = thaw_unpacked_open(&u, run, err);
+    if (status == THAW_OK) status = open_parts(bundle, u.folder, run, err);
+    thaw_unpacked_close(&u);
+    return status;
 }
 
 void thaw_bundle_close(thaw_bundle *bundle) {

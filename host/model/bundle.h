@@ -35,7 +35,7 @@ typedef struct thaw_bundle {
     thaw_arena arena;
 } thaw_bundle;
 
-/* Loads RUN and scores its golden pictures; a difference above 1e-3 in any score is ERR_MISMATCH
+/* Loads RUN, a folder or one packed, and scores its golden pictures; a difference above 1e-3 in any score is ERR_MISMATCH
  * (another decoder, a changed file, a broken library). Close it also after an error.
  * ERR_IO, ERR_FORMAT: no bundle, or a damaged one. */
 thaw_status thaw_bundle_open(thaw_bundle *bundle, const char *run, thaw_backend *backend,

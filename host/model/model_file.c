@@ -1,9 +1,7 @@
 #include "model_file.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -78,17 +76,11 @@ static thaw_status open_in(thaw_model *model, const char *folder, const char *sa
 
 static thaw_status open_packed(thaw_model *model, const char *file, int64_t height, int64_t width,
                                thaw_error *err) {
-    const char *base = getenv("TMPDIR");
-    char place[PATH_MAX], folder[PATH_MAX + 8];
+    thaw_unpacked u;
     *model = (thaw_model){0};
-    int n = snprintf(place, sizeof place, "%s/thaw-model-XXXXXX", base && *base ? base : "/tmp");
-    if (n >= (int)sizeof place || !mkdtemp(place))
-        return thaw_fail(err, THAW_ERR_IO, "cannot make a folder for '%.300s' in '%.300s': %s",
-                         file, base && *base ? base : "/tmp", strerror(errno));
-    snprintf(folder, sizeof folder, "%s/model", place);
-    thaw_status status = thaw_archive_unpack(file, folder, err);
-    if (status == THAW_OK) status = open_in(model, folder, file, height, width, err);
-    thaw_file_remove_tree(place);
+    thaw_status status = thaw_unpacked_open(&u, file, err);
+    if (status == THAW_OK) status = open_in(model, u.folder, file, height, width, err);
+    thaw_unpacked_close(&u);
     if (status != THAW_OK) return status;
     model->path = thaw_arena_string(&model->arena, file, strlen(file));
     return model->path ? THAW_OK : thaw_fail_memory(err, "to read the model %s", file);
