@@ -101,6 +101,7 @@ static const model_row models[] = {
     {"pool_avg_ceil_pad_include", 3, 2},
     {"pool_avg_include", 3, 2},
     {"pool_avg_pad", 3, 2},
+    {"pool_lowest_border", 7, 6},
     {"pool_max_ceil", 3, 2},
     {"pool_max_ceil_pad", 3, 2},
     {"pool_max_dilated", 3, 2},

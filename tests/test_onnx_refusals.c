@@ -233,6 +233,20 @@ static void negative_pad(Onnx__ModelProto *m) {
     test_attribute(m->graph, "Pad", "pads")->ints[2] = -15;
 }
 
+/* -inf around what a mean reads, +inf, and a border of the channels: each makes numbers that are none. */
+static void mean_of_a_lowest_border(Onnx__ModelProto *m) {
+    test_replace(&m->graph->node[3]->op_type, "AveragePool");
+}
+
+static void highest_border(Onnx__ModelProto *m) {
+    set_float(tensor_of(m, "Pad", 2), 0, INFINITY);
+}
+
+static void lowest_border_of_channels(Onnx__ModelProto *m) {
+    const int64_t one = 1;
+    memcpy(tensor_of(m, "Pad", 1)->raw_data.data + sizeof one, &one, sizeof one);
+}
+
 static void enormous_pad(Onnx__ModelProto *m) {
     int64_t *pads = test_attribute(m->graph, "Pad", "pads")->ints;
     pads[2] = pads[3] = pads[6] = pads[7] = INT32_MAX;
@@ -448,6 +462,12 @@ static const struct {
     {"nan", "conv_valid", nan_among_the_weights, THAW_ERR_FORMAT,
      "tensor c0, which node Conv_1 (Conv) reads, holds nan as its number 7"},
     {"infinity", "conv_valid", infinite_bias, THAW_ERR_FORMAT, "holds -inf as its number 5"},
+    {"lowest border, mean", "pool_lowest_border", mean_of_a_lowest_border, THAW_ERR_UNSUPPORTED,
+     "Pad_2 (Pad): the border must be a finite number, or of mode reflect or edge, or -inf around"},
+    {"highest border", "pool_lowest_border", highest_border, THAW_ERR_UNSUPPORTED,
+     "Pad_2 (Pad): the border must be a finite number"},
+    {"lowest border, channels", "pool_lowest_border", lowest_border_of_channels,
+     THAW_ERR_UNSUPPORTED, "Pad_2 (Pad): the border must be a finite number"},
     {"variance", "bn_after_conv", negative_variance, THAW_ERR_FORMAT,
      "(BatchNormalization) reads, holds -0.25 as its number 1, where a variance"},
     {"window", "vgg_9", window_in_the_padding, THAW_ERR_UNSUPPORTED, "padding alone"},

@@ -138,6 +138,7 @@ static void gradients_of_networks(void **state) {
         "concat_49",
         "residual_pad",
         "pool_avg_ceil_pad_include",
+        "pool_lowest_border",
         "hardswish_pattern",
         "other_norms",
         "selective",

@@ -277,6 +277,7 @@ static int64_t find_bad(int64_t n, const float *x, double least) {
 /* What is not finite makes all scores NaN, and training would run to its end all the same. */
 static void check_weights(const thaw_graph *graph, const thaw_node *node, thaw_problems *problems) {
     bool bounds = strcmp(node->type, "Clip") == 0; /* An infinite one is none. */
+    bounds |= strcmp(node->type, "Pad") == 0;      /* Its own rules say which may be infinite. */
     bool norm = strcmp(node->type, "BatchNormalization") == 0;
     for (int k = 0; k < node->n_in && !bounds; k++) {
         const thaw_value *w = thaw_node_in(graph, node, k);

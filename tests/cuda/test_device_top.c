@@ -202,6 +202,7 @@ static void gradients_are_the_cpus(void **state) {
         {"residual_pad", 0},
         {"hardswish_pattern", 0},
         {"pool_avg_ceil_pad_include", 0},
+        {"pool_lowest_border", 0},
         {"conv_asymmetric", 0},
         {"conv_same_upper", 0},
         {"conv_same_lower", 0},

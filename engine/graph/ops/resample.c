@@ -3,6 +3,7 @@
  */
 #include "resample.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,7 @@ thaw_taps thaw__op_take_part(thaw_lowering *l, int64_t first, int64_t step, int6
 
 /* ---- borders -------------------------------------------------------------------------------- */
 
-typedef enum border { ZEROS, NUMBER, MIRROR, LAST } border;
+typedef enum border { ZEROS, NUMBER, MIRROR, LAST, LOWEST } border;
 
 /* By axis of the input. */
 typedef struct pads {
@@ -60,7 +61,30 @@ static bool read_border(const thaw_graph *graph, const thaw_node *node, pads *p)
         p->number = *(const float *)fill->data;
     }
     if (p->number == 0) p->border = ZEROS;
-    return isfinite(p->number);
+    if (p->number <= -FLT_MAX) p->border = LOWEST;
+    return p->number < INFINITY;
+}
+
+/* Whether pools of the largest alone read it: then the border is one of theirs. */
+static bool feeds_max_pools(const thaw_graph *graph, const thaw_node *node) {
+    bool any = false;
+    for (int i = 0; i < graph->n_nodes; i++) {
+        const thaw_node *reader = &graph->nodes[i];
+        for (int k = 0; k < reader->n_in; k++) {
+            if (reader->in[k] != node->out[0]) continue;
+            if (k > 0 || strcmp(reader->type, "MaxPool") != 0) return false;
+            any = true;
+        }
+    }
+    return any && graph->output != node->out[0];
+}
+
+/* Only around height and width of a map, and to the outside. */
+static bool is_pools_border(const thaw_value *x, const pads *p) {
+    bool map = x->rank == 4 && !x->nhwc;
+    for (int i = 1; map && i < 4; i++)
+        map = p->before[i] >= 0 && p->after[i] >= 0 && (i > 1 || !(p->before[i] || p->after[i]));
+    return map;
 }
 
 /* Two for each axis, or, since opset 18, for each of some. */
@@ -101,9 +125,12 @@ static thaw_status read_pads(const thaw_graph *graph, const thaw_node *node, pad
     bool any = false, leaves = true;
     for (int i = 1; i < x->rank; i++)
         any |= is_padded(p, i);
-    if (!read_border(graph, node, p) && any)
+    bool known = read_border(graph, node, p);
+    if (p->border == LOWEST) known = is_pools_border(x, p) && feeds_max_pools(graph, node);
+    if (!known && any)
         return thaw__op_refuse(node, err,
-                               "the border must be a finite number, or of mode reflect or edge");
+                               "the border must be a finite number, or of mode reflect or edge, or "
+                               "-inf around what MaxPool alone reads");
     for (int i = 1; i < x->rank; i++) {
         int64_t n = x->dims[i], before = p->before[i], after = p->after[i];
         bool sane = llabs(before) <= INT32_MAX && llabs(after) <= INT32_MAX;
@@ -126,9 +153,23 @@ static thaw_status infer_pad(thaw_graph *graph, thaw_node *node, thaw_error *err
     node->alias = true;
     for (int i = 1; i < x->rank; i++) {
         y->dims[i] += p.before[i] + p.after[i];
-        node->alias &= !is_padded(&p, i);
+        node->alias &= !is_padded(&p, i) || p.border == LOWEST;
     }
     return THAW_OK;
+}
+
+bool thaw__op_lowest_border(const thaw_graph *graph, const thaw_value *x, thaw_window *border) {
+    const thaw_node *node = x->producer >= 0 ? &graph->nodes[x->producer] : NULL;
+    thaw_error err;
+    pads p = {0};
+    if (!node || strcmp(node->type, "Pad") != 0 || read_pads(graph, node, &p, &err) != THAW_OK ||
+        p.border != LOWEST)
+        return false;
+    *border = (thaw_window){.pad_top = p.before[2],
+                            .pad_left = p.before[3],
+                            .pad_bottom = p.after[2],
+                            .pad_right = p.after[3]};
+    return true;
 }
 
 /* Each place of a padded axis takes one of the `in` that there are, or none. */

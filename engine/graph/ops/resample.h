@@ -12,4 +12,8 @@ bool thaw__op_take_taps(thaw_lowering *l, int64_t n, int64_t out, int32_t **from
 /* `out` places from `first` on, each `step` behind the one before. from is NULL: out of memory. */
 thaw_taps thaw__op_take_part(thaw_lowering *l, int64_t first, int64_t step, int64_t out);
 
+/* Whether a Pad made x, a map, with a border that no pixel is below: only pools of the largest read it, and their
+ * windows take it over. Its pads, if so. */
+bool thaw__op_lowest_border(const thaw_graph *graph, const thaw_value *x, thaw_window *border);
+
 #endif

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "graph/lowering.h"
+#include "resample.h"
 #include "rules.h"
 
 /* ---- the window ----------------------------------------------------------------------------- */
@@ -170,19 +171,37 @@ static bool sees_picture(int64_t R, int64_t dilation, int64_t before, int64_t af
     return before < reach && after < reach && (before == 0 || in >= dilation);
 }
 
+/* A pool's window, which takes over what a Pad put around its input; and the size of that without it. */
+static thaw_status find_pool(const thaw_graph *graph, const thaw_node *node, thaw_window *w,
+                             int64_t size[2], int64_t *P, int64_t *Q, thaw_error *err) {
+    const thaw_value *x = thaw_node_in(graph, node, 0);
+    thaw_window border;
+    THAW_TRY(find_window(graph, node, w, P, Q, err));
+    size[0] = x->dims[2];
+    size[1] = x->dims[3];
+    if (!thaw__op_lowest_border(graph, x, &border)) return THAW_OK;
+    w->pad_top += border.pad_top;
+    w->pad_left += border.pad_left;
+    w->pad_bottom += border.pad_bottom;
+    w->pad_right += border.pad_right;
+    size[0] -= border.pad_top + border.pad_bottom;
+    size[1] -= border.pad_left + border.pad_right;
+    return THAW_OK;
+}
+
 static thaw_status infer_pool(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     thaw_value *y = thaw__op_begin_layer(graph, node, 1u << 4, err),
                *x = thaw_node_in(graph, node, 0);
     if (!y) return THAW_ERR_SHAPE;
     thaw_window w;
-    int64_t dims[4] = {x->dims[0], x->dims[1]};
-    THAW_TRY(find_window(graph, node, &w, &dims[2], &dims[3], err));
-    if (!sees_picture(w.R, w.dilation_h, w.pad_top, w.pad_bottom, x->dims[2]) ||
-        !sees_picture(w.S, w.dilation_w, w.pad_left, w.pad_right, x->dims[3]))
+    int64_t dims[4] = {x->dims[0], x->dims[1]}, size[2];
+    THAW_TRY(find_pool(graph, node, &w, size, &dims[2], &dims[3], err));
+    if (!sees_picture(w.R, w.dilation_h, w.pad_top, w.pad_bottom, size[0]) ||
+        !sees_picture(w.S, w.dilation_w, w.pad_left, w.pad_right, size[1]))
         return thaw__op_refuse(node, err, "a window lies in the padding alone");
     thaw__op_set_shape(y, THAW_F32, 4, dims);
     node->alias = w.R == 1 && w.S == 1 && w.stride_h == 1 && w.stride_w == 1 &&
-                  dims[2] == x->dims[2] && dims[3] == x->dims[3];
+                  dims[2] == size[0] && dims[3] == size[1];
     return THAW_OK;
 }
 
@@ -210,7 +229,8 @@ static thaw_port *pad_before(thaw_lowering *l, const thaw_node *node, thaw_port 
 
 static thaw_status lower_pool(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     thaw_pool_shape pool = {.N = l->batch, .max = node->op == &thaw_op_MaxPool};
-    THAW_TRY(find_window(l->graph, node, &pool.window, &pool.P, &pool.Q, err));
+    int64_t size[2];
+    THAW_TRY(find_pool(l->graph, node, &pool.window, size, &pool.P, &pool.Q, err));
     thaw_port *x = thaw__lower_port(l, node, 0);
     pool.count_include_pad = !pool.max && thaw_node_int(node, "count_include_pad", 0) != 0;
     thaw_window *w = &pool.window;

@@ -1389,9 +1389,22 @@ def functions():
     emit("cast_like", n.model(y), y)
 
 
+def lowest_borders():
+    reseed(46)
+    n = Net(17, size=9, width=8)  # "same" pools of TensorFlow's in PyTorch; the border is theirs alone
+    pads = lambda t, l, b, r: ints(n, 0, 0, t, l, 0, 0, b, r)  # noqa: E731
+    x = n.conv("x", 3, 6, pads=[1] * 4)  # signs of both kinds: zeros would be seen
+    y = n.op("Pad", x, pads(0, 1, 1, 2), number(n, -np.inf))
+    y = n.op("Concat", n.op("MaxPool", y, kernel_shape=[3, 3], strides=[2, 2]),
+             n.op("MaxPool", y, kernel_shape=[3, 4], strides=[2, 2], pads=[0, 0, 0, 1]), axis=1)
+    y = n.op("Pad", n.conv(y, 12, 5, r=1), pads(1, 1, 1, 1), number(n, np.finfo(np.float32).min))
+    y = n.op("Relu", n.conv(n.op("MaxPool", y, kernel_shape=[3, 3], strides=[1, 1]), 5, 4, r=1))
+    emit("pool_lowest_border", n.model(y), y)
+
+
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
           storage, torch_networks, layer_norms, vector_arithmetic, mixed_orders, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads,
-          rare_activations, two_maps, reductions, other_norms, resamplings, orders, attention, tails, spelled_norms, windows, inner_axes, transposed, functions]
+          rare_activations, two_maps, reductions, other_norms, resamplings, orders, attention, tails, spelled_norms, windows, inner_axes, transposed, functions, lowest_borders]
 
 
 def main():
