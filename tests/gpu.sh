@@ -248,7 +248,6 @@ test_maps_gpu||f16
 test_gather_gpu||f32
 test_head_step_gpu||f32
 test_optimizer_gpu||f32
-test_scores_gpu||f32
 test_softmax_cross_entropy_gpu||f32
 test_sums_gpu||f32
 CASES

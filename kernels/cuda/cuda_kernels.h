@@ -615,23 +615,4 @@ size_t cuda_group_norm_gradient_workspace(int64_t N, int64_t C);
 int cuda_group_norm_gradient(thaw_cuda_launch *launch,
                              const thaw_cuda_group_norm_gradient *gradient);
 
-/* What rows scored, as thaw_metrics counts it. */
-struct thaw_cuda_counts {
-    unsigned long long n;
-    unsigned long long n_nan; /* Rows that hold a NaN: wrong in every count, not in confusion. */
-    unsigned long long n_top1, n_topk;
-};
-
-struct thaw_cuda_scores {
-    int64_t M, K, ld, k;
-    const float *logits;  /* [M,K] */
-    const int32_t *label; /* [M]; outside 0 .. K-1: no row, counted nowhere. */
-    thaw_cuda_counts *counts;
-    unsigned long long *support;   /* [K] or NULL: rows of each class. */
-    unsigned long long *confusion; /* [K,K] or NULL: [label][class with the largest logit] */
-};
-
-/* Adds the rows to counts, support and confusion. */
-int cuda_scores(thaw_cuda_launch *launch, const thaw_cuda_scores *scores);
-
 #endif
