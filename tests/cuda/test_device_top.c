@@ -389,7 +389,7 @@ static void check_training(const char *name, int cut, thaw_norm norm) {
 
 static void trainings_agree(void **state) {
     (void)state;
-    for (int norm = THAW_NORM_FROZEN; norm <= THAW_NORM_FULL; norm++) {
+    for (int norm = THAW_NORM_FULL; norm >= THAW_NORM_FROZEN; norm -= EACH) {
         check_training("resnet_13_bn", 4, (thaw_norm)norm);
         check_training("mobilenetv2_9_bn", 4, (thaw_norm)norm);
     }
@@ -508,14 +508,25 @@ static void check_optimizer(const char *name, int cut, thaw_norm norm, bool sgd,
 
 static void optimizers_agree(void **state) {
     (void)state;
-    check_optimizer("resnet_13_bn", 4, THAW_NORM_FULL, false, NULL);
-    check_optimizer("resnet_13_bn", 4, THAW_NORM_AFFINE, true, NULL);
-    check_optimizer("resnet_13_bn", 4, THAW_NORM_AFFINE, true, tie_weights);
-    check_optimizer("mobilenetv2_13", 0, THAW_NORM_FROZEN, false, NULL);
-    check_optimizer("densenet_17_bn", 4, THAW_NORM_AFFINE, true, NULL); /* BN alone. */
-    one_lane = true;
-    check_optimizer("resnet_13_bn", 4, THAW_NORM_AFFINE, false, NULL);
-    check_optimizer("mobilenetv2_13", 0, THAW_NORM_FROZEN, true, NULL);
+    static const struct {
+        const char *name;
+        int cut;
+        thaw_norm norm;
+        bool sgd, one_lane;
+        void (*change)(network *net);
+    } rows[] = {
+        {"resnet_13_bn", 4, THAW_NORM_FULL, false, false, NULL},
+        {"resnet_13_bn", 4, THAW_NORM_AFFINE, true, false, NULL},
+        {"resnet_13_bn", 4, THAW_NORM_AFFINE, true, false, tie_weights},
+        {"mobilenetv2_13", 0, THAW_NORM_FROZEN, false, false, NULL},
+        {"densenet_17_bn", 4, THAW_NORM_AFFINE, true, false, NULL}, /* BN alone. */
+        {"resnet_13_bn", 4, THAW_NORM_AFFINE, false, true, NULL},
+        {"mobilenetv2_13", 0, THAW_NORM_FROZEN, true, true, NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i += EACH) {
+        one_lane = rows[i].one_lane;
+        check_optimizer(rows[i].name, rows[i].cut, rows[i].norm, rows[i].sgd, rows[i].change);
+    }
     one_lane = false;
 }
 
