@@ -29,6 +29,7 @@ static const model_row models[] = {
     {"borders", 9, 8},
     {"cast_like", 5, 4},
     {"channel_attention", 4, 3},
+    {"class_tokens", 3, 2},
     {"clip_attr_10", 5, 4},
     {"clip_attr_7", 5, 4},
     {"clip_input", 10, 9},

@@ -247,6 +247,18 @@ static void lowest_border_of_channels(Onnx__ModelProto *m) {
     memcpy(tensor_of(m, "Pad", 1)->raw_data.data + sizeof one, &one, sizeof one);
 }
 
+/* What is there for each picture meets no map there. */
+static void token_by_itself(Onnx__ModelProto *m) {
+    for (size_t i = 0; i < m->graph->n_node; i++) {
+        Onnx__NodeProto *node = m->graph->node[i];
+        if (strcmp(node->op_type, "Tile") != 0) continue;
+        for (size_t k = i; k < m->graph->n_node; k++)
+            if (strcmp(m->graph->node[k]->input[m->graph->node[k]->n_input - 1], node->output[0]) ==
+                0)
+                test_replace(&m->graph->node[k]->op_type, "Mul");
+    }
+}
+
 static void enormous_pad(Onnx__ModelProto *m) {
     int64_t *pads = test_attribute(m->graph, "Pad", "pads")->ints;
     pads[2] = pads[3] = pads[6] = pads[7] = INT32_MAX;
@@ -462,6 +474,8 @@ static const struct {
     {"nan", "conv_valid", nan_among_the_weights, THAW_ERR_FORMAT,
      "tensor c0, which node Conv_1 (Conv) reads, holds nan as its number 7"},
     {"infinity", "conv_valid", infinite_bias, THAW_ERR_FORMAT, "holds -inf as its number 5"},
+    {"token", "class_tokens", token_by_itself, THAW_ERR_UNSUPPORTED,
+     "(Tile): makes a constant of the size of the batch"},
     {"lowest border, mean", "pool_lowest_border", mean_of_a_lowest_border, THAW_ERR_UNSUPPORTED,
      "Pad_2 (Pad): the border must be a finite number, or of mode reflect or edge, or -inf around"},
     {"highest border", "pool_lowest_border", highest_border, THAW_ERR_UNSUPPORTED,

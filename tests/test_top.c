@@ -139,6 +139,7 @@ static void gradients_of_networks(void **state) {
         "residual_pad",
         "pool_avg_ceil_pad_include",
         "pool_lowest_border",
+        "class_tokens",
         "hardswish_pattern",
         "other_norms",
         "selective",

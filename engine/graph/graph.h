@@ -36,6 +36,8 @@ typedef struct thaw_value {
     const void *data; /* A constant's elements, dense; NULL: runtime. */
     int64_t
         step; /* A constant that is this much more for each further picture; see fold_places.c. */
+    bool
+        repeats; /* A constant that is there once for each picture: dims[0], which is 1, stands for the batch. */
     int producer; /* Node index; -1: initializer or input. */
     int root;     /* The value whose memory this is: itself, or the one that it renames. */
     int n_uses;   /* By live nodes and as the output; counted at the root. */

@@ -138,6 +138,46 @@ static void resize_anew(writer *w, int index, Onnx__NodeProto *node) {
     in[3] = (char *)all;
 }
 
+/* How many of a node's inputs are there once for each picture. */
+static int count_repeated(const thaw_graph *g, const thaw_node *node) {
+    int n = 0;
+    for (int k = 0; k < node->n_in; k++) {
+        const thaw_value *v = thaw_node_in(g, node, k);
+        n += v && v->data && v->repeats;
+    }
+    return n;
+}
+
+/* They get the batch from a map that they are joined to: Tile(one, Concat(Gather(Shape(map), 0), ones)), which every
+ * opset has. */
+static void join_anew(writer *w, int index, Onnx__NodeProto *node) {
+    const thaw_graph *g = &w->model->graph;
+    char **in = own_inputs(w, node);
+    const char *map = NULL;
+    const int64_t zero = 0;
+    if (!in) return;
+    for (size_t k = 0; k < node->n_input && !map; k++)
+        if (!thaw_node_in(g, &g->nodes[index], (int)k)->data) map = in[k];
+    const char *shape = fresh(w, "thaw_shape"), *batch = fresh(w, "thaw_batch");
+    const char *first = add_sizes(w, index, "first", 1, &zero);
+    thaw_onnx_node(&w->file, "Shape", shape, (const char *[]){map, NULL}, shape);
+    thaw_onnx_node(&w->file, "Gather", batch, (const char *[]){shape, first, NULL}, batch);
+    for (size_t k = 0; k < node->n_input; k++) {
+        const thaw_value *v = thaw_node_in(g, &g->nodes[index], (int)k);
+        int64_t ones[THAW_MAX_RANK];
+        if (!v->data) continue;
+        for (int i = 0; i < v->rank; i++)
+            ones[i] = 1;
+        const char *rest = add_sizes(w, index, "ones", v->rank - 1, ones);
+        const char *times = fresh(w, "thaw_times"), *each = fresh(w, "thaw_each");
+        Onnx__NodeProto *joined =
+            thaw_onnx_node(&w->file, "Concat", times, (const char *[]){batch, rest, NULL}, times);
+        thaw_onnx_int(&w->file, joined, "axis", 0);
+        thaw_onnx_node(&w->file, "Tile", each, (const char *[]){in[k], times, NULL}, each);
+        in[k] = (char *)each;
+    }
+}
+
 /* Where a constant stands beside the axis that has the windows of all pictures, and has numbers for each of one
  * picture's: its axis for them. -1: it does not, or is none. */
 static int axis_of_windows(const thaw_value *y, const thaw_value *v) {
@@ -247,6 +287,7 @@ static void copy_node(writer *w, int index) {
         expand_anew(w, index, node);
     if (strcmp(type, "Resize") == 0 && find_batch(&w->model->graph, read, 3) == 0)
         resize_anew(w, index, node);
+    if (count_repeated(&w->model->graph, read) > 0) join_anew(w, index, node);
     read_floats(w, node);
     if (strcmp(type, "Where") == 0 && thaw_node_in(&w->model->graph, read, 0)->data)
         read_bools(w, node);
@@ -319,6 +360,10 @@ static void start(writer *w, int highest, size_t n_layers) {
     size_t nodes = (size_t)g->n_nodes, values = (size_t)g->n_values;
     for (int i = 0; i < g->n_nodes; i++) /* See resize_anew: nodes, and sizes. */
         if (strcmp(g->nodes[i].type, "Resize") == 0) nodes += 3, values += 3;
+    for (int i = 0; i < g->n_nodes; i++) { /* See join_anew. */
+        size_t n = (size_t)count_repeated(g, &g->nodes[i]);
+        if (n > 0) nodes += 2 + 2 * n, values += 1 + n;
+    }
     for (int i = 0; i < g->n_nodes; i++) { /* See part_pictures and read_bools. */
         size_t n = 1 + (size_t)g->nodes[i].n_in;
         if (parts_windows(g, &g->nodes[i])) nodes += n, values += 2 * n;

@@ -203,6 +203,7 @@ static void gradients_are_the_cpus(void **state) {
         {"hardswish_pattern", 0},
         {"pool_avg_ceil_pad_include", 0},
         {"pool_lowest_border", 0},
+        {"class_tokens", 0},
         {"conv_asymmetric", 0},
         {"conv_same_upper", 0},
         {"conv_same_lower", 0},

@@ -150,7 +150,8 @@ def patterns(n, size):
 
 def take_statistics(model, reach, x, generator):
     """Running statistics become those of x, but for a share of up to reach."""
-    norms = [m for m in model.modules() if getattr(m, "running_var", None) is not None]
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    norms = [m for m in model.modules() if isinstance(m, kind) and m.running_var is not None]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # The mean of all batches, which are one.

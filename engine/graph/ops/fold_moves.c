@@ -73,6 +73,25 @@ thaw_status thaw__fold_transpose(thaw_graph *graph, thaw_node *node, thaw_error 
     return THAW_OK;
 }
 
+/* Whether what reads the node's output takes it for one that is there for each picture: it is joined to maps, or asked
+ * for its shape. */
+static bool meets_maps(const thaw_graph *graph, const thaw_node *node) {
+    for (int i = 0; i < graph->n_nodes; i++) {
+        const thaw_node *reader = &graph->nodes[i];
+        bool fits = strcmp(reader->type, "Concat") == 0 || strcmp(reader->type, "Shape") == 0;
+        for (int k = 0; k < reader->n_in && !fits; k++)
+            if (reader->in[k] == node->out[0]) return false;
+    }
+    return true;
+}
+
+/* A class token and its like, the same for every picture of the batch, stays one. */
+static void keep_one(thaw_graph *graph, const thaw_node *node, int rank, int64_t *dims) {
+    bool repeats = rank > 1 && thaw_batch_times(dims[0]) == 1 && meets_maps(graph, node);
+    if (repeats) dims[0] = 1;
+    thaw_node_out(graph, node, 0)->repeats = repeats;
+}
+
 thaw_status thaw__fold_expand(thaw_graph *graph, thaw_node *node, thaw_error *err) {
     const thaw_value *x = thaw_node_in(graph, node, 0), *shape = thaw_node_in(graph, node, 1);
     int64_t dims[THAW_MAX_RANK];
@@ -82,6 +101,7 @@ thaw_status thaw__fold_expand(thaw_graph *graph, thaw_node *node, thaw_error *er
     thaw_fold_walk w = {.dims = dims};
     w.rank = thaw__fold_broadcast(x->rank, x->dims, (int)shape->dims[0], shape->data, dims);
     if (w.rank < 0) return thaw__op_misfit(graph, node, err);
+    keep_one(graph, node, w.rank, dims);
     thaw__fold_strides(x, w.rank, w.strides[0]);
     THAW_TRY(thaw__fold_make(graph, node, 0, x->dtype, w.rank, dims, &y, err));
     copy_walk(x, &w, thaw_value_elements(thaw_node_out(graph, node, 0)), y);
@@ -95,9 +115,13 @@ thaw_status thaw__fold_tile(thaw_graph *graph, thaw_node *node, thaw_error *err)
     if (!thaw__op_is_ints(repeats) || repeats->rank != 1 || repeats->dims[0] != x->rank)
         return thaw__op_misfit(graph, node, err);
     for (int i = 0; i < x->rank; i++) {
-        if (__builtin_mul_overflow(x->dims[i], ((const int64_t *)repeats->data)[i], &dims[i]))
+        int64_t times = ((const int64_t *)repeats->data)[i];
+        if (thaw_batch_times(times) && x->dims[i] == 1)
+            dims[i] = times;
+        else if (__builtin_mul_overflow(x->dims[i], times, &dims[i]))
             return thaw__op_misfit(graph, node, err);
     }
+    keep_one(graph, node, x->rank, dims);
     THAW_TRY(thaw__fold_make(graph, node, 0, x->dtype, x->rank, dims, &y, err));
     thaw_fold_walk w = {.rank = x->rank, .dims = dims};
     thaw__fold_strides(x, x->rank, strides);
@@ -218,6 +242,8 @@ thaw_status thaw__fold_concat(thaw_graph *graph, thaw_node *node, thaw_error *er
         const thaw_value *in = thaw_node_in(graph, node, i);
         if (!in || in->rank != x->rank || in->dtype != x->dtype)
             return thaw__op_misfit(graph, node, err);
+        if (in->repeats)
+            return thaw__op_refuse(node, err, "makes a constant of the size of the batch");
         for (int k = 0; k < x->rank; k++)
             if (k != axis && in->dims[k] != x->dims[k]) return thaw__op_misfit(graph, node, err);
         if (__builtin_add_overflow(sum, in->dims[axis], &sum))

@@ -7,18 +7,34 @@
 #include "resample.h"
 #include "rules.h"
 
+/* The first that is no constant; NULL: all are. */
+static thaw_value *first_map(const thaw_graph *graph, const thaw_node *node) {
+    for (int i = 0; i < node->n_in; i++) {
+        thaw_value *in = thaw_node_in(graph, node, i);
+        if (in && !in->data) return in;
+    }
+    return NULL;
+}
+
+/* A part that is the same for every picture: a class token. */
+static bool is_constant_part(const thaw_value *in, const thaw_value *x) {
+    return in->data && in->repeats && in->dtype == THAW_F32 && !x->nhwc && !x->merged;
+}
+
 static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *err) {
-    thaw_value *y = thaw__op_begin(graph, node, err), *x = thaw_node_in(graph, node, 0);
+    thaw_value *y = thaw__op_begin(graph, node, err), *x = first_map(graph, node);
     if (!y) return THAW_ERR_SHAPE;
+    if (!x) return thaw__op_misfit(graph, node, err);
     int64_t sum = 0;
     int axis = thaw__op_axis(x, thaw_node_int(node, "axis", 1));
     if (axis < 0) return thaw__op_misfit(graph, node, err);
     if (axis == 0) return thaw__op_refuse(node, err, "joins batches of pictures to larger ones");
     for (int i = 0; i < node->n_in; i++) {
         const thaw_value *in = thaw_node_in(graph, node, i);
-        if (!in || in->rank != x->rank || in->data || in->merged != x->merged)
+        bool constant = in && in->rank == x->rank && is_constant_part(in, x);
+        if (!in || in->rank != x->rank || (in->data && !constant) || in->merged != x->merged)
             return thaw__op_misfit(graph, node, err);
-        for (int k = 0; k < x->rank; k++)
+        for (int k = constant; k < x->rank; k++)
             if (k != axis && in->dims[k] != x->dims[k]) return thaw__op_misfit(graph, node, err);
         if (__builtin_add_overflow(sum, in->dims[axis], &sum))
             return thaw__op_misfit(graph, node, err);
@@ -26,7 +42,7 @@ static thaw_status infer_concat(thaw_graph *graph, thaw_node *node, thaw_error *
     if (x->nhwc && axis != 3)
         return thaw__op_refuse(node, err,
                                "joins maps N,H,W,C along another axis than their channels");
-    for (int i = 1; i < node->n_in; i++)
+    for (int i = 0; i < node->n_in; i++)
         if (thaw_node_in(graph, node, i)->nhwc != x->nhwc)
             return thaw__op_refuse(
                 node, err, "joins a map that was turned to N,H,W,C and one that was made so");
@@ -44,10 +60,23 @@ static void around(const thaw_value *v, int axis, int64_t size[3]) {
         size[i < axis ? 0 : i == axis ? 1 : 2] *= v->dims[i];
 }
 
+/* The same of a constant: from [n0][n1][n2] to n0 x n2 places of n1 channels. */
+static thaw_port *constant_as_channels(thaw_lowering *l, const thaw_node *node, const float *from,
+                                       const int64_t n[3]) {
+    float *w = thaw__lower_floats(l->arena, NULL, n[0] * n[1] * n[2]);
+    for (int64_t i = 0; w && i < n[0]; i++)
+        for (int64_t k = 0; k < n[1]; k++)
+            for (int64_t j = 0; j < n[2]; j++)
+                w[(i * n[2] + j) * n[1] + k] = from[(i * n[1] + k) * n[2] + j];
+    return thaw__lower_constant(l, node, n[0], n[2], n[1], w);
+}
+
 /* The axis becomes the channels', unless nothing is in front of it. */
 static thaw_port *axis_as_channels(thaw_lowering *l, const thaw_node *node, int i, int axis) {
     int64_t n[3];
-    around(thaw__lower_value(l, node, i), axis, n);
+    const thaw_value *v = thaw__lower_value(l, node, i);
+    around(v, axis, n);
+    if (v->data) return constant_as_channels(l, node, v->data, n);
     thaw_port *x = thaw__lower_in_order(l, node, i, n[0] * n[1], 1, n[2]);
     const thaw_permutation turn = {3, {n[0], n[1], n[2]}, {1, 0, 2}};
     return n[0] == 1 || !x ? x : thaw__lower_transposed(l, node, x, &turn, n[1], n[0], n[2]);
@@ -75,9 +104,11 @@ static thaw_status join_along(thaw_lowering *l, const thaw_node *node, int axis,
 
 /* Of more than four dimensions the first is the slowest of the channels. */
 static thaw_status lower_concat(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
-    const thaw_value *x = thaw__lower_value(l, node, 0);
+    const thaw_value *x = first_map(l->graph, node);
     int axis = thaw__op_axis(x, thaw_node_int(node, "axis", 1));
     bool channels = axis == (x->nhwc && x->rank == 4 ? 3 : 1) && x->rank != 3;
+    for (int i = 0; i < node->n_in; i++)
+        channels &= !thaw__lower_value(l, node, i)->data;
     if (!channels) return join_along(l, node, axis, err);
     thaw_step *step = thaw__lower_step_for(l, THAW_STEP_concat, node, node->n_in);
     return step ? THAW_OK : thaw__lower_no_memory(node, err);

@@ -36,6 +36,7 @@ const thaw_op thaw_op_Constant = {.type = "Constant", .infer = infer_constant};
 
 /* The size of the file's axis i. */
 static int64_t size_of_axis(const thaw_value *x, int i) {
+    if (x->repeats && i == 0) return THAW_BATCH;
     if (!x->merged) return x->dims[i];
     return i + 1 == x->merged ? thaw_batches(x->dims[i + 1]) : x->dims[i + 1];
 }

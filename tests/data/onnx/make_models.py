@@ -1402,9 +1402,33 @@ def lowest_borders():
     emit("pool_lowest_border", n.model(y), y)
 
 
+def class_tokens():
+    reseed(47)
+    n = Net(17, size=8)  # as PyTorch writes token.expand(x.shape[0], -1, -1) and torch.cat
+    batch = lambda v: n.op("Unsqueeze", n.op("Gather", n.op("Shape", v), n.const(np.int64(0)), axis=0), ints(n, 0))  # noqa: E731
+    token = n.const(rng.uniform(-1, 1, (1, 2, 12)).astype(np.float32))
+    x = n.conv("x", 3, 12, r=4, strides=[4, 4])  # patches
+    y = n.op("Transpose", n.op("Reshape", x, ints(n, 0, 12, -1)), perm=[0, 2, 1])
+    t = n.op("Expand", token, n.op("Concat", batch(y), ints(n, 1, 1), axis=0))
+    y = n.op("Concat", t, y, axis=1)
+    # the batch asked of the tokens, as PiT does; then tokens behind the places, repeated by Tile
+    z = n.op("Reshape", n.op("MatMul", y, n.weights(12, 12)), n.op("Concat", batch(t), ints(n, 6, 12), axis=0))
+    z = n.op("Relu", z)
+    u = n.op("Tile", n.const(rng.uniform(-1, 1, (1, 1, 12)).astype(np.float32)),
+             n.op("Concat", batch(z), ints(n, 1, 1), axis=0))
+    z = n.op("Concat", z, u, axis=1)
+    # and a map beside one: channels that are the same for every picture
+    m = n.op("Expand", n.const(rng.uniform(-1, 1, (1, 2, 2, 2)).astype(np.float32)),
+             n.op("Concat", batch("x"), ints(n, 1, 1, 1), axis=0))
+    m = n.op("Relu", n.conv(n.op("Concat", x, m, axis=1), 14, 7, r=2))
+    z = n.op("Concat", n.op("ReduceMean", z, axes=[1], keepdims=0), n.op("Flatten", m), axis=1)
+    emit("class_tokens", n.model(z), z)
+
+
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
           storage, torch_networks, layer_norms, vector_arithmetic, mixed_orders, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads,
-          rare_activations, two_maps, reductions, other_norms, resamplings, orders, attention, tails, spelled_norms, windows, inner_axes, transposed, functions, lowest_borders]
+          rare_activations, two_maps, reductions, other_norms, resamplings, orders, attention, tails, spelled_norms, windows, inner_axes, transposed, functions, lowest_borders,
+          class_tokens]
 
 
 def main():
