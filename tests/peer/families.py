@@ -319,7 +319,7 @@ class Source:
         self.library, self.name, self.model = library, name, None
         build = {"torchvision": build_torchvision, "keras": build_keras}.get(library, build_timm)
         sizes = (64, 128, 224, 240, 256, 299)
-        if library == "torchvision" and re.match("alexnet|vgg", name):
+        if re.match("alexnet|vgg", name):
             sizes = sizes[2:]  # What they pool from smaller ones to 6 x 6 or 7 x 7, the older exporter does not write.
         for size in sizes:
             self.size, self.pixels = size, np.random.default_rng(7).integers(0, 256, (PICTURES, size, size, 3), np.uint8)
