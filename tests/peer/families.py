@@ -14,7 +14,8 @@ done again.
 Weights are random, and so are the scales of all normalisations. Running statistics are those of a few pictures, times
 or plus something random: otherwise what comes out hardly depends on what goes in. A network whose features change by
 more than 1e-11, a hundredth of what is allowed, when its pixels do by 1e-7 of their size in its own framework is drawn
-again, within narrower bounds; where that does not help, and in Keras, running statistics are random, too.
+again, within narrower bounds, then with variances 1.2 and 1.5 times as large; where that does not help, and in Keras,
+running statistics are random, too.
 
 imported  `thaw inspect` reads it
 frozen    the whole network is the trunk: what it computes is ONNX Runtime's, NMSE 1e-9 or better
@@ -148,8 +149,8 @@ def patterns(n, size):
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
-def take_statistics(model, reach, x, generator):
-    """Running statistics become those of x, but for a share of up to reach."""
+def take_statistics(model, reach, wider, x, generator):
+    """Running statistics become those of x, variances `wider` times theirs, but for a share of up to reach."""
     kind = torch.nn.modules.batchnorm._BatchNorm
     norms = [m for m in model.modules() if isinstance(m, kind) and m.running_var is not None]
     for norm in norms:
@@ -162,7 +163,7 @@ def take_statistics(model, reach, x, generator):
     for norm in norms:
         off = lambda t: torch.rand(t.shape, generator=generator) * 2 * reach - reach  # noqa: E731
         norm.running_mean += off(norm.running_mean) * norm.running_var.sqrt()
-        norm.running_var *= 1 + off(norm.running_var)
+        norm.running_var *= wider * (1 + off(norm.running_var))
 
 
 def randomise(model, reach, generator):
@@ -327,16 +328,17 @@ class Source:
             if library != "keras":
                 self.x = np.ascontiguousarray(self.x.transpose(0, 3, 1, 2))
             try:
-                for seen in (True, False)[library == "keras":]:
+                for wider in (1, 1.2, 1.5, None) if library != "keras" else (None,):
                     for reach in REACHES:
-                        if self.draw(build, reach, seen):
+                        if self.draw(build, reach, wider):
                             return
                 return
             except (RuntimeError, AssertionError, ValueError, IndexError) as e:
                 self.model, self.error = None, str(e).strip().split("\n")[0][:80]
 
-    def draw(self, build, reach, seen):
-        """Whether the network is calm. seen: its running statistics are those of pictures."""
+    def draw(self, build, reach, wider):
+        """Whether the network is calm. wider: how much its running variances are larger than those of pictures; None:
+        its running statistics are random."""
         if self.library == "keras":
             self.model = build(self.name, self.size)
             randomise_keras(self.model, reach)
@@ -345,8 +347,8 @@ class Source:
         generator = torch.Generator().manual_seed(1)
         self.model = build(self.name).eval()
         randomise(self.model, reach, generator)
-        if seen:
-            take_statistics(self.model, reach, patterns(8, self.size), generator)
+        if wider:
+            take_statistics(self.model, reach, wider, patterns(8, self.size), generator)
         return is_calm(self.model, self.x, call_torch)
 
     def export(self, form, exporter, opset, path):
