@@ -143,6 +143,7 @@ static const model_row models[] = {
     {"typed_fields", 6, 4},
     {"types", 2, 1},
     {"uint8_nhwc", 6, 4},
+    {"unit_lengths", 4, 3},
     {"vector_arithmetic", 15, 13},
     {"vgg_17_bn", 13, 11},
     {"vgg_9", 11, 9},

@@ -140,6 +140,7 @@ static void gradients_of_networks(void **state) {
         "pool_avg_ceil_pad_include",
         "pool_lowest_border",
         "class_tokens",
+        "unit_lengths",
         "hardswish_pattern",
         "other_norms",
         "selective",

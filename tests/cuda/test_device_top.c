@@ -204,6 +204,7 @@ static void gradients_are_the_cpus(void **state) {
         {"pool_avg_ceil_pad_include", 0},
         {"pool_lowest_border", 0},
         {"class_tokens", 0},
+        {"unit_lengths", 0},
         {"conv_asymmetric", 0},
         {"conv_same_upper", 0},
         {"conv_same_lower", 0},

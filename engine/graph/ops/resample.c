@@ -488,10 +488,24 @@ static bool melt_expand(thaw_lowering *l, const thaw_node *node) {
     return true;
 }
 
+/* Its axes at the output's places: N,T,1 alone is a vector, beside N,T,C a column. */
+static thaw_port *placed(thaw_lowering *l, const thaw_node *node, const thaw_port *want) {
+    const thaw_value *v = thaw__lower_value(l, node, 0), *y = thaw_node_out(l->graph, node, 0);
+    thaw_port *x = thaw__lower_port(l, node, 0);
+    int64_t size[3] = {1, 1, 1};
+    for (int own = 1; own < v->rank; own++)
+        size[thaw_value_place(y, own + y->rank - v->rank)] *= v->dims[own];
+    bool parts = size[THAW_IN_C] != 1 && size[THAW_IN_C] != want->C; /* See widened. */
+    return parts ? x
+                 : thaw__lower_reshaped(l, node, x, size[THAW_IN_C], size[THAW_IN_H],
+                                        size[THAW_IN_W]);
+}
+
 static thaw_status lower_expand(thaw_lowering *l, const thaw_node *node, thaw_error *err) {
     if (melt_expand(l, node)) return THAW_OK;
     thaw_port want = thaw__lower_shape(l, thaw_node_out(l->graph, node, 0));
-    thaw_port *x = thaw__lower_port(l, node, 0);
+    thaw_port *x = placed(l, node, &want);
+    if (!x) return thaw__lower_no_memory(node, err);
     x = thaw__lower_spread(l, node, x, want.H, want.W);
     if (x && x->C != want.C)
         x = thaw__lower_widened(l, node, x, thaw__lower_value(l, node, 0),

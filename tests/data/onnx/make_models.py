@@ -1425,10 +1425,25 @@ def class_tokens():
     emit("class_tokens", n.model(z), z)
 
 
+def unit_lengths():
+    reseed(48)
+    n = Net(17, size=16)  # as PyTorch writes normalize(x, dim): the length is expanded to the size of x
+    unit = lambda v, axis: n.op("Div", v, n.op("Expand", n.op("ReduceL2", v, axes=[axis], keepdims=1), n.op("Shape", v)))  # noqa: E731
+    x = n.conv("x", 3, 12, r=4, strides=[4, 4])
+    y = n.op("Transpose", n.op("Reshape", x, ints(n, 0, 12, -1)), perm=[0, 2, 1])
+    q, k = unit(n.op("MatMul", y, n.weights(12, 12)), -1), unit(n.op("MatMul", y, n.weights(12, 12)), -1)
+    a = unit(n.op("MatMul", q, n.weights(12, 1)), 1)  # of all places one number, expanded along them
+    g = n.op("ReduceSum", n.op("Mul", a, q), ints(n, 1), keepdims=1)
+    y = n.op("Add", n.op("MatMul", n.op("Mul", g, k), n.weights(12, 12)), q)
+    y = n.op("Reshape", n.op("Transpose", y, perm=[0, 2, 1]), ints(n, 0, 12, 4, 4))
+    y = n.op("Relu", n.op("Add", unit(y, 1), unit(x, 3)))
+    emit("unit_lengths", n.model(y), y)
+
+
 GROUPS = [convolutions, normalisations, activations, pools, pads_and_means, vectors, matrices, joins, pixels,
           storage, torch_networks, layer_norms, vector_arithmetic, mixed_orders, concat_layouts, parts, shuffles, computed_constants, types_throughout, heads,
           rare_activations, two_maps, reductions, other_norms, resamplings, orders, attention, tails, spelled_norms, windows, inner_axes, transposed, functions, lowest_borders,
-          class_tokens]
+          class_tokens, unit_lengths]
 
 
 def main():
