@@ -68,10 +68,14 @@ thaw_place thaw_value_place(const thaw_value *v, int axis) {
     return axis == v->rank - 2 ? THAW_IN_H : THAW_IN_W;
 }
 
-void thaw_value_picture(const thaw_value *v, int64_t size[3]) {
+void thaw_value_picture_beside(const thaw_value *v, const thaw_value *y, int64_t size[3]) {
     size[0] = size[1] = size[2] = 1;
     for (int i = 1; i < v->rank; i++)
-        size[thaw_value_place(v, i)] *= v->dims[i];
+        size[thaw_value_place(y, i + y->rank - v->rank)] *= v->dims[i];
+}
+
+void thaw_value_picture(const thaw_value *v, int64_t size[3]) {
+    thaw_value_picture_beside(v, v, size);
 }
 
 bool thaw_value_lies_as(const thaw_value *a, const thaw_value *b) {

@@ -34,10 +34,8 @@ typedef struct thaw_value {
                        * file's axis merged - 1 is the batch times dims[merged]: windows of all pictures,
                        * heads of them, or what has something else in front of the batch. */
     const void *data; /* A constant's elements, dense; NULL: runtime. */
-    int64_t
-        step; /* A constant that is this much more for each further picture; see fold_places.c. */
-    bool
-        repeats; /* A constant that is there once for each picture: dims[0], which is 1, stands for the batch. */
+    int64_t step; /* A constant is this much more for each further picture; see fold_places.c. */
+    bool repeats; /* A constant is there once for each picture: dims[0], 1, is the batch. */
     int producer; /* Node index; -1: initializer or input. */
     int root;     /* The value whose memory this is: itself, or the one that it renames. */
     int n_uses;   /* By live nodes and as the output; counted at the root. */
@@ -114,6 +112,8 @@ thaw_place thaw_value_place(const thaw_value *value, int axis);
 
 /* The sizes of its C, H and W. */
 void thaw_value_picture(const thaw_value *value, int64_t size[3]);
+/* The same with its axes, the last of y's, where y has them: N,T,1 alone is a vector, beside N,T,C a column. */
+void thaw_value_picture_beside(const thaw_value *value, const thaw_value *y, int64_t size[3]);
 
 /* Whether two values of equally many numbers are the same memory: they are in the same order and places. */
 bool thaw_value_lies_as(const thaw_value *a, const thaw_value *b);

@@ -599,7 +599,7 @@ static thaw_top *begin_top(network *net, thaw_norm norm, const thaw_backend *bac
     return top;
 }
 
-/* All kinds one after the other on one top, which records each anew; and back. */
+/* All kinds one after the other on one top, which records each anew; and back. So batch_loss.cu is tested. */
 static void losses_are_the_cpus(void **state) {
     (void)state;
     static const loss_of losses[] = {

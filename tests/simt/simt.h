@@ -58,8 +58,8 @@ void ldmatrix_x4(int n, uint32_t *r, const void *shared_row, ptrdiff_t stride, p
 
 enum factor { HALF, BF16, TF32 };
 
-/* d[16,8] += a[16,32 bytes] b[32 bytes,8]: registers as in ptx.cuh. */
-/* d[i][j] += a[i] b[j] for rows of factors a[m][4], b[n][2]. */
+/* d[i][j] += a[i] b[j] for m times n products of a[16,32 bytes] b[32 bytes,8]: registers as in ptx.cuh, d[m][n][4],
+ * a[m][4], b[n][2]. */
 void mma(factor type, int m, int n, float *d, const uint32_t *a, const uint32_t *b, place where);
 
 /* Turns that ldmatrix took beyond one a matrix, since the process began: rows in one bank. */

@@ -36,19 +36,17 @@ static thaw_port *turned(thaw_lowering *l, const thaw_node *node, thaw_port *x, 
     return thaw__lower_transposed(l, node, x, &axes, x->H, x->W, x->C);
 }
 
-/* An operand with its axes at y's places: N,T,1 alone is a vector, beside N,T,C a column. Where it has only
- * some of the axes that are y's channels, then with all. */
+/* An operand with its axes at y's places; where it has only some of those that are y's channels, with all. */
 static thaw_port *operand(thaw_lowering *l, const thaw_node *node, int i) {
     const thaw_value *v = thaw__lower_value(l, node, i), *y = thaw_node_out(l->graph, node, 0);
     thaw_port *x = thaw__lower_port(l, node, i);
-    int64_t size[3] = {1, 1, 1};
+    int64_t size[3];
     if (v->nhwc != y->nhwc) x = turned(l, node, x, y->nhwc);
     if (!x) return NULL;
     if (!fits_in(v, y)) return thaw__lower_widened(l, node, x, v, y);
     if (x->C * x->H * x->W != thaw_value_elements(v))
         return x; /* An Expand that melted: see there. */
-    for (int own = 1; own < v->rank; own++)
-        size[thaw_value_place(y, own + y->rank - v->rank)] *= v->dims[own];
+    thaw_value_picture_beside(v, y, size);
     return thaw__lower_reshaped(l, node, x, size[THAW_IN_C], size[THAW_IN_H], size[THAW_IN_W]);
 }
 

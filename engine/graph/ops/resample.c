@@ -488,13 +488,12 @@ static bool melt_expand(thaw_lowering *l, const thaw_node *node) {
     return true;
 }
 
-/* Its axes at the output's places: N,T,1 alone is a vector, beside N,T,C a column. */
+/* The input with its axes at the output's places. */
 static thaw_port *placed(thaw_lowering *l, const thaw_node *node, const thaw_port *want) {
     const thaw_value *v = thaw__lower_value(l, node, 0), *y = thaw_node_out(l->graph, node, 0);
     thaw_port *x = thaw__lower_port(l, node, 0);
-    int64_t size[3] = {1, 1, 1};
-    for (int own = 1; own < v->rank; own++)
-        size[thaw_value_place(y, own + y->rank - v->rank)] *= v->dims[own];
+    int64_t size[3];
+    thaw_value_picture_beside(v, y, size);
     bool parts = size[THAW_IN_C] != 1 && size[THAW_IN_C] != want->C; /* See widened. */
     return parts ? x
                  : thaw__lower_reshaped(l, node, x, size[THAW_IN_C], size[THAW_IN_H],
